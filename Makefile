@@ -1,0 +1,43 @@
+# Two commands are enough: make demo, make test. Each sets up .venv first if it has to.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup demo test test-slow check bench docs clean
+
+setup: $(READY)
+
+# The development versions are pinned in constraints.txt, so that two machines test the same thing.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("alexnet needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Call: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)
+
+# Draws pictures, trains the full network on them, tests it and writes demo/run/report.html; about five minutes on two cores.
+demo: setup
+	$(BIN)/alexnet demo --out demo
+
+test: setup
+	$(BIN)/python -m pytest -m 'not slow and not gpu'
+
+# Longer tests: every one that is marked slow.
+test-slow: setup
+	$(BIN)/python -m pytest -m slow --timeout 1800
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/contracts/test_imports.py
+
+bench: setup
+	$(BIN)/alexnet bench
+
+# Writes the pages that are generated from the code; a test compares them with what is committed.
+docs: setup
+	$(BIN)/python docs/generate.py
+
+clean:
+	rm -rf demo build .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,60 @@
+"""The system of Krizhevsky, Sutskever and Hinton (2012): labelled images in, a trained, tested, explainable classifier out.
+
+Importing this package is cheap; PyTorch is loaded on first use of a name.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from alexnet.version import __version__
+
+if TYPE_CHECKING:
+    from alexnet.data.prepare import prepare
+    from alexnet.data.store import Store, open_store
+    from alexnet.errors import AlexNetError
+    from alexnet.evaluation.classifier import Classifier, Prediction, load
+    from alexnet.network.alexnet import AlexNet, build
+    from alexnet.recipes import Recipe, find_recipe
+    from alexnet.runs import train
+
+_HOMES = {
+    "AlexNet": "network.alexnet",
+    "AlexNetError": "errors",
+    "Classifier": "evaluation.classifier",
+    "Prediction": "evaluation.classifier",
+    "Recipe": "recipes",
+    "Store": "data.store",
+    "build": "network.alexnet",
+    "find_recipe": "recipes",
+    "load": "evaluation.classifier",
+    "open_store": "data.store",
+    "prepare": "data.prepare",
+    "train": "runs",
+}
+"""Public name -> the module that defines it."""
+
+__all__ = [
+    "AlexNet",
+    "AlexNetError",
+    "Classifier",
+    "Prediction",
+    "Recipe",
+    "Store",
+    "__version__",
+    "build",
+    "find_recipe",
+    "load",
+    "open_store",
+    "prepare",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"alexnet.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'alexnet' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,193 @@
+"""Order, store and views -> batches of inputs, made one ahead on a background thread."""
+
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alexnet.batches.assemble import assemble_views
+from alexnet.batches.order import epoch_order
+from alexnet.batches.randomness import Purpose, hash_samples
+from alexnet.batches.views import Views, draw_views, evaluation_views
+
+_AHEAD = 2
+"""Batches that may wait, ready, for the network."""
+
+
+class Images(Protocol):
+    """Anything that yields (S, S, 3) uint8 RGB images by index: a split of a store, or a list."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> NDArray[np.uint8]: ...
+
+
+class Batch(NamedTuple):
+    """Training examples, on the device."""
+
+    inputs: Tensor
+    """(N, 3, crop, crop), channels_last."""
+    labels: Tensor
+    """(N,) int64."""
+    keys: Tensor
+    """(N,) int64: what fixes the dropout mask of each image."""
+
+
+class TrainingBatches:
+    """Batches of one training split: a pure function of (seed, epoch), however often it is interrupted.
+
+    Buffers are reused: a batch is valid until the next one but two is asked for. `waited_seconds` says how long
+    the caller has been kept waiting since it was last reset.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        labels: NDArray[np.int64],
+        mean_image: NDArray[np.float32],
+        *,
+        batch_size: int,
+        seed: int,
+        crop_px: int,
+        random_crops: bool,
+        reflections: bool,
+        color_noise: float,
+        color_axes: NDArray[np.float64],
+        divisor: float,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self._images = images
+        self._labels = labels
+        self._mean = mean_image
+        self._view_options = {
+            "image_px": mean_image.shape[0],
+            "crop_px": crop_px,
+            "random_crops": random_crops,
+            "reflections": reflections,
+            "color_noise": color_noise,
+            "color_axes": color_axes,
+        }
+        self._batch_size = batch_size
+        self._seed = seed
+        self._divisor = divisor
+        self._device = device
+        self.waited_seconds = 0.0
+        # One being used, those waiting, one being written.
+        self._buffers = [
+            torch.empty(
+                (batch_size, 3, crop_px, crop_px),
+                dtype=dtype,
+                memory_format=torch.channels_last,
+                pin_memory=device.type == "cuda",
+            )
+            for _ in range(_AHEAD + 2)
+        ]
+
+    def __len__(self) -> int:
+        """Batches in an epoch; the last one may be smaller."""
+        return -(-len(self._images) // self._batch_size)
+
+    def epoch(self, epoch: int, *, first: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch in order, from batch number `first` on.
+
+        Raises:
+            Whatever the background thread met, such as a StoreError, at the batch where it met it.
+        """
+        order = epoch_order(len(self._images), seed=self._seed, epoch=epoch)
+        ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=_AHEAD)
+        stop = threading.Event()
+
+        def hand_over(item: Batch | BaseException) -> bool:
+            while not stop.is_set():
+                try:
+                    ready.put(item, timeout=0.1)
+                except queue.Full:
+                    continue
+                return True
+            return False
+
+        def produce() -> None:
+            try:
+                for number in range(first, len(self)):
+                    indices = order[number * self._batch_size : (number + 1) * self._batch_size]
+                    if not hand_over(self._assemble(indices, epoch, self._buffers[number % len(self._buffers)])):
+                        return
+            except BaseException as problem:  # handed to the consumer, who raises it
+                hand_over(problem)
+
+        producer = threading.Thread(target=produce, name="alexnet-batches", daemon=True)
+        producer.start()
+        try:
+            for _ in range(first, len(self)):
+                start = time.perf_counter()
+                item = ready.get()
+                self.waited_seconds += time.perf_counter() - start
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            stop.set()
+            producer.join()
+
+    def _assemble(self, indices: NDArray[np.int64], epoch: int, buffer: Tensor) -> Batch:
+        views = draw_views(indices, seed=self._seed, epoch=epoch, **self._view_options)  # type: ignore[arg-type]
+        inputs = buffer[: len(indices)]
+        assemble_views([self._images[int(i)] for i in indices], self._mean, views, inputs, divisor=self._divisor)
+        keys = hash_samples(indices, seed=self._seed, epoch=epoch, purpose=Purpose.DROPOUT).view(np.int64)
+        labels = torch.from_numpy(self._labels[indices])
+        return Batch(
+            inputs.to(self._device, non_blocking=True), labels.to(self._device), torch.from_numpy(keys).to(self._device)
+        )
+
+
+def evaluation_batches(
+    images: Images,
+    mean_image: NDArray[np.float32],
+    *,
+    num_views: int,
+    crop_px: int,
+    divisor: float,
+    dtype: torch.dtype,
+    device: torch.device,
+    batch_size: int = 128,
+) -> Iterator[Tensor]:
+    """Yield inputs (n, V, 3, crop, crop) of consecutive images with all their V views, each image once.
+
+    Args:
+        num_views: 1 or 10, see `views.evaluation_views`.
+        batch_size: Upper bound of n * V, at least one image.
+    """
+    places = evaluation_views(mean_image.shape[0], crop_px, num_views)
+    per_batch = max(1, batch_size // num_views)
+    for start in range(0, len(images), per_batch):
+        chunk = [images[i] for i in range(start, min(start + per_batch, len(images)))]
+        yield assemble_evaluation_views(chunk, mean_image, places, crop_px, divisor, dtype).to(device)
+
+
+def assemble_evaluation_views(
+    images: Sequence[NDArray[np.uint8]],
+    mean_image: NDArray[np.float32],
+    places: Sequence[tuple[int, int, bool]],
+    crop_px: int,
+    divisor: float,
+    dtype: torch.dtype,
+) -> Tensor:
+    """Return (N, V, 3, crop, crop): every place of every image, without colour noise."""
+    num_images, num_views = len(images), len(places)
+    y, x, mirrored = (np.tile(column, num_images) for column in zip(*places, strict=True))
+    offset = np.zeros((num_images * num_views, 3), np.float32)
+    out = torch.empty(
+        (num_images * num_views, 3, crop_px, crop_px), dtype=dtype, memory_format=torch.channels_last
+    )
+    repeated = [image for image in images for _ in places]
+    assemble_views(repeated, mean_image, Views(y, x, mirrored, offset), out, divisor=divisor)
+    return out.unflatten(0, (num_images, num_views))
+
+

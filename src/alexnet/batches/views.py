@@ -1,0 +1,107 @@
+"""Views: which crop, whether mirrored, which colour offset (paper, section 4.1).
+
+A view is a description; the pixels are made by batches.assemble.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.batches.randomness import Purpose, draw_integer, draw_normal_triple, draw_uniform
+from alexnet.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """One view for each of N images."""
+
+    y: NDArray[np.int64]
+    """(N,) top row of the crop."""
+    x: NDArray[np.int64]
+    """(N,) left column of the crop."""
+    mirrored: NDArray[np.bool_]
+    """(N,) whether the crop is reflected left to right."""
+    color_offset: NDArray[np.float32]
+    """(N, 3) grey levels added to R, G and B of every pixel."""
+
+
+def draw_views(
+    indices: NDArray[np.int64],
+    *,
+    seed: int,
+    epoch: int,
+    image_px: int,
+    crop_px: int,
+    random_crops: bool,
+    reflections: bool,
+    color_noise: float,
+    color_axes: NDArray[np.float64],
+) -> Views:
+    """Return the training views of these samples in this epoch.
+
+    Offsets are uniform on 0 .. image_px - crop_px inclusive (0..32 for 224 of 256), reflections have probability one
+    half, and the colour offset is color_noise * color_axes @ z with z standard normal: all per image, and all pure
+    functions of (seed, epoch, index). Without `random_crops` the crop is the central one.
+
+    Args:
+        color_noise: The paper's 0.1; 0 turns the noise off.
+        color_axes: (3, 3), columns are the principal axes times their scale; see `scale_axes`.
+    Source: paper 4.1; the 2012 source draws crop and reflection once for 32 consecutive images instead.
+    """
+    margin = image_px - crop_px
+    num_images = len(indices)
+    if random_crops:
+        y = draw_integer(indices, margin + 1, seed=seed, epoch=epoch, purpose=Purpose.CROP_Y)
+        x = draw_integer(indices, margin + 1, seed=seed, epoch=epoch, purpose=Purpose.CROP_X)
+    else:
+        y = x = np.full(num_images, margin // 2)
+    mirrored = np.zeros(num_images, dtype=bool)
+    if reflections:
+        mirrored = draw_uniform(indices, seed=seed, epoch=epoch, purpose=Purpose.REFLECTION) < 0.5
+    offset = np.zeros((num_images, 3))
+    if color_noise:
+        offset = color_noise * draw_normal_triple(indices, seed=seed, epoch=epoch) @ color_axes.T
+    return Views(y, x, mirrored, offset.astype(np.float32))
+
+
+def scale_axes(
+    eigenvectors: NDArray[np.float64], eigenvalues: NDArray[np.float64], *, unit: str
+) -> NDArray[np.float64]:
+    """Return the principal axes of RGB values times the scale on which colour noise moves along them.
+
+    "standard_deviation" scales each axis by the square root of its eigenvalue, as the 2012 source does. "eigenvalue" is
+    the printed formula taken literally on pixels in [0, 1] (the reading of most later code), expressed in grey levels.
+
+    Args:
+        eigenvectors: (3, 3), columns; of the covariance of RGB values on the 0-255 scale.
+        eigenvalues: (3,), in squared grey levels.
+    Raises:
+        ConfigError: unknown unit.
+    """
+    if unit == "standard_deviation":
+        return eigenvectors * np.sqrt(np.maximum(eigenvalues, 0))
+    if unit == "eigenvalue":
+        return eigenvectors * (eigenvalues / 255)
+    raise ConfigError(f"unknown color noise unit {unit!r}. Known: standard_deviation, eigenvalue.")
+
+
+def evaluation_views(image_px: int, crop_px: int, num_views: int) -> list[tuple[int, int, bool]]:
+    """Return (y, x, mirrored) of the views that testing averages over.
+
+    One view is the centre. Ten are the four corners and the centre, then the same mirrored, in the order of the 2012
+    source: top left, top right, centre, bottom left, bottom right (convdata_jpeg.py).
+
+    Raises:
+        ConfigError: num_views is neither 1 nor 10.
+    """
+    margin = image_px - crop_px
+    centre = (margin // 2, margin // 2)
+    if num_views == 1:
+        return [(*centre, False)]
+    if num_views != 10:
+        raise ConfigError(f"views is {num_views}; accepted are 1 (centre) and 10 (corners, centre, and mirrored).")
+    corners = [(0, 0), (0, margin), centre, (margin, 0), (margin, margin)]
+    return [(y, x, mirrored) for mirrored in (False, True) for y, x in corners]
+
+

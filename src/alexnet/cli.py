@@ -1,0 +1,358 @@
+"""The command `alexnet`: one thin function per verb, in the order in which data flows.
+
+Nothing heavy is imported at the top, so that --help answers at once; each verb imports what it needs.
+"""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alexnet.errors import AlexNetError
+from alexnet.version import __version__
+
+
+class _InOrder(click.Group):
+    """Lists its verbs in the order of the pipeline, and names the nearest verb for an unknown one."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        import difflib
+
+        try:
+            return super().resolve_command(context, args)
+        except click.UsageError as problem:
+            close = difflib.get_close_matches(args[0], self.commands, n=1)
+            if close:
+                problem.message += f" Did you mean {close[0]!r}?"
+            raise
+
+
+_PATH = click.Path(path_type=Path)
+_device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+_precision = click.option(
+    "--precision",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    help="auto takes bfloat16 where the hardware multiplies it natively.",
+)
+_threads = click.option("--threads", type=click.IntRange(1), help="Threads to compute with.  [default: every core]")
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="alexnet")
+def cli() -> None:
+    """Labelled images in; a trained, tested, explainable AlexNet classifier out.
+
+    \b
+    A first classifier from folders of photographs (PHOTOS/train/<class>/…, PHOTOS/val/<class>/…):
+      alexnet prepare PHOTOS --out STORE
+      alexnet train STORE --recipe small-data --out RUN
+      alexnet evaluate RUN STORE --views 10
+      alexnet predict RUN picture.jpg
+
+    To see it all work on pictures that the program draws itself: alexnet demo
+    """
+
+
+@cli.command()
+@click.argument("source", type=_PATH)
+@click.option("--out", required=True, type=_PATH, help="Store to create: a folder.")
+@click.option("--val-fraction", type=click.FloatRange(0, 1, min_open=True, max_open=True),
+              help="Share of each class to set aside for validation, where SOURCE has no val folder.")
+@click.option("--size", default=256, show_default=True, type=click.IntRange(8, 4096), help="Side of the stored images in pixels.")
+@click.option("--seed", default=0, show_default=True, help="Fixes which images --val-fraction sets aside.")
+@click.option("--on-bad-image", default="skip", show_default=True, type=click.Choice(["skip", "stop"]),
+              help="Leave unreadable images out and list them, or end with an error at the first.")
+@click.option("--class-names", type=_PATH, help="TSV with a readable name for each class folder.")
+@click.option("--workers", type=click.IntRange(1), help="Threads that decode.  [default: every core]")
+@_json
+def prepare(source: Path, out: Path, val_fraction: float | None, size: int, seed: int, on_bad_image: str,
+            class_names: Path | None, workers: int | None, as_json: bool) -> None:
+    """Bring images to 256x256 and measure their mean and colours, once (paper, section 2).
+
+    SOURCE holds train/<class>/… and val/<class>/…, or <class>/… together with --val-fraction. The shorter side becomes
+    256 pixels, the centre is kept. Interrupted, the same command continues.
+    """
+    import dataclasses
+    import json
+
+    from alexnet.data.prepare import prepare as prepare_store
+    from alexnet.terminal import Terminal
+
+    terminal = Terminal()
+    with terminal.progress("preparing", "images") as meter:
+        report = prepare_store(
+            source, out, size=size, val_fraction=val_fraction, seed=seed, on_bad_image=on_bad_image, workers=workers,
+            class_names_file=class_names,
+            progress=lambda done, total, skipped: meter(done, total, f"{skipped} left out" if skipped else ""),
+        )
+    if as_json:
+        terminal.print_json(json.dumps(dataclasses.asdict(report), default=str))
+        return
+    _show_preparation(terminal, report, out)
+
+
+@cli.command()
+@click.argument("store", type=_PATH)
+@click.option("--recipe", default="paper", show_default=True, help="paper, small-data, demo, or a recipe.yaml.")
+@click.option("--set", "assignments", multiple=True, metavar="GROUP.FIELD=VALUE", help="Change one field of the recipe; repeatable. `alexnet info RECIPE` lists them.")
+@click.option("--out", required=True, type=_PATH, help="Run folder to create, or to continue.")
+@click.option("--seed", default=0, show_default=True, help="Fixes weights, order, crops, colour noise and dropout.")
+@click.option("--checkpoint-minutes", default=5.0, show_default=True, type=click.FloatRange(0, min_open=True), help="At most this much work is lost to a crash.")
+@_device
+@_precision
+@_threads
+def train(store: Path, recipe: str, assignments: tuple[str, ...], out: Path, seed: int, checkpoint_minutes: float,
+          device: str, precision: str, threads: int | None) -> None:
+    """Train a network on STORE (paper, sections 3 to 5). Continues by itself if --out is an unfinished run.
+
+    \b
+    paper       as printed: batch 128, rate 0.01 divided by ten at plateaus; for hundreds of thousands of images
+    small-data  the same network with a gentler start, for a few thousand images
+    """
+    from alexnet.data.store import open_store
+    from alexnet.recipes import find_recipe
+    from alexnet.terminal import Terminal
+
+    terminal = Terminal()
+    train_and_report(terminal, open_store(store), find_recipe(recipe, assignments), out, seed=seed,
+           checkpoint_minutes=checkpoint_minutes, device=device, precision=precision, threads=threads)
+    terminal.say(f"Trained: {out}. Test it with: alexnet evaluate {out} {store} --views 10")
+
+
+@cli.command()
+@click.argument("model", type=_PATH)
+@click.argument("store", type=_PATH)
+@click.option("--views", default="10", show_default=True, type=click.Choice(["1", "10"]), help="Centre only, or corners and centre and their mirror images.")
+@click.option("--split", default="val", show_default=True, help="Split of the store to test on.")
+@click.option("--predictions", type=_PATH, help="CSV to write: each image with its label and five best classes.")
+@_device
+@_precision
+@_threads
+@_json
+def evaluate(model: Path, store: Path, views: str, split: str, predictions: Path | None, device: str, precision: str,
+             threads: int | None, as_json: bool) -> None:
+    """Measure the top-1 and top-5 error of MODEL on STORE (paper, section 6).
+
+    MODEL is a run folder or a model file. Every image is used once; intervals are 95 % (Wilson).
+    """
+    import json
+
+    from alexnet.data.store import open_store
+    from alexnet.evaluation.classifier import load
+    from alexnet.evaluation.evaluate import write_predictions
+    from alexnet.system import set_threads, tune_allocator
+    from alexnet.terminal import Terminal
+
+    terminal = Terminal()
+    set_threads(threads)
+    tune_allocator()
+    opened = open_store(store)
+    classifier = load(model, device=device, precision=precision)
+    with terminal.progress("evaluating", "images") as meter:
+        result = classifier.evaluate(opened, split=split, views=int(views), tick=meter)
+    if predictions:
+        write_predictions(predictions, result, opened[split].paths)
+        terminal.say(f"Predictions: {predictions}")
+    if as_json:
+        terminal.print_json(json.dumps({"model": str(model), "store": str(store), "split": split, **result.to_json()}))
+        return
+    _show_evaluation(terminal, result)
+
+
+@cli.command()
+@click.argument("model", type=_PATH)
+@click.argument("images", nargs=-1, required=True, type=_PATH)
+@click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Classes to list.")
+@click.option("--views", default="10", show_default=True, type=click.Choice(["1", "10"]), help="Centre only, or corners and centre and their mirror images.")
+@_device
+@_precision
+@_threads
+@_json
+def predict(model: Path, images: tuple[Path, ...], top: int, views: str, device: str, precision: str,
+            threads: int | None, as_json: bool) -> None:
+    """Name what is in IMAGES, with probabilities.
+
+    IMAGES are files or folders of any size and mode. One that cannot be read is named and left out (exit code 1).
+    """
+    import json
+
+    from alexnet.errors import ImageError
+    from alexnet.evaluation.classifier import load
+    from alexnet.system import set_threads, tune_allocator
+    from alexnet.terminal import Terminal, percent
+
+    terminal = Terminal()
+    set_threads(threads)
+    tune_allocator()
+    classifier = load(model, device=device, precision=precision)
+    paths = _image_files(images)
+    predictions: list[dict[str, Any]] = []
+    left_out: list[str] = []
+    with terminal.progress("predicting", "images") as meter:
+        for number, outcome in enumerate(classifier.predict_each(paths, views=int(views))):
+            if isinstance(outcome, ImageError):
+                left_out.append(str(outcome))
+            elif as_json:
+                best = [{"name": name, "probability": probability} for name, probability in outcome.top(top)]
+                predictions.append({"path": outcome.source, "top": best})
+            else:
+                terminal.print(outcome.source)
+                for name, probability in outcome.top(top):
+                    terminal.print(f"  {percent(probability):>9}  {'█' * round(20 * probability):<20}  {name}")
+            meter(number + 1, len(paths))
+    if as_json:
+        document = {"model": str(model), "views": int(views), "images": predictions, "left_out": left_out}
+        terminal.print_json(json.dumps(document))
+    for reason in left_out:
+        terminal.show_error("Left out", reason)
+    if left_out:
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("what", required=False)
+@click.option("--system", "show_system", is_flag=True, help="What this machine is, and what is chosen on it.")
+@click.option("--verify", is_flag=True, help="Read a whole store and compare its checksums.")
+@_json
+def info(what: str | None, show_system: bool, verify: bool, as_json: bool) -> None:
+    """Tell in one screen what WHAT is: a store, a run, a model file, a dialect or a recipe."""
+    import json
+
+    from alexnet import description
+    from alexnet.terminal import Terminal
+
+    terminal = Terminal()
+    if not what and not show_system:
+        raise click.UsageError("Name a store, run, model file, dialect or recipe, or give --system.")
+    report = description.describe_system() if show_system else description.describe(str(what), verify=verify)
+    if as_json:
+        terminal.print_json(json.dumps(report.values, default=str))
+        return
+    for title, columns, rows in report.tables:
+        terminal.table(columns, rows, title=title)
+        terminal.print("")
+
+
+@cli.command()
+@click.option("--out", default=Path("demo"), show_default=True, type=_PATH, help="Folder for pictures, store, run and report.")
+@click.option("--seed", default=0, show_default=True)
+def demo(out: Path, seed: int) -> None:
+    """Do the whole job on pictures that the program draws itself, and write a report: about five minutes on two cores."""
+    from alexnet.demo import run_demo
+    from alexnet.terminal import Terminal
+
+    run_demo(Terminal(), out, seed=seed)
+
+
+def _image_files(given: tuple[Path, ...]) -> list[Path]:
+    """Files as they are; of folders, every file that is not hidden."""
+    from alexnet.errors import SourceError
+
+    files: list[Path] = []
+    for path in given:
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+            if not inside:
+                raise SourceError(f"{path}: is an empty folder. Give image files, or a folder of them.")
+            files += inside
+        else:
+            files.append(path)
+    return files
+
+
+def train_and_report(terminal: Any, store: Any, recipe: Any, out: Path, **options: Any) -> Any:
+    from alexnet.interpretation.report import report_run
+    from alexnet.evaluation.classifier import load
+    from alexnet.runs import train as train_run
+    from alexnet.terminal import TrainingDisplay
+
+    with terminal.progress("training", "images") as meter:
+        display = TrainingDisplay(
+            terminal, meter, num_classes=len(store.class_names), total_epochs=recipe.optimization.total_epochs,
+            at_most=recipe.optimization.schedule == "plateau",
+        )
+        outcome = train_run(store, recipe, out, listener=display, tick=display.validated, **options)
+        if "val" in store.splits:
+            meter.restart("testing")
+            classifier = load(out, device=options["device"], precision=options["precision"])
+            report = report_run(out, classifier, store, outcome.history, tick=meter)
+            terminal.say(f"Report: {report}")
+    return outcome
+
+
+def _show_preparation(terminal: Any, report: Any, out: Path) -> None:
+    from alexnet.terminal import duration
+
+    terminal.table(
+        ["split", "images", "classes"],
+        [[split, f"{sum(counts.values()):,}", str(len(counts))] for split, counts in report.class_counts.items()],
+    )
+    if report.skipped:
+        terminal.print("")
+        terminal.table(["left out", "reason"], [[path, reason] for path, reason in report.skipped[:10]])
+        if len(report.skipped) > 10:
+            terminal.print(f"… and {len(report.skipped) - 10} more, all in {out / 'report.json'}")
+    terminal.say(
+        f"{out}: verified, {duration(report.seconds)}, {report.images_per_second:,.0f} images/s. "
+        f"Train with: alexnet train {out} --recipe small-data --out RUN"
+    )
+
+
+def _show_evaluation(terminal: Any, result: Any) -> None:
+    from alexnet.evaluation.metrics import wilson_interval
+    from alexnet.terminal import percent
+
+    def interval(bounds: tuple[float, float]) -> str:
+        return f"{100 * bounds[0]:.2f} – {100 * bounds[1]:.2f} %"
+
+    views = "ten views" if result.num_views == 10 else "centre view"
+    terminal.table(
+        ["", "error", "95 % interval"],
+        [
+            ["top-1", percent(result.top1_error), interval(result.top1_interval)],
+            [f"top-{result.k}", percent(result.topk_error), interval(result.topk_interval)],
+        ],
+        title=f"{result.images:,} images, {views}, cross-entropy {result.cross_entropy:.4f}",
+    )
+    terminal.print("")
+    rows = sorted(
+        zip(result.class_names, result.class_images, result.class_errors, strict=True),
+        key=lambda row: -row[2] / max(1, row[1]),
+    )
+    shown = rows if len(rows) <= 20 else rows[:20]
+    terminal.table(
+        ["class" if len(rows) <= 20 else f"worst 20 of {len(rows)} classes", "images", "top-1 error", "95 % interval"],
+        [[name, f"{count:,}", percent(errors / count) if count else "–", interval(wilson_interval(errors, count))] for name, count, errors in shown],
+    )
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 misuse, 130 interrupted."""
+    from click.exceptions import Abort
+
+    signal.signal(signal.SIGTERM, lambda number, frame: (_ for _ in ()).throw(KeyboardInterrupt()))
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as problem:
+        problem.show()
+        sys.exit(problem.exit_code)
+    except AlexNetError as problem:
+        from alexnet.terminal import Terminal
+
+        Terminal().show_error(type(problem).__name__, str(problem))
+        sys.exit(problem.exit_code)
+    except (KeyboardInterrupt, Abort):
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)

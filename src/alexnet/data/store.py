@@ -1,0 +1,311 @@
+"""The store: prepared images, labels and statistics in one folder, readable with numpy alone.
+
+data/store_format.py knows the files, data/store_writer.py writes them and data/prepare.py makes them from photographs.
+A store is complete or it does not open: the header is the last file that a writer makes.
+
+Opening reads the header and compares the size of every file with it, which takes milliseconds. `Store.verify` reads
+every byte. Pixels are mapped into memory shard by shard when they are first asked for; nothing is ever unpickled.
+"""
+
+import functools
+import json
+import os
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.data.store_format import HEADER_NAME, TRAIN, check_size, damaged, load_array, read_header, verify_file
+from alexnet.errors import StoreError
+
+UInt8Array = NDArray[np.uint8]
+Int64Array = NDArray[np.int64]
+Float32Array = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
+
+
+def open_store(path: str | os.PathLike[str]) -> "Store":
+    """A finished store, opened for reading.
+
+    Checks that the header is whole and of a version that is read here, and that every file it lists has the size it
+    had when it was written. Bytes are not compared: `Store.verify` does that.
+
+    Raises:
+        StoreError: path is no store, is unfinished, damaged, or of a newer version; the message names the file.
+    """
+    folder = Path(path)
+    header = read_header(folder)
+    try:
+        store = Store(folder, header)
+    except (KeyError, TypeError) as error:  # the checksum agrees, so another program wrote this header
+        raise damaged(folder / HEADER_NAME, f"lacks a field or has one of the wrong kind ({error})") from None
+    for record in store.file_records():
+        check_size(folder, record)
+    return store
+
+
+class Store:
+    """Splits of images with the class names and the statistics of the training split.
+
+    `store["train"]` and `store["val"]` are splits; `images`, `labels`, `paths` and `len` of the store itself are those
+    of the training split. Stores pickle as their path, so worker processes open their own.
+    """
+
+    def __init__(self, folder: Path, header: dict[str, Any]) -> None:
+        self.path = folder
+        self.header = header
+        self.size: int = header["size"]
+        """Height and width of every image in pixels."""
+        self.class_names: tuple[str, ...] = tuple(header["class_names"])
+        """Name of each label, in the order of the labels."""
+        self.class_titles: tuple[str, ...] = tuple(header["class_titles"])
+        """Readable name of each label; the class name where the source had no other."""
+        self.splits: dict[str, Split] = {
+            name: Split(folder, name, fields, self.size, header["codec"], len(self.class_names))
+            for name, fields in header["splits"].items()
+        }
+        self.provenance: dict[str, Any] = header["provenance"]
+        """Where the images came from and how they were read: plain values, as recorded by the writer."""
+        self.fingerprint: str = header["checksum"]
+        """SHA-256 of the header in hexadecimal; it covers the checksums of all files, so it identifies the content."""
+
+    def __getitem__(self, split: str) -> "Split":
+        """The split of this name.
+
+        Raises:
+            StoreError: the store has no such split; the message lists those it has.
+        """
+        if split not in self.splits:
+            raise StoreError(f"{self.path} has no split {split!r}. It has: {', '.join(self.splits)}.")
+        return self.splits[split]
+
+    def __len__(self) -> int:
+        return len(self[TRAIN])
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name} {len(split):,}" for name, split in self.splits.items())
+        return f"Store({str(self.path)!r}: {counts}; {len(self.class_names):,} classes, {self.size} px)"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_store, (str(self.path),)
+
+    @property
+    def images(self) -> "Images":
+        """Images of the training split."""
+        return self[TRAIN].images
+
+    @property
+    def labels(self) -> Int64Array:
+        """Labels of the training split, (N,)."""
+        return self[TRAIN].labels
+
+    @property
+    def paths(self) -> "Paths":
+        """Paths of the training images inside their source."""
+        return self[TRAIN].paths
+
+    @functools.cached_property
+    def mean_image(self) -> Float32Array:
+        """Mean of the training images, (size, size, 3) RGB, 0 to 255, aligned with the stored images."""
+        array = load_array(self.path, self.header["statistics"]["mean_image"])
+        return array.astype(np.float32, copy=False)
+
+    @property
+    def color_mean(self) -> Float64Array:
+        """Mean R, G and B over all training pixels, (3,), 0 to 255."""
+        return np.array(self.header["statistics"]["color_mean"], np.float64)
+
+    @property
+    def color_covariance(self) -> Float64Array:
+        """Covariance of R, G and B over all training pixels, (3, 3), in squared 0-255 units, divided by N."""
+        return np.array(self.header["statistics"]["color_covariance"], np.float64)
+
+    @property
+    def color_eigenvalues(self) -> Float64Array:
+        """Eigenvalues of `color_covariance`, (3,), largest first, never negative."""
+        return np.array(self.header["statistics"]["color_eigenvalues"], np.float64)
+
+    @property
+    def color_eigenvectors(self) -> Float64Array:
+        """Unit eigenvectors as columns, (3, 3), in the order of the eigenvalues; the largest component is positive."""
+        return np.array(self.header["statistics"]["color_eigenvectors"], np.float64)
+
+    @property
+    def color_axes(self) -> Float64Array:
+        """Eigenvectors scaled by their standard deviations, (3, 3), in 0-255 units.
+
+        For z drawn from N(0, I) of three dimensions, color_axes @ z has the covariance of the training pixels.
+        """
+        return self.color_eigenvectors * np.sqrt(self.color_eigenvalues)
+
+    def file_records(self) -> Iterator[dict[str, Any]]:
+        """Every file of the store but the header: its name inside the folder, bytes and sha256."""
+        yield self.header["statistics"]["mean_image"]
+        yield self.header["report"]
+        for fields in self.header["splits"].values():
+            yield fields["labels"]
+            yield fields["paths"]
+            yield from fields["shards"]
+
+    def verify(self) -> None:
+        """Read every byte of the store and compare checksums; returns when all agree.
+
+        Raises:
+            StoreError: a file is missing or differs from what was written; the message names it.
+        """
+        for record in self.file_records():
+            verify_file(self.path, record)
+
+
+class Split:
+    """Images with their labels and paths, in the order of the source: by label, then by path."""
+
+    def __init__(
+        self, folder: Path, name: str, fields: Mapping[str, Any], size: int, codec: str, num_classes: int
+    ) -> None:
+        self.name = name
+        self.images: Images = _CODECS[codec](folder, fields["shards"], size)
+        """Pixels: `images[i]` is (size, size, 3) uint8 RGB."""
+        self.per_class_counts: tuple[int, ...] = tuple(fields["per_class"])
+        """Number of images of each label."""
+        self.paths = Paths(folder, fields["paths"], fields["count"])
+        """Path of each image inside its source, with forward slashes."""
+        self._folder = folder
+        self._labels_record = fields["labels"]
+        self._num_classes = num_classes
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        return f"Split({self.name!r}, {len(self):,} images)"
+
+    @functools.cached_property
+    def labels(self) -> Int64Array:
+        """Label of each image, (N,), from 0 to the number of classes less one. Read when first used."""
+        labels = load_array(self._folder, self._labels_record)
+        if labels.shape != (len(self),) or np.any(labels < 0) or np.any(labels >= self._num_classes):
+            raise damaged(self._folder / self._labels_record["file"], "does not hold one label for each image")
+        return labels.astype(np.int64, copy=False)
+
+
+class Images:
+    """The images of one split, stored raw: shards are .npy files of (rows, size, size, 3) uint8 RGB.
+
+    An integer index (negative counts from the end) gives a read-only view into the mapped file, without a copy; a
+    slice or an array of indexes gives a new (n, size, size, 3) array. Safe to use from several threads.
+    """
+
+    def __init__(self, folder: Path, shards: Sequence[Mapping[str, Any]], size: int) -> None:
+        self.size = size
+        self._folder = folder
+        self._shards = shards
+        self._starts = np.concatenate([[0], np.cumsum([shard["rows"] for shard in shards], dtype=np.int64)]).tolist()
+        self._map = functools.lru_cache(maxsize=_max_mapped_shards())(self._map_shard)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __iter__(self) -> Iterator[UInt8Array]:
+        return (self._row(index) for index in range(len(self)))
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, size, size, 3)."""
+        return len(self), self.size, self.size, 3
+
+    @overload
+    def __getitem__(self, index: int) -> UInt8Array: ...
+    @overload
+    def __getitem__(self, index: slice) -> UInt8Array: ...
+    @overload
+    def __getitem__(self, index: Sequence[int] | NDArray[np.integer[Any]]) -> UInt8Array: ...
+    def __getitem__(self, index: int | slice | Sequence[int] | NDArray[np.integer[Any]]) -> UInt8Array:
+        if isinstance(index, slice):
+            return self.take(range(*index.indices(len(self))))
+        if isinstance(index, (int, np.integer)):
+            return self._row(int(index))
+        return self.take(index)
+
+    def take(self, indexes: Sequence[int] | NDArray[np.integer[Any]], out: UInt8Array | None = None) -> UInt8Array:
+        """Copies of the images at these indexes, (n, size, size, 3), in the order given.
+
+        Args:
+            indexes: Any order, repeats allowed, negative counts from the end.
+            out: Filled and returned when given; uint8 of that shape.
+        """
+        if out is None:
+            out = np.empty((len(indexes), self.size, self.size, 3), np.uint8)
+        for row, index in enumerate(indexes):
+            out[row] = self._row(int(index))
+        return out
+
+    def _row(self, index: int) -> UInt8Array:
+        count = self._starts[-1]
+        if not -count <= index < count:
+            raise IndexError(f"image {index} is outside this split of {count} images")
+        if index < 0:
+            index += count
+        shard = bisect_right(self._starts, index) - 1
+        row: UInt8Array = self._map(shard)[index - self._starts[shard]]
+        return row
+
+    def _map_shard(self, shard: int) -> UInt8Array:
+        record = self._shards[shard]
+        array = load_array(self._folder, record, mapped=True)
+        if array.shape != (record["rows"], self.size, self.size, 3) or array.dtype != np.uint8:
+            raise damaged(self._folder / record["file"], "does not hold the images that the header lists")
+        return array
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._folder, self._shards, self.size)
+
+
+_CODECS: dict[str, type[Images]] = {"raw": Images}
+
+
+class Paths(Sequence[str]):
+    """The path of each image of a split inside its source; the file is read when a path is first asked for."""
+
+    def __init__(self, folder: Path, record: Mapping[str, Any], count: int) -> None:
+        self._file = folder / record["file"]
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self._count))]
+        if not -self._count <= index < self._count:
+            raise IndexError(f"path {index} is outside this split of {self._count} images")
+        text, starts = self._lines
+        index %= self._count
+        path: str = json.loads(text[starts[index] : starts[index + 1]])
+        return path
+
+    @functools.cached_property
+    def _lines(self) -> tuple[bytes, Int64Array]:
+        """The whole file and where each line starts: far smaller than a list of a million strings."""
+        text = self._file.read_bytes()
+        ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
+        if len(ends) != self._count:
+            raise damaged(self._file, "does not hold one path for each image")
+        return text, np.concatenate([[0], ends])
+
+
+def _max_mapped_shards() -> int:
+    """A quarter of the files that this process may open: before Python 3.13, every mapping holds a descriptor."""
+    try:
+        import resource
+    except ImportError:  # Windows, where the limit is far higher
+        return 2048
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 16384 if soft == resource.RLIM_INFINITY else max(32, min(16384, soft // 4))

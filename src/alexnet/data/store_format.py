@@ -1,0 +1,126 @@
+"""The store's format: names of files, the header and its checksum, and the checks that every reader makes.
+
+docs/formats.md describes the same for people who read a store without this package.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.errors import StoreError
+
+FORMAT = "alexnet-store"
+VERSION = 1
+HEADER_NAME = "store.json"
+CODECS = ("raw",)
+PARTIAL_SUFFIX = ".partial"  # prepare works in OUT.partial and renames it when all is written and checked
+TRAIN = "train"
+VAL = "val"
+
+FileRecord = dict[str, Any]
+"""How the header lists a file: {"file": name inside the store, "bytes": size, "sha256": hexadecimal}."""
+
+
+def header_checksum(header: Mapping[str, Any]) -> str:
+    """SHA-256 in hexadecimal of the header without its own "checksum": JSON, keys sorted, no spaces, ASCII."""
+    fields = {key: value for key, value in header.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def verify_file(folder: Path, record: Mapping[str, Any]) -> None:
+    """Compare the bytes of one listed file with its recorded size and SHA-256.
+
+    Raises:
+        StoreError: the file is missing or differs.
+    """
+    check_size(folder, record)
+    path = folder / record["file"]
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != record["sha256"]:
+            raise damaged(path, "has other bytes than when it was written")
+
+
+def read_header(folder: Path) -> dict[str, Any]:
+    """The header of a finished store, checked against its own checksum.
+
+    Raises:
+        StoreError: folder is no store, is unfinished, or its header is damaged or of another version.
+    """
+    path = folder / HEADER_NAME
+    try:
+        text = path.read_bytes()
+    except OSError:
+        raise _not_a_store(folder) from None
+    try:
+        header = json.loads(text)
+    except ValueError:
+        raise damaged(path, "is not valid JSON") from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise StoreError(f"{path} is not the header of a store. Make one: alexnet prepare PHOTOS --out STORE")
+    version = header.get("version")
+    if version != VERSION:
+        raise StoreError(
+            f"{folder} is a store of version {version}; this alexnet reads version {VERSION}. "
+            "Update alexnet, or prepare the images again with this one."
+        )
+    if header.get("checksum") != header_checksum(header):
+        raise damaged(path, "does not agree with its own checksum")
+    if header["codec"] not in CODECS:
+        raise StoreError(
+            f"{folder} keeps its images as {header['codec']!r}; this alexnet reads: {', '.join(CODECS)}. "
+            "Update alexnet, or prepare the images again with this one."
+        )
+    return header
+
+
+def _not_a_store(folder: Path) -> StoreError:
+    partial = folder.with_name(folder.name + PARTIAL_SUFFIX)
+    if folder.name.endswith(PARTIAL_SUFFIX) or (not folder.exists() and partial.is_dir()):
+        unfinished = folder if folder.name.endswith(PARTIAL_SUFFIX) else partial
+        return StoreError(f"{unfinished} is an unfinished store. Run the same prepare command again; it continues.")
+    if not folder.exists():
+        return StoreError(f"{folder} does not exist. Make a store: alexnet prepare PHOTOS --out {folder}")
+    if not folder.is_dir():
+        return StoreError(f"{folder} is a file; a store is a folder. Make one: alexnet prepare PHOTOS --out STORE")
+    return StoreError(
+        f"{folder} is not a store: it has no {HEADER_NAME}. Make one: alexnet prepare {folder} --out STORE"
+    )
+
+
+def check_size(folder: Path, record: Mapping[str, Any]) -> None:
+    """Compare the size of a listed file with its record.
+
+    Raises:
+        StoreError: the file is missing or has another size.
+    """
+    path = folder / record["file"]
+    try:
+        num_bytes = path.stat().st_size
+    except OSError:
+        raise damaged(path, "is missing") from None
+    if num_bytes != record["bytes"]:
+        raise damaged(path, f"has {num_bytes:,} bytes instead of {record['bytes']:,}")
+
+
+def load_array(folder: Path, record: Mapping[str, Any], *, mapped: bool = False) -> NDArray[Any]:
+    """The array in a listed .npy file, read whole or mapped read-only; never unpickled.
+
+    Raises:
+        StoreError: it is no .npy file of plain numbers.
+    """
+    path = folder / record["file"]
+    try:
+        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise damaged(path, f"cannot be read ({error})") from None
+    return np.asarray(array)  # indexing a plain array is several times faster than indexing np.memmap
+
+
+def damaged(path: Path, what: str) -> StoreError:
+    """The error for a file of a store that is not as it was written; what completes "PATH ..."."""
+    return StoreError(f"{path} {what}. The store is damaged: prepare the images again, or copy it again.")

@@ -1,0 +1,249 @@
+"""Writing a store: files that appear whole or not at all, and the header that makes them a store.
+
+Files are written under a temporary name in a scratch folder, flushed to the disk and renamed into place. Nothing that
+is written depends on the time, the machine or the number of threads: the same images and options give the same bytes.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.data.statistics import PixelStatistics
+from alexnet.data.store import Store, open_store
+from alexnet.data.store_format import (
+    FORMAT,
+    HEADER_NAME,
+    PARTIAL_SUFFIX,
+    TRAIN,
+    VERSION,
+    FileRecord,
+    header_checksum,
+)
+from alexnet.errors import StoreError
+
+SHARD_BYTES = 96 * 2**20  # 512 images of 256 px
+
+
+def rows_per_shard(size: int) -> int:
+    """How many images of this size one shard holds by default: as many as fit SHARD_BYTES, at least one."""
+    return max(1, SHARD_BYTES // (size * size * 3))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitContent:
+    """One split as it is written: shards that are already on the disk, and the labels and paths of their images."""
+
+    shards: Sequence[FileRecord]
+    """Records with one more key, "rows": the number of images in the shard."""
+    labels: NDArray[np.int64]
+    paths: Sequence[str]
+
+
+class StoreFiles:
+    """Writes files of a store that is not finished yet.
+
+    Args:
+        folder: The store to be; made if missing.
+        scratch: Where files are written before they are whole; on the same file system, made if missing.
+    """
+
+    def __init__(self, folder: Path, scratch: Path) -> None:
+        self.folder = folder
+        self.scratch = scratch
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch.mkdir(parents=True, exist_ok=True)
+
+    def write(self, name: str, chunks: Iterable[bytes | memoryview]) -> FileRecord:
+        """Write chunks to folder/name, flush them to the disk and give the file its name; returns its record."""
+        target = self.folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return {"file": name, **write_whole_file(target, chunks, self.scratch)}
+
+    def write_array(self, name: str, array: NDArray[Any]) -> FileRecord:
+        """Write array as .npy version 1.0; returns its record."""
+        array = np.ascontiguousarray(array)
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+        return self.write(name, [header.getvalue(), array.reshape(-1).view(np.uint8).data])
+
+    def write_shard(self, split: str, number: int, images: NDArray[np.uint8]) -> FileRecord:
+        """Write images (rows, size, size, 3) as this shard of a split; returns its record with "rows"."""
+        record = self.write_array(f"{split}/images-{number:05d}.npy", images)
+        return {**record, "rows": len(images)}
+
+    def finish(
+        self,
+        *,
+        size: int,
+        class_names: Sequence[str],
+        class_titles: Sequence[str],
+        splits: Mapping[str, SplitContent],
+        statistics: PixelStatistics,
+        provenance: Mapping[str, Any],
+        report: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """Write all files but the shards and, last of all, the header; returns the header.
+
+        Args:
+            statistics: Of the training images.
+            provenance: Plain values for `Store.provenance`; nothing that changes from run to run.
+            report: Plain values for report.json; the same holds.
+        """
+        colors = statistics.summarize_colors()
+        header: dict[str, Any] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "size": size,
+            "codec": "raw",
+            "class_names": list(class_names),
+            "class_titles": list(class_titles),
+            "splits": {name: self._write_split(name, content, len(class_names)) for name, content in splits.items()},
+            "statistics": {
+                "num_images": statistics.num_images,
+                "num_pixels": colors.num_pixels,
+                "color_sums": colors.sums,
+                "color_products": colors.products,
+                "color_mean": colors.mean.tolist(),
+                "color_covariance": colors.covariance.tolist(),
+                "color_eigenvalues": colors.eigenvalues.tolist(),
+                "color_eigenvectors": colors.eigenvectors.tolist(),
+                "mean_image": self.write_array("mean_image.npy", statistics.mean_image()),
+            },
+            "report": self.write("report.json", [encode_json(report)]),
+            "provenance": dict(provenance),
+        }
+        header["checksum"] = header_checksum(header)
+        self.write(HEADER_NAME, [encode_json(header)])
+        return header
+
+    def _write_split(self, name: str, content: SplitContent, num_classes: int) -> dict[str, Any]:
+        lines = "".join(json.dumps(path) + "\n" for path in content.paths)
+        return {
+            "count": len(content.labels),
+            "per_class": np.bincount(content.labels, minlength=num_classes).tolist(),
+            "labels": self.write_array(f"{name}/labels.npy", content.labels.astype(np.int64)),
+            "paths": self.write(f"{name}/paths.jsonl", [lines.encode()]),
+            "shards": list(content.shards),
+        }
+
+
+def write_store(
+    out: str | os.PathLike[str],
+    splits: Mapping[str, tuple[NDArray[np.uint8], Sequence[int] | NDArray[np.integer[Any]]]],
+    class_names: Sequence[str],
+    *,
+    class_titles: Sequence[str] | None = None,
+    paths: Mapping[str, Sequence[str]] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    shard_rows: int | None = None,
+) -> Store:
+    """A store made of arrays in memory, opened.
+
+    Args:
+        out: A folder that does not exist yet.
+        splits: Images (N, size, size, 3) uint8 RGB and labels (N,) of each split; "train" must be there and not empty.
+        class_names: Name of each label.
+        class_titles: Readable names; the class names when None.
+        paths: Path of each image, by split; "train/0", "train/1" and so on when None.
+        provenance: Plain values for `Store.provenance`.
+        shard_rows: Images in a shard; as many as fit 96 MiB when None.
+    Raises:
+        StoreError: out exists, or the arrays do not describe a store.
+    """
+    target = Path(out)
+    if target.exists():
+        raise StoreError(f"{target} exists. Choose another name, or remove it first.")
+    if TRAIN not in splits or not len(splits[TRAIN][0]):
+        raise StoreError('A store needs images in its split "train". Give splits={"train": (images, labels), ...}.')
+    size = splits[TRAIN][0].shape[1]
+    for name, (images, labels) in splits.items():
+        if images.dtype != np.uint8 or images.shape != (len(labels), size, size, 3):
+            raise StoreError(
+                f"Split {name!r} has {images.dtype} images of shape {images.shape} and {len(labels)} labels. "
+                f"Give uint8 images of shape ({len(labels)}, {size}, {size}, 3)."
+            )
+        if len(labels) and not 0 <= min(labels) <= max(labels) < len(class_names):
+            raise StoreError(
+                f"Split {name!r} has labels from {min(labels)} to {max(labels)} and there are {len(class_names)} "
+                f"class names. Give labels from 0 to {len(class_names) - 1}."
+            )
+    partial = target.with_name(target.name + PARTIAL_SUFFIX)
+    files = StoreFiles(partial / "store", partial / "scratch")
+    rows = shard_rows or rows_per_shard(size)
+    statistics = PixelStatistics(size)
+    contents = {}
+    for name, (images, labels) in splits.items():
+        blocks = [images[start : start + rows] for start in range(0, len(images), rows)]
+        if name == TRAIN:
+            for block in blocks:
+                statistics.add(block)
+        contents[name] = SplitContent(
+            shards=[files.write_shard(name, number, block) for number, block in enumerate(blocks)],
+            labels=np.asarray(labels, np.int64),
+            paths=paths[name] if paths else [f"{name}/{index}" for index in range(len(labels))],
+        )
+    files.finish(
+        size=size,
+        class_names=class_names,
+        class_titles=class_titles or class_names,
+        splits=contents,
+        statistics=statistics,
+        provenance=provenance or {},
+        report={},
+    )
+    publish(files.folder, target)
+    shutil.rmtree(partial)
+    return open_store(target)
+
+
+def write_whole_file(target: Path, chunks: Iterable[bytes | memoryview], scratch: Path) -> dict[str, Any]:
+    """Write target so that it is whole or absent, whatever happens; returns its "bytes" and "sha256".
+
+    An existing target is replaced. The bytes are on the disk before the name is.
+    """
+    temporary = scratch / f"{target.name}.{os.getpid()}"
+    digest = hashlib.sha256()
+    num_bytes = 0
+    with temporary.open("wb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+            digest.update(chunk)
+            num_bytes += len(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(target)
+    sync_folder(target.parent)
+    return {"bytes": num_bytes, "sha256": digest.hexdigest()}
+
+
+def publish(folder: Path, target: Path) -> None:
+    """Give a finished store its final name in one step; target is absent or an empty folder."""
+    if target.is_dir():
+        target.rmdir()
+    folder.rename(target)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to the disk, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def encode_json(value: Any) -> bytes:
+    """JSON with two-space indents, ASCII only, ending in a line feed: keys stay in the order they were given."""
+    return (json.dumps(value, indent=2) + "\n").encode()

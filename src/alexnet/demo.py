@@ -1,0 +1,49 @@
+"""The whole job on pictures that the package draws itself."""
+
+from pathlib import Path
+
+from alexnet.data.prepare import prepare
+from alexnet.data.scenes import write_scenes
+from alexnet.data.store import open_store
+from alexnet.errors import ConfigError
+from alexnet.evaluation.classifier import load
+from alexnet.recipes import find_recipe
+from alexnet.terminal import Terminal, percent
+
+TRAIN_PER_CLASS, VAL_PER_CLASS = 200, 50
+
+
+def run_demo(terminal: Terminal, out: Path, *, seed: int = 0) -> Path:
+    """Draw, prepare, train, test, predict and report below `out`; return the report. Interrupted, it continues.
+
+    Raises:
+        ConfigError: `out` holds something else.
+    """
+    pictures, store_path, run = out / "pictures", out / "store", out / "run"
+    if out.exists() and any(out.iterdir()) and not pictures.exists():
+        raise ConfigError(f"{out}: exists and is not a demo. Choose another --out.")
+    from alexnet.cli import train_and_report
+
+    terminal.say(f"1 of 4  Drawing {10 * (TRAIN_PER_CLASS + VAL_PER_CLASS):,} scenes of ten classes into {pictures}")
+    if not store_path.exists():
+        with terminal.progress("drawing", "scenes") as meter:
+            write_scenes(
+                pictures, train_per_class=TRAIN_PER_CLASS, val_per_class=VAL_PER_CLASS, seed=seed, progress=meter
+            )
+    terminal.say(f"2 of 4  alexnet prepare {pictures} --out {store_path}")
+    if not store_path.exists():
+        with terminal.progress("preparing", "images") as meter:
+            prepare(pictures, store_path, progress=lambda done, total, skipped: meter(done, total))
+    terminal.say(f"3 of 4  alexnet train {store_path} --recipe demo --out {run}")
+    store = open_store(store_path)
+    if not (run / "model.safetensors").exists():
+        train_and_report(terminal, store, find_recipe("demo"), run, seed=seed)
+    picture = sorted((pictures / "val").rglob("*.jpg"))[7]
+    terminal.say(f"4 of 4  alexnet predict {run} {picture}")
+    for name, probability in load(run).predict([picture], views=10)[0].top(3):
+        terminal.print(f"  {percent(probability):>9}  {name}")
+    report = run / "report.html"
+    terminal.print(f"Report: {report.resolve()}")
+    return report
+
+

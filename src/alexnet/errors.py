@@ -1,0 +1,62 @@
+"""Every exception that a user of alexnet can meet.
+
+AlexNetError
+├── ConfigError (ValueError)        an argument or option outside what is accepted
+│   └── RecipeError                 a recipe field that is unknown or has an impossible value
+├── SourceError (ValueError)        a folder of images that is not laid out as prepare needs it
+├── ImageError (ValueError)         one image that cannot be decoded
+├── StoreError (ValueError)         a store that is missing, damaged, unfinished or of another format
+├── WeightsError (ValueError)       a model file or checkpoint that is missing, damaged or of another network
+├── RunError (RuntimeError)         a run folder that cannot be started or continued
+├── DivergedError (ArithmeticError) training whose loss is no longer finite
+└── Interrupted (Exception)         the user, or SIGTERM, asked to stop; state was saved
+
+Messages say what was given, what is accepted and what to do next. The command line prints them as they are, with
+exit code 1 (failed), 2 (misuse: ConfigError and its children) or 130 (interrupted).
+"""
+
+
+class AlexNetError(Exception):
+    """Base of every error raised on purpose by this package."""
+
+    exit_code = 1
+
+
+class ConfigError(AlexNetError, ValueError):
+    """An argument or option has a value that is not accepted."""
+
+    exit_code = 2
+
+
+class RecipeError(ConfigError):
+    """A recipe field is unknown, or its value is impossible."""
+
+
+class SourceError(AlexNetError, ValueError):
+    """The images given to prepare are not laid out in a way that it reads."""
+
+
+class ImageError(AlexNetError, ValueError):
+    """One image cannot be decoded."""
+
+
+class StoreError(AlexNetError, ValueError):
+    """A store is missing, damaged, unfinished or of a format that this version does not read."""
+
+
+class WeightsError(AlexNetError, ValueError):
+    """A model file or checkpoint is missing, damaged or belongs to another network."""
+
+
+class RunError(AlexNetError, RuntimeError):
+    """A run folder cannot be started or continued."""
+
+
+class DivergedError(AlexNetError, ArithmeticError):
+    """The training loss is no longer finite."""
+
+
+class Interrupted(AlexNetError):  # noqa: N818 - an interruption is not an error, but it ends the command like one
+    """The user asked to stop; what was done so far is saved."""
+
+    exit_code = 130

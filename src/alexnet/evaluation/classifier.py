@@ -1,0 +1,162 @@
+"""A trained model ready for use: the network with its classes and its preprocessing, which cannot disagree."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.data.decode import open_image
+from alexnet.errors import ConfigError, ImageError, WeightsError
+from alexnet.evaluation.evaluate import Evaluation, Tick, evaluate_network, match_classes, predict_probabilities
+from alexnet.network.alexnet import AlexNet
+from alexnet.network.model_file import Model, find_model, load_model
+from alexnet.system import Compute, choose_compute
+
+if TYPE_CHECKING:
+    from alexnet.data.store import Store
+
+
+Given = str | Path | NDArray[np.uint8]
+"""An image: a file, or its decoded pixels."""
+
+_CHUNK = 128
+"""Images that are decoded before they are predicted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Probabilities of one image."""
+
+    source: str
+    """Path of the image, or its position if it was given as an array."""
+    class_names: tuple[str, ...]
+    probabilities: NDArray[np.float32]
+    """(K,) in the order of class_names; they sum to 1."""
+
+    def top(self, k: int = 5) -> list[tuple[str, float]]:
+        """Return the k best classes, best first, with their probabilities; all of them if there are fewer than k."""
+        order = np.argsort(-self.probabilities, kind="stable")[:k]
+        return [(self.class_names[i], float(self.probabilities[i])) for i in order]
+
+
+class Classifier:
+    """What `alexnet.load` returns."""
+
+    def __init__(self, model: Model, path: Path, *, device: str = "auto", precision: str = "auto") -> None:
+        self.model = model
+        self.path = path
+        self.compute: Compute = choose_compute(device, precision)
+        self._network = model.network.to(device=self.compute.device, dtype=self.compute.dtype).eval()
+
+    @property
+    def network(self) -> AlexNet:
+        """The network in evaluation mode, on the device and in the precision it computes in."""
+        return self._network
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the logits."""
+        return self.model.class_names
+
+    def predict(self, images: Iterable[Given], *, views: int = 1) -> list[Prediction]:
+        """Return the probabilities of images, one prediction each, in order.
+
+        Args:
+            images: Paths of image files of any size and mode, or (S, S, 3) uint8 RGB arrays of the stored size.
+            views: 1 (centre) or 10 (corners, centre, and mirrored; the mean of their probabilities).
+        Raises:
+            ImageError: a file cannot be decoded; `predict_each` goes on after it.
+            ConfigError: an array has another shape, or views is neither 1 nor 10.
+        """
+        results = []
+        for outcome in self.predict_each(images, views=views):
+            if isinstance(outcome, ImageError):
+                raise outcome
+            results.append(outcome)
+        return results
+
+    def predict_each(self, images: Iterable[Given], *, views: int = 1) -> Iterator[Prediction | ImageError]:
+        """Yield, for each image in order, its prediction or the reason why it cannot be decoded; memory is bounded."""
+        remaining = iter(images)
+        position = 0
+        while chunk := list(itertools.islice(remaining, _CHUNK)):
+            outcomes: list[NDArray[np.uint8] | ImageError] = []
+            for offset, image in enumerate(chunk):
+                try:
+                    outcomes.append(self._pixels(image, position + offset))
+                except ImageError as problem:
+                    outcomes.append(problem)
+            decoded = [outcome for outcome in outcomes if not isinstance(outcome, ImageError)]
+            rows = iter(
+                row
+                for part in predict_probabilities(
+                    self._network, decoded, self.model.preprocessing, self.compute, num_views=views
+                )
+                for row in part.numpy()
+            )
+            for offset, (image, outcome) in enumerate(zip(chunk, outcomes, strict=True)):
+                if isinstance(outcome, ImageError):
+                    yield outcome
+                else:
+                    name = str(image) if isinstance(image, str | Path) else f"image {position + offset}"
+                    yield Prediction(name, self.class_names, next(rows))
+            position += len(chunk)
+
+    def _pixels(self, image: Given, position: int) -> NDArray[np.uint8]:
+        size = self.model.preprocessing.image_px
+        if isinstance(image, str | Path):
+            return open_image(Path(image), size=size)
+        if image.shape != (size, size, 3) or image.dtype != np.uint8:
+            raise ConfigError(
+                f"image {position} is an array {image.shape} {image.dtype}; accepted are ({size}, {size}, 3) uint8 RGB, "
+                "or the path of an image file of any size."
+            )
+        return image
+
+    def evaluate(
+        self, store: "Store", *, split: str = "val", views: int = 1, tick: Tick | None = None
+    ) -> Evaluation:
+        """Return the errors on a split of a store; its classes are matched with the model's by name.
+
+        Raises:
+            WeightsError: the store has a class that the model does not know, or images of another size.
+            StoreError: the store has no such split.
+        """
+        if store.size != self.model.preprocessing.image_px:
+            raise WeightsError(
+                f"{self.path} was trained on images of {self.model.preprocessing.image_px} px, {store.path} holds "
+                f"{store.size} px. Prepare the images again with --size {self.model.preprocessing.image_px}."
+            )
+        images = store[split]
+        index = match_classes(
+            store.class_names, self.class_names, given_by=str(store.path), known_by=str(self.path)
+        )
+        return evaluate_network(
+            self._network,
+            images.images,
+            index[images.labels],
+            self.model.preprocessing,
+            self.compute,
+            class_names=self.class_names,
+            num_views=views,
+            tick=tick,
+        )
+
+
+def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> Classifier:
+    """Return a trained model with its matching preprocessing.
+
+    Args:
+        path: A model file (.safetensors), or a run folder; of an unfinished run, its newest checkpoint is used.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: "auto", "float32" or "bfloat16".
+    Raises:
+        WeightsError: there is no model there, or its file is damaged.
+        ConfigError: the device or precision is not to be had.
+    """
+    path = Path(path)
+    return Classifier(load_model(find_model(path)), path, device=device, precision=precision)

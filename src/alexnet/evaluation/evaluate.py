@@ -1,0 +1,205 @@
+"""Testing: probabilities averaged over views, and the errors they make (paper, sections 4.1 and 6)."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alexnet.batches.loader import Images, evaluation_batches
+from alexnet.errors import ConfigError, WeightsError
+from alexnet.evaluation.metrics import top_k_credit, wilson_interval
+from alexnet.files import write_text
+from alexnet.network.alexnet import AlexNet
+from alexnet.network.model_file import Preprocessing
+from alexnet.system import Compute
+
+Tick = Callable[[int, int], None]
+"""Progress: called with (images done, images in all)."""
+
+
+def predict_probabilities(
+    network: AlexNet,
+    images: Images,
+    preprocessing: Preprocessing,
+    compute: Compute,
+    *,
+    num_views: int = 1,
+    batch_size: int = 128,
+) -> Iterator[Tensor]:
+    """Yield (n, K) float32 probabilities of consecutive images, on the CPU: the mean of the views' softmax outputs.
+
+    Probabilities are averaged, not logits (2012 source, layer.cu 1804-1842). A row does not depend on batch_size
+    beyond rounding.
+
+    Args:
+        network: In evaluation mode, on compute.device, with weights of compute.dtype.
+        num_views: 1 or 10.
+    Raises:
+        ConfigError: num_views is neither.
+    """
+    batches = evaluation_batches(
+        images,
+        preprocessing.mean_image,
+        num_views=num_views,
+        crop_px=network.spec.input_px,
+        divisor=preprocessing.divisor,
+        dtype=compute.dtype,
+        device=compute.device,
+        batch_size=batch_size,
+    )
+    for views in batches:
+        with torch.inference_mode():
+            logits = network(views.flatten(0, 1)).float()
+            yield logits.softmax(1).unflatten(0, views.shape[:2]).mean(1).cpu()
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Errors of a classifier on labelled images. Rates are fractions in [0, 1]."""
+
+    images: int
+    num_views: int
+    k: int
+    """The k of the top-k error: 5, or the number of classes where there are fewer."""
+    top1_error: float
+    top1_interval: tuple[float, float]
+    """95 % Wilson interval."""
+    topk_error: float
+    topk_interval: tuple[float, float]
+    cross_entropy: float
+    """Mean of -ln(probability of the label), in nats."""
+    class_names: tuple[str, ...] = ()
+    class_images: tuple[int, ...] = ()
+    class_errors: tuple[float, ...] = ()
+    """Top-1 errors per class, as counts."""
+    probabilities: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32), repr=False)
+    """(N, K), in the order of the images."""
+    labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
+    """(N,), in the order of the images."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures for programs, without the probabilities."""
+        return {
+            "images": self.images,
+            "views": self.num_views,
+            "top1_error": self.top1_error,
+            "top1_interval": list(self.top1_interval),
+            f"top{self.k}_error": self.topk_error,
+            f"top{self.k}_interval": list(self.topk_interval),
+            "cross_entropy": self.cross_entropy,
+            "classes": [
+                {
+                    "name": name,
+                    "images": count,
+                    "top1_error": errors / count if count else None,
+                    "top1_interval": list(wilson_interval(errors, count)),
+                }
+                for name, count, errors in zip(self.class_names, self.class_images, self.class_errors, strict=True)
+            ],
+        }
+
+
+def evaluate_network(
+    network: AlexNet,
+    images: Images,
+    labels: NDArray[np.int64],
+    preprocessing: Preprocessing,
+    compute: Compute,
+    *,
+    class_names: tuple[str, ...],
+    num_views: int = 1,
+    tick: Tick | None = None,
+) -> Evaluation:
+    """Return the errors on these images; each is used exactly once.
+
+    Args:
+        labels: (N,) class indices of the network.
+        class_names: Names of the network's classes.
+    Raises:
+        ConfigError: there are no images, or num_views is neither 1 nor 10.
+    """
+    total = len(images)
+    if total == 0:
+        raise ConfigError("there are no images to evaluate. Choose a split that has some.")
+    if total != len(labels):
+        raise ConfigError(f"{total} images have {len(labels)} labels; there must be one each.")
+    parts = []
+    done = 0
+    for part in predict_probabilities(network, images, preprocessing, compute, num_views=num_views):
+        parts.append(part)
+        done += len(part)
+        if tick:
+            tick(done, total)
+    return measure_errors(torch.cat(parts), labels, class_names=class_names, num_views=num_views)
+
+
+def measure_errors(
+    probabilities: Tensor, labels: NDArray[np.int64], *, class_names: tuple[str, ...], num_views: int
+) -> Evaluation:
+    """Return the errors that (N, K) probabilities make against (N,) labels."""
+    count = len(labels)
+    target = torch.from_numpy(np.asarray(labels, dtype=np.int64))
+    k = min(5, probabilities.shape[1])
+    wrong = 1 - top_k_credit(probabilities, target, 1)
+    wrong_k = 1 - top_k_credit(probabilities, target, k)
+    own = probabilities.gather(1, target[:, None]).double().clamp(min=1e-30)
+    classes = len(class_names)
+    class_images = torch.bincount(target, minlength=classes)
+    class_errors = torch.bincount(target, weights=wrong, minlength=classes)
+    top1, topk = float(wrong.sum()), float(wrong_k.sum())
+    return Evaluation(
+        images=count,
+        num_views=num_views,
+        k=k,
+        top1_error=top1 / count,
+        top1_interval=wilson_interval(top1, count),
+        topk_error=topk / count,
+        topk_interval=wilson_interval(topk, count),
+        cross_entropy=float(-own.log().mean()),
+        class_names=class_names,
+        class_images=tuple(int(n) for n in class_images),
+        class_errors=tuple(float(n) for n in class_errors),
+        probabilities=probabilities.numpy(),
+        labels=target.numpy(),
+    )
+
+
+def match_classes(
+    given: tuple[str, ...], known: tuple[str, ...], *, given_by: str, known_by: str
+) -> NDArray[np.int64]:
+    """Return, for each given class, its index among the known ones; classes are matched by name.
+
+    Raises:
+        WeightsError: a given class is unknown.
+    """
+    positions = {name: index for index, name in enumerate(known)}
+    missing = [name for name in given if name not in positions]
+    if missing:
+        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise WeightsError(
+            f"{given_by} has classes that {known_by} was not trained on: {shown}. Evaluate on images of its own "
+            f"classes ({', '.join(known[:5])}{', …' if len(known) > 5 else ''})."
+        )
+    return np.array([positions[name] for name in given], dtype=np.int64)
+
+
+def write_predictions(path: Path, evaluation: Evaluation, image_paths: Sequence[str]) -> None:
+    """Write a CSV with a line per image: its path, its class, and the k best classes with their probabilities."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    ranks = range(1, evaluation.k + 1)
+    writer.writerow(["path", "label", *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability"))])
+    best = np.argsort(-evaluation.probabilities, axis=1, kind="stable")[:, : evaluation.k]
+    for image_path, label, row, order in zip(
+        image_paths, evaluation.labels, evaluation.probabilities, best, strict=True
+    ):
+        named = [(evaluation.class_names[i], f"{row[i]:.6f}") for i in order]
+        writer.writerow([image_path, evaluation.class_names[label], *(value for pair in named for value in pair)])
+    write_text(path, text.getvalue())

@@ -1,0 +1,31 @@
+"""What the paper adds around convolutions and matrix products, in versions that agree with each other.
+
+Importing this package does not import Numba; the first use of a kernel on the CPU does.
+"""
+
+from alexnet.kernels.choose import Choice, report, using
+from alexnet.kernels.functions import (
+    dropout,
+    normalize_and_pool,
+    normalize_responses,
+    pool_maximum,
+    spatially_normalize_responses,
+    update_weights,
+    warm_up,
+)
+from alexnet.kernels.rules import Rectify, pooled_length
+
+__all__ = [
+    "Choice",
+    "Rectify",
+    "dropout",
+    "normalize_and_pool",
+    "normalize_responses",
+    "pool_maximum",
+    "pooled_length",
+    "report",
+    "spatially_normalize_responses",
+    "update_weights",
+    "using",
+    "warm_up",
+]

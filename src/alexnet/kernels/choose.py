@@ -1,0 +1,118 @@
+"""Which version of each kernel runs here, and why.
+
+The choice is made when a kernel first meets a device, not at import, so that importing this package stays cheap and a
+machine without a working Numba still trains. Tests force a version with `using`; people read the choice in `report`.
+"""
+
+import functools
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from alexnet.errors import ConfigError
+from alexnet.kernels.rules import DTYPES
+
+Version = Literal["numba", "plain", "reference"]
+
+_MODULES: dict[Version, str] = {
+    "numba": "alexnet.kernels.operators",
+    "plain": "alexnet.kernels.plain",
+    "reference": "alexnet.kernels.reference_autograd",
+}
+KERNELS = (
+    "normalize_responses",
+    "normalize_and_pool",
+    "pool_maximum",
+    "spatially_normalize_responses",
+    "update_weights",
+    "dropout",
+)
+_WITHOUT_NUMBA = {"spatially_normalize_responses": "one version only: PyTorch's average pooling does the work"}
+
+_forced: Version | None = None
+
+
+class Choice(NamedTuple):
+    """One row of the report."""
+
+    kernel: str
+    device: str
+    version: Version
+    reason: str
+
+
+@functools.cache
+def choice(kernel: str, device: str) -> Choice:
+    """Return the version of `kernel` that runs on a type of device when nothing is forced, with the reason."""
+    if kernel in _WITHOUT_NUMBA:
+        return Choice(kernel, device, "plain", _WITHOUT_NUMBA[kernel])
+    if device != "cpu":
+        return Choice(kernel, device, "plain", f"Numba kernels are for the CPU; PyTorch runs on {device}")
+    if (failure := _numba_failure()) is not None:
+        return Choice(kernel, device, "plain", f"Numba could not be imported: {failure}")
+    return Choice(kernel, device, "numba", "compiled for this CPU; float64 and float16 inputs use plain PyTorch")
+
+
+def implementation(kernel: str, x: Tensor) -> Callable[..., Any]:
+    """Return the function that runs `kernel` on tensors like `x`.
+
+    Raises:
+        ConfigError: numba is forced where it cannot run.
+    """
+    version = _forced or choice(kernel, x.device.type).version
+    if version == "numba" and kernel in _WITHOUT_NUMBA:
+        version = "plain"
+    if version == "numba" and _forced is None and x.dtype not in DTYPES:
+        version = "plain"
+    if version == "numba" and _forced is not None:
+        _check_numba(kernel, x)
+    function: Callable[..., Any] = getattr(importlib.import_module(_MODULES[version]), kernel)
+    return function
+
+
+@contextmanager
+def using(version: Version) -> Iterator[None]:
+    """Force one version of every kernel inside the block: numba, plain or reference.
+
+    A kernel that has no Numba version runs its plain one. Not isolated between threads: meant for tests.
+
+    Raises:
+        ConfigError: the version is unknown.
+    """
+    global _forced
+    if version not in get_args(Version):
+        raise ConfigError(f"version is {version!r}; choose one of {', '.join(get_args(Version))}.")
+    before, _forced = _forced, version
+    try:
+        yield
+    finally:
+        _forced = before
+
+
+def report() -> list[Choice]:
+    """Return one row per kernel and kind of device of this machine: what runs there, and why."""
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    return [choice(kernel, device) for device in devices for kernel in KERNELS]
+
+
+@functools.cache
+def _numba_failure() -> str | None:
+    try:
+        importlib.import_module("alexnet.kernels.cpu")
+    except ImportError as error:
+        return str(error)
+    return None
+
+
+def _check_numba(kernel: str, x: Tensor) -> None:
+    if x.device.type != "cpu" or x.dtype not in DTYPES:
+        raise ConfigError(
+            f"numba is forced for {kernel}, but the input is {x.dtype} on {x.device.type}; "
+            "its kernels take torch.float32 and torch.bfloat16 on cpu."
+        )
+    if (failure := _numba_failure()) is not None:
+        raise ConfigError(f"numba is forced for {kernel}, but it could not be imported: {failure}")

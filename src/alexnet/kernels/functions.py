@@ -1,0 +1,203 @@
+"""The public kernels: arguments are checked here, then handed to the version that `choose` picks.
+
+All take NCHW tensors of float32 or bfloat16 in any memory format and return channels_last ones (`dropout` and
+`update_weights` take any shape). Sums are accumulated in float32. Results do not depend on the batch that an image is
+in, nor on the number of threads. NaN in gives NaN out, so that a diverged run shows in its loss. First derivatives
+only.
+"""
+
+import time
+
+import torch
+from torch import Tensor
+
+from alexnet.kernels import rules
+from alexnet.kernels.choose import implementation, using
+from alexnet.kernels.rules import Rectify
+
+
+def normalize_responses(
+    x: Tensor,
+    *,
+    size: int = 5,
+    k: float = 2.0,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+    towers: int = 1,
+    rectify: bool = False,
+) -> Tensor:
+    """Divide each activation by the pooled energy of neighbouring channels (paper, section 3.3).
+
+    y_i = r_i / (k + alpha * S_i) ** beta, where S_i sums r_j**2 over the `size` channels centred on i, cut off at the
+    ends of i's tower. Convention: alpha multiplies the sum, as printed in the paper. Caffe, PyTorch and the 2012
+    source first divide alpha by size; to use their numbers here, pass alpha / size. An even window holds
+    i - size // 2 to i - size // 2 + size - 1, as in the 2012 source.
+
+    Args:
+        x: Activations, NCHW.
+        size: Window width in channels, at least 1.
+        k, alpha, beta: Constants of the formula; the defaults are the paper's.
+        towers: Number of equal groups of channels between which nothing mixes.
+        rectify: Whether r is max(x, 0) instead of x.
+    Returns:
+        A new channels_last tensor of x's shape and dtype.
+    Raises:
+        ConfigError: a constant is outside what is accepted, or towers does not divide the channels.
+    """
+    rules.check_images(x)
+    rules.check_normalization(size, k, alpha, beta)
+    rules.check_towers(x.shape[1], towers)
+    run = implementation("normalize_responses", x)
+    y: Tensor = run(x, size=size, k=k, alpha=alpha, beta=beta, towers=towers, rectify=rectify)
+    return y
+
+
+def normalize_and_pool(
+    x: Tensor,
+    *,
+    size: int = 5,
+    k: float = 2.0,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+    towers: int = 1,
+    rectify: Rectify = "before",
+    window: int = 3,
+    stride: int = 2,
+) -> Tensor:
+    """Rectify, normalise across channels and take the maximum of overlapping windows, in one pass over memory.
+
+    rectify="before" is the paper's order (rectifier, normalisation, pooling); "after" is the first layer of the 2012
+    source, which normalises signed values and rectifies the pooled ones (rectifier and maximum commute); "none" has no
+    rectifier. Constants as in `normalize_responses`, windows and ties as in `pool_maximum`; normalised values are
+    compared in float32, before they are rounded to x's dtype.
+
+    Returns:
+        A new channels_last tensor, N x C x pooled height x pooled width, of x's dtype.
+    Raises:
+        ConfigError: an option is outside what is accepted, or no window lies on the maps.
+    """
+    rules.check_images(x)
+    rules.check_normalization(size, k, alpha, beta)
+    rules.check_towers(x.shape[1], towers)
+    rules.check_rectify(rectify)
+    rules.check_pooling(x, window, stride)
+    run = implementation("normalize_and_pool", x)
+    y: Tensor = run(
+        x, size=size, k=k, alpha=alpha, beta=beta, towers=towers, rectify=rectify, window=window, stride=stride
+    )
+    return y
+
+
+def pool_maximum(x: Tensor, *, window: int = 3, stride: int = 2, rectify: bool = False) -> Tensor:
+    """Take the maximum of overlapping windows (paper, section 3.4), after max(x, 0) if `rectify`.
+
+    Windows: ceil((length - window) / stride) + 1 along each axis, clipped at the bottom and right edge, without a last
+    one that would start outside the maps (the rule of the 2012 source and of Caffe; PyTorch's default rounds down).
+    Ties: the first maximum in row-major order of the window gets the whole gradient, as in Caffe and PyTorch; the 2012
+    kernel gives it to every tied maximum. A rectified window without a positive value passes no gradient on.
+
+    Returns:
+        A new channels_last tensor, N x C x pooled height x pooled width, of x's dtype.
+    Raises:
+        ConfigError: window or stride is outside what is accepted, or no window lies on the maps.
+    """
+    rules.check_images(x)
+    rules.check_pooling(x, window, stride)
+    y: Tensor = implementation("pool_maximum", x)(x, window=window, stride=stride, rectify=rectify)
+    return y
+
+
+def spatially_normalize_responses(
+    x: Tensor, *, size: int = 5, scale: float, beta: float = 0.75, k: float = 1.0
+) -> Tensor:
+    """Divide each activation by the pooled energy of its surroundings in the same map (2012 source, type rnorm).
+
+    y = x / (k + scale * S) ** beta, where S sums x**2 over the size x size patch centred on the place, cut off at the
+    map's edges. The paper does not mention it; the 2012 net has one after its second normalisation. Convention: scale
+    multiplies the sum; the 2012 source divides its own by size**2 first, so pass scale / size**2 for its numbers.
+
+    Returns:
+        A new channels_last tensor of x's shape and dtype.
+    Raises:
+        ConfigError: a constant is outside what is accepted.
+    """
+    rules.check_images(x)
+    rules.check_normalization(size, k, scale, beta)
+    run = implementation("spatially_normalize_responses", x)
+    y: Tensor = run(x, size=size, scale=scale, beta=beta, k=k)
+    return y
+
+
+def update_weights(
+    weight: Tensor,
+    velocity: Tensor,
+    gradient: Tensor,
+    *,
+    rate: float,
+    momentum: float,
+    decay: float,
+    working: Tensor | None = None,
+) -> None:
+    """Apply the paper's update rule (section 5) to one parameter in place, in one pass over memory.
+
+    velocity = momentum * velocity - decay * rate * weight - rate * gradient; weight += velocity; working = weight
+    rounded to the nearest bfloat16. Convention: the rate is inside the velocity, as in the paper (PyTorch's SGD keeps
+    it outside). rate == 0 touches nothing, not even the velocity: the 2012 source's frozen layer. Each number is
+    rounded to float32 in the order written, so every version on every device gives the same bits.
+
+    Args:
+        weight, velocity: float32, without gaps, with equal strides; changed.
+        gradient: Of the loss (descent is subtracted here); float32 or bfloat16. Copied first if its layout in memory
+            is not the weight's.
+        rate, momentum, decay: Constants of the rule; decay 0 for biases.
+        working: bfloat16 copy of the weight for the matrix products, with the weight's strides; overwritten.
+    Raises:
+        ConfigError: dtypes, shapes or strides do not fit together.
+    """
+    if rate == 0:
+        return
+    rules.check_update(weight, velocity, gradient, working)
+    run = implementation("update_weights", weight)
+    run(weight, velocity, gradient, rate=rate, momentum=momentum, decay=decay, working=working)
+
+
+def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int) -> Tensor:
+    """Set each feature to zero with probability p, as in training in the paper (section 4.2): kept ones are not scaled.
+
+    Feature j of sample n is kept if and only if a 32-bit hash of (keys[n], layer, j) is at least p * 2**32: a pure
+    function of these numbers, the same for every version, device, dtype and batch. At test time the network
+    multiplies by 1 - p instead. The backward pass multiplies by the same mask, which is computed anew, not stored.
+
+    Args:
+        x: Any shape N x ...; j counts the features of a sample in row-major order of its axes.
+        keys: int64, one per sample; a fresh key gives a fresh mask.
+        p: Probability of dropping, at least 0 and below 1.
+        layer: Number that tells apart the dropout layers of one network.
+    Returns:
+        A new tensor of x's shape and dtype: x * mask.
+    Raises:
+        ConfigError: p or the keys are outside what is accepted.
+    """
+    rules.check_dropout(x, keys, p)
+    y: Tensor = implementation("dropout", x)(x, keys, p=p, layer=layer)
+    return y
+
+
+def warm_up(dtype: torch.dtype) -> float:
+    """Compile or load every Numba kernel for one dtype on tiny inputs, forward and backward; return the seconds taken.
+
+    Raises:
+        ConfigError: Numba cannot be imported, or has no kernels for the dtype.
+    """
+    started = time.perf_counter()
+    with using("numba"), torch.inference_mode(False), torch.enable_grad():
+        x = torch.ones(1, 8, 5, 5, dtype=dtype, requires_grad=True)
+        keys = torch.zeros(1, dtype=torch.int64)
+        outputs = [normalize_responses(x), normalize_and_pool(x), pool_maximum(x), dropout(x, keys, p=0.5, layer=0)]
+        torch.autograd.grad([y.float().sum() for y in outputs], x)
+        weight = torch.zeros(8)
+        working = torch.zeros(8, dtype=torch.bfloat16)
+        update_weights(
+            weight, weight.clone(), torch.zeros(8, dtype=dtype), rate=1.0, momentum=0.0, decay=0.0, working=working
+        )
+    return time.perf_counter() - started

@@ -1,0 +1,303 @@
+"""The Numba kernels as PyTorch operators of the namespace `alexnet`, with shapes for tracing and with gradients.
+
+Tensors become NHWC arrays of bits here and nowhere else. Numba is imported when an operator first runs.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from alexnet.kernels.plain import dropout_threshold, layer_word, matching_gradient
+from alexnet.kernels.rules import Rectify, pooled_length
+
+_BITS = {torch.float32: torch.uint32, torch.bfloat16: torch.uint16}
+
+
+def normalize_responses(
+    x: Tensor, *, size: int, k: float, alpha: float, beta: float, towers: int, rectify: bool
+) -> Tensor:
+    """Divide each activation by the pooled energy of neighbouring channels; see `alexnet.kernels`."""
+    y: Tensor = _normalize(x, size, k, alpha, beta, towers, rectify)
+    return y
+
+
+def normalize_and_pool(
+    x: Tensor,
+    *,
+    size: int,
+    k: float,
+    alpha: float,
+    beta: float,
+    towers: int,
+    rectify: Rectify,
+    window: int,
+    stride: int,
+) -> Tensor:
+    """Rectify, normalise and pool in the order that `rectify` says; see `alexnet.kernels`."""
+    before, floor = rectify == "before", rectify != "none"
+    y: Tensor = _pool(x, True, size, k, alpha, beta, towers, before, floor, window, stride)[0]
+    return y
+
+
+def pool_maximum(x: Tensor, *, window: int, stride: int, rectify: bool) -> Tensor:
+    """Take the maximum of each window, after the rectifier if asked; see `alexnet.kernels`."""
+    y: Tensor = _pool(x, False, 1, 1.0, 0.0, 1.0, 1, False, rectify, window, stride)[0]
+    return y
+
+
+def update_weights(
+    weight: Tensor,
+    velocity: Tensor,
+    gradient: Tensor,
+    *,
+    rate: float,
+    momentum: float,
+    decay: float,
+    working: Tensor | None,
+) -> None:
+    """Apply one step of the paper's update rule in place; see `alexnet.kernels`."""
+    with torch.no_grad():
+        _update(weight, velocity, matching_gradient(weight, gradient), rate, momentum, decay, working)
+
+
+def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int) -> Tensor:
+    """Set the features that the keys' hash selects to zero; see `alexnet.kernels`."""
+    y: Tensor = _drop(x, keys, p, layer)
+    return y
+
+
+@torch.library.custom_op("alexnet::normalize_responses", mutates_args=())
+def _normalize(x: Tensor, size: int, k: float, alpha: float, beta: float, towers: int, rectify: bool) -> Tensor:
+    from alexnet.kernels import cpu
+
+    y = _empty_maps(x, *x.shape[2:])
+    bits = _view_bits(x)
+    unused = np.empty((x.shape[0], 0, 0, 0), np.uint8)
+    cpu.forward(
+        bits, _view_bits(y), unused, True, False, size, k, alpha, beta, towers, rectify, False, 1, 1, cpu.num_threads()
+    )
+    return y
+
+
+@_normalize.register_fake
+def _(x: Tensor, size: int, k: float, alpha: float, beta: float, towers: int, rectify: bool) -> Tensor:
+    return _empty_maps(x, *x.shape[2:])
+
+
+@torch.library.custom_op("alexnet::normalize_responses_gradient", mutates_args=())
+def _normalize_gradient(
+    x: Tensor, dy: Tensor, size: int, k: float, alpha: float, beta: float, towers: int, rectify: bool
+) -> Tensor:
+    from alexnet.kernels import cpu
+
+    dx = _empty_maps(x, *x.shape[2:])
+    bits = _view_bits(x)
+    unused = np.empty((x.shape[0], 0, 0, 0), np.uint8)
+    dy_bits = _view_bits(dy.to(x.dtype))
+    cpu.gradient(
+        bits,
+        dy_bits,
+        unused,
+        _view_bits(dx),
+        True,
+        False,
+        size,
+        k,
+        alpha,
+        beta,
+        towers,
+        rectify,
+        1,
+        1,
+        cpu.num_threads(),
+    )
+    return dx
+
+
+@_normalize_gradient.register_fake
+def _(x: Tensor, dy: Tensor, size: int, k: float, alpha: float, beta: float, towers: int, rectify: bool) -> Tensor:
+    return _empty_maps(x, *x.shape[2:])
+
+
+def _keep_input(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[0])
+    ctx.options = inputs[1:]
+
+
+def _differentiate_normalize(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
+    (x,) = ctx.saved_tensors
+    return (_normalize_gradient(x, dy, *ctx.options),) + (None,) * len(ctx.options)
+
+
+_normalize.register_autograd(_differentiate_normalize, setup_context=_keep_input)
+
+
+@torch.library.custom_op("alexnet::pool", mutates_args=())
+def _pool(
+    x: Tensor,
+    normalize: bool,
+    size: int,
+    k: float,
+    alpha: float,
+    beta: float,
+    towers: int,
+    rectify: bool,
+    floor: bool,
+    window: int,
+    stride: int,
+) -> tuple[Tensor, Tensor]:
+    """Return the pooled maps and the position of each maximum in its window, uint8."""
+    from alexnet.kernels import cpu
+
+    y, position = _empty_pooled(x, window, stride)
+    position_NHWC = position.permute(0, 2, 3, 1).numpy()
+    options = (size, k, alpha, beta, towers, rectify, floor, window, stride, cpu.num_threads())
+    cpu.forward(_view_bits(x), _view_bits(y), position_NHWC, normalize, True, *options)
+    return y, position
+
+
+@_pool.register_fake
+def _(
+    x: Tensor,
+    normalize: bool,
+    size: int,
+    k: float,
+    alpha: float,
+    beta: float,
+    towers: int,
+    rectify: bool,
+    floor: bool,
+    window: int,
+    stride: int,
+) -> tuple[Tensor, Tensor]:
+    return _empty_pooled(x, window, stride)
+
+
+@torch.library.custom_op("alexnet::pool_gradient", mutates_args=())
+def _pool_gradient(
+    x: Tensor,
+    dy: Tensor,
+    position: Tensor,
+    normalize: bool,
+    size: int,
+    k: float,
+    alpha: float,
+    beta: float,
+    towers: int,
+    rectify: bool,
+    window: int,
+    stride: int,
+) -> Tensor:
+    from alexnet.kernels import cpu
+
+    dx = _empty_maps(x, *x.shape[2:])
+    position_NHWC = position.permute(0, 2, 3, 1).contiguous().numpy()
+    options = (size, k, alpha, beta, towers, rectify, window, stride, cpu.num_threads())
+    cpu.gradient(_view_bits(x), _view_bits(dy.to(x.dtype)), position_NHWC, _view_bits(dx), normalize, True, *options)
+    return dx
+
+
+@_pool_gradient.register_fake
+def _(
+    x: Tensor,
+    dy: Tensor,
+    position: Tensor,
+    normalize: bool,
+    size: int,
+    k: float,
+    alpha: float,
+    beta: float,
+    towers: int,
+    rectify: bool,
+    window: int,
+    stride: int,
+) -> Tensor:
+    return _empty_maps(x, *x.shape[2:])
+
+
+def _keep_input_and_position(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(inputs[0], output[1])
+    ctx.options = inputs[1:8] + inputs[9:]  # the gradient does not need `floor`: the positions say it
+
+
+def _differentiate_pool(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Any, ...]:
+    x, position = ctx.saved_tensors
+    return (_pool_gradient(x, dy, position, *ctx.options),) + (None,) * 10
+
+
+_pool.register_autograd(_differentiate_pool, setup_context=_keep_input_and_position)
+
+
+@torch.library.custom_op("alexnet::update_weights", mutates_args=("weight", "velocity", "working"))
+def _update(
+    weight: Tensor,
+    velocity: Tensor,
+    gradient: Tensor,
+    rate: float,
+    momentum: float,
+    decay: float,
+    working: Tensor | None,
+) -> None:
+    from alexnet.kernels import cpu_parameters
+
+    copy = np.empty(0, np.uint16) if working is None else _bits_flat(working)
+    flat = (_flat(weight).numpy(), _flat(velocity).numpy(), _bits_flat(gradient), copy)
+    cpu_parameters.update(*flat, rate, momentum, decay * rate)
+
+
+@torch.library.custom_op("alexnet::dropout", mutates_args=())
+def _drop(x: Tensor, keys: Tensor, p: float, layer: int) -> Tensor:
+    from alexnet.kernels import cpu_parameters
+
+    y = torch.empty(x.shape, dtype=x.dtype)
+    samples = (x.shape[0], x[:1].numel())
+    source = _bits_flat(x.contiguous()).reshape(samples)
+    word, threshold = np.uint64(layer_word(layer)), np.uint32(dropout_threshold(p))
+    cpu_parameters.drop(source, _bits_flat(y).reshape(samples), keys.contiguous().numpy(), word, threshold)
+    return y
+
+
+@_drop.register_fake
+def _(x: Tensor, keys: Tensor, p: float, layer: int) -> Tensor:
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device)
+
+
+def _keep_keys(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[1])
+    ctx.options = inputs[2:]
+
+
+def _differentiate_drop(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
+    (keys,) = ctx.saved_tensors
+    return _drop(dy, keys, *ctx.options), None, None, None
+
+
+_drop.register_autograd(_differentiate_drop, setup_context=_keep_keys)
+
+
+def _empty_maps(x: Tensor, height: int, width: int) -> Tensor:
+    shape = (x.shape[0], x.shape[1], height, width)
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+
+
+def _empty_pooled(x: Tensor, window: int, stride: int) -> tuple[Tensor, Tensor]:
+    y = _empty_maps(x, pooled_length(x.shape[2], window, stride), pooled_length(x.shape[3], window, stride))
+    return y, torch.empty_like(y, dtype=torch.uint8)
+
+
+def _view_bits(x: Tensor) -> npt.NDArray[Any]:
+    x_NHWC = x.detach().permute(0, 2, 3, 1).contiguous()
+    bits: npt.NDArray[Any] = x_NHWC.view(_BITS[x.dtype]).numpy()
+    return bits
+
+
+def _flat(x: Tensor) -> Tensor:
+    return x.detach().as_strided((x.numel(),), (1,))
+
+
+def _bits_flat(x: Tensor) -> npt.NDArray[Any]:
+    bits: npt.NDArray[Any] = _flat(x).view(_BITS[x.dtype]).numpy()
+    return bits

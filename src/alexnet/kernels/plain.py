@@ -1,0 +1,144 @@
+"""Every kernel in plain PyTorch: runs on any device, in any floating type, and is differentiated by autograd.
+
+Formulated as slices, sums and powers so that `torch.compile` can fuse them; PyTorch's own response normalisation is
+avoided because it goes through three-dimensional average pooling and divides alpha by the window's size. Arguments
+are taken as checked. Sums are accumulated in float32, or in float64 for a float64 input.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alexnet.kernels.rules import Rectify, is_dense, same_layout, window_reach
+
+_UINT32 = 0xFFFFFFFF
+
+
+def normalize_responses(
+    x: Tensor, *, size: int, k: float, alpha: float, beta: float, towers: int, rectify: bool
+) -> Tensor:
+    """Divide each activation by the pooled energy of neighbouring channels; see `alexnet.kernels`."""
+    r = torch.relu(_widen(x)) if rectify else _widen(x)
+    y = _normalize_channels(r, size, k, alpha, beta, towers)
+    return y.to(x.dtype).contiguous(memory_format=torch.channels_last)
+
+
+def normalize_and_pool(
+    x: Tensor,
+    *,
+    size: int,
+    k: float,
+    alpha: float,
+    beta: float,
+    towers: int,
+    rectify: Rectify,
+    window: int,
+    stride: int,
+) -> Tensor:
+    """Rectify, normalise and pool in the order that `rectify` says; see `alexnet.kernels`."""
+    r = torch.relu(_widen(x)) if rectify == "before" else _widen(x)
+    y = _normalize_channels(r, size, k, alpha, beta, towers)
+    y = torch.relu(y) if rectify == "after" else y
+    return _pool(y, window, stride).to(x.dtype).contiguous(memory_format=torch.channels_last)
+
+
+def pool_maximum(x: Tensor, *, window: int, stride: int, rectify: bool) -> Tensor:
+    """Take the maximum of each window, after the rectifier if asked; see `alexnet.kernels`."""
+    return _pool(torch.relu(x) if rectify else x, window, stride).contiguous(memory_format=torch.channels_last)
+
+
+def spatially_normalize_responses(x: Tensor, *, size: int, scale: float, beta: float, k: float) -> Tensor:
+    """Divide each activation by the energy of its neighbourhood in the same map; see `alexnet.kernels`."""
+    r = _widen(x)
+    before, after = window_reach(size)
+    padded = F.pad(r * r, (before, after, before, after))
+    energy = F.avg_pool2d(padded, size, stride=1, divisor_override=1)
+    return (r * (k + scale * energy).pow(-beta)).to(x.dtype).contiguous(memory_format=torch.channels_last)
+
+
+def update_weights(
+    weight: Tensor,
+    velocity: Tensor,
+    gradient: Tensor,
+    *,
+    rate: float,
+    momentum: float,
+    decay: float,
+    working: Tensor | None,
+) -> None:
+    """Apply one step of the paper's update rule in place; see `alexnet.kernels`."""
+    with torch.no_grad():
+        # Products apart from differences: a fused multiply-add would round otherwise than the CPU kernel does.
+        velocity.mul_(momentum).sub_(weight * (decay * rate)).sub_(gradient.float() * rate)
+        weight.add_(velocity)
+        if working is not None:
+            working.copy_(weight)
+
+
+def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int) -> Tensor:
+    """Set the features that the keys' hash selects to zero; see `alexnet.kernels`."""
+    return x * dropout_mask(keys, x[:1].numel(), p=p, layer=layer).reshape(x.shape).to(x.dtype)
+
+
+def dropout_mask(keys: Tensor, features: int, *, p: float, layer: int) -> Tensor:
+    """Return the mask of kept features, bool (N, features): hash32(key, layer, feature) >= p * 2**32.
+
+    Two rounds of 64-bit mixing turn (key, layer) into two 32-bit words; a 32-bit hash of the feature's index takes
+    in one word before and one between its multiplications, so two samples' masks are not shifted copies of each
+    other. All operations are on int64 and wrap around, which PyTorch does alike on every device.
+    """
+    seed = _mix64(_mix64(keys) ^ layer_word(layer))
+    first, second = (seed & _UINT32)[:, None], (seed >> 32 & _UINT32)[:, None]
+    j = torch.arange(features, dtype=torch.int64, device=keys.device)
+    h = (j * 0x9E3779B1 + first) & _UINT32
+    h = (h ^ h >> 16) * 0x21F0AAAD & _UINT32
+    h = ((h ^ h >> 15) + second) & _UINT32
+    h = (h ^ h >> 16) * 0x735A2D97 & _UINT32
+    h = h ^ h >> 15
+    return h >= dropout_threshold(p)
+
+
+def layer_word(layer: int) -> int:
+    """Return the bits that a layer's number adds to the keys; 63 of them, so that they fit into int64."""
+    return layer * 0x9E3779B97F4A7C15 & 0x7FFFFFFFFFFFFFFF
+
+
+def dropout_threshold(p: float) -> int:
+    """Return the smallest hash that keeps its feature."""
+    return math.ceil(p * 2**32)
+
+
+def matching_gradient(weight: Tensor, gradient: Tensor) -> Tensor:
+    """Return the gradient laid out in memory as the weight is: itself if it is so already, else a copy."""
+    if is_dense(gradient) and same_layout(weight, gradient):
+        return gradient
+    return torch.empty_like(weight, dtype=gradient.dtype).copy_(gradient)
+
+
+def _widen(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _normalize_channels(r: Tensor, size: int, k: float, alpha: float, beta: float, towers: int) -> Tensor:
+    """Normalise NCHW; works on channels as the last axis, so that a channels_last input is not moved in memory."""
+    channels = r.shape[1] // towers
+    r_towers = r.permute(0, 2, 3, 1).unflatten(-1, (towers, channels))
+    squares = F.pad(r_towers * r_towers, window_reach(size))
+    energy = squares[..., :channels]
+    for offset in range(1, size):
+        energy = energy + squares[..., offset : offset + channels]
+    return (r_towers * (k + alpha * energy).pow(-beta)).flatten(-2).permute(0, 3, 1, 2)
+
+
+def _pool(x: Tensor, window: int, stride: int) -> Tensor:
+    return F.max_pool2d(x, window, stride, ceil_mode=True)
+
+
+def _mix64(z: Tensor) -> Tensor:
+    """Mix 64 bits (splitmix64's finaliser); constants are written as the signed numbers that int64 holds."""
+    z = z + (0x9E3779B97F4A7C15 - 2**64)
+    z = (z ^ (z >> 30 & (1 << 34) - 1)) * (0xBF58476D1CE4E5B9 - 2**64)
+    z = (z ^ (z >> 27 & (1 << 37) - 1)) * (0x94D049BB133111EB - 2**64)
+    return z ^ (z >> 31 & (1 << 33) - 1)

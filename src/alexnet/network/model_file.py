@@ -1,0 +1,144 @@
+"""The model file: weights, and everything that inference needs beside them, in one safetensors file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from alexnet.errors import WeightsError
+from alexnet.files import copy_into, read_document, read_tensors, write_tensors
+from alexnet.network.alexnet import AlexNet
+from alexnet.network.spec import Spec
+
+FORMAT = 1
+"""Version of the document in the header of model files and checkpoints; older ones stay readable."""
+
+MODEL = "model.safetensors"
+"""Name of the finished model in a run folder."""
+CHECKPOINTS = "checkpoints"
+NEXT, LATEST, PREVIOUS = "next.safetensors", "latest.safetensors", "previous.safetensors"
+"""Checkpoints in their folder, newest first. The first is one whose writer was stopped before the last rename."""
+
+_MEAN = "mean_image"
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """From a stored image to the inputs of the network."""
+
+    mean_image: NDArray[np.float32]
+    """(S, S, 3) RGB, subtracted position by position."""
+    divisor: float
+    """Inputs are divided by this afterwards."""
+
+    @property
+    def image_px(self) -> int:
+        """Side S of the images that views are cropped from."""
+        return int(self.mean_image.shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A network with its class names, its preprocessing and where it came from."""
+
+    network: AlexNet
+    class_names: tuple[str, ...]
+    class_titles: tuple[str, ...]
+    preprocessing: Preprocessing
+    provenance: dict[str, Any]
+
+
+def describe(model: Model) -> dict[str, Any]:
+    """Return the document that accompanies the tensors of a model, as JSON values."""
+    return {
+        "spec": model.network.spec.model_dump_json(),
+        "class_names": list(model.class_names),
+        "class_titles": list(model.class_titles),
+        "divisor": model.preprocessing.divisor,
+        "provenance": model.provenance,
+    }
+
+
+def tensors_of(model: Model) -> dict[str, torch.Tensor]:
+    """Return the tensors of a model by name: the weights and the mean image."""
+    return {**model.network.state_dict(), _MEAN: torch.from_numpy(np.array(model.preprocessing.mean_image))}
+
+
+def save_model(path: Path, model: Model) -> None:
+    """Write a model file; it appears whole or not at all."""
+    write_tensors(path, tensors_of(model), {"kind": "model", "format": FORMAT, **describe(model)})
+
+
+def load_model(path: Path) -> Model:
+    """Read a model file, or the model inside a checkpoint.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or its parts do not fit together.
+    """
+    document = read_document(path, kinds=("model", "checkpoint"), newest_format=FORMAT)
+    try:
+        spec = Spec.from_json(document["spec"], where=str(path))
+        names, titles = tuple(map(str, document["class_names"])), tuple(map(str, document["class_titles"]))
+        divisor, provenance = float(document["divisor"]), dict(document["provenance"])
+    except (KeyError, TypeError, ValueError) as problem:
+        if isinstance(problem, WeightsError):
+            raise
+        raise WeightsError(f"{path}: its header is incomplete or malformed ({problem}). Obtain the file again.") from None
+    if not len(names) == len(titles) == spec.num_classes or divisor <= 0:
+        raise WeightsError(
+            f"{path}: names {len(names)} classes for a network with {spec.num_classes}. Obtain the file again."
+        )
+    tensors = read_tensors(path)
+    # Without initial weights: they are all overwritten, and drawing 61 million numbers takes longer than reading them.
+    with torch.device("meta"):
+        network = AlexNet(spec)
+    network = network.to_empty(device="cpu").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    copy_into(path, network.state_dict(), tensors)
+    mean = tensors.get(_MEAN)
+    if mean is None or mean.dtype != torch.float32 or mean.ndim != 3 or mean.shape[0] != mean.shape[1] or (
+        mean.shape[2] != 3 or mean.shape[0] < spec.input_px or not bool(torch.isfinite(mean).all())
+    ):
+        raise WeightsError(f"{path}: lacks a usable mean image. Obtain the file again.")
+    return Model(network.eval(), names, titles, Preprocessing(mean.numpy(), divisor), provenance)
+
+
+def find_checkpoint(folder: Path) -> tuple[Path, str | None] | None:
+    """Return the newest readable checkpoint of a run folder and a sentence about newer damaged ones; None without any.
+
+    Raises:
+        WeightsError: there are checkpoints, but none is readable.
+    """
+    problems = []
+    for name in (NEXT, LATEST, PREVIOUS):
+        path = folder / CHECKPOINTS / name
+        if path.exists():
+            try:
+                read_document(path, kinds=("checkpoint",), newest_format=FORMAT)
+            except WeightsError as problem:
+                problems.append(str(problem))
+            else:
+                return path, " ".join(problems) or None
+    if problems:
+        raise WeightsError(f"{folder}: no readable checkpoint. {' '.join(problems)} Start again with another --out.")
+    return None
+
+
+def find_model(path: Path) -> Path:
+    """Return the file that holds the model of `path`: itself, or the finished model or newest checkpoint of a run folder.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    if not path.exists():
+        raise WeightsError(f"{path}: there is no such file or folder. Give a model file or a run folder.")
+    if not path.is_dir():
+        return path
+    if (path / MODEL).exists():
+        return path / MODEL
+    found = find_checkpoint(path)
+    if found is None:
+        raise WeightsError(f"{path}: holds neither {MODEL} nor a checkpoint. Train it first: alexnet train.")
+    return found[0]

@@ -1,0 +1,209 @@
+"""From a store and a recipe to a run folder: begins a run, or continues the one that is there."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alexnet import system
+from alexnet.batches.loader import TrainingBatches
+from alexnet.batches.views import scale_axes
+from alexnet.data.store import Store
+from alexnet.errors import RunError
+from alexnet.evaluation.evaluate import Tick, evaluate_network
+from alexnet.network.alexnet import AlexNet, build
+from alexnet.network.model_file import MODEL, Model, Preprocessing, find_checkpoint, save_model
+from alexnet.recipes import Recipe, read_recipe
+from alexnet.training.checkpoint import Progress, load_checkpoint, read_progress
+from alexnet.training.journal import ENVIRONMENT, RECIPE, Journal, read_environment
+from alexnet.training.loop import Listener, train_model
+from alexnet.training.optimizer import MomentumDescent
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished run."""
+
+    folder: Path
+    history: list[dict[str, Any]]
+    """One row per epoch, as in metrics.jsonl."""
+
+
+def train(
+    store: Store,
+    recipe: Recipe,
+    out: Path,
+    *,
+    listener: Listener,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    checkpoint_minutes: float = 5.0,
+    tick: Tick | None = None,
+) -> Outcome:
+    """Train a network on a store into a run folder; continue if the folder holds an unfinished run of the same kind.
+
+    Args:
+        listener: Told about every batch, epoch and notice.
+        seed: Fixes weights, order, views and dropout.
+        checkpoint_minutes: At most this much work is lost to a crash.
+        tick: Progress of each validation.
+    Raises:
+        RunError: `out` holds a finished run, a run of another recipe, store or seed, or something else.
+        Interrupted, DivergedError: see `training.loop.train_model`.
+    """
+    compute = system.choose_compute(device, precision)
+    thread_count = system.set_threads(threads)
+    allocator = system.tune_allocator()
+    environment = {
+        **system.describe_system(),
+        "store": str(store.path),
+        "store_fingerprint": store.fingerprint,
+        "seed": seed,
+        "device": str(compute.device),
+        "precision": str(compute.dtype).removeprefix("torch."),
+        "threads": thread_count,
+        "allocator": allocator,
+    }
+    journal = Journal(out)
+    checkpoint = _open_run(out, journal, recipe, environment, listener)
+    listener.notice(f"Computing in {compute.explanation}, {thread_count} threads; {allocator}.")
+    training = store["train"]
+    validation = store["val"] if "val" in store.splits and len(store["val"]) else None
+
+    model = Model(
+        network=build(
+            recipe.network.dialect, len(store.class_names), seed=seed, initialization=recipe.network.initialization
+        ).to(compute.device),
+        class_names=tuple(store.class_names),
+        class_titles=tuple(store.class_titles),
+        preprocessing=Preprocessing(store.mean_image, recipe.batches.divisor),
+        provenance={"recipe": recipe.model_dump(mode="json"), "environment": environment},
+    )
+    optimizer = MomentumDescent(
+        model.network,
+        dtype=compute.dtype,
+        momentum=recipe.optimization.momentum,
+        weight_decay=recipe.optimization.weight_decay,
+    )
+    progress = Progress() if checkpoint is None else load_checkpoint(checkpoint, optimizer)
+    journal.continue_from(progress.history)
+    batches = TrainingBatches(
+        training.images,
+        np.asarray(training.labels),
+        store.mean_image,
+        batch_size=recipe.batches.size,
+        seed=seed,
+        crop_px=model.network.spec.input_px,
+        random_crops=recipe.batches.random_crops,
+        reflections=recipe.batches.reflections,
+        color_noise=recipe.batches.color_noise,
+        color_axes=scale_axes(
+            store.color_eigenvectors, store.color_eigenvalues, unit=recipe.batches.color_noise_unit
+        ),
+        divisor=recipe.batches.divisor,
+        dtype=compute.dtype,
+        device=compute.device,
+    )
+
+    def validate(network: AlexNet) -> dict[str, float]:
+        assert validation is not None
+        result = evaluate_network(
+            network,
+            validation.images,
+            np.asarray(validation.labels),
+            model.preprocessing,
+            compute,
+            class_names=model.class_names,
+            tick=tick,
+        )
+        return {
+            "val_loss": result.cross_entropy,
+            "val_top1_error": result.top1_error,
+            f"val_top{result.k}_error": result.topk_error,
+        }
+
+    progress = train_model(
+        model,
+        optimizer,
+        batches,
+        recipe,
+        progress,
+        folder=out,
+        validate=validate if validation is not None else None,
+        listener=_Recorded(listener, journal),
+        checkpoint_minutes=checkpoint_minutes,
+    )
+    save_model(out / MODEL, model)
+    return Outcome(out, progress.history)
+
+
+class _Recorded:
+    """A listener that also writes every epoch into the journal."""
+
+    def __init__(self, listener: Listener, journal: Journal) -> None:
+        self.batch_done = listener.batch_done
+        self.notice = listener.notice
+        self._epoch_done = listener.epoch_done
+        self._journal = journal
+
+    def epoch_done(self, row: dict[str, Any]) -> None:
+        self._journal.record(row)
+        self._epoch_done(row)
+
+
+def _open_run(
+    out: Path, journal: Journal, recipe: Recipe, environment: dict[str, Any], listener: Listener
+) -> Path | None:
+    """Create the run folder, or return the checkpoint to continue from."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        out.mkdir(parents=True, exist_ok=True)
+        journal.begin(recipe.to_yaml(), environment)
+        return None
+    if not (out / RECIPE).exists() or not (out / ENVIRONMENT).exists():
+        raise RunError(f"{out}: exists and is not a run folder. Choose another --out.")
+    if (out / MODEL).exists():
+        raise RunError(
+            f"{out}: holds a finished run. Test it with: alexnet evaluate {out} {environment['store']}. "
+            "To train again, choose another --out."
+        )
+    before = read_environment(out)
+    differences = _differences(read_recipe(out / RECIPE).model_dump(), recipe.model_dump())
+    differences += [
+        f"{name} was {before.get(name)!r}, now {environment[name]!r}"
+        for name in ("store_fingerprint", "seed", "precision")
+        if before.get(name) != environment[name]
+    ]
+    if differences:
+        raise RunError(
+            f"{out}: holds an unfinished run that differs: {'; '.join(differences)}. Give the same options to continue "
+            "it, or choose another --out."
+        )
+    if before.get("threads") != environment["threads"]:
+        listener.notice(
+            f"This run began with {before.get('threads')} threads and continues with {environment['threads']}: results "
+            "will agree, but not to the last bit."
+        )
+    found = find_checkpoint(out)
+    if found is None:
+        listener.notice("The run that was begun here had not saved anything yet; it starts from the beginning.")
+        return None
+    path, problem = found
+    if problem:
+        listener.notice(f"Continuing from an older checkpoint: {problem}")
+    progress = read_progress(path)
+    listener.notice(f"Continuing in epoch {progress.epoch + 1} after {progress.batch} batches.")
+    return path
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    result = []
+    for name in now:
+        old, new = before.get(name), now[name]
+        if isinstance(new, dict) and isinstance(old, dict):
+            result += _differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            result.append(f"{prefix}{name} was {old!r}, now {new!r}")
+    return result

@@ -1,0 +1,160 @@
+"""What this machine is, and the settings that follow from it: device, precision, threads, allocator.
+
+Each choice is made in one place and comes with the sentence that explains it.
+"""
+
+import ctypes
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+from alexnet.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Where and in which precision the network runs."""
+
+    device: torch.device
+    dtype: torch.dtype
+    explanation: str
+    """One line: the choice and its reason."""
+
+
+def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
+    """Return the device and dtype to use.
+
+    Args:
+        device: "auto" (a CUDA device if there is one, else the CPU) or a PyTorch device name.
+        precision: "auto", "float32" or "bfloat16".
+    Raises:
+        ConfigError: the device is not there, or a name is unknown.
+    """
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        chosen = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"unknown device {device!r}. Accepted: auto, cpu, cuda, cuda:N.") from None
+    if chosen.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device {device!r} is not supported. Accepted: auto, cpu, cuda, cuda:N.")
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device {device!r} was asked for, but PyTorch sees no CUDA device. Use --device cpu.")
+    hardware = "CUDA device" if chosen.type == "cuda" else "processor"
+    if precision == "float32":
+        return Compute(chosen, torch.float32, f"float32 on {chosen}, as asked for")
+    if precision == "bfloat16":
+        return Compute(chosen, torch.bfloat16, f"bfloat16 on {chosen}, as asked for; weights are kept in float32")
+    if precision != "auto":
+        raise ConfigError(f"unknown precision {precision!r}. Accepted: auto, float32, bfloat16.")
+    if has_bfloat16(chosen):
+        return Compute(
+            chosen,
+            torch.bfloat16,
+            f"bfloat16 on {chosen}, since this {hardware} multiplies it natively; weights are kept in float32",
+        )
+    return Compute(chosen, torch.float32, f"float32 on {chosen}, since this {hardware} has no native bfloat16")
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 are faster than in float32 there."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    flags = cpu_flags()
+    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16", "sve_bf16"})
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """Instruction-set flags of the processor as the Linux kernel names them; empty elsewhere."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith(("flags", "Features")):
+                    return frozenset(line.partition(":")[2].split())
+    except OSError:
+        pass
+    return frozenset()
+
+
+def cpu_name() -> str:
+    """Name of the processor."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def set_threads(threads: int | None = None) -> int:
+    """Set the threads of PyTorch and Numba together; None takes every available core. Returns the number.
+
+    Raises:
+        ConfigError: threads is below 1.
+    """
+    count = available_cores() if threads is None else threads
+    if count < 1:
+        raise ConfigError(f"threads is {threads}; accepted is 1 or more.")
+    torch.set_num_threads(count)
+    # Numba reads its variables at import; where it is there already, it can only be told to use fewer.
+    os.environ.setdefault("NUMBA_NUM_THREADS", str(max(count, available_cores())))
+    from numba import config, set_num_threads
+
+    set_num_threads(min(count, config.NUMBA_NUM_THREADS))
+    return count
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+ALLOCATOR_SWITCH = "ALEXNET_TUNE_ALLOCATOR"
+
+
+def tune_allocator() -> str:
+    """Make glibc keep freed memory instead of returning it, and say what was done.
+
+    Otherwise every training step gives its large tensors back to the kernel and page-faults them in again, a third of the
+    step on two cores. Affects this process only; does nothing without glibc. ALEXNET_TUNE_ALLOCATOR=0 turns it off.
+    """
+    if os.environ.get(ALLOCATOR_SWITCH) == "0":
+        return f"allocator left as it is ({ALLOCATOR_SWITCH}=0)"
+    if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
+        return "allocator left as it is (not glibc)"
+    mallopt = ctypes.CDLL(None).mallopt
+    large = 2**31 - 1
+    if mallopt(_M_MMAP_THRESHOLD, 2**30) and mallopt(_M_TRIM_THRESHOLD, large):
+        return "allocator keeps freed memory (glibc mallopt)"
+    return "allocator left as it is (mallopt refused)"
+
+
+def describe_system() -> dict[str, str | int]:
+    """Versions and hardware, for environment.json and `alexnet info --system`."""
+    import numba
+    import numpy
+    import PIL
+
+    from alexnet.version import __version__
+
+    return {
+        "alexnet": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "numba": numba.__version__,
+        "pillow": PIL.__version__,
+        "platform": platform.platform(),
+        "processor": cpu_name(),
+        "cores": available_cores(),
+        "cuda": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none",
+    }

@@ -1,0 +1,196 @@
+"""Training: readable from top to bottom (paper, section 5).
+
+The loop knows batches, the network and the update rule. It is handed its validation, and reports through a listener, so
+it neither tests nor prints.
+"""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch.nn import functional as F
+
+from alexnet.batches.loader import Batch, TrainingBatches
+from alexnet.errors import DivergedError, Interrupted
+from alexnet.network.alexnet import AlexNet
+from alexnet.network.model_file import Model
+from alexnet.recipes import Recipe
+from alexnet.training.checkpoint import Progress, save_checkpoint
+from alexnet.training.optimizer import MomentumDescent
+from alexnet.training.schedule import Schedule
+
+
+class Listener(Protocol):
+    """What the loop tells while it runs."""
+
+    def batch_done(self, progress: Progress, num_batches: int, loss: float) -> None:
+        """An update was made; `loss` is the mean over its batch."""
+
+    def epoch_done(self, row: dict[str, Any]) -> None:
+        """An epoch and its validation are over; `row` is its line of metrics.jsonl."""
+
+    def notice(self, sentence: str) -> None:
+        """Something that the user should read."""
+
+
+Validate = Callable[[AlexNet], dict[str, float]]
+"""From a network in evaluation mode to what is recorded about it; "val_top1_error" among it."""
+
+AT_CHANCE_MARGIN = 0.02
+"""A mean loss closer than this share to ln K counts as chance."""
+
+
+def train_model(
+    model: Model,
+    optimizer: MomentumDescent,
+    batches: TrainingBatches,
+    recipe: Recipe,
+    progress: Progress,
+    *,
+    folder: Path,
+    validate: Validate | None,
+    listener: Listener,
+    checkpoint_minutes: float = 5.0,
+) -> Progress:
+    """Train from `progress` to the end of the schedule, and return where it ended.
+
+    Saves a checkpoint every `checkpoint_minutes`, at the end, and when interrupted. Continuing from any of them gives the
+    weights of an uninterrupted run, bit for bit on the same machine and number of threads.
+
+    Raises:
+        DivergedError: the loss is not finite; the last checkpoint is kept as it was.
+        Interrupted: SIGINT or SIGTERM arrived; a checkpoint was saved.
+    """
+    schedule = Schedule(recipe.optimization)
+    if progress.schedule:
+        schedule.restore(progress.schedule)
+    network = optimizer.working
+    num_batches = len(batches)
+    saved_at = time.perf_counter()
+
+    def save() -> None:
+        nonlocal saved_at
+        progress.schedule = schedule.state()
+        save_checkpoint(folder, model, optimizer, progress)
+        saved_at = time.perf_counter()
+
+    with _stop_requests() as stop_requested:
+        while not schedule.ended(progress.epoch):
+            network.train()
+            batches.waited_seconds = 0.0
+            clock = time.perf_counter()
+            for batch in batches.epoch(progress.epoch, first=progress.batch):
+                rate = schedule.rate(progress.epoch + progress.batch / num_batches)
+                loss, errors = _update(network, optimizer, batch, rate, progress)
+                progress.batch += 1
+                progress.images += len(batch.labels)
+                progress.loss_sum += loss * len(batch.labels)
+                progress.errors += errors
+                now = time.perf_counter()
+                progress.seconds += now - clock
+                progress.waited_seconds += batches.waited_seconds
+                batches.waited_seconds = 0.0
+                listener.batch_done(progress, num_batches, loss)
+                if stop_requested.is_set():
+                    save()
+                    raise Interrupted(
+                        f"Stopped in epoch {progress.epoch + 1} after {progress.batch} of {num_batches} batches; saved. "
+                        "The same command continues from here."
+                    )
+                if now - saved_at > 60 * checkpoint_minutes:
+                    save()
+                clock = time.perf_counter()
+
+            start = time.perf_counter()
+            row = _summarize(progress, schedule, num_batches)
+            last = schedule.ended(progress.epoch + 1)
+            if validate and (last or (progress.epoch + 1) % recipe.evaluation.every_epochs == 0):
+                network.eval()
+                row |= validate(network)
+                sentence = schedule.observe(progress.epoch, row["val_top1_error"])
+                if sentence:
+                    row["schedule"] = sentence
+                    listener.notice(f"Epoch {progress.epoch + 1}: {sentence}.")
+            row["seconds_with_validation"] = row["seconds"] + time.perf_counter() - start
+            progress.history.append(row)
+            progress.total_seconds += row["seconds_with_validation"]
+            _warn_at_chance(progress, model.network.spec.num_classes, listener)
+            progress.epoch += 1
+            progress.batch = progress.images = progress.errors = 0
+            progress.loss_sum = progress.seconds = progress.waited_seconds = 0.0
+            progress.finished = schedule.ended(progress.epoch)
+            listener.epoch_done(row)
+            if progress.finished:
+                save()
+    return progress
+
+
+def _update(
+    network: AlexNet, optimizer: MomentumDescent, batch: Batch, rate: float, progress: Progress
+) -> tuple[float, int]:
+    """Make one update and return the mean loss of the batch and how many of its images were wrong."""
+    logits = network(batch.inputs, batch.keys).float()
+    loss = F.cross_entropy(logits, batch.labels)
+    value = loss.item()
+    if not math.isfinite(value):
+        raise DivergedError(
+            f"The loss is {value} in epoch {progress.epoch + 1}, batch {progress.batch + 1}, at learning rate {rate:g}. "
+            "The last checkpoint is kept. Train again with a lower rate (--set optimization.learning_rate=…), or with "
+            "the small-data recipe."
+        )
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step(rate)
+    return value, int((logits.detach().argmax(1) != batch.labels).sum())
+
+
+def _summarize(progress: Progress, schedule: Schedule, num_batches: int) -> dict[str, Any]:
+    """Return the training half of an epoch's line."""
+    return {
+        "epoch": progress.epoch + 1,
+        "learning_rate": schedule.rate(progress.epoch + (num_batches - 1) / num_batches),
+        "train_loss": progress.loss_sum / progress.images,
+        "train_top1_error": progress.errors / progress.images,
+        "images_per_second": progress.images / progress.seconds,
+        "waiting_share": progress.waited_seconds / progress.seconds,
+        "seconds": progress.seconds,
+    }
+
+
+def _warn_at_chance(progress: Progress, num_classes: int, listener: Listener) -> None:
+    """Say so once when the training loss has stayed at ln K for three epochs."""
+    chance = math.log(num_classes)
+    losses = [row["train_loss"] for row in progress.history]
+    if len(losses) >= 3 and all(loss > chance * (1 - AT_CHANCE_MARGIN) for loss in losses[-3:]) and len(losses) % 3 == 0:
+        listener.notice(
+            f"The training loss has been at chance (ln {num_classes} = {chance:.3f}) for {len(losses)} epochs. Usual causes: too "
+            "few images for the paper's initial weights (use --recipe small-data), a learning rate too high for the "
+            "batch size, or labels that do not belong to the images."
+        )
+
+
+@contextmanager
+def _stop_requests() -> Iterator[threading.Event]:
+    """Turn the first SIGINT or SIGTERM into an event; a second SIGINT interrupts at once."""
+    requested = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield requested
+        return
+
+    def request(number: int, frame: object) -> None:
+        if requested.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        requested.set()
+
+    previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield requested
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+

@@ -1,0 +1,75 @@
+"""The learning rate over time (paper, section 5)."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from alexnet.recipes import Optimization
+
+
+@dataclass(slots=True)
+class Schedule:
+    """Where the learning rate stands. `state` and `restore` carry it through a checkpoint.
+
+    The paper's heuristic: divide the rate when the validation error stops improving, three times, then stop.
+    """
+
+    optimization: Optimization
+    drops: int = 0
+    """Divisions so far, by the plateau rule."""
+    best_error: float = math.inf
+    """Lowest top-1 validation error that counted as an improvement."""
+    best_epoch: int = -1
+    """Epoch in which it was measured; after a drop, the epoch of the drop."""
+    finished: bool = False
+    """Whether the plateau rule ended the training."""
+
+    def rate(self, progress_epochs: float) -> float:
+        """Return the learning rate for an update at this point, in epochs since the start."""
+        optimization = self.optimization
+        base = optimization.learning_rate
+        if progress_epochs < optimization.warmup_epochs:
+            return base * progress_epochs / optimization.warmup_epochs
+        if optimization.schedule == "cosine":
+            length = optimization.total_epochs - optimization.warmup_epochs
+            return base * 0.5 * (1 + math.cos(math.pi * (progress_epochs - optimization.warmup_epochs) / length))
+        drops = self.drops
+        if optimization.schedule == "epochs":
+            drops = sum(progress_epochs >= epoch for epoch in optimization.drop_epochs)
+        return base / optimization.drop_factor**drops
+
+    def observe(self, epoch: int, error: float) -> str | None:
+        """Take the validation error measured after an epoch; return a sentence if the rule acted on it."""
+        optimization = self.optimization
+        if optimization.schedule != "plateau":
+            return None
+        if error < self.best_error - optimization.plateau_threshold:
+            self.best_error, self.best_epoch = error, epoch
+            return None
+        if epoch - self.best_epoch < optimization.plateau_patience_epochs:
+            return None
+        waited = f"no improvement on {self.best_error:.2%} error for {epoch - self.best_epoch} epochs"
+        if self.drops == optimization.plateau_drops:
+            self.finished = True
+            return f"{waited} after {self.drops} drops of the learning rate: training ends"
+        self.drops += 1
+        self.best_epoch = epoch
+        return f"{waited}: learning rate divided by {optimization.drop_factor:g} ({self.drops} of {optimization.plateau_drops})"
+
+    def ended(self, epoch: int) -> bool:
+        """Whether training is over before this epoch begins."""
+        return self.finished or epoch >= self.optimization.total_epochs
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps, as JSON values."""
+        values = asdict(self)
+        del values["optimization"]
+        values["best_error"] = None if math.isinf(self.best_error) else self.best_error
+        return values
+
+    def restore(self, values: dict[str, Any]) -> None:
+        """Take back what `state` returned."""
+        self.drops = int(values["drops"])
+        self.best_error = math.inf if values["best_error"] is None else float(values["best_error"])
+        self.best_epoch = int(values["best_epoch"])
+        self.finished = bool(values["finished"])
