@@ -295,8 +295,13 @@ def _show_preparation(terminal: Any, report: Any, out: Path) -> None:
 
     terminal.table(
         ["split", "images", "classes"],
-        [[split, f"{sum(counts.values()):,}", str(len(counts))] for split, counts in report.class_counts.items()],
+        [[split, f"{sum(counts.values()):,}", str(len(counts))] for split, counts in report.per_class.items()],
     )
+    for note in report.notes:
+        terminal.say(note)
+    if report.ignored:
+        ignored = ", ".join(f"{count:,} {reason}" for reason, count in report.ignored.items())
+        terminal.say(f"Passed over, since they are not images: {ignored}.")
     if report.skipped:
         terminal.print("")
         terminal.table(["left out", "reason"], [[path, reason] for path, reason in report.skipped[:10]])

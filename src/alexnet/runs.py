@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet import system
+from alexnet import kernels, system
 from alexnet.batches.loader import TrainingBatches
 from alexnet.batches.views import scale_axes
 from alexnet.data.store import Store
@@ -19,6 +19,10 @@ from alexnet.training.checkpoint import Progress, load_checkpoint, read_progress
 from alexnet.training.journal import ENVIRONMENT, RECIPE, Journal, read_environment
 from alexnet.training.loop import Listener, train_model
 from alexnet.training.optimizer import MomentumDescent
+
+
+COMPILED_SECONDS = 3.0
+"""Warming the kernels up takes longer than this only where they had to be compiled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,10 @@ def train(
     journal = Journal(out)
     checkpoint = _open_run(out, journal, recipe, environment, listener)
     listener.notice(f"Computing in {compute.explanation}, {thread_count} threads; {allocator}.")
+    if compute.device.type == "cpu":
+        seconds = kernels.warm_up(compute.dtype)
+        compiled = "compiled; they start faster next time" if seconds > COMPILED_SECONDS else "loaded"
+        listener.notice(f"Kernels {compiled} ({seconds:.1f} s).")
     training = store["train"]
     validation = store["val"] if "val" in store.splits and len(store["val"]) else None
 

@@ -93,17 +93,15 @@ class Meter:
             self._first, self._start = done, now
         elapsed = now - self._start
         rate = (done - self._first) * unit_scale / elapsed if elapsed > 0 else 0.0
-        speed = f"{rate:,.0f} {self._unit}/s" if rate >= 10 else f"{rate:.1f} {self._unit}/s"
+        speed = f"{rate:,.0f} {self._unit}/s" if rate >= 10 else f"{rate:.1f} {self._unit}/s" if rate else "starting"
         if self._bar:
             if self._task is None:
                 self._task = self._bar.add_task(self._what, total=total, words="")
             self._bar.update(self._task, completed=done, total=total, words=f"{speed}  {words}".rstrip())
         elif now - self._printed >= PLAIN_EVERY_SECONDS:
             self._printed = now
-            left = (total - done) * unit_scale / rate if rate else 0.0
-            self._terminal.say(
-                f"{self._what}: {done:,} of {total:,}, {speed}, {duration(left)} left{', ' + words if words else ''}"
-            )
+            left = f", {duration((total - done) * unit_scale / rate)} left" if rate else ""
+            self._terminal.say(f"{self._what}: {done:,} of {total:,}, {speed}{left}{', ' + words if words else ''}")
 
     def restart(self, what: str) -> None:
         """Begin to count something else on the same line."""

@@ -61,7 +61,7 @@ def open_image(path: str | os.PathLike[str], size: int = 256) -> NDArray[np.uint
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror}). Check the path and its permissions.") from None
+        raise ImageError(explain_unreadable(str(path), error)) from None
     return decode_image(data, size=size, name=str(path))
 
 
@@ -86,8 +86,20 @@ def decode_image(data: bytes, *, size: int = 256, name: str = "image") -> NDArra
         with _QUIET_PILLOW:
             return np.array(_decode(data, size))
     except _UnusableError as problem:
-        text = f"{name}: {problem.reason} ({len(data):,} bytes). {problem.next_step}"
-        raise ImageError(text.encode("utf-8", "backslashreplace").decode()) from None  # names need not be UTF-8
+        text = f"{show_name(name)}: {problem.reason} ({len(data):,} bytes). {problem.next_step}"
+        raise ImageError(text) from None
+
+
+def show_name(name: str) -> str:
+    """A path as messages show it: what cannot be printed, such as bytes that are not UTF-8, is escaped."""
+    if name.isprintable():
+        return name
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)
+
+
+def explain_unreadable(name: str, error: OSError) -> str:
+    """The message of the ImageError for an image file that the system does not give out."""
+    return f"{show_name(name)}: cannot be read ({error.strerror}). Check that it exists and its permissions."
 
 
 class _UnusableError(Exception):

@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 
 IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .jp2 .avif".split()
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+    | {".pnm", ".jp2", ".avif"}
 )
 """Lower case; names are compared without regard to case."""
 

@@ -139,10 +139,10 @@ def paste(canvas: Floats, shapes: list[Shape], light: Light, *, lift_px: float, 
     size = canvas.shape[1]
     margin = lift_px * (1 + 1 / light.z) + 0.04 * size
     outlines = np.concatenate([shape.outline for shape in shapes])
-    # Even edges: the blurs below work at half size.
-    left, top = (2 * int(max(0.0, low) / 2) for low in outlines.min(axis=0) - margin)
-    right, bottom = (2 * math.ceil(min(size, max(2.0, high)) / 2) for high in outlines.max(axis=0) + margin)
-    left, top = min(left, right - 2), min(top, bottom - 2)
+    left, top = (max(0, int(low)) for low in outlines.min(axis=0) - margin)
+    right, bottom = (min(size, math.ceil(high)) for high in outlines.max(axis=0) + margin)
+    if left >= right or top >= bottom:
+        return
     colors, coverage, height = _rasterize(shapes, left, top, right - left, bottom - top)
     window = canvas[:, top:bottom, left:right]
 
@@ -182,7 +182,8 @@ def _rasterize(
 def _soften(layer: Image.Image, radius_px: float) -> Floats:
     """A wide blur of an 8-bit layer, in [0, 1]: at half the size, where it costs a quarter."""
     small = layer.reduce(2).filter(ImageFilter.GaussianBlur(radius_px / 2))
-    return np.asarray(small.resize(layer.size, Image.Resampling.BILINEAR), dtype=np.float32) * np.float32(1 / 255)
+    whole = small.resize(layer.size, Image.Resampling.BILINEAR, box=(0, 0, layer.width / 2, layer.height / 2))
+    return np.asarray(whole, dtype=np.float32) * np.float32(1 / 255)
 
 
 def _light_relief(elevation: Image.Image, light: Light, size: int) -> tuple[Floats, Floats]:

@@ -5,8 +5,8 @@ class: place, size, turn, palette, background, light, shadow, clutter below and 
 color nor position gives the class away, and a classifier has to know shapes. The ten things are in scene_objects.py.
 
 Difficulty is a set of constants below, tuned so that a linear classifier on pixels stays poor while the full network
-learns within a few thousand images. Random numbers come from raw PCG64 streams and the arithmetic is numpy's and
-Pillow's, so that the same release of both draws the same bytes.
+learns within a few passes over a few thousand images. Equal releases of numpy and Pillow draw equal bytes on equal
+processors; elsewhere a pixel may differ by one step, since numpy's sine is not rounded alike everywhere.
 """
 
 import colorsys
@@ -51,8 +51,7 @@ JPEG_QUALITY = 90
 def draw_scene(class_name: str, index: int, *, seed: int = 0, size: int = 256) -> NDArray[np.uint8]:
     """One picture of the class, (size, size, 3) uint8 RGB.
 
-    The same arguments give the same picture. Another size draws the same scene with other pixels. Takes about 25 ms
-    at 256 pixels.
+    The same arguments give the same picture. Another size draws the same scene with other pixels.
 
     Args:
         class_name: One of CLASS_NAMES.
@@ -123,23 +122,23 @@ def write_scenes(
     for parent in {path.parent for *_, path in jobs}:
         parent.mkdir(parents=True, exist_ok=True)
     workers = workers or os.cpu_count() or 1
-    with ExitStack() as stack:
-        finished: Iterable[None] = map(_write_scene, jobs)
-        if workers > 1:
-            # Processes, since threads gain nothing here: most calls into Pillow and numpy are too short to share a
-            # lock over. Started fresh, since a process that has run torch must not be forked.
-            pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_ignore_interrupts)
-            stack.callback(pool.shutdown, cancel_futures=True)
-            finished = pool.map(_write_scene, jobs, chunksize=8)
-        try:
+    try:
+        with ExitStack() as stack:
+            finished: Iterable[None] = map(_write_scene, jobs)
+            if workers > 1:
+                # Processes, not threads: most calls into Pillow and numpy are too short to share one lock, and two
+                # threads draw no faster than one. Started fresh: a process that has run torch must not be forked.
+                pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_ignore_interrupts)
+                stack.callback(pool.shutdown, cancel_futures=True)
+                finished = pool.map(_write_scene, jobs, chunksize=8)
             for done, _ in enumerate(finished, start=1):
                 if progress is not None:
                     progress(done, len(jobs))
-        except BrokenProcessPool as error:
-            raise AlexNetError(
-                "a process that draws scenes ended early; what is written stays. Call again to draw the rest: in a "
-                "script below `if __name__ == '__main__':`, elsewhere with workers=1."
-            ) from error
+    except BrokenProcessPool as error:
+        raise AlexNetError(
+            "a process that draws scenes ended early; what is written stays. Call again to draw the rest: in a "
+            "script below `if __name__ == '__main__':`, elsewhere with workers=1."
+        ) from error
 
 
 def _list_files(

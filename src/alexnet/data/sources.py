@@ -1,8 +1,8 @@
 """Where images come from: which files a folder of photographs offers, in which split and with which label.
 
-Two layouts are read: SOURCE/train/<class>/... with SOURCE/val/<class>/..., and SOURCE/<class>/... of which a fraction is
-set aside for validation. Nothing is decoded here. Classes are those of the training split, sorted by name; validation
-images get their label by the name of their folder, never by its position.
+Two layouts are read: SOURCE/train/<class>/... with SOURCE/val/<class>/..., and SOURCE/<class>/... of which a fraction
+is set aside for validation. Nothing is decoded here. Classes are those of the training split, sorted by name;
+validation images get their label by the name of their folder, never by its position.
 """
 
 import difflib
@@ -77,8 +77,8 @@ def find_images(
 ) -> Source:
     """The images under a folder, split and labelled.
 
-    Files count as images by their suffix, in any case, at any depth below their class folder. Hidden names, `Thumbs.db`,
-    `__MACOSX` and files with other suffixes are passed over and counted. Links are followed, loops once.
+    Files count as images by their suffix, in any case, at any depth below their class folder. Hidden names,
+    `Thumbs.db`, `__MACOSX` and files with other suffixes are passed over and counted. Links are followed, loops once.
 
     Args:
         source: SOURCE/train and SOURCE/val (or valid, validation), or a folder of class folders.
@@ -119,8 +119,8 @@ def find_images(
             raise SourceError(_explain_missing_val_folder(root, top, train))
         if val_fraction is not None:
             raise SourceError(
-                f"{root} has a {val.name} folder, so a validation fraction has no meaning. Leave out --val-fraction, or "
-                f"pass {root / train.name} to divide the training images only."
+                f"{root} has a {val.name} folder, so a validation fraction has no meaning. Leave out --val-fraction, "
+                f"or pass {root / train.name} to divide the training images only."
             )
         splits[VAL] = _label_by_name(val, names, root, notes)
         _note_stray_images(train, notes)
@@ -157,7 +157,8 @@ def _find_classes(parent: Folder, root: Path) -> dict[str, list[str]]:
     """Paths of the images of each class folder in parent."""
     if not parent.num_images:
         raise SourceError(
-            f"{parent.path} holds no images. Check the path; images end in .jpg, .jpeg, .png, .webp, .gif, .bmp or .tif."
+            f"{parent.path} holds no images. Check the path; names of images end in .jpg, .png, .webp, .gif, .bmp, "
+            ".tif and the like."
         )
     if not parent.folders:
         advice = f"Make one folder for each class and pass {root}, or"
@@ -240,8 +241,8 @@ def _explain_missing_val(root: Path, top: Folder) -> str:
             f"{root} is the training split of {parent}. Pass {parent}, or add --val-fraction 0.1 to use {root} alone."
         )
     return (
-        f"{root} has {len(top.folders):,} classes but no validation split. Add --val-fraction 0.1 to set a tenth of each "
-        "class aside, or arrange the images as train/<class>/ and val/<class>/."
+        f"{root} has {len(top.folders):,} classes but no validation split. Add --val-fraction 0.1 to set a tenth of "
+        "each class aside, or arrange the images as train/<class>/ and val/<class>/."
     )
 
 
@@ -249,8 +250,8 @@ def _explain_missing_val_folder(root: Path, top: Folder, train: Folder) -> str:
     test = next((folder.name for folder in top.folders if folder.name.lower() == "test"), None)
     rename = f", or rename {test} to val if its images lie in class folders" if test else ""
     return (
-        f"{root} has a {train.name} folder but no val folder. Pass {root / train.name} with --val-fraction 0.1 to set a "
-        f"tenth of each class aside{rename}."
+        f"{root} has a {train.name} folder but no val folder. Pass {root / train.name} with --val-fraction 0.1 to set "
+        f"a tenth of each class aside{rename}."
     )
 
 
@@ -274,8 +275,8 @@ def _read_titles(
     missing = [name for name in names if name not in titles]
     if len(missing) == len(names) and given is not None:
         raise SourceError(
-            f"{path} names none of the classes ({_shorten(names)}). Each line holds the name of a class folder, a tab and "
-            "the readable name."
+            f"{path} names none of the classes ({_shorten(names)}). Each line holds the name of a class folder, a tab "
+            "and the readable name."
         )
     if missing:
         notes.append(f"{path.name} has no readable name for {len(missing):,} classes: {_shorten(missing)}.")

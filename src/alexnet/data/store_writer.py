@@ -52,15 +52,18 @@ class StoreFiles:
     """Writes files of a store that is not finished yet.
 
     Args:
-        folder: The store to be; made if missing.
-        scratch: Where files are written before they are whole; on the same file system, made if missing.
+        folder: The store to be.
+        scratch: Where files are written before they are whole; on the same file system.
     """
 
     def __init__(self, folder: Path, scratch: Path) -> None:
         self.folder = folder
         self.scratch = scratch
-        folder.mkdir(parents=True, exist_ok=True)
-        scratch.mkdir(parents=True, exist_ok=True)
+
+    def make_folders(self) -> None:
+        """Make both folders if they are missing."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.scratch.mkdir(parents=True, exist_ok=True)
 
     def write(self, name: str, chunks: Iterable[bytes | memoryview]) -> FileRecord:
         """Write chunks to folder/name, flush them to the disk and give the file its name; returns its record."""
@@ -178,6 +181,7 @@ def write_store(
             )
     partial = target.with_name(target.name + PARTIAL_SUFFIX)
     files = StoreFiles(partial / "store", partial / "scratch")
+    files.make_folders()
     rows = shard_rows or rows_per_shard(size)
     statistics = PixelStatistics(size)
     contents = {}

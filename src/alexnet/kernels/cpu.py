@@ -6,90 +6,58 @@ pool, pool. The gradient recomputes the normalisation from the input; the forwar
 position of its maximum inside the window.
 
 Scratch rows are padded: each tower of each pixel is a group of zeros, its channels, zeros. So the sum over neighbouring
-channels is one vectorised loop over a whole row, without conditions at the edges of towers. x ** -0.75 is
-1 / sqrt(x * sqrt(x)), which vectorises; other exponents call `pow` element by element and are about ten times slower.
+channels is one vectorised loop over a whole row, without conditions at the edges of towers. The paper's
+exponent 0.75 is computed from products alone, which vectorise; others call `pow` element by element and are slower.
 
 Ceiling: memory, one pass over input and output (and the bytes of positions). Two square roots and a division per
 element keep the kernels at a half to a third of it; see benchmarks/kernels.
 
-Numba's cache looks at the time of the file a kernel is in, so what kernels inline is in the same file.
+Numba's cache looks at the file that a kernel is in, so what kernels inline is in the same file wherever possible.
 """
 
-import math
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-import numpy.typing as npt
-from numba.core import types
-from numba.extending import intrinsic
 
+from alexnet.kernels.cpu_bits import Bits, Floats, bits_of, compiled, compiled_parallel, narrow, widen
 from alexnet.kernels.rules import NOWHERE
 
-Bits = npt.NDArray[Any]  # uint16 (bfloat16) or uint32 (float32)
-Floats = npt.NDArray[np.float32]
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-# OpenMP first: PyTorch brings it along, and the fallback layer may not be entered from two threads at once.
-numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
-
-# Only contraction into fused multiply-adds: anything that assumes away NaN or infinity would hide a diverged run.
-_FAST = {"contract"}
-_u8, _f32 = np.uint8, np.float32
+_u8, _u32, _f32 = np.uint8, np.uint32, np.float32
+_LARGEST = _f32(1e36)
 
 
-def compiled(function: Function) -> Function:
-    """Compile a function that runs inside one thread of a kernel."""
-    return cast(Function, numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")(function))
+class Options(NamedTuple):
+    """What a kernel does, besides where its arrays are."""
+
+    normalize: bool = False
+    size: int = 1
+    k: float = 1.0
+    alpha: float = 0.0
+    beta: float = 1.0
+    towers: int = 1
+    rectify: bool = False
+    """Whether the input is rectified."""
+    pool: bool = False
+    floor: bool = False
+    """Whether maxima start at zero instead of minus infinity, which rectifies the pooled values."""
+    window: int = 1
+    stride: int = 1
 
 
-def compiled_exactly(function: Function) -> Function:
-    """Compile a function that rounds each operation by itself, for results that agree bit by bit with PyTorch's."""
-    return cast(Function, numba.njit(nogil=True, cache=True, error_model="numpy")(function))
-
-
-def compiled_parallel(function: Function) -> Function:
-    """Compile a kernel: the function that spreads work over threads."""
-    return cast(Function, numba.njit(nogil=True, cache=True, parallel=True, error_model="numpy")(function))
-
-
-def typed_intrinsic(function: Function) -> Function:
-    """Register a function that emits instructions."""
-    return cast(Function, intrinsic(function))
-
-
-@typed_intrinsic
-def widen(typing_context: Any, bits: Any) -> Any:
-    """Turn the bits of a float32 or bfloat16 into a float32."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word = context.get_value_type(types.uint32)
-        (value,) = arguments
-        if bits.bitwidth == 16:
-            value = builder.shl(builder.zext(value, word), word(16))
-        return builder.bitcast(value, context.get_value_type(types.float32))
-
-    return types.float32(bits), emit
-
-
-@typed_intrinsic
-def narrow(typing_context: Any, value: Any, like: Any) -> Any:
-    """Turn a float32 into the bits that the array `like` holds; bfloat16 rounds to nearest even and keeps NaN."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word = context.get_value_type(types.uint32)
-        bits = builder.bitcast(arguments[0], word)
-        if like.dtype.bitwidth == 32:
-            return bits
-        high = builder.lshr(bits, word(16))
-        up = builder.add(builder.and_(high, word(1)), word(0x7FFF))
-        rounded = builder.lshr(builder.add(bits, up), word(16))
-        is_nan = builder.fcmp_unordered("uno", arguments[0], arguments[0])
-        kept = builder.select(is_nan, builder.or_(high, word(0x40)), rounded)
-        return builder.trunc(kept, context.get_value_type(types.uint16))
-
-    return like.dtype(types.float32, like), emit
+@compiled
+def _inverse_fourth_root(s: Any) -> Any:
+    """Return s**-0.25 for positive s, to 2e-7: a guess from halving the exponent's bits twice, good to 3e-2, and three
+    steps of Newton's method. Half the time of two square roots and a division. Values above 1e36 count as 1e36, since
+    infinity would end as NaN.
+    """
+    s = _LARGEST if s > _LARGEST else s
+    t = widen(_u32(_u32(0x4F586000) - (bits_of(s) >> _u32(2))))
+    quarter = _f32(0.25) * s
+    for _ in range(3):
+        square = t * t
+        t = t * (_f32(1.25) - quarter * (square * square))
+    return t
 
 
 @compiled
@@ -124,9 +92,9 @@ def _store_row(row: Floats, y: Bits, towers: int, span: int) -> None:
 
 
 @compiled
-def _sum_squares(r: Floats, s: Floats, size: int, k: Any, alpha: Any) -> None:
+def _sum_squares(r: Floats, s: Floats, o: Options) -> None:
     """s[p] = k + alpha * (sum of r**2 from p to p + size - 1)."""
-    n = s.shape[0]
+    n, size, k, alpha = s.shape[0], o.size, _f32(o.k), _f32(o.alpha)
     if size == 5:
         for p in range(n):
             a, b, c, d, e = r[p], r[p + 1], r[p + 2], r[p + 3], r[p + 4]
@@ -142,42 +110,43 @@ def _sum_squares(r: Floats, s: Floats, size: int, k: Any, alpha: Any) -> None:
 
 
 @compiled
-def _normalize_row(r: Floats, s: Floats, row: Floats, size: int, k: Any, alpha: Any, beta: Any) -> None:
+def _normalize_row(r: Floats, s: Floats, row: Floats, o: Options) -> None:
     """row[p] = (the value at the centre of the window that begins at p) / s[p]**beta; s is scratch."""
-    _sum_squares(r, s, size, k, alpha)
-    centre = r[size // 2 : size // 2 + s.shape[0]]
+    _sum_squares(r, s, o)
+    centre = r[o.size // 2 : o.size // 2 + s.shape[0]]
+    beta = _f32(o.beta)
     if beta == _f32(0.75):
         for p in range(s.shape[0]):
-            row[p] = centre[p] / math.sqrt(s[p] * math.sqrt(s[p]))
+            t = _inverse_fourth_root(s[p])
+            row[p] = centre[p] * (t * t * t)
     else:
         for p in range(s.shape[0]):
             row[p] = centre[p] * s[p] ** -beta
 
 
 @compiled
-def _normalize_row_gradient(
-    r: Floats, g: Floats, s: Floats, t: Floats, out: Floats, size: int, k: Any, alpha: Any, beta: Any
-) -> None:
+def _normalize_row_gradient(r: Floats, g: Floats, s: Floats, t: Floats, out: Floats, o: Options) -> None:
     """out[p] = the derivative by the value at the centre of p's window, for the gradient g[p]; s and t are scratch.
 
     d_j = g_j s_j**-beta - 2 alpha beta r_j * (sum over the windows i that hold j of g_i r_i s_i**(-beta - 1)). These
     windows lie around j as j's own window does, turned round: t begins with `size - 1 - size // 2` zeros.
     """
-    n = s.shape[0]
-    _sum_squares(r, s, size, k, alpha)
+    n, size, beta = s.shape[0], o.size, _f32(o.beta)
+    _sum_squares(r, s, o)
     centre = r[size // 2 : size // 2 + n]
     shifted = t[size - 1 - size // 2 : size - 1 - size // 2 + n]
     if beta == _f32(0.75):
         for p in range(n):
-            power = _f32(1) / math.sqrt(s[p] * math.sqrt(s[p]))
-            shifted[p] = g[p] * centre[p] * (power / s[p])
+            root = _inverse_fourth_root(s[p])
+            power = root * root * root
+            shifted[p] = g[p] * centre[p] * (power * power * root)
             out[p] = g[p] * power
     else:
         for p in range(n):
             power = s[p] ** -beta
             shifted[p] = g[p] * centre[p] * (power / s[p])
             out[p] = g[p] * power
-    factor = _f32(2) * alpha * beta
+    factor = _f32(2 * o.alpha * o.beta)
     if size == 5:
         for p in range(n):
             out[p] -= factor * centre[p] * (t[p] + t[p + 1] + t[p + 2] + t[p + 3] + t[p + 4])
@@ -226,28 +195,17 @@ def _take_three(row: Floats, pitch: int, code: Any, best: Floats, position: Bits
 
 
 @compiled
-def _pool_row(
-    rows: Floats,
-    y: Bits,
-    position: Bits,
-    top: int,
-    height: int,
-    width: int,
-    towers: int,
-    span: int,
-    window: int,
-    stride: int,
-    floor: bool,
-) -> None:
+def _pool_row(rows: Floats, y: Bits, position: Bits, top: int, height: int, width: int, span: int, o: Options) -> None:
     """Pool the input rows top ... top + window - 1, of which row i is rows[i % window], to the pixels y (W', C)."""
+    towers, window, stride = o.towers, o.window, o.stride
     channels = y.shape[1] // towers
     pitch = towers * span
     best = np.empty(channels, np.float32)
     for x in range(y.shape[0]):
         for tower in range(towers):
             where = position[x, tower * channels : (tower + 1) * channels]
-            best[:] = _f32(0) if floor else _f32(-np.inf)
-            where[:] = _u8(NOWHERE) if floor else _u8(0)
+            best[:] = _f32(0) if o.floor else _f32(-np.inf)
+            where[:] = _u8(NOWHERE) if o.floor else _u8(0)
             for dy in range(min(window, height - top)):
                 row = rows[(top + dy) % window]
                 start = x * stride * pitch + tower * span
@@ -263,54 +221,36 @@ def _pool_row(
 
 
 @compiled
-def _forward_band(
-    x: Bits,
-    y: Bits,
-    position: Bits,
-    first: int,
-    last: int,
-    normalize: bool,
-    pool: bool,
-    size: int,
-    k: Any,
-    alpha: Any,
-    beta: Any,
-    towers: int,
-    rectify: bool,
-    floor: bool,
-    window: int,
-    stride: int,
-) -> None:
+def _forward_band(x: Bits, y: Bits, position: Bits, first: int, last: int, o: Options) -> None:
     """Compute the output rows first ... last - 1 of one image; windows keep their input rows in a ring."""
     height, width, channels = x.shape
-    span = channels // towers + size - 1
-    n = width * towers * span
-    r = np.zeros(n + size, np.float32)
+    span = channels // o.towers + o.size - 1
+    n = width * o.towers * span
+    r = np.zeros(n + o.size, np.float32)
     s = np.empty(n, np.float32)
-    rows = np.zeros((window, n), np.float32)
-    loaded = np.full(window, -1, np.int64)
+    rows = np.zeros((o.window, n), np.float32)
+    loaded = np.full(o.window, -1, np.int64)
     for out in range(first, last):
-        top = out * stride
-        for i in range(top, min(top + window, height)):
-            row = rows[i % window]
-            if loaded[i % window] != i:
-                if normalize:
-                    _load_row(x[i], r, towers, size // 2, span, rectify)
-                    _normalize_row(r, s, row, size, k, alpha, beta)
+        top = out * o.stride
+        for i in range(top, min(top + o.window, height)):
+            row = rows[i % o.window]
+            if loaded[i % o.window] != i:
+                if o.normalize:
+                    _load_row(x[i], r, o.towers, o.size // 2, span, o.rectify)
+                    _normalize_row(r, s, row, o)
                 else:
-                    _load_row(x[i], row, towers, 0, span, rectify)
-                loaded[i % window] = i
-        if pool:
-            _pool_row(rows, y[out], position[out], top, height, width, towers, span, window, stride, floor)
+                    _load_row(x[i], row, o.towers, 0, span, o.rectify)
+                loaded[i % o.window] = i
+        if o.pool:
+            _pool_row(rows, y[out], position[out], top, height, width, span, o)
         else:
-            _store_row(rows[0], y[out], towers, span)
+            _store_row(rows[0], y[out], o.towers, span)
 
 
 @compiled
-def _gather_row(
-    dy: Bits, position: Bits, g: Floats, row: int, width: int, towers: int, span: int, window: int, stride: int
-) -> None:
+def _gather_row(dy: Bits, position: Bits, g: Floats, row: int, width: int, span: int, o: Options) -> None:
     """Give the gradients dy (H', W', C) of pooled maps to the places of their maxima in input row `row`."""
+    towers, window, stride = o.towers, o.window, o.stride
     channels = dy.shape[2] // towers
     g[:] = _f32(0)
     for out in range(max(0, (row - window) // stride + 1), min(dy.shape[0], row // stride + 1)):
@@ -327,52 +267,35 @@ def _gather_row(
 
 
 @compiled
-def _gradient_band(
-    x: Bits,
-    dy: Bits,
-    position: Bits,
-    dx: Bits,
-    first: int,
-    last: int,
-    normalize: bool,
-    pool: bool,
-    size: int,
-    k: Any,
-    alpha: Any,
-    beta: Any,
-    towers: int,
-    rectify: bool,
-    window: int,
-    stride: int,
-) -> None:
+def _gradient_band(x: Bits, dy: Bits, position: Bits, dx: Bits, first: int, last: int, o: Options) -> None:
     """Compute the rows first ... last - 1 of one image's gradient."""
     width, channels = x.shape[1:]
-    span = channels // towers + size - 1
-    n = width * towers * span
-    r = np.zeros(n + size, np.float32)
+    span = channels // o.towers + o.size - 1
+    n = width * o.towers * span
+    r = np.zeros(n + o.size, np.float32)
     g = np.zeros(n, np.float32)
     s = np.empty(n, np.float32)
-    t = np.zeros(n + size, np.float32)
+    t = np.zeros(n + o.size, np.float32)
     out = np.empty(n, np.float32)
+    centre = r[o.size // 2 : o.size // 2 + n]
     for row in range(first, last):
-        if pool:
-            _gather_row(dy, position, g, row, width, towers, span, window, stride)
+        if o.pool:
+            _gather_row(dy, position, g, row, width, span, o)
         else:
-            _load_row(dy[row], g, towers, 0, span, False)
-        if normalize:
-            _load_row(x[row], r, towers, size // 2, span, rectify)
-            _normalize_row_gradient(r, g, s, t, out, size, k, alpha, beta)
-            if rectify:
-                centre = r[size // 2 : size // 2 + n]
+            _load_row(dy[row], g, o.towers, 0, span, False)
+        if o.normalize:
+            _load_row(x[row], r, o.towers, o.size // 2, span, o.rectify)
+            _normalize_row_gradient(r, g, s, t, out, o)
+            if o.rectify:
                 for p in range(n):
                     out[p] = _f32(0) if centre[p] <= _f32(0) else out[p]
-            _store_row(out, dx[row], towers, span)
+            _store_row(out, dx[row], o.towers, span)
         else:
-            _store_row(g, dx[row], towers, span)
+            _store_row(g, dx[row], o.towers, span)
 
 
 @compiled
-def count_bands(images: int, rows: int, threads: int) -> int:
+def _count_bands(images: int, rows: int, threads: int) -> int:
     """Return into how many bands of rows an image is cut, so that every thread has work even on a few images."""
     if images >= 4 * threads:
         return 1
@@ -385,92 +308,27 @@ def num_threads() -> int:
 
 
 @compiled_parallel
-def forward(
-    x: Bits,
-    y: Bits,
-    position: Bits,
-    normalize: bool,
-    pool: bool,
-    size: int,
-    k: float,
-    alpha: float,
-    beta: float,
-    towers: int,
-    rectify: bool,
-    floor: bool,
-    window: int,
-    stride: int,
-    threads: int,
-) -> None:
+def forward(x: Bits, y: Bits, position: Bits, options: Options, threads: int) -> None:
     """Normalise, pool or both, from x to y, both NHWC.
 
-    `rectify` applies to the input. `floor` starts maxima at zero instead of minus infinity, which rectifies the pooled
-    values. `position` receives the place of each maximum in its window (row * window + column), or NOWHERE. Without
-    `pool`, window and stride are 1 and position is not used. `threads` is the number that work is spread over: it
-    decides into how many bands images are cut, not what is computed. (Numba cannot cache a kernel that asks for it.)
+    `position` receives the place of each maximum in its window (row * window + column), or NOWHERE; without pooling it
+    is not used. `threads` is the number that work is spread over: it decides into how many bands images are cut, not
+    what is computed. (Numba cannot cache a kernel that asks for it.)
     """
     rows = y.shape[1]
-    bands = count_bands(x.shape[0], rows, threads)
+    bands = _count_bands(x.shape[0], rows, threads)
     for unit in numba.prange(x.shape[0] * bands):
         n, band = unit // bands, unit % bands
-        _forward_band(
-            x[n],
-            y[n],
-            position[n],
-            band * rows // bands,
-            (band + 1) * rows // bands,
-            normalize,
-            pool,
-            size,
-            _f32(k),
-            _f32(alpha),
-            _f32(beta),
-            towers,
-            rectify,
-            floor,
-            window,
-            stride,
-        )
+        first, last = band * rows // bands, (band + 1) * rows // bands
+        _forward_band(x[n], y[n], position[n], first, last, options)
 
 
 @compiled_parallel
-def gradient(
-    x: Bits,
-    dy: Bits,
-    position: Bits,
-    dx: Bits,
-    normalize: bool,
-    pool: bool,
-    size: int,
-    k: float,
-    alpha: float,
-    beta: float,
-    towers: int,
-    rectify: bool,
-    window: int,
-    stride: int,
-    threads: int,
-) -> None:
+def gradient(x: Bits, dy: Bits, position: Bits, dx: Bits, options: Options, threads: int) -> None:
     """Compute dx, the derivative by x for the gradient dy of `forward`'s output."""
     rows = dx.shape[1]
-    bands = count_bands(dx.shape[0], rows, threads)
+    bands = _count_bands(dx.shape[0], rows, threads)
     for unit in numba.prange(dx.shape[0] * bands):
         n, band = unit // bands, unit % bands
-        _gradient_band(
-            x[n],
-            dy[n],
-            position[n],
-            dx[n],
-            band * rows // bands,
-            (band + 1) * rows // bands,
-            normalize,
-            pool,
-            size,
-            _f32(k),
-            _f32(alpha),
-            _f32(beta),
-            towers,
-            rectify,
-            window,
-            stride,
-        )
+        first, last = band * rows // bands, (band + 1) * rows // bands
+        _gradient_band(x[n], dy[n], position[n], dx[n], first, last, options)

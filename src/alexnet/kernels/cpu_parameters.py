@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.kernels.cpu import Bits, Floats, compiled_exactly, compiled_parallel, narrow, widen
+from alexnet.kernels.cpu_bits import Bits, Floats, compiled_exactly, compiled_parallel, narrow, widen
 
 _u32, _u64, _f32 = np.uint32, np.uint64, np.float32
 _CHUNK = 1 << 16  # elements that one thread takes at a time

@@ -13,7 +13,7 @@ from torch import Tensor
 from alexnet.kernels.plain import dropout_threshold, layer_word, matching_gradient
 from alexnet.kernels.rules import Rectify, pooled_length
 
-_BITS = {torch.float32: torch.uint32, torch.bfloat16: torch.uint16}
+_BITS = {torch.float32: torch.uint32, torch.bfloat16: torch.uint16, torch.uint8: torch.uint8}
 
 
 def normalize_responses(
@@ -74,11 +74,8 @@ def _normalize(x: Tensor, size: int, k: float, alpha: float, beta: float, towers
     from alexnet.kernels import cpu
 
     y = _empty_maps(x, *x.shape[2:])
-    bits = _view_bits(x)
-    unused = np.empty((x.shape[0], 0, 0, 0), np.uint8)
-    cpu.forward(
-        bits, _view_bits(y), unused, True, False, size, k, alpha, beta, towers, rectify, False, 1, 1, cpu.num_threads()
-    )
+    options = cpu.Options(True, size, k, alpha, beta, towers, rectify)
+    cpu.forward(_view_bits(x), _view_bits(y), _no_positions(x), options, cpu.num_threads())
     return y
 
 
@@ -94,25 +91,9 @@ def _normalize_gradient(
     from alexnet.kernels import cpu
 
     dx = _empty_maps(x, *x.shape[2:])
-    bits = _view_bits(x)
-    unused = np.empty((x.shape[0], 0, 0, 0), np.uint8)
-    dy_bits = _view_bits(dy.to(x.dtype))
+    options = cpu.Options(True, size, k, alpha, beta, towers, rectify)
     cpu.gradient(
-        bits,
-        dy_bits,
-        unused,
-        _view_bits(dx),
-        True,
-        False,
-        size,
-        k,
-        alpha,
-        beta,
-        towers,
-        rectify,
-        1,
-        1,
-        cpu.num_threads(),
+        _view_bits(x), _view_bits(dy.to(x.dtype)), _no_positions(x), _view_bits(dx), options, cpu.num_threads()
     )
     return dx
 
@@ -153,9 +134,8 @@ def _pool(
     from alexnet.kernels import cpu
 
     y, position = _empty_pooled(x, window, stride)
-    position_NHWC = position.permute(0, 2, 3, 1).numpy()
-    options = (size, k, alpha, beta, towers, rectify, floor, window, stride, cpu.num_threads())
-    cpu.forward(_view_bits(x), _view_bits(y), position_NHWC, normalize, True, *options)
+    options = cpu.Options(normalize, size, k, alpha, beta, towers, rectify, True, floor, window, stride)
+    cpu.forward(_view_bits(x), _view_bits(y), _view_bits(position), options, cpu.num_threads())
     return y, position
 
 
@@ -194,9 +174,9 @@ def _pool_gradient(
     from alexnet.kernels import cpu
 
     dx = _empty_maps(x, *x.shape[2:])
-    position_NHWC = position.permute(0, 2, 3, 1).contiguous().numpy()
-    options = (size, k, alpha, beta, towers, rectify, window, stride, cpu.num_threads())
-    cpu.gradient(_view_bits(x), _view_bits(dy.to(x.dtype)), position_NHWC, _view_bits(dx), normalize, True, *options)
+    options = cpu.Options(normalize, size, k, alpha, beta, towers, rectify, True, False, window, stride)
+    bits = (_view_bits(x), _view_bits(dy.to(x.dtype)), _view_bits(position), _view_bits(dx))
+    cpu.gradient(*bits, options, cpu.num_threads())
     return dx
 
 
@@ -286,6 +266,10 @@ def _empty_maps(x: Tensor, height: int, width: int) -> Tensor:
 def _empty_pooled(x: Tensor, window: int, stride: int) -> tuple[Tensor, Tensor]:
     y = _empty_maps(x, pooled_length(x.shape[2], window, stride), pooled_length(x.shape[3], window, stride))
     return y, torch.empty_like(y, dtype=torch.uint8)
+
+
+def _no_positions(x: Tensor) -> npt.NDArray[np.uint8]:
+    return np.empty((x.shape[0], 0, 0, 0), np.uint8)
 
 
 def _view_bits(x: Tensor) -> npt.NDArray[Any]:

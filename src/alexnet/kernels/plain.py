@@ -124,7 +124,8 @@ def _widen(x: Tensor) -> Tensor:
 def _normalize_channels(r: Tensor, size: int, k: float, alpha: float, beta: float, towers: int) -> Tensor:
     """Normalise NCHW; works on channels as the last axis, so that a channels_last input is not moved in memory."""
     channels = r.shape[1] // towers
-    r_towers = r.permute(0, 2, 3, 1).unflatten(-1, (towers, channels))
+    r_NHWC = r.permute(0, 2, 3, 1)
+    r_towers = r_NHWC.reshape(*r_NHWC.shape[:3], towers, channels)
     squares = F.pad(r_towers * r_towers, window_reach(size))
     energy = squares[..., :channels]
     for offset in range(1, size):

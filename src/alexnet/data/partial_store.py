@@ -1,0 +1,221 @@
+"""OUT.partial: a store that prepare has begun, kept so that the same command continues after any interruption.
+
+    OUT.partial/
+      job.json            what is being prepared: only the same images and options may continue it
+      lock                held by the process at work; the system frees it when that process ends, however it ends
+      store/              files of the store to be, under their final names; no header until all else is there
+      parts/              for each finished part its sums of pixels, then its record; the record makes it finished
+      scratch/            files being written
+
+A part is a fixed stretch of one split's images; those that can be read become one shard. Parts do not depend on each
+other, so neither interruptions nor threads change a byte of the result.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+from alexnet.data.sources import Source
+from alexnet.data.statistics import PixelStatistics
+from alexnet.data.store import open_store
+from alexnet.data.store_format import PARTIAL_SUFFIX, TRAIN, FileRecord, verify_file
+from alexnet.data.store_writer import StoreFiles, encode_json, publish, write_whole_file
+from alexnet.errors import StoreError
+from alexnet.version import __version__
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One finished part."""
+
+    shard: FileRecord | None
+    """None where no image of the part could be read."""
+    labels: list[int]
+    paths: list[str]
+    skipped: list[tuple[str, str]]
+    """Path and reason of every image that was left out."""
+
+
+class PartialStore:
+    """The unfinished store of one job, locked for this process while the context is open.
+
+    Args:
+        out: The store to be.
+        job: Plain values that decide every byte of the result.
+    Raises (on entering):
+        StoreError: another job left its unfinished store here, or another process is at work on it.
+    """
+
+    def __init__(self, out: Path, job: Mapping[str, Any]) -> None:
+        self.out = out
+        self.path = out.with_name(out.name + PARTIAL_SUFFIX)
+        self.files = StoreFiles(self.path / "store", self.path / "scratch")
+        self._parts = self.path / "parts"
+        self._job = encode_json(job)
+        self._lock: IO[bytes] | None = None
+
+    def __enter__(self) -> "PartialStore":
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock_file(self.path / "lock", self.path)
+        job_file = self.path / "job.json"
+        try:
+            if job_file.exists():
+                self._check_job(json.loads(job_file.read_bytes()))
+            self.files.make_folders()
+            self._parts.mkdir(exist_ok=True)
+            write_whole_file(job_file, [self._job], self.files.scratch)
+        except BaseException:
+            self._lock.close()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+    def load_part(self, split: str, number: int) -> Part | None:
+        """The record of a part if it is finished."""
+        try:
+            fields = json.loads(self._part_file(split, number, "json").read_bytes())
+        except FileNotFoundError:
+            return None
+        return Part(**{**fields, "skipped": [(path, reason) for path, reason in fields["skipped"]]})
+
+    def save_part(
+        self,
+        split: str,
+        number: int,
+        images: NDArray[np.uint8],
+        labels: list[int],
+        paths: list[str],
+        skipped: list[tuple[str, str]],
+    ) -> Part:
+        """Write a part's shard and sums and, last, the record that makes it finished.
+
+        Args:
+            images: Those that could be read, (rows, size, size, 3), with their labels and paths.
+        """
+        shard = self.files.write_shard(split, number, images) if len(images) else None
+        if split == TRAIN:
+            statistics = PixelStatistics(images.shape[1])
+            statistics.add(images)
+            sums = np.concatenate([statistics.pixel_sums.ravel(), statistics.color_products.ravel()])
+            write_whole_file(self._part_file(split, number, "sums"), [sums.data], self.files.scratch)
+        part = Part(shard=shard, labels=labels, paths=paths, skipped=skipped)
+        write_whole_file(self._part_file(split, number, "json"), [encode_json(part.__dict__)], self.files.scratch)
+        return part
+
+    def load_statistics(self, number: int, size: int, num_images: int) -> PixelStatistics:
+        """Exact sums of one finished part of the training split, whose images number num_images."""
+        sums = np.fromfile(self._part_file(TRAIN, number, "sums"), np.uint64)
+        statistics = PixelStatistics(size)
+        statistics.num_images = num_images
+        statistics.pixel_sums = sums[:-9].reshape(size, size, 3)
+        statistics.color_products = sums[-9:].reshape(3, 3)
+        return statistics
+
+    def verify_part(self, split: str, number: int, shard: FileRecord) -> None:
+        """Read a shard back and compare; a part that differs is forgotten, so that it is made again.
+
+        Raises:
+            StoreError: it differs.
+        """
+        try:
+            verify_file(self.files.folder, shard)
+        except StoreError:
+            self._part_file(split, number, "json").unlink(missing_ok=True)
+            raise StoreError(
+                f"{self.files.folder / shard['file']} reads back differently from what was written: check the disk. "
+                "Run the same command again; it makes this file anew."
+            ) from None
+
+    def publish(self) -> None:
+        """Give the finished store its name in one step, then remove everything else."""
+        publish(self.files.folder, self.out)
+        shutil.rmtree(self.path)
+
+    def _part_file(self, split: str, number: int, suffix: str) -> Path:
+        return self._parts / f"{split}-{number:05d}.{suffix}"
+
+    def _check_job(self, other: Mapping[str, Any]) -> None:
+        job = json.loads(self._job)
+        changed = sorted(key for key in job if other.get(key) != job[key])
+        if changed:
+            raise StoreError(
+                f"{self.path} was begun with other images or options ({', '.join(changed)} changed), so it cannot be "
+                f"continued. Run that command again, choose another --out, or start over: rm -r {self.path}"
+            )
+
+
+def _lock_file(file: Path, partial: Path) -> IO[bytes]:
+    handle = file.open("wb")
+    if os.name == "posix":
+        import fcntl
+
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.close()
+            raise StoreError(
+                f"Another process is preparing {partial}. Wait until it has finished, or choose another --out."
+            ) from None
+    return handle
+
+
+def split_into_parts(count: int, rows: int) -> Sequence[slice]:
+    """The stretches of a split of count images that become its shards."""
+    return [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
+
+
+def describe_job(images: Source, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the store records of its origin, and what an unfinished store must agree with to be continued.
+
+    The second knows the time of change of every file; the first does not, so that a copy of the images counts as the
+    same.
+    """
+    listing, state = hashlib.sha256(), hashlib.sha256()
+    for path, num_bytes, changed_ns in images.describe_files():
+        line = f"{json.dumps(path)} {num_bytes}\n"
+        listing.update(line.encode())
+        state.update(f"{changed_ns} {line}".encode())
+    provenance = {
+        "source": images.root.resolve().name,
+        "listing_sha256": listing.hexdigest(),
+        "options": dict(options),
+        "alexnet": __version__,
+        "pillow": PIL.__version__,
+    }
+    job = {**options, "alexnet": __version__, "pillow": PIL.__version__, "classes": images.class_titles}
+    return provenance, {**job, "source": provenance["source"], "images": state.hexdigest()}
+
+
+def refuse_existing(target: Path, provenance: Mapping[str, Any]) -> None:
+    """Let a target pass that is absent or an empty folder.
+
+    Raises:
+        StoreError: it is anything else; the message tells whether it is the store that was asked for.
+    """
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    try:
+        store = open_store(target)
+    except StoreError:
+        raise StoreError(f"{target} exists and is not a store. Choose another --out, or remove it first.") from None
+    if all(store.provenance.get(key) == value for key, value in provenance.items()):
+        raise StoreError(
+            f"{target} is already there, made from the same images with the same options. Use it as it is: "
+            f"alexnet train {target}"
+        )
+    raise StoreError(
+        f"{target} exists and was made from other images or with other options. Choose another --out, or remove it: "
+        f"rm -r {target}"
+    )

@@ -1,0 +1,285 @@
+"""What every figure shares: the `Drawing` that a figure function returns, its two themes, its text, and its files.
+
+Figures are made with `matplotlib.figure.Figure` alone: no pyplot, no window, no settings left behind.
+"""
+
+import csv
+import io
+import os
+import unicodedata
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, ParamSpec
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, fontManager
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+
+from alexnet.errors import ConfigError
+from alexnet.files import sync_folder
+
+ThemeName = Literal["light", "dark"]
+Format = Literal["png", "svg", "csv"]
+Value = str | int | float | None
+P = ParamSpec("P")
+
+WIDTH_IN = 9.6
+"""Width of a figure without its margin; at SCREEN_DPI it is 960 pixels, the column of the report."""
+MARGIN_IN = 0.15
+"""Added on every side when a figure is rendered."""
+SMALL, NORMAL, LARGE = 8.5, 9.0, 10.5
+"""Sizes of text in points."""
+SCREEN_DPI = 100
+PNG_DPI = 2 * SCREEN_DPI
+"""Sharp on screens with two device pixels per CSS pixel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """Colours by meaning. Pairs that must be told apart differ for all common kinds of colour blindness."""
+
+    background: str
+    raised: str
+    """Background of tables and code in the report."""
+    ink: str
+    muted: str
+    rule: str
+    """Grid lines and borders."""
+    training: str
+    validation: str
+    bar: str
+    """A class that is not the correct one; `ink` is readable on it."""
+    correct_bar: str
+    wrong: str
+    on_wrong: str
+    """Text on `wrong`."""
+
+
+THEMES: Mapping[ThemeName, Theme] = {
+    "light": Theme(
+        background="#ffffff",
+        raised="#f5f7f9",
+        ink="#1b2027",
+        muted="#59636e",
+        rule="#dde2e7",
+        training="#0b62b0",
+        validation="#bf5208",
+        bar="#c3d9f0",
+        correct_bar="#f3aea2",
+        wrong="#b3261e",
+        on_wrong="#ffffff",
+    ),
+    "dark": Theme(
+        background="#14171b",
+        raised="#1c2026",
+        ink="#e8ebee",
+        muted="#9da7b2",
+        rule="#2e353d",
+        training="#6db3f2",
+        validation="#f2a65e",
+        bar="#2c4e76",
+        correct_bar="#93392f",
+        wrong="#f08a80",
+        on_wrong="#14171b",
+    ),
+}
+
+
+def find_theme(name: str) -> Theme:
+    """Return a theme by name.
+
+    Raises:
+        ConfigError: no theme has this name.
+    """
+    for known, theme in THEMES.items():
+        if known == name:
+            return theme
+    raise ConfigError(f"unknown theme {name!r}. Known: {', '.join(THEMES)}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A figure with the numbers behind it."""
+
+    name: str
+    """What it is, as a file name without suffix: "filters"."""
+    figure: Figure
+    numbers: Mapping[str, Sequence[Value]]
+    """Columns of equal length."""
+    title: str
+    caption: str
+    """Plain sentences: what is shown, and what to look for."""
+    _rendered: dict[Format, bytes] = field(default_factory=dict, repr=False)
+
+    def render(self, form: Format) -> bytes:
+        """Return the content of its file in this format; the same drawing gives the same bytes."""
+        if form not in self._rendered:
+            self._rendered[form] = self._csv() if form == "csv" else self._picture(form)
+        return self._rendered[form]
+
+    def _picture(self, form: Format) -> bytes:
+        buffer = io.BytesIO()
+        width, height = self.figure.get_size_inches()
+        frame = Bbox([[-MARGIN_IN, -MARGIN_IN], [width + MARGIN_IN, height + MARGIN_IN]])
+        metadata = {"Title": self.title, "Date": None} if form == "svg" else {"Title": self.title, "Software": None}
+        # The salt makes the ids in an SVG file repeatable; it is a setting of matplotlib and cannot be passed along.
+        with missing_glyphs_drawn_as_boxes(), matplotlib.rc_context({"svg.hashsalt": "alexnet"}):
+            self.figure.savefig(
+                buffer,
+                format=form,
+                dpi=PNG_DPI,
+                bbox_inches=frame,
+                facecolor=self.figure.get_facecolor(),
+                metadata=metadata,
+            )
+        return buffer.getvalue()
+
+    def _csv(self) -> bytes:
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.numbers)
+        for row in zip(*self.numbers.values(), strict=True):
+            writer.writerow(
+                [f"{value:.6g}" if isinstance(value, float) else value if value is not None else "" for value in row]
+            )
+        return text.getvalue().encode("utf-8", "replace")
+
+
+class Themed(NamedTuple):
+    """One drawing in both themes."""
+
+    light: Drawing
+    dark: Drawing
+
+
+def in_both_themes(draw: Callable[P, Drawing], *args: P.args, **options: P.kwargs) -> Themed:
+    """Return what `draw` makes of these arguments in each theme; `theme` is not among them."""
+    light, dark = (draw(*args, **{**options, "theme": theme}) for theme in THEMES)  # type: ignore[arg-type]
+    return Themed(light, dark)
+
+
+def save_drawing(
+    drawing: Drawing, path_without_suffix: str | Path, *, formats: Sequence[Format] = ("png", "svg", "csv")
+) -> list[Path]:
+    """Write a drawing as PNG and SVG and the numbers behind it as CSV; return the paths.
+
+    Each file appears whole or not at all. Folders are made as needed.
+
+    Args:
+        path_without_suffix: "figures/filters" makes figures/filters.png and its siblings.
+    """
+    stem = Path(path_without_suffix)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for form in formats:
+        path = stem.with_name(f"{stem.name}.{form}")
+        _write_bytes(path, drawing.render(form))
+        paths.append(path)
+    sync_folder(stem.parent)
+    return paths
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.writing")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def new_figure(width_in: float, height_in: float, theme: Theme) -> Figure:
+    """Return an empty figure that can measure text."""
+    figure = Figure(figsize=(width_in, height_in), dpi=SCREEN_DPI, facecolor=theme.background)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def bare_axes(figure: Figure, left_in: float, top_in: float, width_in: float, height_in: float) -> Axes:
+    """Return axes without ticks and frame, placed in inches from the upper left corner of the figure."""
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((left_in / width, 1 - (top_in + height_in) / height, width_in / width, height_in / height))
+    axes.set_axis_off()
+    return axes
+
+
+def write(
+    axes: Axes, x: float, y: float, text: str, color: str, size: float = SMALL, *, align: str = "left", **style: Any
+) -> Text:
+    """Write text exactly as it is: neither $ nor _ has a meaning. It is centred on y unless `style` says otherwise.
+
+    Args:
+        x, y: In data coordinates, unless `style` has another transform.
+        size: In points.
+        align: "left", "center" or "right".
+        style: Further properties of matplotlib's Text.
+    """
+    style = {"verticalalignment": "center_baseline", "fontfamily": families(), **style}
+    return axes.text(x, y, printable(text), color=color, fontsize=size, ha=align, parse_math=False, **style)
+
+
+def fit(figure: Figure, text: str, width_in: float, *, size: float, weight: str = "normal") -> str:
+    """Return text that is at most this wide in points `size`: whole, or cut off with an ellipsis."""
+    text = printable(text)
+    if measure_in(figure, text, size=size, weight=weight) <= width_in:
+        return text
+    low, high = 0, len(text)
+    while high - low > 1:
+        middle = (low + high) // 2
+        fits = measure_in(figure, text[:middle].rstrip() + "…", size=size, weight=weight) <= width_in
+        low, high = (middle, high) if fits else (low, middle)
+    return text[:low].rstrip() + "…"
+
+
+def measure_in(figure: Figure, text: str, *, size: float, weight: str = "normal") -> float:
+    """Return the width of text in inches."""
+    font = FontProperties(family=families(), size=size, weight=weight)
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]  # new_figure made it an Agg canvas
+    with missing_glyphs_drawn_as_boxes():
+        width, _, _ = renderer.get_text_width_height_descent(text, font, False)
+    return float(width) / SCREEN_DPI
+
+
+def printable(text: str) -> str:
+    """Return text on one line, with what cannot be written (control characters, undecodable bytes) as U+FFFD."""
+    line = " ".join(text.split())
+    return "".join("\ufffd" if unicodedata.category(letter) in ("Cc", "Cs") else letter for letter in line)
+
+
+_PREFERRED = (
+    *("Inter", "Helvetica Neue", "Segoe UI", "Roboto", "Noto Sans", "Open Sans", "Liberation Sans"),
+    "DejaVu Sans",  # comes with matplotlib
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei"),
+    *("Droid Sans Fallback", "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic"),
+    *("Malgun Gothic", "Noto Sans Devanagari", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Thai"),
+    *("Nirmala UI", "Arial Unicode MS", "Unifont"),
+)
+"""A text face first, then faces that add scripts; matplotlib takes each letter from the first that has it."""
+
+
+@cache
+def families() -> list[str]:
+    """Return the font families to use, of those installed here. Naming others would be logged at every text."""
+    installed = set(fontManager.get_font_names())
+    return [name for name in _PREFERRED if name in installed] or ["sans-serif"]
+
+
+@contextmanager
+def missing_glyphs_drawn_as_boxes() -> Iterator[None]:
+    """Keep quiet about letters that no installed font has: the figure shows boxes, CSV and report have the names."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from", category=UserWarning)
+        warnings.filterwarnings("ignore", message=r"Matplotlib currently does not support", category=UserWarning)
+        yield

@@ -1,0 +1,339 @@
+"""The figures of the paper and of a report: data in, a `Drawing` out.
+
+Each function takes what it draws and a theme, computes the numbers first and paints them afterwards. Nothing here reads
+or writes a file, runs a network or chooses images: see report.py for that, drawing.py for what figures share, and
+curves.py for learning curves.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from alexnet.errors import ConfigError
+from alexnet.evaluation.classifier import Prediction
+from alexnet.evaluation.evaluate import Evaluation
+from alexnet.evaluation.metrics import wilson_interval
+from alexnet.interpretation.curves import draw_curves
+from alexnet.interpretation.drawing import (
+    LARGE,
+    NORMAL,
+    PNG_DPI,
+    SMALL,
+    WIDTH_IN,
+    Drawing,
+    Theme,
+    ThemeName,
+    bare_axes,
+    find_theme,
+    fit,
+    measure_in,
+    new_figure,
+    write,
+)
+from alexnet.network.alexnet import AlexNet
+from alexnet.network.spec import Convolution
+
+__all__ = ["draw_class_errors", "draw_curves", "draw_filters", "draw_predictions"]
+
+KERNELS_PER_ROW = 16
+"""As in figure 3 of the paper and in the 2012 source, shownet.py."""
+IMAGES_PER_ROW = 4
+NUM_BARS = 5
+MOST_CLASSES = 40
+"""More are drawn as the worst half of this number and the best half."""
+
+
+def draw_filters(network: AlexNet, theme: ThemeName = "light") -> Drawing:
+    """Figure 3 of the paper: the kernels of the first layer as colours, one tower above the other.
+
+    One min-max scaling over the whole layer, so kernels can be compared; every weight is an exact square of pixels.
+
+    Raises:
+        ConfigError: the first layer is not a convolution.
+    """
+    colors = find_theme(theme)
+    row, layer = network.named_layers()[0]
+    if not isinstance(row, Convolution):
+        raise ConfigError(
+            f"layer {row.name} of dialect {network.spec.dialect} has no kernels to draw; its first layer is not a "
+            "convolution."
+        )
+    kernels = np.ascontiguousarray(layer.weight.detach().float().cpu().permute(0, 2, 3, 1).numpy())
+    low, high = float(kernels.min()), float(kernels.max())
+    shown = (kernels - low) / (high - low) if high > low else np.full_like(kernels, 0.5)
+
+    towers, side, gap_in = network.spec.towers, row.window_px, 0.15
+    per_tower = math.ceil(len(kernels) / towers)
+    columns = min(KERNELS_PER_ROW, per_tower)
+    magnify = max(1, min(24, int(WIDTH_IN * PNG_DPI) // (columns * (side + 1) - 1)))
+    starts = range(0, len(kernels), per_tower)
+    plates = [
+        tile_kernels(shown[start : start + per_tower], columns, gap=colors.background, magnify=magnify)
+        for start in starts
+    ]
+    sizes_in = [(plate.shape[1] / PNG_DPI, plate.shape[0] / PNG_DPI) for plate in plates]
+    heading_in = 0.3 if towers > 1 else 0.0
+    figure = new_figure(
+        max(width for width, _ in sizes_in),
+        sum(heading_in + height for _, height in sizes_in) + gap_in * (len(plates) - 1),
+        colors,
+    )
+    top = 0.0
+    for tower, (plate, (width, height)) in enumerate(zip(plates, sizes_in, strict=True)):
+        if heading_in:
+            heading = bare_axes(figure, 0, top, width, heading_in)
+            write(heading, 0, 0.55, f"Tower {_letter(tower)}", colors.muted, LARGE)
+        bare_axes(figure, 0, top + heading_in, width, height).imshow(plate, interpolation="none", aspect="auto")
+        top += heading_in + height + gap_in
+
+    count, pixels = len(kernels), side * side
+    number = np.repeat(np.arange(count), pixels)
+    y, x = np.divmod(np.tile(np.arange(pixels), count), side)
+    weights = kernels.reshape(-1, 3).astype(float)
+    specialised = " In the paper, one tower came to care about shape and the other about colour; which one is chance."
+    return Drawing(
+        name="filters",
+        figure=figure,
+        numbers={
+            "kernel": (number + 1).tolist(),
+            "tower": [_letter(int(k) // per_tower) for k in number],
+            "y": y.tolist(),
+            "x": x.tolist(),
+            "red": weights[:, 0].tolist(),
+            "green": weights[:, 1].tolist(),
+            "blue": weights[:, 2].tolist(),
+        },
+        title="First-layer filters",
+        caption=(
+            f"The {count} kernels of {row.name}, {side} × {side} pixels each, as the colours they answer to. All share "
+            f"one scale, from the smallest weight ({_signed(low)}) to the largest ({_signed(high)}). Look for smooth "
+            "stripes and blobs of colour: these are edge and colour detectors. Kernels that look like noise have "
+            f"learned little yet.{specialised if towers == 2 else ''}"
+        ),
+    )
+
+
+def tile_kernels(kernels: NDArray[Any], columns: int, *, gap: str, magnify: int) -> NDArray[np.uint8]:
+    """Return (K, h, w, 3) kernels in [0, 1] as one uint8 RGB image, in rows, a gap of one weight between them.
+
+    Args:
+        gap: Colour of the gaps and of places without a kernel, as #rrggbb.
+        magnify: Side in pixels of the square that one weight becomes.
+    """
+    count, height, width, _ = kernels.shape
+    rows = math.ceil(count / columns)
+    plate = np.empty((rows * (height + 1), columns * (width + 1), 3), np.uint8)
+    plate[:] = [int(gap[i : i + 2], 16) for i in (1, 3, 5)]
+    for index, kernel in enumerate(np.rint(255 * kernels).astype(np.uint8)):
+        y, x = index // columns * (height + 1), index % columns * (width + 1)
+        plate[y : y + height, x : x + width] = kernel
+    return plate[:-1, :-1].repeat(magnify, 0).repeat(magnify, 1)
+
+
+def draw_predictions(
+    images: Sequence[NDArray[np.uint8]],
+    predictions: Sequence[Prediction],
+    labels: Sequence[int | None] | None = None,
+    theme: ThemeName = "light",
+) -> Drawing:
+    """Figure 4 of the paper, left: images in rows of four, each above its five most probable classes.
+
+    The bar of the correct class is red and its name bold; the others are blue. An image whose most probable class is
+    not its label carries the word "wrong".
+
+    Args:
+        images: (H, W, 3) uint8 RGB.
+        predictions: One for each image; their class names are what is written.
+        labels: Class index of each image, None where it is not known.
+    Raises:
+        ConfigError: there are no images, or not as many predictions and labels.
+    """
+    colors = find_theme(theme)
+    known = list(labels) if labels is not None else [None] * len(images)
+    if not images or not len(images) == len(predictions) == len(known):
+        raise ConfigError(
+            f"{len(images)} images have {len(predictions)} predictions and {len(known)} labels; there must be one of "
+            "each for at least one image."
+        )
+    ranked = [rank_classes(p.probabilities, label) for p, label in zip(predictions, known, strict=True)]
+    num_bars = max(len(best) for best, _ in ranked)
+    labelled = any(label is not None for label in known)
+    missed = any(place is not None and place > len(best) for best, place in ranked)
+
+    columns = min(IMAGES_PER_ROW, len(images))
+    gap_in, row_gap_in, label_in = 0.22, 0.3, 0.34 if labelled else 0.1
+    side_in = (WIDTH_IN - (IMAGES_PER_ROW - 1) * gap_in) / IMAGES_PER_ROW
+    bars_in = 0.235 * (num_bars + missed)
+    cell_in = side_in + label_in + bars_in
+    rows = math.ceil(len(images) / columns)
+    figure = new_figure(columns * (side_in + gap_in) - gap_in, rows * (cell_in + row_gap_in) - row_gap_in, colors)
+    numbers: dict[str, list[Any]] = {
+        name: [] for name in ("image", "label", "place_of_label", "place", "class", "probability", "is_label")
+    }
+    for index, (image, prediction, label) in enumerate(zip(images, predictions, known, strict=True)):
+        left, top = index % columns * (side_in + gap_in), index // columns * (cell_in + row_gap_in)
+        best, place = ranked[index]
+        names = prediction.class_names
+        picture = bare_axes(figure, left, top, side_in, side_in)
+        picture.imshow(image, aspect="equal")
+        if label is not None:
+            line = bare_axes(figure, left, top + side_in, side_in, label_in)
+            name = fit(figure, names[label], side_in, size=LARGE, weight="bold")
+            write(line, 0.5, 0.5, name, colors.ink, LARGE, align="center", weight="bold")
+            if place != 1:
+                _mark_wrong(picture, colors)
+        bars = bare_axes(figure, left, top + side_in + label_in, side_in, bars_in)
+        bars.set(xlim=(0, 1), ylim=(num_bars + missed, 0))
+        for position, kind in enumerate(best):
+            probability = float(prediction.probabilities[kind])
+            weight = "bold" if kind == label else "normal"
+            name = fit(figure, names[kind], side_in - 0.62, size=SMALL, weight=weight)
+            _draw_bar(bars, position, probability, colors.correct_bar if kind == label else colors.bar, colors.rule)
+            write(bars, 0.025, position + 0.5, name, colors.ink, weight=weight)
+            write(bars, 0.975, position + 0.5, whole_percent(probability), colors.ink, align="right", weight=weight)
+            values = (
+                prediction.source,
+                None if label is None else names[label],
+                place,
+                position + 1,
+                names[kind],
+                probability,
+                None if label is None else int(kind == label),
+            )
+            for column, value in zip(numbers.values(), values, strict=True):
+                column.append(value)
+        if label is not None and label not in best:
+            own = whole_percent(float(prediction.probabilities[label]))
+            write(bars, 0.025, len(best) + 0.5, f"correct class: place {place}, {own}", colors.wrong)
+    shown = f"its {num_bars} most probable classes" if num_bars > 1 else "its most probable class"
+    teaching = (
+        " The correct class is written under the image and has the red bar. Look at the second and third guesses too: "
+        "a network that has understood something confuses things that look alike."
+    )
+    return Drawing(
+        name="predictions",
+        figure=figure,
+        numbers=numbers,
+        title="What the network believes",
+        caption=f"Under each image {shown}, as bars from 0 to 100 %.{teaching if labelled else ''}",
+    )
+
+
+def rank_classes(
+    probabilities: NDArray[np.float32], label: int | None, k: int = NUM_BARS
+) -> tuple[list[int], int | None]:
+    """Return the k most probable classes, best first, and the place of the label, counted from 1."""
+    order = np.argsort(-probabilities, kind="stable")
+    place = None if label is None else int(np.flatnonzero(order == label)[0]) + 1
+    return order[:k].tolist(), place
+
+
+def draw_class_errors(evaluation: Evaluation, theme: ThemeName = "light") -> Drawing:
+    """Top-1 error of each class with its 95 % Wilson interval, worst first; classes without images are left out.
+
+    Where there are more than MOST_CLASSES, the worst and the best, half of that many each, are drawn. The numbers hold
+    all of them.
+
+    Raises:
+        ConfigError: no class has an image.
+    """
+    colors = find_theme(theme)
+    counts = zip(evaluation.class_names, evaluation.class_images, evaluation.class_errors, strict=True)
+    rows = [
+        (name, count, errors, errors / count, *wilson_interval(errors, count))
+        for name, count, errors in counts
+        if count
+    ]
+    if not rows:
+        raise ConfigError("no class has an image; there are no errors to draw.")
+    rows.sort(key=lambda row: (-row[3], -row[1]))
+    hidden = max(0, len(rows) - MOST_CLASSES)
+    half = MOST_CLASSES // 2
+    shown = [*rows[:half], None, *rows[-half:]] if hidden else rows
+
+    figure = new_figure(WIDTH_IN, 1, colors)
+    names = [fit(figure, row[0], 2.6, size=NORMAL) if row else "" for row in shown]
+    name_in = 0.12 + max(measure_in(figure, text, size=NORMAL) for text in (*names, "Top-1 error "))
+    row_in, note_in, top_in = 0.245, 1.55, 0.34
+    height_in = top_in + row_in * len(shown)
+    figure.set_size_inches(WIDTH_IN, height_in)
+    axes = bare_axes(figure, name_in, top_in, WIDTH_IN - name_in - note_in, row_in * len(shown))
+    bottom = len(shown) - 0.5
+    axes.set(xlim=(0, 1), ylim=(bottom, -0.5))
+    write(axes, -0.02, -0.95, "Top-1 error", colors.ink, NORMAL, align="right", weight="bold")
+    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
+        axes.plot([tick, tick], [-0.5, bottom], color=colors.rule, linewidth=0.8, zorder=0)
+        write(axes, tick, -0.95, f"{100 * tick:.0f} %", colors.muted, align="center")
+    axes.plot([evaluation.top1_error] * 2, [-0.5, bottom], color=colors.muted, linewidth=1, linestyle=(0, (1, 2.5)))
+    for place, (name, row) in enumerate(zip(names, shown, strict=True)):
+        if row is None:
+            behind = {"facecolor": colors.background, "edgecolor": "none", "pad": 1.5}
+            gap = f"  … {hidden:,} more classes lie between these …"
+            write(axes, 0, place, gap, colors.muted, NORMAL, style="italic", bbox=behind)
+            continue
+        _, count, errors, rate, low, high = row
+        axes.add_patch(Rectangle((0, place - 0.34), rate, 0.68, facecolor=colors.bar, edgecolor="none"))
+        axes.plot([low, high], [place, place], color=colors.training, linewidth=1.3, marker="|", markersize=6)
+        write(axes, -0.02, place, name, colors.ink, NORMAL, align="right")
+        write(axes, 1.03, place, f"{whole_percent(rate)}  ({errors:.4g} of {count:,})", colors.muted)
+    columns = ("class", "images", "errors", "top1_error", "lower", "upper")
+    empty = len(evaluation.class_names) - len(rows)
+    without = f" {empty:,} of {len(evaluation.class_names):,} classes have no images here and are left out."
+    return Drawing(
+        name="class-errors",
+        figure=figure,
+        numbers={name: list(column) for name, column in zip(columns, zip(*rows, strict=True), strict=True)},
+        title="Error by class",
+        caption=(
+            "Share of each class's images whose most probable class is another one, worst first; the dotted line is "
+            "the error over all images. The whiskers are 95 % intervals: with few images they are long, and classes "
+            f"whose whiskers overlap cannot be put in order.{without if empty else ''}"
+        ),
+    )
+
+
+def whole_percent(rate: float) -> str:
+    """Return a fraction in whole percents, but never 0 or 100 for what is not quite that."""
+    if not math.isfinite(rate):
+        return "–"
+    if 0 < rate < 0.005:
+        return "< 1 %"
+    if 0.995 <= rate < 1:
+        return "> 99 %"
+    return f"{100 * rate:.0f} %"
+
+
+def _draw_bar(axes: Axes, position: int, length: float, color: str, rule: str) -> None:
+    if math.isfinite(length):
+        axes.add_patch(Rectangle((0, position + 0.06), length, 0.88, facecolor=color, edgecolor="none"))
+    axes.plot([0, 1], [position + 0.97] * 2, color=rule, linewidth=0.6)
+
+
+def _mark_wrong(picture: Axes, colors: Theme) -> None:
+    badge = {"boxstyle": "round,pad=0.32,rounding_size=0.5", "facecolor": colors.wrong, "edgecolor": "none"}
+    corner = picture.transAxes
+    write(
+        picture,
+        0.965,
+        0.965,
+        "wrong",
+        colors.on_wrong,
+        align="right",
+        va="top",
+        weight="bold",
+        bbox=badge,
+        transform=corner,
+    )
+
+
+def _letter(tower: int) -> str:
+    return "abcdefghijklmnopqrstuvwxyz"[tower] if tower < 26 else str(tower + 1)
+
+
+def _signed(value: float) -> str:
+    return f"{value:.2g}".replace("-", "−")

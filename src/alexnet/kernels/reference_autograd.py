@@ -1,0 +1,141 @@
+"""The reference definitions behind the signatures that every version has, so that a network can be run on them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from alexnet.kernels import reference
+from alexnet.kernels.rules import Rectify
+
+Array = npt.NDArray[np.float64]
+Forward = Callable[[Array], Array]
+Backward = Callable[[Array, Array], Array]
+
+
+def normalize_responses(
+    x: Tensor, *, size: int, k: float, alpha: float, beta: float, towers: int, rectify: bool
+) -> Tensor:
+    """Divide each activation by the pooled energy of neighbouring channels; see `alexnet.kernels`."""
+    constants: dict[str, Any] = {"size": size, "k": k, "alpha": alpha, "beta": beta, "towers": towers}
+    y = _rectified(x) if rectify else x
+    return _apply(
+        y,
+        lambda r: reference.normalize_responses(r, **constants),
+        lambda r, dy: reference.normalize_responses_gradient(r, dy, **constants),
+    )
+
+
+def normalize_and_pool(
+    x: Tensor,
+    *,
+    size: int,
+    k: float,
+    alpha: float,
+    beta: float,
+    towers: int,
+    rectify: Rectify,
+    window: int,
+    stride: int,
+) -> Tensor:
+    """Rectify, normalise and pool in the order that `rectify` says; see `alexnet.kernels`."""
+    constants: dict[str, Any] = {"size": size, "k": k, "alpha": alpha, "beta": beta, "towers": towers}
+    floor = rectify != "none"
+
+    def forward(x: Array) -> Array:
+        r = reference.rectify(x) if rectify == "before" else x
+        normalized = reference.normalize_responses(r, **constants)
+        return reference.pool_maximum(normalized, window=window, stride=stride, floor=floor)[0]
+
+    def backward(x: Array, dy: Array) -> Array:
+        r = reference.rectify(x) if rectify == "before" else x
+        normalized = reference.normalize_responses(r, **constants)
+        _, position = reference.pool_maximum(normalized, window=window, stride=stride, floor=floor)
+        dy = reference.pool_maximum_gradient(x.shape, dy, position, window=window, stride=stride)
+        dx = reference.normalize_responses_gradient(r, dy, **constants)
+        return reference.rectify_gradient(x, dx) if rectify == "before" else dx
+
+    return _apply(x, forward, backward)
+
+
+def pool_maximum(x: Tensor, *, window: int, stride: int, rectify: bool) -> Tensor:
+    """Take the maximum of each window, after the rectifier if asked; see `alexnet.kernels`."""
+
+    def backward(x: Array, dy: Array) -> Array:
+        _, position = reference.pool_maximum(x, window=window, stride=stride, floor=rectify)
+        return reference.pool_maximum_gradient(x.shape, dy, position, window=window, stride=stride)
+
+    return _apply(x, lambda x: reference.pool_maximum(x, window=window, stride=stride, floor=rectify)[0], backward)
+
+
+def spatially_normalize_responses(x: Tensor, *, size: int, scale: float, beta: float, k: float) -> Tensor:
+    """Divide each activation by the energy of its neighbourhood in the same map; see `alexnet.kernels`."""
+    constants: dict[str, Any] = {"size": size, "scale": scale, "beta": beta, "k": k}
+    return _apply(
+        x,
+        lambda x: reference.spatially_normalize_responses(x, **constants),
+        lambda x, dy: reference.spatially_normalize_responses_gradient(x, dy, **constants),
+    )
+
+
+def update_weights(
+    weight: Tensor,
+    velocity: Tensor,
+    gradient: Tensor,
+    *,
+    rate: float,
+    momentum: float,
+    decay: float,
+    working: Tensor | None,
+) -> None:
+    """Apply one step of the paper's update rule in place; see `alexnet.kernels`."""
+    arrays = (_numbers(weight), _numbers(velocity), _numbers(gradient))
+    weights, velocities = reference.update_weights(*arrays, rate=rate, momentum=momentum, decay=decay)
+    with torch.no_grad():
+        weight.copy_(torch.from_numpy(weights))
+        velocity.copy_(torch.from_numpy(velocities))
+        if working is not None:
+            working.copy_(weight)
+
+
+def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int) -> Tensor:
+    """Set the features that the keys' hash selects to zero; see `alexnet.kernels`."""
+    mask = reference.dropout_mask(keys.tolist(), x[:1].numel(), p=p, layer=layer).reshape(x.shape)
+    return _apply(x, lambda x: x * mask, lambda x, dy: dy * mask)
+
+
+class _Defined(torch.autograd.Function):
+    """A function given by two NumPy functions: its values and its derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, forward: Forward, backward: Backward) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.derivative = backward
+        return _like(forward(_numbers(x)), x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (x,) = ctx.saved_tensors
+        return _like(ctx.derivative(_numbers(x), _numbers(gradients[0])), x), None, None
+
+
+def _apply(x: Tensor, forward: Forward, backward: Backward) -> Tensor:
+    y: Tensor = _Defined.apply(x, forward, backward)  # type: ignore[no-untyped-call]  # PyTorch leaves it untyped
+    return y
+
+
+def _rectified(x: Tensor) -> Tensor:
+    return _apply(x, reference.rectify, reference.rectify_gradient)
+
+
+def _numbers(x: Tensor) -> Array:
+    numbers: Array = x.detach().to("cpu", torch.float64).numpy()
+    return numbers
+
+
+def _like(values: Array, x: Tensor) -> Tensor:
+    y = torch.from_numpy(values).to(x.device, x.dtype)
+    return y.contiguous(memory_format=torch.channels_last) if y.dim() == 4 else y

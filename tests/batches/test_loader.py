@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import torch
+
+from alexnet.batches.loader import TrainingBatches, evaluation_batches
+from alexnet.batches.order import epoch_order
+
+GENERATOR = np.random.default_rng(0)
+IMAGES = list(GENERATOR.integers(0, 256, (23, 16, 16, 3), dtype=np.uint8))
+LABELS = np.arange(23) % 5
+MEAN = np.full((16, 16, 3), 100.0, np.float32)
+
+
+def make(images: object = IMAGES, batch_size: int = 5) -> TrainingBatches:
+    return TrainingBatches(
+        images, LABELS, MEAN, batch_size=batch_size, seed=7, crop_px=12, random_crops=True, reflections=True,
+        color_noise=0.1, color_axes=np.eye(3) * 20, divisor=1.0, dtype=torch.float32, device=torch.device("cpu"),
+    )  # fmt: skip
+
+
+def collect(batches: TrainingBatches, epoch: int, first: int = 0) -> list[tuple[torch.Tensor, ...]]:
+    return [(b.inputs.clone(), b.labels, b.keys) for b in batches.epoch(epoch, first=first)]
+
+
+def test_an_epoch_holds_every_image_once_in_the_epochs_order_with_a_short_last_batch() -> None:
+    batches = collect(make(), epoch=2)
+    assert [len(labels) for _, labels, _ in batches] == [5, 5, 5, 5, 3]
+    order = epoch_order(23, seed=7, epoch=2)
+    assert torch.cat([labels for _, labels, _ in batches]).tolist() == LABELS[order].tolist()
+    assert len(set(torch.cat([keys for *_, keys in batches]).tolist())) == 23
+
+
+def test_an_epoch_can_begin_at_any_batch() -> None:
+    whole, rest = collect(make(), epoch=1), collect(make(), epoch=1, first=3)
+    assert len(rest) == 2
+    for (inputs, labels, keys), (inputs_2, labels_2, keys_2) in zip(whole[3:], rest, strict=True):
+        assert torch.equal(inputs, inputs_2)
+        assert torch.equal(labels, labels_2)
+        assert torch.equal(keys, keys_2)
+
+
+def test_an_image_looks_the_same_whatever_the_batch_size() -> None:
+    small, large = collect(make(batch_size=4), epoch=0), collect(make(batch_size=23), epoch=0)
+    assert torch.equal(torch.cat([inputs for inputs, *_ in small]), large[0][0])
+
+
+def test_an_image_looks_different_in_another_epoch() -> None:
+    first = {tuple(k.tolist()) for *_, k in collect(make(batch_size=23), epoch=0)}
+    assert first != {tuple(k.tolist()) for *_, k in collect(make(batch_size=23), epoch=1)}
+
+
+class Broken(list):  # type: ignore[type-arg]
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        if index == epoch_order(23, seed=7, epoch=0)[12]:
+            raise OSError("the disk is gone")
+        return super().__getitem__(index)
+
+
+def test_what_breaks_in_the_background_is_raised_at_its_batch() -> None:
+    seen = 0
+    with pytest.raises(OSError, match="the disk is gone"):
+        for _ in make(Broken(IMAGES)).epoch(0):
+            seen += 1
+    assert seen == 2
+
+
+def test_leaving_an_epoch_early_stops_the_background_thread() -> None:
+    import threading
+
+    for _ in make().epoch(0):
+        break
+    assert not [thread for thread in threading.enumerate() if thread.name == "alexnet-batches"]
+
+
+def test_evaluation_batches_hold_every_view_of_every_image_once() -> None:
+    options = {"crop_px": 12, "divisor": 2.0, "dtype": torch.float32, "device": torch.device("cpu")}
+    parts = list(evaluation_batches(IMAGES, MEAN, num_views=10, batch_size=40, **options))
+    assert [tuple(part.shape[:2]) for part in parts] == [(4, 10)] * 5 + [(3, 10)]
+    views = torch.cat(parts)
+    image = torch.from_numpy((IMAGES[6].astype(np.float32) - 100) / 2).permute(2, 0, 1)
+    torch.testing.assert_close(views[6, 2], image[:, 2:14, 2:14])
+    torch.testing.assert_close(views[6, 4], image[:, 4:, 4:])
+    torch.testing.assert_close(views[6, 9], image[:, 4:, 4:].flip(2))
+    (single,) = evaluation_batches(IMAGES, MEAN, num_views=1, batch_size=40, **options)
+    assert torch.equal(single[:, 0], views[:, 2])

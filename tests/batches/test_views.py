@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+import torch
+
+from alexnet.batches.assemble import assemble_views
+from alexnet.batches.views import Views, draw_views, evaluation_views, scale_axes
+from alexnet.errors import ConfigError
+
+OPTIONS = {
+    "seed": 0, "epoch": 0, "image_px": 256, "crop_px": 224, "random_crops": True, "reflections": True,
+    "color_noise": 0.1, "color_axes": np.diag([10.0, 20.0, 30.0]),
+}  # fmt: skip
+
+
+def test_crops_reach_every_offset_from_0_to_32_and_half_are_mirrored() -> None:
+    views = draw_views(np.arange(20_000), **OPTIONS)
+    assert set(views.y) == set(views.x) == set(range(33))
+    assert abs(views.mirrored.mean() - 0.5) < 0.02
+    assert abs(np.corrcoef(views.y, views.x)[0, 1]) < 0.03
+
+
+def test_views_of_a_sample_do_not_depend_on_its_batch() -> None:
+    together = draw_views(np.arange(100), **OPTIONS)
+    alone = draw_views(np.array([41]), **OPTIONS)
+    assert (alone.y[0], alone.x[0], alone.mirrored[0]) == (together.y[41], together.x[41], together.mirrored[41])
+    assert np.array_equal(alone.color_offset[0], together.color_offset[41])
+
+
+def test_without_augmentation_the_view_is_the_centre() -> None:
+    views = draw_views(np.arange(5), **(OPTIONS | {"random_crops": False, "reflections": False, "color_noise": 0}))
+    assert set(views.y) == set(views.x) == {16}
+    assert not views.mirrored.any()
+    assert not views.color_offset.any()
+
+
+def test_colour_noise_has_the_covariance_of_the_2012_source() -> None:
+    # Eigenvectors and standard deviations of the 2014 data maker; the result is what its noise had, times 0.1 squared.
+    vectors = np.array([[0.41796, -0.81698, 0.39731], [-0.71258, -0.02354, 0.70120], [-0.56351, -0.57618, -0.59200]]).T
+    axes = scale_axes(vectors, np.array([19.7208, 37.0939, 121.7801]) ** 2, unit="standard_deviation")
+    exact = 0.01 * np.array([[5475.9, 4705.5, 4324.5], [4705.5, 5183.9, 4909.7], [4324.5, 4909.7, 5935.5]])
+    assert np.allclose(0.01 * axes @ axes.T, exact, atol=0.06)
+    offsets = draw_views(np.arange(200_000), **(OPTIONS | {"color_axes": axes})).color_offset
+    assert np.allclose(np.cov(offsets.T), exact, rtol=0.02)
+
+
+def test_the_literal_eigenvalue_reading_is_selectable_and_documented_by_its_numbers() -> None:
+    axes = scale_axes(np.eye(3), np.array([14830.4, 1376.0, 388.9]), unit="eigenvalue")
+    assert np.allclose(0.1 * np.diag(axes), [5.816, 0.5396, 0.15251], rtol=1e-3)
+    with pytest.raises(ConfigError) as problem:
+        scale_axes(np.eye(3), np.ones(3), unit="variance")
+    assert str(problem.value) == "unknown color noise unit 'variance'. Known: standard_deviation, eigenvalue."
+
+
+def test_ten_views_are_corners_and_centre_then_mirrored_in_the_order_of_2012() -> None:
+    places = [(0, 0), (0, 32), (16, 16), (32, 0), (32, 32)]
+    assert evaluation_views(256, 224, 10) == [(y, x, False) for y, x in places] + [(y, x, True) for y, x in places]
+    assert evaluation_views(256, 224, 1) == [(16, 16, False)]
+    with pytest.raises(ConfigError) as problem:
+        evaluation_views(256, 224, 5)
+    assert str(problem.value) == "views is 5; accepted are 1 (centre) and 10 (corners, centre, and mirrored)."
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_assembled_pixels_equal_the_formula(dtype: torch.dtype, mirrored: bool) -> None:
+    generator = np.random.default_rng(0)
+    images = [generator.integers(0, 256, (20, 20, 3), dtype=np.uint8) for _ in range(2)]
+    mean = generator.uniform(0, 255, (20, 20, 3)).astype(np.float32)
+    offset = np.array([[1.5, -2.25, 3.0], [0, 0, 0]], np.float32)
+    views = Views(np.array([3, 0]), np.array([2, 7]), np.array([mirrored, mirrored]), offset)
+    out = torch.empty(2, 3, 13, 13, dtype=dtype, memory_format=torch.channels_last)
+    assemble_views(images, mean, views, out, divisor=4.0)
+    for i, image in enumerate(images):
+        y, x = int(views.y[i]), int(views.x[i])
+        crop = (image.astype(np.float32) - mean)[y : y + 13, x : x + 13]
+        if mirrored:
+            crop = crop[:, ::-1]
+        expected = torch.from_numpy(((crop + offset[i]) / 4).transpose(2, 0, 1).copy()).to(dtype)
+        torch.testing.assert_close(out[i], expected, rtol=1e-6 if dtype == torch.float32 else 1e-2, atol=1e-5)
+
+
+def test_bfloat16_pixels_are_the_float32_ones_rounded_to_nearest_even() -> None:
+    image = np.arange(20 * 20 * 3, dtype=np.int64).reshape(20, 20, 3).astype(np.uint8)
+    mean = np.full((20, 20, 3), 0.37, np.float32)
+    views = Views(np.zeros(1, int), np.zeros(1, int), np.zeros(1, bool), np.zeros((1, 3), np.float32))
+    exact = torch.empty(1, 3, 20, 20, memory_format=torch.channels_last)
+    rounded = torch.empty(1, 3, 20, 20, dtype=torch.bfloat16, memory_format=torch.channels_last)
+    assemble_views([image], mean, views, exact, divisor=60.0)
+    assemble_views([image], mean, views, rounded, divisor=60.0)
+    assert torch.equal(rounded, exact.to(torch.bfloat16))

@@ -1,0 +1,128 @@
+"""The command line as a user meets it: exit codes, whole messages, JSON."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from alexnet.cli import cli
+
+
+def run(*arguments: object, ok: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "alexnet", *map(str, arguments)], capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == ok, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def trained(small_store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the whole network on the small store, by the command line."""
+    out = tmp_path_factory.mktemp("cli") / "run"
+    done = run("train", small_store_path, "--recipe", "small-data", "--out", out, "--set", "optimization.total_epochs=1",
+               "--set", "batches.size=8")  # fmt: skip
+    assert "Computing in" in done.stderr
+    assert "A loss near ln 3 = 1.099 is chance" in done.stderr
+    header, line = [text for text in done.stdout.splitlines() if text.strip()][:2]
+    assert header.split() == "epoch train loss error val loss top-1 top-3 rate images/s waiting time left".split()
+    assert line.split()[0] == "1"
+    return out
+
+
+def test_help_lists_the_verbs_in_the_order_of_the_data() -> None:
+    text = CliRunner().invoke(cli, ["--help"]).output
+    verbs = [line.split()[0] for line in text.split("Commands:")[1].splitlines() if line.strip()]
+    order = ["prepare", "train", "evaluate", "predict", "info", "bench", "demo"]
+    assert verbs == [verb for verb in order if verb in verbs]
+    assert {"prepare", "train", "evaluate", "predict", "info", "demo"} <= set(verbs)
+
+
+@pytest.mark.parametrize("verb", list(cli.commands))
+def test_every_verb_explains_itself_and_every_option(verb: str) -> None:
+    command = cli.commands[verb]
+    assert len(command.help or "") > 50
+    for parameter in command.params:
+        if hasattr(parameter, "help") and parameter.name != "seed":
+            assert parameter.help, parameter.name
+
+
+def test_an_unknown_verb_names_the_nearest_and_exits_2() -> None:
+    assert "No such command 'tran'" in (error := run("tran", ok=2).stderr)
+    assert "Did you mean 'train'?" in error
+
+
+def test_a_missing_store_is_an_error_of_one_line_without_a_traceback(tmp_path: Path) -> None:
+    done = run("train", tmp_path / "nothing", "--out", tmp_path / "run", ok=1)
+    assert done.stderr.startswith("StoreError: ")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_recipe_field_exits_2_and_leaves_nothing(small_store_path: Path, tmp_path: Path) -> None:
+    done = run("train", small_store_path, "--out", tmp_path / "run", "--set", "optimization.rate=1", ok=2)
+    assert done.stderr.strip().splitlines()[-1].startswith(
+        "RecipeError: --set optimization.rate=1: unknown field optimization.rate."
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_trained_run_has_a_report_with_its_errors(trained: Path) -> None:
+    page = (trained / "report.html").read_text(encoding="utf-8")
+    assert "Top-1 error" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_evaluate_prints_json_and_writes_predictions(trained: Path, small_store_path: Path, tmp_path: Path) -> None:
+    done = run("evaluate", trained, small_store_path, "--views", "1", "--json", "--predictions", tmp_path / "p.csv")
+    result = json.loads(done.stdout)
+    assert (result["images"], result["views"], len(result["classes"])) == (9, 1, 3)
+    low, high = result["top1_interval"]
+    assert 0 <= low <= result["top1_error"] <= high <= 1
+    rows = list(csv.DictReader((tmp_path / "p.csv").open(encoding="utf-8")))
+    assert len({row["path"] for row in rows}) == 9
+    wrong = sum(row["label"] != row["class_1"] for row in rows)
+    assert wrong / 9 == pytest.approx(result["top1_error"])
+
+
+def test_evaluate_prints_a_table_for_people(trained: Path, small_store_path: Path) -> None:
+    text = run("evaluate", trained, small_store_path).stdout
+    assert "9 images, ten views" in text
+    assert "top-1" in text
+    assert "ant" in text
+
+
+def test_predict_names_what_it_leaves_out_and_exits_1(trained: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (300, 200), (200, 10, 10)).save(tmp_path / "good.png")
+    (tmp_path / "bad.jpg").write_bytes(b"no image at all")
+    done = run("predict", trained, tmp_path / "good.png", tmp_path / "bad.jpg", tmp_path / "none.jpg", "--json", ok=1)
+    result = json.loads(done.stdout)
+    assert [Path(image["path"]).name for image in result["images"]] == ["good.png"]
+    assert len(result["images"][0]["top"]) == 3
+    assert sum(entry["probability"] for entry in result["images"][0]["top"]) == pytest.approx(1, abs=1e-5)
+    assert [Path(reason.split(":")[0]).name for reason in result["left_out"]] == ["bad.jpg", "none.jpg"]
+
+
+def test_info_describes_each_kind_of_thing(trained: Path, small_store_path: Path) -> None:
+    assert json.loads(run("info", small_store_path, "--json").stdout)["splits"] == {"train": 24, "val": 9}
+    assert json.loads(run("info", trained, "--json").stdout)["finished"] is True
+    assert json.loads(run("info", trained / "model.safetensors", "--json").stdout)["class_names"] == ["ant", "bee", "cat"]
+    assert "60,965,224" in run("info", "paper").stdout
+    assert "optimization.learning_rate" in run("info", "small-data").stdout
+    assert "Kernels" in run("info", "--system").stdout
+    error = run("info", "nonsense", ok=2).stderr
+    assert error.strip().endswith(
+        "nonsense: there is no such file or folder, and no dialect (paper) or recipe (paper, small-data, demo) has this name."
+    )
+
+
+def test_a_file_that_is_no_model_is_refused(trained: Path, small_store_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_bytes(b"\x80\x04\x95 pickle")
+    done = run("evaluate", tmp_path / "weights.pth", small_store_path, ok=1)
+    assert done.stderr.startswith(f"WeightsError: {tmp_path / 'weights.pth'}: is damaged or not a safetensors file")

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+import torch
+
+from alexnet.evaluation.evaluate import match_classes, measure_errors, write_predictions
+from alexnet.evaluation.metrics import top_k_credit, wilson_interval
+from alexnet.errors import WeightsError
+
+
+def test_equal_probabilities_earn_what_a_guess_would() -> None:
+    uniform = torch.full((2, 1000), 0.001)
+    labels = torch.tensor([0, 999])
+    assert (1 - top_k_credit(uniform, labels, 1)).mean().item() == pytest.approx(0.999)
+    assert (1 - top_k_credit(uniform, labels, 5)).mean().item() == pytest.approx(0.995)
+
+
+@pytest.mark.parametrize(
+    ("scores", "label", "k", "credit"),
+    [
+        ([0.5, 0.3, 0.2], 0, 1, 1.0),
+        ([0.5, 0.3, 0.2], 1, 1, 0.0),
+        ([0.5, 0.3, 0.2], 1, 2, 1.0),
+        ([0.4, 0.4, 0.2], 1, 1, 0.5),
+        ([0.6, 0.2, 0.2], 2, 2, 0.5),
+        ([0.6, 0.2, 0.2], 2, 3, 1.0),
+        ([0.25, 0.25, 0.25], 0, 2, 2 / 3),
+        ([0.5, float("nan"), 0.2], 0, 1, 0.0),
+    ],
+)
+def test_ties_share_the_remaining_places(scores: list[float], label: int, k: int, credit: float) -> None:
+    assert top_k_credit(torch.tensor([scores]), torch.tensor([label]), k).item() == pytest.approx(credit)
+
+
+@pytest.mark.parametrize(
+    ("errors", "count", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (20, 100, 0.1334, 0.2888), (0, 0, 0.0, 1.0)],
+)
+def test_wilson_intervals_match_published_values(errors: float, count: int, low: float, high: float) -> None:
+    assert wilson_interval(errors, count) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_errors_are_counted_per_image_and_per_class() -> None:
+    probabilities = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.4, 0.5, 0.1], [0.2, 0.2, 0.6]])
+    result = measure_errors(probabilities, np.array([0, 1, 0, 1]), class_names=("a", "b", "c"), num_views=1)
+    assert (result.top1_error, result.k, result.topk_error) == (0.5, 3, 0.0)
+    assert (result.class_images, result.class_errors) == ((2, 2, 0), (1.0, 1.0, 0.0))
+    assert result.cross_entropy == pytest.approx(-np.log([0.7, 0.8, 0.4, 0.2]).mean())
+    assert set(result.to_json()) == {
+        "images", "views", "top1_error", "top1_interval", "top3_error", "top3_interval", "cross_entropy", "classes"
+    }  # fmt: skip
+
+
+def test_predictions_are_written_with_their_classes(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    result = measure_errors(torch.tensor([[0.75, 0.25]]), np.array([1]), class_names=("a, b", "c"), num_views=1)
+    write_predictions(tmp_path / "p.csv", result, ["x/é.jpg"])
+    assert (tmp_path / "p.csv").read_text(encoding="utf-8") == (
+        'path,label,class_1,probability_1,class_2,probability_2\nx/é.jpg,c,"a, b",0.750000,c,0.250000\n'
+    )
+
+
+def test_classes_are_matched_by_name_or_refused() -> None:
+    assert match_classes(("cat", "ant"), ("ant", "bee", "cat"), given_by="S", known_by="M").tolist() == [2, 0]
+    with pytest.raises(WeightsError) as problem:
+        match_classes(("cat", "dog"), ("ant", "cat"), given_by="STORE", known_by="RUN")
+    assert str(problem.value) == (
+        "STORE has classes that RUN was not trained on: dog. Evaluate on images of its own classes (ant, cat)."
+    )

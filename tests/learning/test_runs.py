@@ -1,0 +1,278 @@
+"""Training from a store into a run folder: it learns, it can be interrupted anywhere, and it says what it does."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Listener
+
+import alexnet
+from alexnet.errors import DivergedError, Interrupted, RunError, WeightsError
+from alexnet.files import read_tensors
+from alexnet.network.model_file import CHECKPOINTS, LATEST, PREVIOUS
+from alexnet.network import spec as spec_module
+from alexnet.network.spec import Convolution, Dense, Dropout, Normalize, Pool, Rectify, Spec
+from alexnet.recipes import Recipe, find_recipe
+from alexnet.runs import train
+
+OPTIONS = ["batches.size=5", "batches.divisor=60", "network.initialization=he", "network.dialect=tiny",
+           "optimization.learning_rate=0.02", "optimization.schedule=cosine"]  # fmt: skip
+
+
+def tiny(num_classes: int) -> Spec:
+    """A network with one of every part, small enough to train in a second."""
+    relu = Rectify()
+    return Spec(
+        dialect="tiny",
+        layers=(
+            Convolution(name="conv1", kernels=8, window_px=11, stride_px=8, then=(relu, Normalize(), Pool())),
+            Convolution(name="conv2", kernels=16, window_px=3, sees="own tower", then=(relu, Pool()), bias=1),
+            Dense(name="fc6", units=32, then=(relu, Dropout())),
+            Dense(name="fc8", units=num_classes),
+        ),
+    )
+
+
+@pytest.fixture(autouse=True)
+def tiny_dialect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(spec_module.DIALECTS, "tiny", tiny)
+
+
+def recipe(*more: str, epochs: int = 3) -> Recipe:
+    return find_recipe("paper", [*OPTIONS, f"optimization.total_epochs={epochs}", *more])
+
+
+def run(store_path: Path, out: Path, listener: Listener, *more: str, epochs: int = 3, **options: object) -> alexnet.runs.Outcome:  # type: ignore[name-defined]
+    return train(
+        alexnet.open_store(store_path), recipe(*more, epochs=epochs), out, listener=listener, threads=1, **options
+    )  # type: ignore[arg-type]
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return read_tensors(folder / "model.safetensors")
+
+
+def assert_same_weights(a: Path, b: Path) -> None:
+    ours, theirs = weights_of(a), weights_of(b)
+    assert set(ours) == set(theirs)
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name]), name
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_it_learns_to_tell_dark_from_bright(small_store_path: Path, tmp_path: Path, listener: Listener, precision: str) -> None:
+    outcome = run(small_store_path, tmp_path / "run", listener, epochs=25, precision=precision)
+    first, last = outcome.history[0], outcome.history[-1]
+    assert first["train_loss"] > 0.9
+    assert last["train_loss"] < 0.6
+    assert last["val_top1_error"] <= 0.34
+    classifier = alexnet.load(tmp_path / "run", precision="float32")
+    result = classifier.evaluate(alexnet.open_store(small_store_path), views=1)
+    assert result.top1_error == pytest.approx(last["val_top1_error"], abs=0.12)
+
+
+def test_a_run_folder_tells_everything(small_store_path: Path, tmp_path: Path, listener: Listener) -> None:
+    run(small_store_path, tmp_path / "run", listener, seed=3)
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"recipe.yaml", "environment.json", "metrics.jsonl", "checkpoints", "model.safetensors"} <= names
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["seed"] == 3
+    assert environment["threads"] == 1
+    assert environment["store_fingerprint"] == alexnet.open_store(small_store_path).fingerprint
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert rows == listener.rows
+    assert {"train_loss", "val_loss", "val_top1_error", "val_top3_error", "learning_rate", "images_per_second",
+            "waiting_share"} <= set(rows[0])  # fmt: skip
+    assert find_recipe(str(tmp_path / "run" / "recipe.yaml")) == recipe()
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(small_store_path: Path, tmp_path: Path) -> None:
+    run(small_store_path, tmp_path / "a", Listener(), seed=1)
+    run(small_store_path, tmp_path / "b", Listener(), seed=1)
+    run(small_store_path, tmp_path / "c", Listener(), seed=2)
+    assert_same_weights(tmp_path / "a", tmp_path / "b")
+    name = "layers.fc8.weight"
+    assert not torch.equal(weights_of(tmp_path / "a")[name], weights_of(tmp_path / "c")[name])
+
+
+@pytest.mark.parametrize("stop_after", [1, 5, 8])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_an_interrupted_run_continues_to_the_same_weights_bit_for_bit(
+    small_store_path: Path, tmp_path: Path, stop_after: int, precision: str
+) -> None:
+    run(small_store_path, tmp_path / "whole", Listener(), precision=precision)
+    stopped = Listener()
+
+    def interrupt(progress: object) -> None:
+        if len(stopped.losses) == stop_after:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    stopped.on_batch = interrupt
+    with pytest.raises(Interrupted, match=r"batches; saved\. The same command continues from here\."):
+        run(small_store_path, tmp_path / "part", stopped, precision=precision)
+    with pytest.raises(Interrupted):  # once more, at the next epoch
+        again = Listener()
+        again.on_batch = lambda progress: os.kill(os.getpid(), signal.SIGTERM)
+        run(small_store_path, tmp_path / "part", again, precision=precision)
+    outcome = run(small_store_path, tmp_path / "part", Listener(), precision=precision)
+    assert_same_weights(tmp_path / "whole", tmp_path / "part")
+    assert [row["epoch"] for row in outcome.history] == [1, 2, 3]
+    lines = (tmp_path / "part" / "metrics.jsonl").read_text().splitlines()
+    timeless = ("train_loss", "val_loss", "val_top1_error", "learning_rate")
+    whole = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    assert [[json.loads(line)[name] for name in timeless] for line in lines] == [[row[name] for name in timeless] for row in whole]
+
+
+def test_a_run_interrupted_across_plateaus_keeps_its_counters(small_store_path: Path, tmp_path: Path) -> None:
+    plateau = ["optimization.schedule=plateau", "optimization.plateau_patience_epochs=1", "optimization.plateau_threshold=0.9",
+               "optimization.total_epochs=9"]  # fmt: skip
+    whole = run(small_store_path, tmp_path / "whole", Listener(), *plateau)
+    assert len(whole.history) == 5  # the first epoch counts as an improvement, then three drops, then the end
+    while True:
+        stopped = Listener()
+        stopped.on_batch = lambda progress: os.kill(os.getpid(), signal.SIGINT) if progress.batch == 3 else None
+        try:
+            part = run(small_store_path, tmp_path / "part", stopped, *plateau)
+        except Interrupted:
+            assert len(stopped.losses) <= 5
+            continue
+        break
+    assert [row["learning_rate"] for row in part.history] == [row["learning_rate"] for row in whole.history]
+    assert_same_weights(tmp_path / "whole", tmp_path / "part")
+
+
+def test_a_diverging_run_stops_at_the_step_and_keeps_its_checkpoint(small_store_path: Path, tmp_path: Path) -> None:
+    stopped = Listener()
+    stopped.on_batch = lambda progress: os.kill(os.getpid(), signal.SIGINT)
+    more = ["optimization.schedule=plateau", "optimization.learning_rate=1e18"]
+    with pytest.raises(Interrupted):
+        run(small_store_path, tmp_path / "run", stopped, *more)
+    saved = (tmp_path / "run" / CHECKPOINTS / LATEST).read_bytes()
+    with pytest.raises(DivergedError) as problem:
+        run(small_store_path, tmp_path / "run", Listener(), *more)
+    assert str(problem.value).startswith(("The loss is nan in epoch 1, batch 2, at learning rate 1e+18.",
+                                          "The loss is inf in epoch 1, batch 2, at learning rate 1e+18."))  # fmt: skip
+    assert (tmp_path / "run" / CHECKPOINTS / LATEST).read_bytes() == saved
+
+
+def test_a_run_that_stays_at_chance_is_told_so(small_store_path: Path, tmp_path: Path, listener: Listener) -> None:
+    run(small_store_path, tmp_path / "run", listener, "optimization.learning_rate=0")
+    assert sum("has been at chance (ln 3 = 1.099) for 3 epochs" in notice for notice in listener.notices) in (0, 1)
+
+
+def test_a_finished_run_is_not_overwritten(small_store_path: Path, tmp_path: Path) -> None:
+    run(small_store_path, tmp_path / "run", Listener(), epochs=1)
+    with pytest.raises(RunError) as problem:
+        run(small_store_path, tmp_path / "run", Listener(), epochs=1)
+    assert str(problem.value) == (
+        f"{tmp_path / 'run'}: holds a finished run. Test it with: alexnet evaluate {tmp_path / 'run'} {small_store_path}. "
+        "To train again, choose another --out."
+    )
+
+
+def test_an_unfinished_run_with_other_options_is_refused(small_store_path: Path, tmp_path: Path) -> None:
+    stopped = Listener()
+    stopped.on_batch = lambda progress: os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(Interrupted):
+        run(small_store_path, tmp_path / "run", stopped)
+    with pytest.raises(RunError) as problem:
+        run(small_store_path, tmp_path / "run", Listener(), "optimization.momentum=0.8", seed=4)
+    assert str(problem.value) == (
+        f"{tmp_path / 'run'}: holds an unfinished run that differs: optimization.momentum was 0.9, now 0.8; seed was 0, "
+        "now 4. Give the same options to continue it, or choose another --out."
+    )
+
+
+def test_a_folder_that_is_no_run_is_left_alone(small_store_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "letters.txt").write_text("dear")
+    with pytest.raises(RunError) as problem:
+        run(small_store_path, tmp_path, Listener())
+    assert str(problem.value) == f"{tmp_path}: exists and is not a run folder. Choose another --out."
+    assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]
+
+
+def interrupted_twice(store_path: Path, out: Path) -> None:
+    for _ in range(2):
+        stopped = Listener()
+        stopped.on_batch = lambda progress: os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(Interrupted):
+            run(store_path, out, stopped)
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(small_store_path: Path, tmp_path: Path, listener: Listener) -> None:
+    run(small_store_path, tmp_path / "whole", Listener())
+    interrupted_twice(small_store_path, tmp_path / "run")
+    latest = tmp_path / "run" / CHECKPOINTS / LATEST
+    latest.write_bytes(latest.read_bytes()[:1000])
+    run(small_store_path, tmp_path / "run", listener)
+    assert any(notice.startswith("Continuing from an older checkpoint: ") for notice in listener.notices)
+    assert_same_weights(tmp_path / "whole", tmp_path / "run")
+
+
+def test_two_damaged_checkpoints_are_an_error(small_store_path: Path, tmp_path: Path) -> None:
+    interrupted_twice(small_store_path, tmp_path / "run")
+    for name in (LATEST, PREVIOUS):
+        (tmp_path / "run" / CHECKPOINTS / name).write_bytes(b"garbage")
+    with pytest.raises(WeightsError, match=r"no readable checkpoint\. .* Start again with another --out\."):
+        run(small_store_path, tmp_path / "run", Listener())
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(small_store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import safetensors.torch
+
+    interrupted_twice(small_store_path, tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run" / CHECKPOINTS).iterdir()}
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    stopped = Listener()
+    stopped.on_batch = lambda progress: os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(OSError, match="No space left"):
+        run(small_store_path, tmp_path / "run", stopped)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run" / CHECKPOINTS).iterdir()} == before
+
+
+KILLED = """
+import sys
+sys.path[:0] = [{tests!r}, {learning!r}]
+from test_runs import recipe, tiny
+from conftest import Listener
+import alexnet
+from alexnet.network import spec
+from alexnet.runs import train
+spec.DIALECTS["tiny"] = tiny
+listener = Listener()
+listener.on_batch = lambda progress: print(progress.epoch, progress.batch, flush=True)
+train(alexnet.open_store({store!r}), recipe(epochs=6), {out!r}, listener=listener, threads=1, checkpoint_minutes=1e-9)
+"""
+
+
+def test_a_run_killed_in_mid_epoch_continues_to_the_same_weights(small_store_path: Path, tmp_path: Path) -> None:
+    run(small_store_path, tmp_path / "whole", Listener(), epochs=6)
+    out = tmp_path / "killed"
+    here = Path(__file__).parent
+    code = KILLED.format(tests=str(here.parent), learning=str(here), store=str(small_store_path), out=str(out))
+    code = code.replace(repr(str(out)), f"__import__('pathlib').Path({str(out)!r})")
+    for kill_at in ("1 3", "3 2"):
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.strip() == kill_at:
+                time.sleep(np.random.default_rng().uniform(0, 0.02))
+                process.kill()
+                break
+        process.stdout.close()
+        assert process.wait() == -signal.SIGKILL
+    outcome = run(small_store_path, out, Listener(), epochs=6)
+    assert len(outcome.history) == 6
+    assert_same_weights(tmp_path / "whole", out)

@@ -1,0 +1,57 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from alexnet.network.alexnet import AlexNet
+from alexnet.network.spec import Dense, Spec
+from alexnet.training.optimizer import MomentumDescent
+
+
+@pytest.fixture
+def tiny() -> AlexNet:
+    """One dense layer on a 2 x 2 image: enough for the rule."""
+    net = AlexNet(Spec(dialect="tiny", input_px=2, towers=1, layers=(Dense(name="fc", units=3),)))
+    with torch.no_grad():
+        net.layers["fc"].weight.fill_(1.0)
+        net.layers["fc"].bias.fill_(1.0)
+    return net
+
+
+def test_the_rule_is_that_of_the_2012_source_with_the_rate_inside_the_velocity(tiny: AlexNet) -> None:
+    optimizer = MomentumDescent(tiny, dtype=torch.float32, momentum=0.9, weight_decay=0.0005)
+    weight, bias = tiny.layers["fc"].weight, tiny.layers["fc"].bias
+    weights, biases = [], []
+    for rate in (0.1, 0.1, 0.01, 0.0, 0.01):
+        weight.grad, bias.grad = torch.full_like(weight, -0.5), torch.full_like(bias, -0.5)
+        optimizer.step(rate)
+        weights.append(weight[0, 0].item())
+        biases.append(bias[0].item())
+    assert weights == pytest.approx([1.04995, 1.144852503, 1.23525903, 1.23525903, 1.321618729], abs=2e-7)
+    assert biases == pytest.approx([1.05, 1.145, 1.2355, 1.2355, 1.32195], abs=2e-7)  # no decay
+
+
+def test_in_bfloat16_the_weights_stay_in_float32_and_the_working_copy_follows(tiny: AlexNet) -> None:
+    optimizer = MomentumDescent(tiny, dtype=torch.bfloat16, momentum=0.9, weight_decay=0.0)
+    copy = optimizer.working.layers["fc"].weight
+    assert copy.dtype == torch.bfloat16
+    for _ in range(10):  # each step alone is below bfloat16's resolution at 1
+        optimizer.working.layers["fc"].weight.grad = torch.full_like(copy, 2**-10)
+        optimizer.working.layers["fc"].bias.grad = torch.zeros_like(optimizer.working.layers["fc"].bias)
+        optimizer.step(0.1)
+    assert tiny.layers["fc"].weight[0, 0].item() == pytest.approx(
+        1 - 0.1 * 2**-10 * sum((1 - 0.9**n) / 0.1 for n in range(1, 11))
+    )
+    assert torch.equal(copy, tiny.layers["fc"].weight.to(torch.bfloat16))
+
+
+def test_a_step_lowers_the_loss(tiny: AlexNet) -> None:
+    optimizer = MomentumDescent(tiny, dtype=torch.float32, momentum=0.0, weight_decay=0.0)
+    inputs, labels = torch.randn(8, 3, 2, 2, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3
+    losses = []
+    for _ in range(5):
+        loss = F.cross_entropy(tiny(inputs), labels)
+        losses.append(loss.item())
+        loss.backward()
+        optimizer.step(0.1)
+    assert losses == sorted(losses, reverse=True)
+    assert losses[0] - losses[-1] > 0.1
