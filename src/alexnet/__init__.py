@@ -1,5 +1,6 @@
-"""The system of Krizhevsky, Sutskever and Hinton (2012): labelled images in, a trained, tested, explainable classifier out.
+"""The system of Krizhevsky, Sutskever and Hinton (2012).
 
+Labelled images in; a trained, tested, explainable classifier out.
 Importing this package is cheap; PyTorch is loaded on first use of a name.
 """
 

@@ -6,7 +6,7 @@ Nothing heavy is imported at the top, so that --help answers at once; each verb 
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -30,7 +30,7 @@ class _InOrder(click.Group):
         except click.UsageError as problem:
             close = difflib.get_close_matches(args[0], self.commands, n=1)
             if close:
-                problem.message += f" Did you mean {close[0]!r}?"
+                raise click.UsageError(f"{problem.message} Did you mean {close[0]!r}?", context) from None
             raise
 
 
@@ -66,17 +66,36 @@ def cli() -> None:
 @cli.command()
 @click.argument("source", type=_PATH)
 @click.option("--out", required=True, type=_PATH, help="Store to create: a folder.")
-@click.option("--val-fraction", type=click.FloatRange(0, 1, min_open=True, max_open=True),
-              help="Share of each class to set aside for validation, where SOURCE has no val folder.")
-@click.option("--size", default=256, show_default=True, type=click.IntRange(8, 4096), help="Side of the stored images in pixels.")
+@click.option(
+    "--val-fraction",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Share of each class to set aside for validation, where SOURCE has no val folder.",
+)
+@click.option(
+    "--size", default=256, show_default=True, type=click.IntRange(8, 4096), help="Side of the stored images in pixels."
+)
 @click.option("--seed", default=0, show_default=True, help="Fixes which images --val-fraction sets aside.")
-@click.option("--on-bad-image", default="skip", show_default=True, type=click.Choice(["skip", "stop"]),
-              help="Leave unreadable images out and list them, or end with an error at the first.")
+@click.option(
+    "--on-bad-image",
+    default="skip",
+    show_default=True,
+    type=click.Choice(["skip", "stop"]),
+    help="Leave unreadable images out and list them, or end with an error at the first.",
+)
 @click.option("--class-names", type=_PATH, help="TSV with a readable name for each class folder.")
 @click.option("--workers", type=click.IntRange(1), help="Threads that decode.  [default: every core]")
 @_json
-def prepare(source: Path, out: Path, val_fraction: float | None, size: int, seed: int, on_bad_image: str,
-            class_names: Path | None, workers: int | None, as_json: bool) -> None:
+def prepare(
+    source: Path,
+    out: Path,
+    val_fraction: float | None,
+    size: int,
+    seed: int,
+    on_bad_image: Literal["skip", "stop"],
+    class_names: Path | None,
+    workers: int | None,
+    as_json: bool,
+) -> None:
     """Bring images to 256x256 and measure their mean and colours, once (paper, section 2).
 
     SOURCE holds train/<class>/… and val/<class>/…, or <class>/… together with --val-fraction. The shorter side becomes
@@ -91,7 +110,13 @@ def prepare(source: Path, out: Path, val_fraction: float | None, size: int, seed
     terminal = Terminal()
     with terminal.progress("preparing", "images") as meter:
         report = prepare_store(
-            source, out, size=size, val_fraction=val_fraction, seed=seed, on_bad_image=on_bad_image, workers=workers,
+            source,
+            out,
+            size=size,
+            val_fraction=val_fraction,
+            seed=seed,
+            on_bad_image=on_bad_image,
+            workers=workers,
             class_names_file=class_names,
             progress=lambda done, total, skipped: meter(done, total, f"{skipped} left out" if skipped else ""),
         )
@@ -104,15 +129,36 @@ def prepare(source: Path, out: Path, val_fraction: float | None, size: int, seed
 @cli.command()
 @click.argument("store", type=_PATH)
 @click.option("--recipe", default="paper", show_default=True, help="paper, small-data, demo, or a recipe.yaml.")
-@click.option("--set", "assignments", multiple=True, metavar="GROUP.FIELD=VALUE", help="Change one field of the recipe; repeatable. `alexnet info RECIPE` lists them.")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="GROUP.FIELD=VALUE",
+    help="Change one field of the recipe; repeatable. `alexnet info RECIPE` lists them.",
+)
 @click.option("--out", required=True, type=_PATH, help="Run folder to create, or to continue.")
 @click.option("--seed", default=0, show_default=True, help="Fixes weights, order, crops, colour noise and dropout.")
-@click.option("--checkpoint-minutes", default=5.0, show_default=True, type=click.FloatRange(0, min_open=True), help="At most this much work is lost to a crash.")
+@click.option(
+    "--checkpoint-minutes",
+    default=5.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="At most this much work is lost to a crash.",
+)
 @_device
 @_precision
 @_threads
-def train(store: Path, recipe: str, assignments: tuple[str, ...], out: Path, seed: int, checkpoint_minutes: float,
-          device: str, precision: str, threads: int | None) -> None:
+def train(
+    store: Path,
+    recipe: str,
+    assignments: tuple[str, ...],
+    out: Path,
+    seed: int,
+    checkpoint_minutes: float,
+    device: str,
+    precision: str,
+    threads: int | None,
+) -> None:
     """Train a network on STORE (paper, sections 3 to 5). Continues by itself if --out is an unfinished run.
 
     \b
@@ -124,23 +170,47 @@ def train(store: Path, recipe: str, assignments: tuple[str, ...], out: Path, see
     from alexnet.terminal import Terminal
 
     terminal = Terminal()
-    train_and_report(terminal, open_store(store), find_recipe(recipe, assignments), out, seed=seed,
-           checkpoint_minutes=checkpoint_minutes, device=device, precision=precision, threads=threads)
+    train_and_report(
+        terminal,
+        open_store(store),
+        find_recipe(recipe, assignments),
+        out,
+        seed=seed,
+        checkpoint_minutes=checkpoint_minutes,
+        device=device,
+        precision=precision,
+        threads=threads,
+    )
     terminal.say(f"Trained: {out}. Test it with: alexnet evaluate {out} {store} --views 10")
 
 
 @cli.command()
 @click.argument("model", type=_PATH)
 @click.argument("store", type=_PATH)
-@click.option("--views", default="10", show_default=True, type=click.Choice(["1", "10"]), help="Centre only, or corners and centre and their mirror images.")
+@click.option(
+    "--views",
+    default="10",
+    show_default=True,
+    type=click.Choice(["1", "10"]),
+    help="Centre only, or corners and centre and their mirror images.",
+)
 @click.option("--split", default="val", show_default=True, help="Split of the store to test on.")
 @click.option("--predictions", type=_PATH, help="CSV to write: each image with its label and five best classes.")
 @_device
 @_precision
 @_threads
 @_json
-def evaluate(model: Path, store: Path, views: str, split: str, predictions: Path | None, device: str, precision: str,
-             threads: int | None, as_json: bool) -> None:
+def evaluate(
+    model: Path,
+    store: Path,
+    views: str,
+    split: str,
+    predictions: Path | None,
+    device: str,
+    precision: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
     """Measure the top-1 and top-5 error of MODEL on STORE (paper, section 6).
 
     MODEL is a run folder or a model file. Every image is used once; intervals are 95 % (Wilson).
@@ -173,13 +243,27 @@ def evaluate(model: Path, store: Path, views: str, split: str, predictions: Path
 @click.argument("model", type=_PATH)
 @click.argument("images", nargs=-1, required=True, type=_PATH)
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Classes to list.")
-@click.option("--views", default="10", show_default=True, type=click.Choice(["1", "10"]), help="Centre only, or corners and centre and their mirror images.")
+@click.option(
+    "--views",
+    default="10",
+    show_default=True,
+    type=click.Choice(["1", "10"]),
+    help="Centre only, or corners and centre and their mirror images.",
+)
 @_device
 @_precision
 @_threads
 @_json
-def predict(model: Path, images: tuple[Path, ...], top: int, views: str, device: str, precision: str,
-            threads: int | None, as_json: bool) -> None:
+def predict(
+    model: Path,
+    images: tuple[Path, ...],
+    top: int,
+    views: str,
+    device: str,
+    precision: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
     """Name what is in IMAGES, with probabilities.
 
     IMAGES are files or folders of any size and mode. One that cannot be read is named and left out (exit code 1).
@@ -244,10 +328,15 @@ def info(what: str | None, show_system: bool, verify: bool, as_json: bool) -> No
 
 
 @cli.command()
-@click.option("--out", default=Path("demo"), show_default=True, type=_PATH, help="Folder for pictures, store, run and report.")
-@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--out", default=Path("demo"), show_default=True, type=_PATH, help="Folder for pictures, store, run and report."
+)
+@click.option("--seed", default=0, show_default=True, help="Fixes pictures, weights, order and views.")
 def demo(out: Path, seed: int) -> None:
-    """Do the whole job on pictures that the program draws itself, and write a report: about five minutes on two cores."""
+    """Do the whole job on pictures that the program draws itself, and write a report.
+
+    About five minutes on two cores. Interrupted, the same command continues.
+    """
     from alexnet.demo import run_demo
     from alexnet.terminal import Terminal
 
@@ -271,14 +360,18 @@ def _image_files(given: tuple[Path, ...]) -> list[Path]:
 
 
 def train_and_report(terminal: Any, store: Any, recipe: Any, out: Path, **options: Any) -> Any:
-    from alexnet.interpretation.report import report_run
+    """Train with a display, then test and write the report. Options are those of `runs.train`."""
     from alexnet.evaluation.classifier import load
+    from alexnet.interpretation.report import report_run
     from alexnet.runs import train as train_run
     from alexnet.terminal import TrainingDisplay
 
     with terminal.progress("training", "images") as meter:
         display = TrainingDisplay(
-            terminal, meter, num_classes=len(store.class_names), total_epochs=recipe.optimization.total_epochs,
+            terminal,
+            meter,
+            num_classes=len(store.class_names),
+            total_epochs=recipe.optimization.total_epochs,
             at_most=recipe.optimization.schedule == "plateau",
         )
         outcome = train_run(store, recipe, out, listener=display, tick=display.validated, **options)
@@ -337,7 +430,10 @@ def _show_evaluation(terminal: Any, result: Any) -> None:
     shown = rows if len(rows) <= 20 else rows[:20]
     terminal.table(
         ["class" if len(rows) <= 20 else f"worst 20 of {len(rows)} classes", "images", "top-1 error", "95 % interval"],
-        [[name, f"{count:,}", percent(errors / count) if count else "–", interval(wilson_interval(errors, count))] for name, count, errors in shown],
+        [
+            [name, f"{count:,}", percent(errors / count) if count else "–", interval(wilson_interval(errors, count))]
+            for name, count, errors in shown
+        ],
     )
 
 

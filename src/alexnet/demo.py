@@ -45,5 +45,3 @@ def run_demo(terminal: Terminal, out: Path, *, seed: int = 0) -> Path:
     report = run / "report.html"
     terminal.print(f"Report: {report.resolve()}")
     return report
-
-

@@ -117,7 +117,10 @@ def _describe_run(path: Path) -> Description:
         ["kind", "finished run" if finished else "unfinished run; the same train command continues it"],
         ["epochs", str(len(history))],
         ["time", duration(sum(row["seconds_with_validation"] for row in history))],
-        *([name.replace("_", " "), str(environment.get(name, "–"))] for name in ("store", "seed", "precision", "threads", "processor", "torch", "alexnet")),
+        *(
+            [name.replace("_", " "), str(environment.get(name, "–"))]
+            for name in ("store", "seed", "precision", "threads", "processor", "torch", "alexnet")
+        ),
     ]
     tables: list[Table] = [(None, [str(path), ""], facts)]
     if history:
@@ -135,15 +138,26 @@ def _shown(name: str, value: Any) -> str:
 
 def _describe_model(path: Path) -> Description:
     model = load_model(find_model(path))
+    names = ", ".join(model.class_names[:8]) + (", …" if len(model.class_names) > 8 else "")
     facts = [
         ["kind", "model file"],
-        ["classes", f"{len(model.class_names):,}: {', '.join(model.class_names[:8])}{', …' if len(model.class_names) > 8 else ''}"],
+        ["classes", f"{len(model.class_names):,}: {names}"],
         ["images", f"{model.preprocessing.image_px} px, crops of {model.network.spec.input_px} px"],
-        ["inputs", "mean subtracted" + (f", divided by {model.preprocessing.divisor:g}" if model.preprocessing.divisor != 1 else "")],
+        [
+            "inputs",
+            "mean subtracted"
+            + (f", divided by {model.preprocessing.divisor:g}" if model.preprocessing.divisor != 1 else ""),
+        ],
         ["recipe", str(model.provenance.get("recipe", {}).get("name", "–"))],
     ]
     table = _layer_table(model.network.spec)
-    values = {"kind": "model", "path": str(path), "class_names": list(model.class_names), **table.values, "provenance": model.provenance}
+    values = {
+        "kind": "model",
+        "path": str(path),
+        "class_names": list(model.class_names),
+        **table.values,
+        "provenance": model.provenance,
+    }
     return Description(values, [(None, [str(path), ""], facts), *table.tables])
 
 
@@ -163,9 +177,15 @@ def _layer_table(spec: Spec) -> Description:
     ]
     totals = [sum(getattr(shape, name) for shape in shapes) for name in ("neurons", "parameters", "multiply_adds")]
     rows.append(["total", "", "", "", *(f"{total:,}" for total in totals)])
-    title = f"Dialect {spec.dialect}: {spec.input_px} x {spec.input_px} inputs, {spec.towers} towers, {spec.num_classes:,} classes"
+    inputs = f"{spec.input_px} x {spec.input_px} inputs"
+    title = f"Dialect {spec.dialect}: {inputs}, {spec.towers} towers, {spec.num_classes:,} classes"
     columns = ["layer", "weights", "output", "then", "neurons", "parameters", "multiply-adds"]
-    values = {"spec": spec.model_dump(mode="json"), "parameters": totals[1], "neurons": totals[0], "multiply_adds": totals[2]}
+    values = {
+        "spec": spec.model_dump(mode="json"),
+        "parameters": totals[1],
+        "neurons": totals[0],
+        "multiply_adds": totals[2],
+    }
     return Description(values, [(title, columns, rows)])
 
 
@@ -178,4 +198,7 @@ def _describe_recipe(name: str) -> Description:
         for field, value in fields.items()
     ]
     summary = " ".join((RECIPES[name].__doc__ or "").split())
-    return Description(recipe.model_dump(mode="json"), [(f"Recipe {name}", ["field (for --set)", "value"], rows), (None, ["about it"], [[summary]])])
+    return Description(
+        recipe.model_dump(mode="json"),
+        [(f"Recipe {name}", ["field (for --set)", "value"], rows), (None, ["about it"], [[summary]])],
+    )

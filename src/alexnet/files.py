@@ -67,9 +67,11 @@ def read_document(path: Path, *, kinds: tuple[str, ...], newest_format: int) -> 
         raise WeightsError(f"{path}: holds a {kind or 'document without a kind'}, not a {' or '.join(kinds)}.")
     if not isinstance(document.get("format"), int) or document["format"] > newest_format:
         raise WeightsError(
-            f"{path}: has {kind} format {document.get('format')}; this version reads up to {newest_format}. Update alexnet."
+            f"{path}: has {kind} format {document.get('format')}; this version reads up to {newest_format}. "
+            "Update alexnet."
         )
-    return document
+    result: dict[str, Any] = document
+    return result
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -86,9 +88,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from None
 
 
-def copy_into(
-    path: Path, targets: Mapping[str, Tensor], sources: Mapping[str, Tensor], *, prefix: str = ""
-) -> None:
+def copy_into(path: Path, targets: Mapping[str, Tensor], sources: Mapping[str, Tensor], *, prefix: str = "") -> None:
     """Copy tensors named prefix + name into the targets.
 
     Raises:

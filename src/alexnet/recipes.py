@@ -96,14 +96,17 @@ class Recipe(Group):
     """Everything that decides the outcome of training, besides the store and the seed."""
 
     name: str = "custom"
-    batches: Batches = Batches()  # type: ignore[call-arg]
+    batches: Batches = Batches()
     network: Network = Network()
-    optimization: Optimization = Optimization()  # type: ignore[call-arg]
-    evaluation: Evaluation = Evaluation()  # type: ignore[call-arg]
+    optimization: Optimization = Optimization()
+    evaluation: Evaluation = Evaluation()
 
     @model_validator(mode="after")
     def _plateaus_are_seen(self) -> "Recipe":
-        if self.optimization.schedule == "plateau" and self.optimization.plateau_patience_epochs < self.evaluation.every_epochs:
+        if (
+            self.optimization.schedule == "plateau"
+            and self.optimization.plateau_patience_epochs < self.evaluation.every_epochs
+        ):
             raise ValueError("optimization.plateau_patience_epochs is shorter than evaluation.every_epochs")
         return self
 
@@ -131,9 +134,9 @@ def small_data() -> Recipe:
     """
     return Recipe(
         name="small-data",
-        batches=Batches(size=64, divisor=60.0),  # type: ignore[call-arg]
+        batches=Batches(size=64, divisor=60.0),
         network=Network(initialization="he"),
-        optimization=Optimization(schedule="cosine", total_epochs=40, warmup_epochs=1.0),  # type: ignore[call-arg]
+        optimization=Optimization(schedule="cosine", total_epochs=40, warmup_epochs=1.0),
     )
 
 
@@ -164,7 +167,8 @@ def find_recipe(name: str, assignments: Iterable[str] = ()) -> Recipe:
         recipe = read_recipe(Path(name))
     else:
         raise RecipeError(
-            f"unknown recipe {name!r}. Known: {', '.join(RECIPES)}, or the path of a recipe.yaml.{_nearest(name, RECIPES)}"
+            f"unknown recipe {name!r}. Known: {', '.join(RECIPES)}, or the path of a recipe.yaml."
+            f"{_nearest(name, RECIPES)}"
         )
     values = recipe.model_dump()
     for assignment in assignments:
@@ -181,7 +185,9 @@ def read_recipe(path: Path) -> Recipe:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-        raise RecipeError(f"{path}: cannot be read as a recipe ({problem}). Name a recipe or give a YAML file.") from None
+        raise RecipeError(
+            f"{path}: cannot be read as a recipe ({problem}). Name a recipe or give a YAML file."
+        ) from None
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: is not a recipe; expected groups {', '.join(Recipe.model_fields)}.")
     return _validated(values, str(path))
@@ -190,11 +196,11 @@ def read_recipe(path: Path) -> Recipe:
 def _assign(values: dict[str, Any], assignment: str) -> None:
     path, equals, text = assignment.partition("=")
     group, dot, field = path.strip().partition(".")
-    known = [
-        f"{name}.{inner}" for name, fields in values.items() if isinstance(fields, dict) for inner in fields
-    ]
+    known = [f"{name}.{inner}" for name, fields in values.items() if isinstance(fields, dict) for inner in fields]
     if not equals or not dot:
-        raise RecipeError(f"--set {assignment}: expected group.field=value, for example optimization.learning_rate=0.005.")
+        raise RecipeError(
+            f"--set {assignment}: expected group.field=value, for example optimization.learning_rate=0.005."
+        )
     if f"{group}.{field}" not in known:
         raise RecipeError(f"--set {assignment}: unknown field {path.strip()}.{_nearest(path.strip(), known)}")
     try:
@@ -210,8 +216,11 @@ def _validated(values: dict[str, Any], where: str) -> Recipe:
         first = problem.errors()[0]
         field = ".".join(map(str, first["loc"])) or "recipe"
         message = first["msg"].removeprefix("Value error, ")
-        raise RecipeError(f"{where}: {field} is {first['input']!r}: {message}." if first["loc"] and not isinstance(
-            first["input"], dict) else f"{where}: {field}: {message}.") from None
+        raise RecipeError(
+            f"{where}: {field} is {first['input']!r}: {message}."
+            if first["loc"] and not isinstance(first["input"], dict)
+            else f"{where}: {field}: {message}."
+        ) from None
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -20,7 +20,6 @@ from alexnet.training.journal import ENVIRONMENT, RECIPE, Journal, read_environm
 from alexnet.training.loop import Listener, train_model
 from alexnet.training.optimizer import MomentumDescent
 
-
 COMPILED_SECONDS = 3.0
 """Warming the kernels up takes longer than this only where they had to be compiled."""
 
@@ -108,9 +107,7 @@ def train(
         random_crops=recipe.batches.random_crops,
         reflections=recipe.batches.reflections,
         color_noise=recipe.batches.color_noise,
-        color_axes=scale_axes(
-            store.color_eigenvectors, store.color_eigenvalues, unit=recipe.batches.color_noise_unit
-        ),
+        color_axes=scale_axes(store.color_eigenvectors, store.color_eigenvalues, unit=recipe.batches.color_noise_unit),
         divisor=recipe.batches.divisor,
         dtype=compute.dtype,
         device=compute.device,

@@ -62,7 +62,7 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
 def has_bfloat16(device: torch.device) -> bool:
     """Whether matrix products in bfloat16 are faster than in float32 there."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     flags = cpu_flags()
     return bool(flags & {"avx512_bf16", "amx_bf16", "bf16", "sve_bf16"})
 
@@ -111,9 +111,10 @@ def set_threads(threads: int | None = None) -> int:
     torch.set_num_threads(count)
     # Numba reads its variables at import; where it is there already, it can only be told to use fewer.
     os.environ.setdefault("NUMBA_NUM_THREADS", str(max(count, available_cores())))
-    from numba import config, set_num_threads
+    import numba
 
-    set_num_threads(min(count, config.NUMBA_NUM_THREADS))
+    most: int = getattr(numba.config, "NUMBA_NUM_THREADS")  # noqa: B009 - set at run time, unknown to type checkers
+    numba.set_num_threads(min(count, most))
     return count
 
 
@@ -124,8 +125,8 @@ ALLOCATOR_SWITCH = "ALEXNET_TUNE_ALLOCATOR"
 def tune_allocator() -> str:
     """Make glibc keep freed memory instead of returning it, and say what was done.
 
-    Otherwise every training step gives its large tensors back to the kernel and page-faults them in again, a third of the
-    step on two cores. Affects this process only; does nothing without glibc. ALEXNET_TUNE_ALLOCATOR=0 turns it off.
+    Otherwise every training step gives its large tensors back to the kernel and page-faults them in again, a third of
+    the step on two cores. Affects this process only; does nothing without glibc. ALEXNET_TUNE_ALLOCATOR=0 turns it off.
     """
     if os.environ.get(ALLOCATOR_SWITCH) == "0":
         return f"allocator left as it is ({ALLOCATOR_SWITCH}=0)"

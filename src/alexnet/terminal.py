@@ -1,5 +1,6 @@
 """What people see: progress, tables and notices. On a terminal with colour and bars, elsewhere as plain lines."""
 
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -150,12 +151,8 @@ class TrainingDisplay:
             self._meter.restart(f"epoch {progress.epoch + 1}/{self._total_epochs}")
             if not self._said_chance and progress.epoch == 0:
                 self._said_chance = True
-                import math
-
-                self._terminal.say(
-                    f"A loss near ln {self._num_classes} = {math.log(self._num_classes):.3f} is chance; that is normal in "
-                    "the first epoch or so."
-                )
+                chance = f"ln {self._num_classes} = {math.log(self._num_classes):.3f}"
+                self._terminal.say(f"A loss near {chance} is chance; that is normal in the first epoch or so.")
         per_batch = progress.images / progress.batch
         self._meter(progress.batch, num_batches, f"loss {loss:.3f}", unit_scale=per_batch)
 

@@ -29,7 +29,21 @@ def trained(small_store_path: Path, tmp_path_factory: pytest.TempPathFactory) ->
     assert "Computing in" in done.stderr
     assert "A loss near ln 3 = 1.099 is chance" in done.stderr
     header, line = [text for text in done.stdout.splitlines() if text.strip()][:2]
-    assert header.split() == "epoch train loss error val loss top-1 top-3 rate images/s waiting time left".split()
+    assert header.split() == [
+        "epoch",
+        "train",
+        "loss",
+        "error",
+        "val",
+        "loss",
+        "top-1",
+        "top-3",
+        "rate",
+        "images/s",
+        "waiting",
+        "time",
+        "left",
+    ]
     assert line.split()[0] == "1"
     return out
 
@@ -65,8 +79,10 @@ def test_a_missing_store_is_an_error_of_one_line_without_a_traceback(tmp_path: P
 
 def test_an_unknown_recipe_field_exits_2_and_leaves_nothing(small_store_path: Path, tmp_path: Path) -> None:
     done = run("train", small_store_path, "--out", tmp_path / "run", "--set", "optimization.rate=1", ok=2)
-    assert done.stderr.strip().splitlines()[-1].startswith(
-        "RecipeError: --set optimization.rate=1: unknown field optimization.rate."
+    assert (
+        done.stderr.strip()
+        .splitlines()[-1]
+        .startswith("RecipeError: --set optimization.rate=1: unknown field optimization.rate.")
     )
     assert not (tmp_path / "run").exists()
 
@@ -112,7 +128,11 @@ def test_predict_names_what_it_leaves_out_and_exits_1(trained: Path, tmp_path: P
 def test_info_describes_each_kind_of_thing(trained: Path, small_store_path: Path) -> None:
     assert json.loads(run("info", small_store_path, "--json").stdout)["splits"] == {"train": 24, "val": 9}
     assert json.loads(run("info", trained, "--json").stdout)["finished"] is True
-    assert json.loads(run("info", trained / "model.safetensors", "--json").stdout)["class_names"] == ["ant", "bee", "cat"]
+    assert json.loads(run("info", trained / "model.safetensors", "--json").stdout)["class_names"] == [
+        "ant",
+        "bee",
+        "cat",
+    ]
     assert "60,965,224" in run("info", "paper").stdout
     assert "optimization.learning_rate" in run("info", "small-data").stdout
     assert "Kernels" in run("info", "--system").stdout

@@ -29,7 +29,10 @@ def test_every_path_that_a_document_names_exists() -> None:
 def test_every_module_that_a_document_names_exists() -> None:
     package = ROOT / "src" / "alexnet"
     for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
-        for path in re.findall(r"`((?:data|batches|kernels|network|training|evaluation|interpretation)/\w+\.py)`", document.read_text(encoding="utf-8")):
+        for path in re.findall(
+            r"`((?:data|batches|kernels|network|training|evaluation|interpretation)/\w+\.py)`",
+            document.read_text(encoding="utf-8"),
+        ):
             assert (package / path).exists(), (document.name, path)
 
 

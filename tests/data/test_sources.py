@@ -99,7 +99,8 @@ def test_the_division_depends_on_seed_and_paths_only(photos: Photos) -> None:
     other = find_images(photos(SINGLE_TREE), val_fraction=0.3, seed=1)
     assert first.splits == moved.splits
     assert first.splits != other.splits
-    assert as_pairs(first, "val")[:3] == [("a/11.png", 0), ("a/16.png", 0), ("a/2.png", 0)]
+    chosen = ["a/0.png", "a/11.png", "a/12.png", "a/13.png", "a/4.png", "a/8.png", "b/1.png"]
+    assert [path for path, _ in as_pairs(first, "val")] == chosen
 
 
 def test_readable_names_come_from_a_table(photos: Photos, tmp_path: Path) -> None:
@@ -136,18 +137,28 @@ def test_a_source_that_is_no_folder_is_an_error(photos: Photos) -> None:
     )
 
 
+def test_a_source_that_may_not_be_listed_is_an_error(photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    root = photos(TWO_SPLITS)
+    monkeypatch.setattr("alexnet.data.sources.scan_folder", refuse)
+    assert message_of(root) == f"{root} cannot be listed (Permission denied). Check its permissions."
+
+
 def test_a_folder_without_images_is_an_error(photos: Photos) -> None:
     root = photos(["cat/a.txt", "dog/b.txt"])
     assert message_of(root, val_fraction=0.1) == (
-        f"{root} holds no images. Check the path; names of images end in .jpg, .png, .webp, .gif, .bmp, .tif and the like."
+        f"{root} holds no images. Check the path; names of images end in .jpg, .png, .webp, .gif, .bmp, .tif "
+        "and the like."
     )
 
 
 def test_one_class_is_an_error(photos: Photos) -> None:
     root = photos(["cat/1.png", "cat/2.png"])
     assert message_of(root, val_fraction=0.1) == (
-        f"{root} has one class, cat; a classifier needs two or more. Add a folder for another class, even if it is only "
-        "'other'."
+        f"{root} has one class, cat; a classifier needs two or more. Add a folder for another class, even if it is "
+        "only 'other'."
     )
 
 
@@ -175,11 +186,12 @@ def test_a_folder_one_level_too_high_names_the_right_one(photos: Photos) -> None
 def test_a_folder_one_level_too_low_names_the_right_one(photos: Photos) -> None:
     root = photos(TWO_SPLITS)
     assert message_of(root / "train" / "cat", val_fraction=0.1) == (
-        f"{root}/train/cat holds 2 images but no class folders. Make one folder for each class and pass {root}/train/cat, "
-        f"or pass the folder above ({root}/train) if cat is one class."
+        f"{root}/train/cat holds 2 images but no class folders. Make one folder for each class and pass "
+        f"{root}/train/cat, or pass the folder above ({root}/train) if cat is one class."
     )
     assert message_of(root / "train") == (
-        f"{root}/train is the training split of {root}. Pass {root}, or add --val-fraction 0.1 to use {root}/train alone."
+        f"{root}/train is the training split of {root}. Pass {root}, or add --val-fraction 0.1 to use "
+        f"{root}/train alone."
     )
 
 
@@ -191,13 +203,13 @@ def test_a_missing_validation_split_suggests_a_fraction(photos: Photos) -> None:
     )
     root = photos([path for path in TWO_SPLITS if path.startswith("train")], name="TRAIN")
     assert message_of(root) == (
-        f"{root} has a train folder but no val folder. Pass {root}/train with --val-fraction 0.1 to set a tenth of each "
-        "class aside."
+        f"{root} has a train folder but no val folder. Pass {root}/train with --val-fraction 0.1 to set a tenth of "
+        "each class aside."
     )
     photos(["test/cat/1.png"], name="TRAIN")
     assert message_of(root) == (
-        f"{root} has a train folder but no val folder. Pass {root}/train with --val-fraction 0.1 to set a tenth of each "
-        "class aside, or rename test to val if its images lie in class folders."
+        f"{root} has a train folder but no val folder. Pass {root}/train with --val-fraction 0.1 to set a tenth of "
+        "each class aside, or rename test to val if its images lie in class folders."
     )
 
 
@@ -211,8 +223,8 @@ def test_validation_without_training_is_an_error(photos: Photos) -> None:
 def test_a_fraction_beside_a_validation_split_is_an_error(photos: Photos) -> None:
     root = photos(TWO_SPLITS)
     assert message_of(root, val_fraction=0.1) == (
-        f"{root} has a val folder, so a validation fraction has no meaning. Leave out --val-fraction, or pass {root}/train "
-        "to divide the training images only."
+        f"{root} has a val folder, so a validation fraction has no meaning. Leave out --val-fraction, or pass "
+        f"{root}/train to divide the training images only."
     )
 
 

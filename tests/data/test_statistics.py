@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -70,11 +72,8 @@ def test_an_eigenvalue_below_zero_by_rounding_becomes_zero() -> None:
 
 
 def test_images_of_another_shape_are_refused() -> None:
-    with pytest.raises(ValueError, match="^") as caught:
+    message = "statistics of 8 px images were given uint8 of shape (1, 8, 9, 3); give uint8 of shape (N, 8, 8, 3)"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         PixelStatistics(8).add(np.zeros((1, 8, 9, 3), np.uint8))
-    assert str(caught.value) == (
-        "statistics of 8 px images were given uint8 of shape (1, 8, 9, 3); give uint8 of shape (N, 8, 8, 3)"
-    )
-    with pytest.raises(ValueError, match="^") as caught:
+    with pytest.raises(ValueError, match=r"^statistics of 9 px images cannot be merged into those of 8 px images$"):
         PixelStatistics(8).merge(PixelStatistics(9))
-    assert str(caught.value) == "statistics of 9 px images cannot be merged into those of 8 px images"

@@ -263,7 +263,8 @@ def test_arrays_that_describe_no_store_are_refused(tmp_path: Path, store: Store)
         (
             tmp_path / "new",
             {"train": (images, [0])},
-            "Split 'train' has uint8 images of shape (2, 6, 6, 3) and 1 labels. Give uint8 images of shape (1, 6, 6, 3).",
+            "Split 'train' has uint8 images of shape (2, 6, 6, 3) and 1 labels. "
+            "Give uint8 images of shape (1, 6, 6, 3).",
         ),
         (
             tmp_path / "new",
@@ -283,3 +284,18 @@ def test_a_moved_store_still_opens(store: Store, tmp_path: Path) -> None:
     moved = open_store(tmp_path / "MOVED")
     moved.verify()
     assert moved.fingerprint == store.fingerprint
+
+
+def test_the_example_and_the_fields_of_the_format_page_are_true(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/formats.md").read_text(encoding="utf-8")
+    example = page.split("```python\n")[1].split("```")[0].replace('open("STORE/store.json")', "HEADER")
+    monkeypatch.chdir(tmp_path)
+    with (store.path / "store.json").open() as header:
+        names: dict[str, object] = {"HEADER": header}
+        exec(example, names)
+    assert names["names"] == ["cat", "dog"] * 5
+    assert sum(map(len, names["shards"])) == 10  # type: ignore[call-overload]
+    for field in [*store.header, *store.header["statistics"], *store.header["splits"]["train"]]:
+        assert f"`{field}`" in page or f"{field}.npy" in page or f"`{field}.NAME`" in page, field

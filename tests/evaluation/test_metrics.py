@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from alexnet.errors import WeightsError
 from alexnet.evaluation.evaluate import match_classes, measure_errors, write_predictions
 from alexnet.evaluation.metrics import top_k_credit, wilson_interval
-from alexnet.errors import WeightsError
 
 
 def test_equal_probabilities_earn_what_a_guess_would() -> None:

@@ -16,8 +16,8 @@ from conftest import Listener
 import alexnet
 from alexnet.errors import DivergedError, Interrupted, RunError, WeightsError
 from alexnet.files import read_tensors
-from alexnet.network.model_file import CHECKPOINTS, LATEST, PREVIOUS
 from alexnet.network import spec as spec_module
+from alexnet.network.model_file import CHECKPOINTS, LATEST, PREVIOUS
 from alexnet.network.spec import Convolution, Dense, Dropout, Normalize, Pool, Rectify, Spec
 from alexnet.recipes import Recipe, find_recipe
 from alexnet.runs import train
@@ -49,7 +49,9 @@ def recipe(*more: str, epochs: int = 3) -> Recipe:
     return find_recipe("paper", [*OPTIONS, f"optimization.total_epochs={epochs}", *more])
 
 
-def run(store_path: Path, out: Path, listener: Listener, *more: str, epochs: int = 3, **options: object) -> alexnet.runs.Outcome:  # type: ignore[name-defined]
+def run(
+    store_path: Path, out: Path, listener: Listener, *more: str, epochs: int = 3, **options: object
+) -> alexnet.runs.Outcome:  # type: ignore[name-defined]
     return train(
         alexnet.open_store(store_path), recipe(*more, epochs=epochs), out, listener=listener, threads=1, **options
     )  # type: ignore[arg-type]
@@ -67,7 +69,9 @@ def assert_same_weights(a: Path, b: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_it_learns_to_tell_dark_from_bright(small_store_path: Path, tmp_path: Path, listener: Listener, precision: str) -> None:
+def test_it_learns_to_tell_dark_from_bright(
+    small_store_path: Path, tmp_path: Path, listener: Listener, precision: str
+) -> None:
     outcome = run(small_store_path, tmp_path / "run", listener, epochs=25, precision=precision)
     first, last = outcome.history[0], outcome.history[-1]
     assert first["train_loss"] > 0.9
@@ -128,7 +132,9 @@ def test_an_interrupted_run_continues_to_the_same_weights_bit_for_bit(
     lines = (tmp_path / "part" / "metrics.jsonl").read_text().splitlines()
     timeless = ("train_loss", "val_loss", "val_top1_error", "learning_rate")
     whole = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
-    assert [[json.loads(line)[name] for name in timeless] for line in lines] == [[row[name] for name in timeless] for row in whole]
+    assert [[json.loads(line)[name] for name in timeless] for line in lines] == [
+        [row[name] for name in timeless] for row in whole
+    ]
 
 
 def test_a_run_interrupted_across_plateaus_keeps_its_counters(small_store_path: Path, tmp_path: Path) -> None:
@@ -164,8 +170,8 @@ def test_a_diverging_run_stops_at_the_step_and_keeps_its_checkpoint(small_store_
 
 
 def test_a_run_that_stays_at_chance_is_told_so(small_store_path: Path, tmp_path: Path, listener: Listener) -> None:
-    run(small_store_path, tmp_path / "run", listener, "optimization.learning_rate=0")
-    assert sum("has been at chance (ln 3 = 1.099) for 3 epochs" in notice for notice in listener.notices) in (0, 1)
+    run(small_store_path, tmp_path / "run", listener, "optimization.learning_rate=1e-9")
+    assert any("has been at chance (ln 3 = 1.099) for 3 epochs." in notice for notice in listener.notices)
 
 
 def test_a_finished_run_is_not_overwritten(small_store_path: Path, tmp_path: Path) -> None:
@@ -207,7 +213,9 @@ def interrupted_twice(store_path: Path, out: Path) -> None:
             run(store_path, out, stopped)
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(small_store_path: Path, tmp_path: Path, listener: Listener) -> None:
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    small_store_path: Path, tmp_path: Path, listener: Listener
+) -> None:
     run(small_store_path, tmp_path / "whole", Listener())
     interrupted_twice(small_store_path, tmp_path / "run")
     latest = tmp_path / "run" / CHECKPOINTS / LATEST
@@ -225,7 +233,9 @@ def test_two_damaged_checkpoints_are_an_error(small_store_path: Path, tmp_path: 
         run(small_store_path, tmp_path / "run", Listener())
 
 
-def test_a_full_disk_leaves_the_last_checkpoint_whole(small_store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_last_checkpoint_whole(
+    small_store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import safetensors.torch
 
     interrupted_twice(small_store_path, tmp_path / "run")

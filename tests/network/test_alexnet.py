@@ -23,7 +23,9 @@ def test_logits_have_one_column_per_class_and_depend_on_the_seed_only(net: AlexN
     assert not torch.equal(build("paper", num_classes=10, seed=4).eval()(inputs), logits)
 
 
-def test_the_network_equals_an_independent_construction_from_stock_operations(net: AlexNet, inputs: torch.Tensor) -> None:
+def test_the_network_equals_an_independent_construction_from_stock_operations(
+    net: AlexNet, inputs: torch.Tensor
+) -> None:
     weights = net.state_dict()
 
     def convolve(x: torch.Tensor, name: str, **options: int) -> torch.Tensor:
@@ -49,7 +51,9 @@ def test_the_network_equals_an_independent_construction_from_stock_operations(ne
 def test_the_last_column_of_the_image_excites_only_the_last_column_of_conv1(net: AlexNet) -> None:
     image = torch.zeros(1, 3, 224, 224)
     image[..., 223] = 100.0
-    response = (net.activations(image, ["conv1"])["conv1"] - net.layers["conv1"].bias[:, None, None]).abs().sum((0, 1, 2))
+    response = (
+        (net.activations(image, ["conv1"])["conv1"] - net.layers["conv1"].bias[:, None, None]).abs().sum((0, 1, 2))
+    )
     assert response.nonzero().flatten().tolist() == [54]
 
 

@@ -52,7 +52,9 @@ def test_a_spec_survives_json() -> None:
 
 def test_a_spec_that_is_not_one_is_refused_with_the_field() -> None:
     with pytest.raises(WeightsError) as problem:
-        Spec.from_json('{"dialect": "paper", "layers": [{"kind": "dense", "name": "a", "units": 0}]}', where="m.safetensors")
+        Spec.from_json(
+            '{"dialect": "paper", "layers": [{"kind": "dense", "name": "a", "units": 0}]}', where="m.safetensors"
+        )
     assert str(problem.value) == (
         "m.safetensors: its network description is not readable (layers.0.dense.units: Input should be greater than or "
         "equal to 1). It was not written by this version of alexnet; obtain the file again or export it anew."

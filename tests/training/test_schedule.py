@@ -13,7 +13,9 @@ def test_the_rate_is_divided_at_plateaus_three_times_and_then_training_ends() ->
     # 0.795 is no improvement on 0.8 by 0.01; two epochs without one drop the rate.
     assert rates == pytest.approx([0.01] * 4 + [0.001] * 3 + [0.0001] * 2 + [0.00001] * 2)
     assert sentences[3] == "no improvement on 80.00% error for 2 epochs: learning rate divided by 10 (1 of 3)"
-    assert sentences[10] == "no improvement on 70.00% error for 2 epochs after 3 drops of the learning rate: training ends"
+    assert (
+        sentences[10] == "no improvement on 70.00% error for 2 epochs after 3 drops of the learning rate: training ends"
+    )
     assert schedule.finished
     assert schedule.ended(11)
 

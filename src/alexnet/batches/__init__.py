@@ -1,1 +1,1 @@
-
+"""Order, views and batches: what the network is shown, and when."""

@@ -1,7 +1,8 @@
 """Pixels of a view: crop, reflection, mean subtraction and colour offset in one pass, into the network's own layout.
 
 A Numba kernel without the interpreter lock, so that a background thread prepares the next batch while the network
-computes. One thread writes 9,000 images/s in float32; the ceiling is the writing of 600 KB per image (half in bfloat16).
+computes. One thread writes 9,000 images/s in float32; the ceiling is the writing of 600 KB per image, or half of it in
+bfloat16.
 """
 
 import functools
@@ -53,7 +54,7 @@ def _kernels() -> dict[torch.dtype, Callable[..., None]]:
     """Compile on first use: importing this module must not import Numba."""
     import numba
 
-    @numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+    @numba.njit(nogil=True, cache=True)
     def read_row(
         image: Any, mean: Any, y: int, x: int, mirrored: bool, offset: Any, scale: Any, row: Any, scratch: Any
     ) -> None:
@@ -72,16 +73,14 @@ def _kernels() -> dict[torch.dtype, Callable[..., None]]:
             for i in range(length):
                 row[i] = (np.float32(source[i]) - center[i] + offset[i % 3]) * scale
 
-    @numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-    def write_float32(
-        image: Any, mean: Any, y: int, x: int, mirrored: bool, offset: Any, scale: Any, out: Any
-    ) -> None:
+    @numba.njit(nogil=True, cache=True)
+    def write_float32(image: Any, mean: Any, y: int, x: int, mirrored: bool, offset: Any, scale: Any, out: Any) -> None:
         height, width, channels = out.shape
         scratch = np.empty(width * channels, np.float32)
         for i in range(height):
             read_row(image, mean, y + i, x, mirrored, offset, scale, out[i].reshape(-1), scratch)
 
-    @numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+    @numba.njit(nogil=True, cache=True)
     def write_bfloat16(
         image: Any, mean: Any, y: int, x: int, mirrored: bool, offset: Any, scale: Any, out: Any
     ) -> None:

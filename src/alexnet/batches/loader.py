@@ -4,7 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -66,7 +66,7 @@ class TrainingBatches:
         self._images = images
         self._labels = labels
         self._mean = mean_image
-        self._view_options = {
+        self._view_options: dict[str, Any] = {
             "image_px": mean_image.shape[0],
             "crop_px": crop_px,
             "random_crops": random_crops,
@@ -137,7 +137,7 @@ class TrainingBatches:
             producer.join()
 
     def _assemble(self, indices: NDArray[np.int64], epoch: int, buffer: Tensor) -> Batch:
-        views = draw_views(indices, seed=self._seed, epoch=epoch, **self._view_options)  # type: ignore[arg-type]
+        views = draw_views(indices, seed=self._seed, epoch=epoch, **self._view_options)
         inputs = buffer[: len(indices)]
         assemble_views([self._images[int(i)] for i in indices], self._mean, views, inputs, divisor=self._divisor)
         keys = hash_samples(indices, seed=self._seed, epoch=epoch, purpose=Purpose.DROPOUT).view(np.int64)
@@ -183,11 +183,7 @@ def assemble_evaluation_views(
     num_images, num_views = len(images), len(places)
     y, x, mirrored = (np.tile(column, num_images) for column in zip(*places, strict=True))
     offset = np.zeros((num_images * num_views, 3), np.float32)
-    out = torch.empty(
-        (num_images * num_views, 3, crop_px, crop_px), dtype=dtype, memory_format=torch.channels_last
-    )
+    out = torch.empty((num_images * num_views, 3, crop_px, crop_px), dtype=dtype, memory_format=torch.channels_last)
     repeated = [image for image in images for _ in places]
     assemble_views(repeated, mean_image, Views(y, x, mirrored, offset), out, divisor=divisor)
-    return out.unflatten(0, (num_images, num_views))
-
-
+    return out.view(num_images, num_views, *out.shape[1:])

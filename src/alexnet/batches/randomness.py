@@ -36,7 +36,8 @@ def hash_samples(indices: NDArray[np.int64], *, seed: int, epoch: int, purpose: 
 
 def draw_uniform(indices: NDArray[np.int64], *, seed: int, epoch: int, purpose: Purpose) -> NDArray[np.float64]:
     """Return one number in [0, 1) per sample index, with 53 random bits."""
-    return (hash_samples(indices, seed=seed, epoch=epoch, purpose=purpose) >> np.uint64(11)) * 2.0**-53
+    bits = hash_samples(indices, seed=seed, epoch=epoch, purpose=purpose) >> np.uint64(11)
+    return bits.astype(np.float64) * 2.0**-53
 
 
 def draw_integer(

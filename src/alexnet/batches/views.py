@@ -103,5 +103,3 @@ def evaluation_views(image_px: int, crop_px: int, num_views: int) -> list[tuple[
         raise ConfigError(f"views is {num_views}; accepted are 1 (centre) and 10 (corners, centre, and mirrored).")
     corners = [(0, 0), (0, margin), centre, (margin, 0), (margin, margin)]
     return [(y, x, mirrored) for mirrored in (False, True) for y, x in corners]
-
-

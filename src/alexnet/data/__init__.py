@@ -1,1 +1,1 @@
-
+"""From photographs to a store, once."""

@@ -10,6 +10,7 @@ Files are recognised by their content, never by their name; formats that would s
 Everything here may be called from several threads; Pillow's own settings are never changed.
 """
 
+import functools
 import io
 import os
 import threading
@@ -23,8 +24,8 @@ from PIL import Image, UnidentifiedImageError
 from alexnet.data.color import convert_to_rgb, simplify_mode
 from alexnet.errors import ConfigError, ImageError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "MPO")
-"""Formats that are read, as Pillow names them; those its build lacks are left out."""
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF")
+"""Formats that are read, as Pillow names them; those that its version lacks are left out."""
 
 MAX_PIXELS = 120_000_000
 """Largest width x height that is decoded: the largest common camera mode is 108 million; 360 MB as RGB."""
@@ -69,7 +70,9 @@ def decode_image(data: bytes, *, size: int = 256, name: str = "image") -> NDArra
     """The central square of a picture, upright, (size, size, 3) uint8 RGB in sRGB, C-contiguous and writable.
 
     With `short` the shorter side of the upright picture, the square starts floor((long - short) / 2) pixels from the
-    left (or top) and is resampled to size x size; where short == size the pixels are taken as they are.
+    left (or top) and is resampled to size x size; where short == size the pixels are taken as they are. Resizing the
+    whole picture first and cutting then, with an offset rounded to a pixel of the result, gives the same picture moved
+    by less than one pixel.
 
     Args:
         data: The whole file.
@@ -167,7 +170,7 @@ def _identify(data: bytes) -> Image.Image:
     if not data:
         raise _UnusableError("is empty", "Copy it again from where it came, or delete it.")
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        return Image.open(io.BytesIO(data), formats=_available_formats())
     except UnidentifiedImageError:
         if data.startswith(_MAGIC_BYTES):
             raise _UnusableError("has a damaged header or ends early", "Copy it again from where it came.") from None
@@ -180,6 +183,12 @@ def _identify(data: bytes) -> Image.Image:
         raise _too_many_pixels() from None
     except Exception as error:  # as in _decode
         raise _explain(error) from None
+
+
+@functools.cache
+def _available_formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(format_ for format_ in FORMATS if format_ in Image.OPEN)
 
 
 def _orientation(image: Image.Image) -> tuple[Image.Transpose | None, bool, bool]:

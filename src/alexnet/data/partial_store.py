@@ -211,6 +211,9 @@ def refuse_existing(target: Path, provenance: Mapping[str, Any]) -> None:
     except StoreError:
         raise StoreError(f"{target} exists and is not a store. Choose another --out, or remove it first.") from None
     if all(store.provenance.get(key) == value for key, value in provenance.items()):
+        remains = target.with_name(target.name + PARTIAL_SUFFIX)
+        if remains.is_dir() and not (remains / "store").exists():  # killed between publishing and cleaning up
+            shutil.rmtree(remains)
         raise StoreError(
             f"{target} is already there, made from the same images with the same options. Use it as it is: "
             f"alexnet train {target}"

@@ -96,7 +96,10 @@ def find_images(
         raise ConfigError(f"The validation fraction is {val_fraction}; it lies between 0 and 1, for example 0.1.")
     root = Path(source)
     _check_is_folder(root)
-    top = scan_folder(root)
+    try:
+        top = scan_folder(root)
+    except OSError as error:
+        raise SourceError(f"{root} cannot be listed ({error.strerror}). Check its permissions.") from None
     train = _find_split(top, TRAIN_FOLDERS)
     val = _find_split(top, VAL_FOLDERS)
     notes: list[str] = []
@@ -193,10 +196,11 @@ def _find_inner_source(parent: Folder) -> Folder | None:
     for folder in parent.folders:
         if any(child.name.lower() in TRAIN_FOLDERS for child in folder.folders):
             return folder
+    if len(parent.folders) != 1:
+        return None
     only = parent.folders[0]
-    if len(parent.folders) == 1 and sum(1 for child in only.folders if child.num_images) >= 2:
-        return _find_inner_source(only) or only
-    return None
+    num_classes = sum(1 for child in only.folders if child.num_images)
+    return _find_inner_source(only) or (only if num_classes >= 2 else None)
 
 
 def _label(classes: Sequence[list[str]]) -> list[LabeledPath]:

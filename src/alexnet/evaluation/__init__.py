@@ -1,1 +1,1 @@
-
+"""Testing and using a trained network."""

@@ -112,14 +112,12 @@ class Classifier:
             return open_image(Path(image), size=size)
         if image.shape != (size, size, 3) or image.dtype != np.uint8:
             raise ConfigError(
-                f"image {position} is an array {image.shape} {image.dtype}; accepted are ({size}, {size}, 3) uint8 RGB, "
-                "or the path of an image file of any size."
+                f"image {position} is an array {image.shape} {image.dtype}; accepted are ({size}, {size}, 3) uint8 "
+                "RGB, or the path of an image file of any size."
             )
         return image
 
-    def evaluate(
-        self, store: "Store", *, split: str = "val", views: int = 1, tick: Tick | None = None
-    ) -> Evaluation:
+    def evaluate(self, store: "Store", *, split: str = "val", views: int = 1, tick: Tick | None = None) -> Evaluation:
         """Return the errors on a split of a store; its classes are matched with the model's by name.
 
         Raises:
@@ -132,9 +130,7 @@ class Classifier:
                 f"{store.size} px. Prepare the images again with --size {self.model.preprocessing.image_px}."
             )
         images = store[split]
-        index = match_classes(
-            store.class_names, self.class_names, given_by=str(store.path), known_by=str(self.path)
-        )
+        index = match_classes(store.class_names, self.class_names, given_by=str(store.path), known_by=str(self.path))
         return evaluate_network(
             self._network,
             images.images,

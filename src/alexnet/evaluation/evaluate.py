@@ -171,9 +171,7 @@ def measure_errors(
     )
 
 
-def match_classes(
-    given: tuple[str, ...], known: tuple[str, ...], *, given_by: str, known_by: str
-) -> NDArray[np.int64]:
+def match_classes(given: tuple[str, ...], known: tuple[str, ...], *, given_by: str, known_by: str) -> NDArray[np.int64]:
     """Return, for each given class, its index among the known ones; classes are matched by name.
 
     Raises:

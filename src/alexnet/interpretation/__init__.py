@@ -1,1 +1,1 @@
-
+"""Figures and reports: what the network learned."""

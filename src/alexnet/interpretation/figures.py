@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
@@ -262,13 +263,15 @@ def draw_class_errors(evaluation: Evaluation, theme: ThemeName = "light") -> Dra
     row_in, note_in, top_in = 0.245, 1.55, 0.34
     height_in = top_in + row_in * len(shown)
     figure.set_size_inches(WIDTH_IN, height_in)
-    axes = bare_axes(figure, name_in, top_in, WIDTH_IN - name_in - note_in, row_in * len(shown))
-    bottom = len(shown) - 0.5
-    axes.set(xlim=(0, 1), ylim=(bottom, -0.5))
-    write(axes, -0.02, -0.95, "Top-1 error", colors.ink, NORMAL, align="right", weight="bold")
-    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
-        axes.plot([tick, tick], [-0.5, bottom], color=colors.rule, linewidth=0.8, zorder=0)
-        write(axes, tick, -0.95, f"{100 * tick:.0f} %", colors.muted, align="center")
+    width_in, bottom = WIDTH_IN - name_in - note_in, len(shown) - 0.5
+    reach = min(1.0, math.ceil(10 * max(row[5] for row in rows)) / 10)
+    axes = bare_axes(figure, name_in, top_in, width_in, row_in * len(shown))
+    axes.set(xlim=(0, reach), ylim=(bottom, -0.5))
+    write(axes, -reach * name_in / width_in, -0.95, "Top-1 error", colors.ink, NORMAL, weight="bold")
+    for tick in MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(0, reach):
+        if 0 <= tick <= reach + 1e-9:
+            axes.plot([tick, tick], [-0.5, bottom], color=colors.rule, linewidth=0.8, zorder=0)
+            write(axes, float(tick), -0.95, f"{100 * tick:.4g} %", colors.muted, align="center")
     axes.plot([evaluation.top1_error] * 2, [-0.5, bottom], color=colors.muted, linewidth=1, linestyle=(0, (1, 2.5)))
     for place, (name, row) in enumerate(zip(names, shown, strict=True)):
         if row is None:
@@ -279,8 +282,8 @@ def draw_class_errors(evaluation: Evaluation, theme: ThemeName = "light") -> Dra
         _, count, errors, rate, low, high = row
         axes.add_patch(Rectangle((0, place - 0.34), rate, 0.68, facecolor=colors.bar, edgecolor="none"))
         axes.plot([low, high], [place, place], color=colors.training, linewidth=1.3, marker="|", markersize=6)
-        write(axes, -0.02, place, name, colors.ink, NORMAL, align="right")
-        write(axes, 1.03, place, f"{whole_percent(rate)}  ({errors:.4g} of {count:,})", colors.muted)
+        write(axes, -0.02 * reach, place, name, colors.ink, NORMAL, align="right")
+        write(axes, 1.03 * reach, place, f"{whole_percent(rate)}  ({errors:.4g} of {count:,})", colors.muted)
     columns = ("class", "images", "errors", "top1_error", "lower", "upper")
     empty = len(evaluation.class_names) - len(rows)
     without = f" {empty:,} of {len(evaluation.class_names):,} classes have no images here and are left out."

@@ -117,8 +117,8 @@ def _normalize_row(r: Floats, s: Floats, row: Floats, o: Options) -> None:
     beta = _f32(o.beta)
     if beta == _f32(0.75):
         for p in range(s.shape[0]):
-            t = _inverse_fourth_root(s[p])
-            row[p] = centre[p] * (t * t * t)
+            root = _inverse_fourth_root(s[p])
+            row[p] = centre[p] * (root * root * root)
     else:
         for p in range(s.shape[0]):
             row[p] = centre[p] * s[p] ** -beta
@@ -139,13 +139,13 @@ def _normalize_row_gradient(r: Floats, g: Floats, s: Floats, t: Floats, out: Flo
         for p in range(n):
             root = _inverse_fourth_root(s[p])
             power = root * root * root
-            shifted[p] = g[p] * centre[p] * (power * power * root)
             out[p] = g[p] * power
+            shifted[p] = out[p] * (centre[p] * power * root)
     else:
         for p in range(n):
             power = s[p] ** -beta
-            shifted[p] = g[p] * centre[p] * (power / s[p])
             out[p] = g[p] * power
+            shifted[p] = out[p] * (centre[p] / s[p])
     factor = _f32(2 * o.alpha * o.beta)
     if size == 5:
         for p in range(n):

@@ -95,8 +95,8 @@ def update_weights(
     arrays = (_numbers(weight), _numbers(velocity), _numbers(gradient))
     weights, velocities = reference.update_weights(*arrays, rate=rate, momentum=momentum, decay=decay)
     with torch.no_grad():
-        weight.copy_(torch.from_numpy(weights))
-        velocity.copy_(torch.from_numpy(velocities))
+        weight.copy_(torch.as_tensor(weights))
+        velocity.copy_(torch.as_tensor(velocities))
         if working is not None:
             working.copy_(weight)
 

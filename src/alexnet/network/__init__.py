@@ -1,1 +1,1 @@
-
+"""The network: table, layers, weights, model file."""

@@ -18,8 +18,8 @@ class AlexNet(nn.Module):
     was trained on divided inputs; float32, or the dtype of the weights. Outputs are logits (N, num_classes).
     The two towers are the two halves of every layer's channels: tower a first, tower b second.
 
-    In training mode, dropout masks are a pure function of one key per image. Pass `keys` to fix them; otherwise they are
-    drawn from PyTorch's generator. No operation overwrites the output of another.
+    In training mode, dropout masks are a pure function of one key per image. Pass `keys` to fix them; otherwise they
+    are drawn from PyTorch's generator. No operation overwrites the output of another.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -46,9 +46,7 @@ class AlexNet(nn.Module):
         """
         x, keys = self._start(inputs, keys)
         for index, (row, layer) in enumerate(self.named_layers()):
-            x = apply_all(
-                layer(x), row.then, towers=self.spec.towers, training=self.training, keys=keys, layer=index
-            )
+            x = apply_all(layer(x), row.then, towers=self.spec.towers, training=self.training, keys=keys, layer=index)
         return x
 
     def activations(
@@ -90,9 +88,7 @@ class AlexNet(nn.Module):
             x = layer(x)
             yield row.name, x
             for step in row.then:
-                x = apply_one(
-                    x, step, towers=self.spec.towers, training=self.training, keys=keys, layer=index
-                )
+                x = apply_one(x, step, towers=self.spec.towers, training=self.training, keys=keys, layer=index)
                 yield f"{row.name}.{step.kind}", x
 
     def _start(self, inputs: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -107,7 +103,9 @@ class AlexNet(nn.Module):
         return inputs.contiguous(memory_format=torch.channels_last), keys
 
 
-def build(dialect: str = "paper", num_classes: int = 1000, *, seed: int = 0, initialization: str = "dialect") -> AlexNet:
+def build(
+    dialect: str = "paper", num_classes: int = 1000, *, seed: int = 0, initialization: str = "dialect"
+) -> AlexNet:
     """Return a network with fresh weights, in float32 on the CPU.
 
     Args:

@@ -5,6 +5,7 @@ operations may be merged into one kernel; it does not know any network.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ class DenseLayer(nn.Linear):
         """Return (N, units)."""
         x = x.flatten(1)
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            product: Tensor = _MultiplyWeights.apply(x, self.weight, self.bias)
+            product: Tensor = _MultiplyWeights.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
             return product
         return F.linear(x, self.weight, self.bias)
 
@@ -78,7 +79,9 @@ class ConvolutionLayer(nn.Conv2d):
         return super().forward(x)
 
 
-def apply_one(x: Tensor, operation: Operation, *, towers: int, training: bool, keys: Tensor | None, layer: int) -> Tensor:
+def apply_one(
+    x: Tensor, operation: Operation, *, towers: int, training: bool, keys: Tensor | None, layer: int
+) -> Tensor:
     """Return the output of one operation, computed by itself.
 
     Args:
@@ -103,6 +106,7 @@ def apply_all(
     x: Tensor, operations: Sequence[Operation], *, towers: int, training: bool, keys: Tensor | None, layer: int
 ) -> Tensor:
     """Return the output of the operations in order, with neighbours merged into one kernel where there is one."""
+    rectify: kernels.Rectify
     for group in merge(operations):
         match group:
             case (Rectify(), Normalize() as norm, Pool() as pool):
@@ -121,9 +125,7 @@ def apply_all(
             case _:
                 raise AssertionError(f"no kernel computes {group}")
         constants = _constants(norm, towers)
-        x = kernels.normalize_and_pool(
-            x, **constants, rectify=rectify, window=pool.window_px, stride=pool.stride_px
-        )
+        x = kernels.normalize_and_pool(x, **constants, rectify=rectify, window=pool.window_px, stride=pool.stride_px)
     return x
 
 
@@ -152,7 +154,7 @@ def merge(operations: Sequence[Operation]) -> Iterator[tuple[Operation, ...]]:
         position += len(group)
 
 
-def _constants(norm: Normalize, towers: int) -> dict[str, float | int]:
+def _constants(norm: Normalize, towers: int) -> dict[str, Any]:
     return {
         "size": norm.size,
         "k": norm.k,

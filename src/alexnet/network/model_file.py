@@ -86,7 +86,9 @@ def load_model(path: Path) -> Model:
     except (KeyError, TypeError, ValueError) as problem:
         if isinstance(problem, WeightsError):
             raise
-        raise WeightsError(f"{path}: its header is incomplete or malformed ({problem}). Obtain the file again.") from None
+        raise WeightsError(
+            f"{path}: its header is incomplete or malformed ({problem}). Obtain the file again."
+        ) from None
     if not len(names) == len(titles) == spec.num_classes or divisor <= 0:
         raise WeightsError(
             f"{path}: names {len(names)} classes for a network with {spec.num_classes}. Obtain the file again."
@@ -98,8 +100,12 @@ def load_model(path: Path) -> Model:
     network = network.to_empty(device="cpu").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     copy_into(path, network.state_dict(), tensors)
     mean = tensors.get(_MEAN)
-    if mean is None or mean.dtype != torch.float32 or mean.ndim != 3 or mean.shape[0] != mean.shape[1] or (
-        mean.shape[2] != 3 or mean.shape[0] < spec.input_px or not bool(torch.isfinite(mean).all())
+    if (
+        mean is None
+        or mean.dtype != torch.float32
+        or mean.ndim != 3
+        or mean.shape[0] != mean.shape[1]
+        or (mean.shape[2] != 3 or mean.shape[0] < spec.input_px or not bool(torch.isfinite(mean).all()))
     ):
         raise WeightsError(f"{path}: lacks a usable mean image. Obtain the file again.")
     return Model(network.eval(), names, titles, Preprocessing(mean.numpy(), divisor), provenance)
@@ -127,7 +133,7 @@ def find_checkpoint(folder: Path) -> tuple[Path, str | None] | None:
 
 
 def find_model(path: Path) -> Path:
-    """Return the file that holds the model of `path`: itself, or the finished model or newest checkpoint of a run folder.
+    """Return the file that holds the model of `path`: itself, or the finished model or newest checkpoint of a run.
 
     Raises:
         WeightsError: there is none.

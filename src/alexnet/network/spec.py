@@ -98,8 +98,8 @@ class Spec(Row):
     input_px: int = Field(224, ge=1)
     towers: int = Field(2, ge=1)
     rounding: Rounding = "ceil"
-    """How a convolution counts its windows. "ceil": the last one may hang over the bottom and right edge, where it reads
-    zeros, as the 2012 source does; this is what makes 55 out of 224."""
+    """How a convolution counts its windows. "ceil": the last one may hang over the bottom and right edge, where it
+    reads zeros, as the 2012 source does; this is what makes 55 out of 224."""
     layers: tuple[Layer, ...] = Field(min_length=1)
 
     @property
@@ -203,8 +203,9 @@ def measure(spec: Spec) -> list[Shape]:
         final = output
         for operation in layer.then:
             if isinstance(operation, Pool):
-                side = count_pooled(final[1], operation.window_px, operation.stride_px)
-                final = (final[0], side, side)
+                maps, height, _ = final
+                side = count_pooled(height, operation.window_px, operation.stride_px)
+                final = (maps, side, side)
         rows.append(Shape(layer.name, kernel, overhang, output, final, weights + kernel[0], weights * positions))
         current = final
     return rows

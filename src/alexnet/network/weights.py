@@ -20,8 +20,8 @@ def initialize(
 
     "dialect": zero-mean Gaussians with each row's standard deviation and constant biases, as the paper and the 2012
     source do. Made for 1.2 million images; with a few thousand it often stays at chance (docs/deviations.md).
-    "he": Gaussians with variance 2 / fan-in (He, Zhang, Ren, Sun 2015), a last layer of 0.01 and biases 0, for small data
-    with inputs of about unit variance.
+    "he": Gaussians with variance 2 / fan-in (He, Zhang, Ren, Sun 2015), a last layer of 0.01 and biases 0, for small
+    data with inputs of about unit variance.
 
     Each layer draws from a generator of its own, so its weights depend on (seed, position) only.
 

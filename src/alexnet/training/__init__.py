@@ -1,1 +1,1 @@
-
+"""The update rule, its schedule, checkpoints and the loop."""

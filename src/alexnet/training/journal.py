@@ -38,10 +38,10 @@ class Journal:
             return
         from torch.utils.tensorboard import SummaryWriter
 
-        with SummaryWriter(str(self.folder / EVENTS)) as writer:  # type: ignore[no-untyped-call]
+        with SummaryWriter(str(self.folder / EVENTS)) as writer:
             for name, value in row.items():
                 if isinstance(value, float):
-                    writer.add_scalar(name, value, row["epoch"])  # type: ignore[no-untyped-call]
+                    writer.add_scalar(name, value, row["epoch"])
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -59,8 +59,8 @@ def train_model(
 ) -> Progress:
     """Train from `progress` to the end of the schedule, and return where it ended.
 
-    Saves a checkpoint every `checkpoint_minutes`, at the end, and when interrupted. Continuing from any of them gives the
-    weights of an uninterrupted run, bit for bit on the same machine and number of threads.
+    Saves a checkpoint every `checkpoint_minutes`, at the end, and when interrupted. Continuing from any of them gives
+    the weights of an uninterrupted run, bit for bit on the same machine and number of threads.
 
     Raises:
         DivergedError: the loss is not finite; the last checkpoint is kept as it was.
@@ -99,8 +99,8 @@ def train_model(
                 if stop_requested.is_set():
                     save()
                     raise Interrupted(
-                        f"Stopped in epoch {progress.epoch + 1} after {progress.batch} of {num_batches} batches; saved. "
-                        "The same command continues from here."
+                        f"Stopped in epoch {progress.epoch + 1} after {progress.batch} of {num_batches} batches; "
+                        "saved. The same command continues from here."
                     )
                 if now - saved_at > 60 * checkpoint_minutes:
                     save()
@@ -139,8 +139,8 @@ def _update(
     value = loss.item()
     if not math.isfinite(value):
         raise DivergedError(
-            f"The loss is {value} in epoch {progress.epoch + 1}, batch {progress.batch + 1}, at learning rate {rate:g}. "
-            "The last checkpoint is kept. Train again with a lower rate (--set optimization.learning_rate=…), or with "
+            f"The loss is {value} in epoch {progress.epoch + 1}, batch {progress.batch + 1}, at learning rate "
+            f"{rate:g}. The last checkpoint is kept. Train again with a lower rate (--set optimization.learning_rate=…), or with "
             "the small-data recipe."
         )
     loss.backward()  # type: ignore[no-untyped-call]
@@ -162,14 +162,17 @@ def _summarize(progress: Progress, schedule: Schedule, num_batches: int) -> dict
 
 
 def _warn_at_chance(progress: Progress, num_classes: int, listener: Listener) -> None:
-    """Say so once when the training loss has stayed at ln K for three epochs."""
+    """Say so after every third epoch in a row whose training loss stayed at ln K."""
     chance = math.log(num_classes)
     losses = [row["train_loss"] for row in progress.history]
-    if len(losses) >= 3 and all(loss > chance * (1 - AT_CHANCE_MARGIN) for loss in losses[-3:]) and len(losses) % 3 == 0:
+    stuck = 0
+    while stuck < len(losses) and losses[-1 - stuck] > chance * (1 - AT_CHANCE_MARGIN):
+        stuck += 1
+    if stuck and stuck % 3 == 0:
         listener.notice(
-            f"The training loss has been at chance (ln {num_classes} = {chance:.3f}) for {len(losses)} epochs. Usual causes: too "
-            "few images for the paper's initial weights (use --recipe small-data), a learning rate too high for the "
-            "batch size, or labels that do not belong to the images."
+            f"The training loss has been at chance (ln {num_classes} = {chance:.3f}) for {stuck} epochs. Usual causes: "
+            "too few images for the paper's initial weights (use --recipe small-data), a learning rate too high for "
+            "the batch size, or labels that do not belong to the images."
         )
 
 
@@ -192,5 +195,3 @@ def _stop_requests() -> Iterator[threading.Event]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-

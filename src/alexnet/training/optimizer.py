@@ -19,8 +19,8 @@ class MomentumDescent:
     Biases are not decayed, and a rate of 0 freezes: no coasting and no decay (2012 source, weights.cu 146-198).
 
     In bfloat16, forward and backward run on `working`, a bfloat16 copy of the network, so that no weight is cast twice
-    and gradients stay in bfloat16; the update reads them, moves the float32 weights of `master`, and refreshes the copy in
-    the same pass. In float32 the two are one network.
+    and gradients stay in bfloat16; the update reads them, moves the float32 weights of `master`, and refreshes the copy
+    in the same pass. In float32 the two are one network.
     """
 
     def __init__(self, master: AlexNet, *, dtype: torch.dtype, momentum: float, weight_decay: float) -> None:

@@ -54,7 +54,8 @@ class Schedule:
             return f"{waited} after {self.drops} drops of the learning rate: training ends"
         self.drops += 1
         self.best_epoch = epoch
-        return f"{waited}: learning rate divided by {optimization.drop_factor:g} ({self.drops} of {optimization.plateau_drops})"
+        count = f"{self.drops} of {optimization.plateau_drops}"
+        return f"{waited}: learning rate divided by {optimization.drop_factor:g} ({count})"
 
     def ended(self, epoch: int) -> bool:
         """Whether training is over before this epoch begins."""

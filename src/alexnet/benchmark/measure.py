@@ -1,0 +1,157 @@
+"""Medians with their spread, this machine's ceilings, and contenders in processes of their own.
+
+Each contender runs in its own process, so that a tuned allocator or a warm cache of one does not help the other, and
+its peak memory is its own. They take turns: one round each, again and again.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+import torch
+
+WORKER = "alexnet.benchmark.worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Median and quantiles of a number of samples."""
+
+    median: float
+    p20: float
+    p80: float
+    n: int
+
+    @classmethod
+    def of(cls, samples: Sequence[float]) -> "Spread":
+        """Summarise samples."""
+        p20, median, p80 = np.percentile(samples, [20, 50, 80])
+        return cls(float(median), float(p20), float(p80), len(samples))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One comparison; `ours`, `theirs` and `ceiling` are in `unit`. More is better, unless it is a time or a size."""
+
+    what: str
+    ours: Spread
+    theirs: Spread | None
+    ceiling: float | None
+    unit: str
+    ratio: float | None
+    """How many times better ours is, from the medians; smaller is better for sizes."""
+    fraction: float | None
+    """Ours as a share of the ceiling."""
+    samples: dict[str, list[float]]
+
+    def to_json(self) -> dict[str, object]:
+        """Return the row for programs: medians, and the samples behind them."""
+        return {
+            "what": self.what,
+            "ours": self.ours.median,
+            "theirs": self.theirs.median if self.theirs else None,
+            "ratio": self.ratio,
+            "ceiling": self.ceiling,
+            "fraction": self.fraction,
+            "unit": self.unit,
+            "n": self.ours.n,
+            "ours_p20_p80": [self.ours.p20, self.ours.p80],
+            "theirs_p20_p80": [self.theirs.p20, self.theirs.p80] if self.theirs else None,
+            "samples": self.samples,
+        }
+
+
+def compare_rates(
+    what: str, ours: Sequence[float], theirs: Sequence[float] | None, *, ceiling: float | None, unit: str
+) -> Row:
+    """Return the row of two series of rates, of which more is better."""
+    mine, other = Spread.of(ours), Spread.of(theirs) if theirs else None
+    return Row(
+        what,
+        mine,
+        other,
+        ceiling,
+        unit,
+        mine.median / other.median if other else None,
+        mine.median / ceiling if ceiling else None,
+        {"ours": list(ours), "theirs": list(theirs or [])},
+    )
+
+
+class Contender:
+    """A benchmark in a process of its own, warmed up; use as a context manager."""
+
+    def __init__(self, name: str, **options: object) -> None:
+        self.name = name
+        self._command = [sys.executable, "-m", WORKER, name, json.dumps(options)]
+        self.peak_bytes = 0
+
+    def __enter__(self) -> "Contender":
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        self._answer()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.close()
+        self._process.stdout.close()
+        if kind:
+            self._process.kill()
+        self._process.wait()
+
+    def seconds(self) -> float:
+        """Run once and return the time it took."""
+        assert self._process.stdin
+        self._process.stdin.write("run\n")
+        return self._answer()
+
+    def _answer(self) -> float:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"benchmark {self.name} ended with exit code {self._process.wait()}")
+        answer = json.loads(line)
+        self.peak_bytes = answer["peak_bytes"]
+        return float(answer["seconds"])
+
+
+def alternate(contenders: Sequence[Contender], rounds: int, tick: Callable[[int, int], None]) -> list[list[float]]:
+    """Return the seconds of each contender over rounds in which everyone runs once."""
+    seconds: list[list[float]] = [[] for _ in contenders]
+    for number in range(rounds):
+        for position, contender in enumerate(contenders):
+            seconds[position].append(contender.seconds())
+        tick(number + 1, rounds)
+    return seconds
+
+
+def time_once(function: Callable[[], object]) -> float:
+    """Return the seconds that one call takes."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def measure_matrix_rate(dtype: torch.dtype, *, size: int = 4096, rounds: int = 5) -> float:
+    """Return the FLOP/s of a square matrix product on this machine at this moment: the best of a few rounds."""
+    a = torch.ones(size, size, dtype=dtype)
+    a @ a
+    return 2 * size**3 / min(time_once(lambda: a @ a) for _ in range(rounds))
+
+
+def measure_copy_rate(*, num_bytes: int = 2**28, rounds: int = 5) -> float:
+    """Return the bytes/s, read plus written, of a large copy on this machine at this moment."""
+    source = torch.ones(num_bytes, dtype=torch.uint8)
+    target = torch.empty_like(source)
+    target.copy_(source)
+    return 2 * num_bytes / min(time_once(lambda: target.copy_(source)) for _ in range(rounds))

@@ -1,0 +1,78 @@
+"""What people write with PyTorch's own modules: the other side of every comparison."""
+
+import torch
+from torch import nn
+
+
+def build_stock_paper(num_classes: int = 1000) -> nn.Sequential:
+    """Return the paper's network from stock modules: nn.LocalResponseNorm, nn.MaxPool2d, nn.Dropout."""
+
+    def normalize() -> nn.Module:  # PyTorch divides alpha by the window
+        return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
+
+    return nn.Sequential(
+        nn.ZeroPad2d((0, 3, 0, 3)),
+        nn.Conv2d(3, 96, 11, stride=4),
+        nn.ReLU(inplace=True),
+        normalize(),
+        nn.MaxPool2d(3, 2),
+        nn.Conv2d(96, 256, 5, padding=2, groups=2),
+        nn.ReLU(inplace=True),
+        normalize(),
+        nn.MaxPool2d(3, 2),
+        nn.Conv2d(256, 384, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(384, 384, 3, padding=1, groups=2),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(384, 256, 3, padding=1, groups=2),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, 2),
+        nn.Flatten(),
+        *_dense(9216, num_classes),
+    )
+
+
+def build_stock_2014(num_classes: int = 1000) -> nn.Sequential:
+    """Return torchvision's AlexNet: one tower of 64-192-384-256-256 and no response normalisation."""
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 11, stride=4, padding=2),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, 2),
+        nn.Conv2d(64, 192, 5, padding=2),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, 2),
+        nn.Conv2d(192, 384, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(384, 256, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(256, 256, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, 2),
+        nn.Flatten(),
+        nn.Dropout(),
+        nn.Linear(9216, 4096),
+        nn.ReLU(inplace=True),
+        nn.Dropout(),
+        nn.Linear(4096, 4096),
+        nn.ReLU(inplace=True),
+        nn.Linear(4096, num_classes),
+    )
+
+
+def _dense(inputs: int, num_classes: int) -> list[nn.Module]:
+    return [
+        nn.Linear(inputs, 4096),
+        nn.ReLU(inplace=True),
+        nn.Dropout(),
+        nn.Linear(4096, 4096),
+        nn.ReLU(inplace=True),
+        nn.Dropout(),
+        nn.Linear(4096, num_classes),
+    ]
+
+
+def make_inputs(batch: int, dtype: torch.dtype, *, channels_last: bool) -> torch.Tensor:
+    """Return (batch, 3, 224, 224) noise on the 0-255 scale, the same for every contender."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = (torch.randn(batch, 3, 224, 224, generator=generator) * 60).to(dtype)
+    return inputs.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)

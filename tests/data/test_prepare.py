@@ -1,0 +1,367 @@
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alexnet.data import prepare as prepare_module
+from alexnet.data.decode import decode_image
+from alexnet.data.partial_store import PartialStore
+from alexnet.data.prepare import prepare
+from alexnet.data.sources import Source
+from alexnet.data.store import open_store
+from alexnet.data.store_writer import StoreFiles
+from alexnet.errors import AlexNetError, ConfigError, ImageError, Interrupted, SourceError, StoreError
+
+Photos = Callable[..., Path]
+TWO_SPLITS = [f"train/{name}/{number}.png" for name in ("cat", "dog") for number in range(6)]
+TWO_SPLITS += [f"val/{name}/{number}.png" for name in ("cat", "dog") for number in range(2)]
+REPAIR = "Copy it again from where it came, or delete it."
+
+
+def message_of(kind: type[AlexNetError], call: Callable[[], object]) -> str:
+    with pytest.raises(kind) as caught:
+        call()
+    return str(caught.value)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_the_store_holds_every_image_in_the_order_of_the_source(photos: Photos, tmp_path: Path) -> None:
+    root = photos(TWO_SPLITS)
+    report = prepare(root, tmp_path / "STORE", size=16, shard_rows=5)
+    store = open_store(tmp_path / "STORE")
+    store.verify()
+    assert store.class_names == ("cat", "dog")
+    assert store.labels.tolist() == [0] * 6 + [1] * 6
+    assert store["val"].labels.tolist() == [0, 0, 1, 1]
+    assert store.paths[:] == TWO_SPLITS[:12]
+    for split in store.splits.values():
+        for image, path in zip(split.images, split.paths, strict=True):
+            assert (image == decode_image((root / path).read_bytes(), size=16)).all()
+    pixels = store.images[:].astype(np.float64)
+    np.testing.assert_allclose(store.mean_image, pixels.mean(0), rtol=1e-7)
+    np.testing.assert_allclose(store.color_covariance, np.cov(pixels.reshape(-1, 3).T, bias=True), rtol=1e-11)
+    assert report.store == tmp_path / "STORE"
+    assert report.num_images == 16
+    assert report.per_class == {"train": {"cat": 6, "dog": 6}, "val": {"cat": 2, "dog": 2}}
+    assert (report.skipped, report.num_continued) == ([], 0)
+    assert report.seconds > 0
+    assert report.images_per_second == pytest.approx(16 / report.seconds)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["PHOTOS", "STORE"]
+
+
+def test_the_bytes_depend_neither_on_threads_nor_on_where_the_images_lie(photos: Photos, tmp_path: Path) -> None:
+    root = photos({**dict.fromkeys(TWO_SPLITS), "train/cat/x.jpg": b"broken"})
+    prepare(root, tmp_path / "ONE", size=16, shard_rows=5, workers=1)
+    (tmp_path / "moved").mkdir()
+    moved = root.rename(tmp_path / "moved" / "PHOTOS")
+    prepare(moved, tmp_path / "FOUR", size=16, shard_rows=5, workers=4)
+    assert contents(tmp_path / "ONE") == contents(tmp_path / "FOUR")
+    assert open_store(tmp_path / "ONE").provenance["source"] == "PHOTOS"
+
+
+def test_a_fraction_is_set_aside_and_recorded(photos: Photos, tmp_path: Path) -> None:
+    root = photos([f"{name}/{number}.png" for name in "ab" for number in range(5)])
+    report = prepare(root, tmp_path / "STORE", size=8, val_fraction=0.2, seed=3)
+    assert report.per_class == {"train": {"a": 4, "b": 4}, "val": {"a": 1, "b": 1}}
+    options = open_store(tmp_path / "STORE").provenance["options"]
+    assert options == {"size": 8, "val_fraction": 0.2, "seed": 3, "shard_rows": 524288}
+
+
+def test_bad_images_are_left_out_and_reported_with_their_reason(photos: Photos, tmp_path: Path) -> None:
+    bad = {"train/cat/0: a.png": b"", "train/dog/9.jpg": b"text", "val/cat/9.png": b"\x89PNG\r\n\x1a\n"}
+    root = photos({**dict.fromkeys(TWO_SPLITS), **bad, "train/notes.txt": b""})
+    (root / "train/dog/gone.jpg").symlink_to("nowhere")
+    calls: list[tuple[int, int, int]] = []
+    report = prepare(root, tmp_path / "STORE", size=8, shard_rows=4, progress=lambda *call: calls.append(call))
+    assert report.skipped == [
+        ("train/cat/0: a.png", f"is empty (0 bytes). {REPAIR}"),
+        (
+            "train/dog/9.jpg",
+            "is not an image of a known format (4 bytes). Known are JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG "
+            "2000 and AVIF.",
+        ),
+        (
+            "train/dog/gone.jpg",
+            "cannot be read (No such file or directory). Check that it exists and its permissions.",
+        ),
+        ("val/cat/9.png", "has a damaged header or ends early (8 bytes). Copy it again from where it came."),
+    ]
+    assert report.per_class == {"train": {"cat": 6, "dog": 6}, "val": {"cat": 2, "dog": 2}}
+    assert report.ignored == {"not an image": 1}
+    assert [call[0] for call in calls] == list(range(1, 21))
+    assert calls[-1] == (20, 20, 4)
+    store = open_store(tmp_path / "STORE")
+    assert len(store) == 12
+    assert store.paths[:] == TWO_SPLITS[:12]
+    saved = json.loads((store.path / "report.json").read_text())
+    assert saved["skipped"][0] == {"path": "train/cat/0: a.png", "reason": f"is empty (0 bytes). {REPAIR}"}
+    assert saved["splits"]["val"] == {"found": 5, "kept": 4, "per_class": {"cat": 2, "dog": 2}}
+    assert (store.provenance["found"], store.provenance["skipped"]) == (20, 4)
+
+
+def test_a_part_without_any_good_image_has_no_shard(photos: Photos, tmp_path: Path) -> None:
+    root = photos({**dict.fromkeys(TWO_SPLITS), "train/cat/0.png": b"", "train/cat/1.png": b""})
+    prepare(root, tmp_path / "STORE", size=8, shard_rows=2)
+    store = open_store(tmp_path / "STORE")
+    assert store.header["splits"]["train"]["shards"][0]["file"] == "train/images-00001.npy"
+    assert len(store.images[:]) == 10
+
+
+def test_a_bad_image_can_stop_everything(photos: Photos, tmp_path: Path) -> None:
+    root = photos({**dict.fromkeys(TWO_SPLITS), "train/cat/7.png": b""})
+    out = tmp_path / "STORE"
+    message = message_of(ImageError, lambda: prepare(root, out, size=8, on_bad_image="stop"))
+    assert message == f"train/cat/7.png: is empty (0 bytes). {REPAIR} Or leave it out: --on-bad-image skip."
+    assert not out.exists()
+    assert len(prepare(root, out, size=8).skipped) == 1
+
+
+def test_a_file_that_may_not_be_read_is_left_out(
+    photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Source.read
+
+    def refuse(self: Source, path: str) -> bytes:
+        if path == "train/dog/3.png":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return read(self, path)
+
+    monkeypatch.setattr(Source, "read", refuse)
+    report = prepare(photos(TWO_SPLITS), tmp_path / "STORE", size=8)
+    reason = "cannot be read (Permission denied). Check that it exists and its permissions."
+    assert report.skipped == [("train/dog/3.png", reason)]
+
+
+def test_a_class_or_split_without_a_readable_image_is_an_error(photos: Photos, tmp_path: Path) -> None:
+    root = photos({path: b"" if "train/dog" in path else None for path in TWO_SPLITS})
+    assert message_of(SourceError, lambda: prepare(root, tmp_path / "A", size=8)) == (
+        f"{root}: none of the 6 images of class dog can be read. The first: train/dog/0.png: is empty (0 bytes). "
+        f"{REPAIR}"
+    )
+    root = photos({path: b"" if "val" in path else None for path in TWO_SPLITS}, name="VAL")
+    assert message_of(SourceError, lambda: prepare(root, tmp_path / "B", size=8)) == (
+        f"{root}: none of the 4 images of the val split can be read. The first: val/cat/0.png: is empty (0 bytes). "
+        f"{REPAIR}"
+    )
+    root = photos(dict.fromkeys(TWO_SPLITS, b""), name="ALL")
+    assert message_of(SourceError, lambda: prepare(root, tmp_path / "C", size=8)) == (
+        f"{root}: none of the 12 images of the train split can be read. The first: train/cat/0.png: is empty (0 "
+        f"bytes). {REPAIR}"
+    )
+    assert not any((tmp_path / name).exists() for name in "ABC")
+
+
+def test_output_that_exists_is_never_touched(photos: Photos, tmp_path: Path) -> None:
+    root, out = photos(TWO_SPLITS), tmp_path / "STORE"
+    out.mkdir()
+    prepare(root, out, size=8)  # an empty folder is no loss
+    before = contents(out)
+    (tmp_path / "STORE.partial").mkdir()  # as if killed between renaming and cleaning up
+    assert message_of(StoreError, lambda: prepare(root, out, size=8)) == (
+        f"{out} is already there, made from the same images with the same options. Use it as it is: alexnet train {out}"
+    )
+    assert message_of(StoreError, lambda: prepare(root, out, size=9)) == (
+        f"{out} exists and was made from other images or with other options. Choose another --out, or remove it: "
+        f"rm -r {out}"
+    )
+    assert contents(out) == before
+    assert not (tmp_path / "STORE.partial").exists()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/thesis.txt").write_text("")
+    assert message_of(StoreError, lambda: prepare(root, tmp_path / "other", size=8)) == (
+        f"{tmp_path}/other exists and is not a store. Choose another --out, or remove it first."
+    )
+    assert message_of(StoreError, lambda: prepare(root, root / "STORE", size=8)) == (
+        f"{root}/STORE lies inside {root}, where it would be read as images. Choose another --out."
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 0}, "size is 0; it must be at least 1."),
+        ({"workers": 0}, "workers is 0; it must be at least 1."),
+        ({"on_bad_image": "ignore"}, "on_bad_image is 'ignore'; accepted are 'skip' and 'stop'."),
+    ],
+)
+def test_impossible_options_are_refused(
+    photos: Photos, tmp_path: Path, options: dict[str, object], message: str
+) -> None:
+    root = photos(TWO_SPLITS)
+    assert message_of(ConfigError, lambda: prepare(root, tmp_path / "STORE", **options)) == message  # type: ignore[arg-type]
+
+
+def interrupt_after(count: int) -> Callable[[int, int, int], None]:
+    def progress(done: int, total: int, skipped: int) -> None:
+        if done == count:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_an_interrupted_run_is_continued_to_the_same_bytes(photos: Photos, tmp_path: Path) -> None:
+    root, out = photos({**dict.fromkeys(TWO_SPLITS), "train/cat/1.png": b"x"}), tmp_path / "STORE"
+    prepare(root, tmp_path / "UNDISTURBED", size=8, shard_rows=4)
+    message = message_of(Interrupted, lambda: prepare(root, out, size=8, shard_rows=4, progress=interrupt_after(10)))
+    assert message == (
+        f"Interrupted after 8 of 16 images. Run the same command again to continue; what is done is in {out}.partial."
+    )
+    assert message_of(StoreError, lambda: open_store(out)) == (
+        f"{out}.partial is an unfinished store. Run the same prepare command again; it continues."
+    )
+    calls: list[tuple[int, int, int]] = []
+    report = prepare(root, out, size=8, shard_rows=4, progress=lambda *call: calls.append(call))
+    assert report.num_continued == 8
+    assert calls[0] == (9, 16, 1)
+    assert contents(out) == contents(tmp_path / "UNDISTURBED")
+    assert not (tmp_path / "STORE.partial").exists()
+
+
+def test_an_unfinished_store_of_another_job_is_refused(photos: Photos, tmp_path: Path) -> None:
+    root, out = photos(TWO_SPLITS), tmp_path / "STORE"
+
+    def run(**options: int) -> object:
+        return prepare(root, out, shard_rows=4, progress=interrupt_after(10), **options)  # type: ignore[arg-type]
+
+    message_of(Interrupted, lambda: run(size=8))
+    advice = (
+        f"so it cannot be continued. Run that command again, choose another --out, or start over: rm -r {out}.partial"
+    )
+    begun = f"{out}.partial was begun with other images or options"
+    assert message_of(StoreError, lambda: run(size=9, seed=1)) == f"{begun} (seed, size changed), {advice}"
+    os.utime(root / TWO_SPLITS[0], ns=(1, 1))
+    assert message_of(StoreError, lambda: run(size=8)) == f"{begun} (images changed), {advice}"
+    assert not out.exists()
+
+
+def test_two_processes_cannot_prepare_the_same_store(photos: Photos, tmp_path: Path) -> None:
+    root, out = photos(TWO_SPLITS), tmp_path / "STORE"
+    with PartialStore(out, {}):
+        assert message_of(StoreError, lambda: prepare(root, out, size=8)) == (
+            f"Another process is preparing {out}.partial. Wait until it has finished, or choose another --out."
+        )
+
+
+def test_a_full_disk_keeps_what_is_done_and_says_what_is_needed(
+    photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, out = photos(TWO_SPLITS), tmp_path / "STORE"
+    write_shard = StoreFiles.write_shard
+
+    def fill_up(self: StoreFiles, split: str, number: int, images: np.ndarray) -> object:
+        if number == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_shard(self, split, number, images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StoreFiles, "write_shard", fill_up)
+        assert message_of(StoreError, lambda: prepare(root, out, size=8, shard_rows=4)) == (
+            f"The disk is full after 4 of 16 images; the rest needs 0.0 GB. Free space and run the same command "
+            f"again: it continues in {out}.partial."
+        )
+    assert prepare(root, out, size=8, shard_rows=4).num_continued >= 4
+    open_store(out).verify()
+
+
+def test_a_disk_that_is_too_small_is_refused_before_work_starts(
+    photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = type("Usage", (), {"free": 200_000_000})
+    monkeypatch.setattr(prepare_module.shutil, "disk_usage", lambda folder: usage)
+    out = tmp_path / "STORE"
+    assert message_of(StoreError, lambda: prepare(photos(TWO_SPLITS), out, size=4000)) == (
+        f"The store needs 0.8 GB more and the disk of {out}.partial has 0.2 GB left. Free space and run the same "
+        "command again, or choose another --out."
+    )
+
+
+def test_a_place_that_cannot_be_written_is_named(
+    photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: StoreFiles, *arguments: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(StoreFiles, "write_shard", refuse)
+    out = tmp_path / "STORE"
+    assert message_of(StoreError, lambda: prepare(photos(TWO_SPLITS), out, size=8)) == (
+        f"{out}.partial cannot be written (Read-only file system). Check the permissions of {tmp_path}, or choose "
+        "another --out."
+    )
+
+
+def test_a_shard_that_reads_back_differently_is_made_anew(
+    photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, out = photos(TWO_SPLITS), tmp_path / "STORE"
+    message_of(Interrupted, lambda: prepare(root, out, size=8, shard_rows=4, progress=interrupt_after(10)))
+    shard = tmp_path / "STORE.partial/store/train/images-00001.npy"
+    data = shard.read_bytes()
+    shard.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert message_of(StoreError, lambda: prepare(root, out, size=8, shard_rows=4)) == (
+        f"{shard} reads back differently from what was written: check the disk. Run the same command again; it makes "
+        "this file anew."
+    )
+    assert not out.exists()
+    assert prepare(root, out, size=8, shard_rows=4).num_continued == 12
+    open_store(out).verify()
+
+
+PROGRAM = """
+import sys
+from alexnet.data.prepare import prepare
+prepare(sys.argv[1], sys.argv[2], size=32, shard_rows=6, workers=2)
+"""
+
+
+def test_killed_at_random_moments_the_same_command_ends_with_the_same_bytes(photos: Photos, tmp_path: Path) -> None:
+    paths = [f"{split}/{name}/{number}.png" for split in ("train", "val") for name in "abc" for number in range(40)]
+    root, out = photos({**dict.fromkeys(paths), "train/b/5.png": b"broken"}), tmp_path / "STORE"
+    prepare(root, tmp_path / "UNDISTURBED", size=32, shard_rows=6)
+    moments = random.Random(0)
+    kills = 0
+    while not out.exists():
+        process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(root), str(out)], stderr=subprocess.PIPE)
+        folder = tmp_path / "STORE.partial"
+        before = len(list(folder.glob("parts/*.json")))
+        while process.poll() is None and kills < 6:  # let it come to work, then strike at any moment
+            if len(list(folder.glob("parts/*.json"))) > before:
+                time.sleep(moments.uniform(0, 0.03))
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+                break
+            time.sleep(0.001)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode in (0, -signal.SIGKILL), errors.decode()
+    assert kills >= 2
+    assert contents(out) == contents(tmp_path / "UNDISTURBED")
+
+
+def test_real_photographs_are_prepared(shared_data: Path, tmp_path: Path) -> None:
+    import tarfile
+
+    with tarfile.open(shared_data / "imagenet-samples-300.tar") as archive:
+        members = [member for member in archive if member.name.endswith("JPEG")][:48]
+        for number, member in enumerate(members):
+            file = tmp_path / "PHOTOS" / f"class{number % 2}" / Path(member.name).name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(archive.extractfile(member).read())  # type: ignore[union-attr]
+    report = prepare(tmp_path / "PHOTOS", tmp_path / "STORE", val_fraction=0.25)
+    assert report.per_class == {"train": {"class0": 18, "class1": 18}, "val": {"class0": 6, "class1": 6}}
+    assert not report.skipped
+    store = open_store(tmp_path / "STORE")
+    assert (store.color_mean > 80).all()
+    assert (store.color_mean < 160).all()
+    assert store.color_eigenvalues[0] > 5 * store.color_eigenvalues[1]  # brightness dominates in photographs
+    assert (store.color_eigenvectors[:, 0] > 0.4).all()

@@ -1,0 +1,162 @@
+"""Which version runs, what is said about it, and what is refused."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from alexnet import kernels
+from alexnet.errors import ConfigError
+from alexnet.kernels import choose, operators
+
+
+def test_the_report_names_every_kernel_with_its_version_and_reason() -> None:
+    rows = [row for row in kernels.report() if row.device == "cpu"]
+    assert [(row.kernel, row.version) for row in rows] == [
+        ("normalize_responses", "numba"),
+        ("normalize_and_pool", "numba"),
+        ("pool_maximum", "numba"),
+        ("spatially_normalize_responses", "plain"),
+        ("update_weights", "numba"),
+        ("dropout", "numba"),
+    ]
+    assert rows[0].reason == "compiled for this CPU; float64 and float16 inputs use plain PyTorch"
+    assert rows[3].reason == "one version only: PyTorch's average pooling does the work"
+
+
+def test_other_devices_use_plain_pytorch() -> None:
+    row = choose.choice("pool_maximum", "cuda")
+    assert (row.version, row.reason) == ("plain", "Numba kernels are for the CPU; PyTorch runs on cuda")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "version"),
+    [(torch.float32, "operators"), (torch.bfloat16, "operators"), (torch.float16, "plain"), (torch.float64, "plain")],
+)
+def test_the_dtype_decides_too(dtype: torch.dtype, version: str) -> None:
+    x = torch.zeros(1, 1, 3, 3, dtype=dtype)
+    assert choose.implementation("pool_maximum", x).__module__ == f"alexnet.kernels.{version}"
+    assert kernels.pool_maximum(x).dtype == dtype
+
+
+def test_a_forced_version_ends_with_its_block_even_after_an_error() -> None:
+    x = torch.zeros(1, 1, 3, 3)
+    with kernels.using("plain"):
+        with kernels.using("reference"):
+            assert choose.implementation("pool_maximum", x).__module__ == "alexnet.kernels.reference_autograd"
+        assert choose.implementation("pool_maximum", x).__module__ == "alexnet.kernels.plain"
+    with pytest.raises(KeyError), kernels.using("plain"):
+        raise KeyError
+    assert choose.implementation("pool_maximum", x).__module__ == "alexnet.kernels.operators"
+
+
+def test_an_unknown_version_is_refused() -> None:
+    with pytest.raises(ConfigError) as caught, kernels.using("cuda"):  # type: ignore[arg-type]
+        pass
+    assert str(caught.value) == "version is 'cuda'; choose one of numba, plain, reference."
+
+
+def test_numba_cannot_be_forced_on_what_it_has_no_kernel_for() -> None:
+    with kernels.using("numba"), pytest.raises(ConfigError) as caught:
+        kernels.pool_maximum(torch.zeros(1, 1, 3, 3, dtype=torch.float64))
+    assert str(caught.value) == (
+        "numba is forced for pool_maximum, but the input is torch.float64 on cpu; "
+        "its kernels take torch.float32 and torch.bfloat16 on cpu."
+    )
+
+
+def test_importing_the_kernels_does_not_import_numba_and_without_it_plain_pytorch_runs() -> None:
+    script = """
+import sys
+from alexnet import kernels
+import torch
+assert "numba" not in sys.modules
+sys.modules["numba"] = None
+y = kernels.normalize_and_pool(torch.ones(1, 8, 5, 5))
+print(y.shape, {(row.version, row.reason) for row in kernels.report() if row.kernel == "dropout"})
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout == (
+        "torch.Size([1, 8, 2, 2]) {('plain', 'Numba could not be imported: import of numba halted; "
+        "None in sys.modules')}\n"
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_warming_up_twice_takes_no_time(dtype: torch.dtype) -> None:
+    assert kernels.warm_up(dtype) > 0
+    assert kernels.warm_up(dtype) < 1
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 7, 5), (1, 4, 3, 3)])
+def test_operators_are_registered_as_pytorch_asks(shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape, requires_grad=True)
+    constants = (5, 2.0, 1e-4, 0.75, 2)
+    torch.library.opcheck(operators._normalize, (x, *constants, True))
+    torch.library.opcheck(operators._pool, (x, True, *constants, True, True, 3, 2))
+    torch.library.opcheck(operators._drop, (x, torch.arange(shape[0]), 0.5, 1))
+
+
+def test_the_update_is_registered_as_one_that_changes_its_arguments() -> None:
+    tensors = [torch.randn(6) for _ in range(3)]
+    torch.library.opcheck(operators._update, (*tensors, 0.1, 0.9, 0.0, torch.zeros(6, dtype=torch.bfloat16)))
+    torch.library.opcheck(operators._update, (*tensors, 0.1, 0.9, 0.0, None))
+
+
+REFUSALS = [
+    (
+        lambda: kernels.pool_maximum(torch.zeros(3, 4, 4)),
+        "the input has shape (3, 4, 4); kernels need 4 axes: images, channels, height and width. "
+        "Add an axis for a single image: x[None].",
+    ),
+    (
+        lambda: kernels.pool_maximum(torch.zeros(1, 3, 4, 4, dtype=torch.uint8)),
+        "the input has dtype torch.uint8; kernels need float32 or bfloat16. Convert it: x.float().",
+    ),
+    (
+        lambda: kernels.normalize_responses(torch.zeros(1, 3, 4, 4), size=0),
+        "size is 0; the window needs at least 1. The paper uses 5.",
+    ),
+    (
+        lambda: kernels.normalize_responses(torch.zeros(1, 3, 4, 4), k=0.0),
+        "k is 0.0; the divisor's constant needs to be finite and above 0. The paper uses 2.",
+    ),
+    (
+        lambda: kernels.normalize_responses(torch.zeros(1, 3, 4, 4), alpha=-1.0),
+        "alpha is -1.0; the multiplier of the sum needs to be finite and at least 0.",
+    ),
+    (
+        lambda: kernels.normalize_responses(torch.zeros(1, 3, 4, 4), beta=float("nan")),
+        "beta is nan; the exponent needs to be finite. The paper uses 0.75.",
+    ),
+    (
+        lambda: kernels.normalize_responses(torch.zeros(1, 3, 4, 4), towers=2),
+        "towers is 2; it needs to divide the 3 channels into equal groups.",
+    ),
+    (
+        lambda: kernels.normalize_and_pool(torch.zeros(1, 3, 4, 4), rectify="always"),  # type: ignore[arg-type]
+        "rectify is 'always'; choose one of before, after, none.",
+    ),
+    (
+        lambda: kernels.pool_maximum(torch.zeros(1, 3, 4, 4), window=16),
+        "window is 16; it needs to be 1 to 15. The paper uses 3.",
+    ),
+    (
+        lambda: kernels.pool_maximum(torch.zeros(1, 3, 4, 4), stride=0),
+        "stride is 0; it needs to be at least 1. The paper uses 2.",
+    ),
+    (
+        lambda: kernels.pool_maximum(torch.zeros(1, 3, 1, 4)),
+        "no window of 3 with stride 2 lies on maps of 1x4. Use a smaller window or larger maps.",
+    ),
+]
+
+
+@pytest.mark.parametrize("index", range(len(REFUSALS)))
+def test_impossible_options_are_refused_with_what_to_do(index: int) -> None:
+    call, message = REFUSALS[index]
+    with pytest.raises(ConfigError) as caught:
+        call()
+    assert str(caught.value) == message
