@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -69,19 +70,39 @@ def test_numba_cannot_be_forced_on_what_it_has_no_kernel_for() -> None:
 def test_importing_the_kernels_does_not_import_numba_and_without_it_plain_pytorch_runs() -> None:
     script = """
 import sys
-from alexnet import kernels
+from alexnet import errors, kernels
 import torch
 assert "numba" not in sys.modules
 sys.modules["numba"] = None
 y = kernels.normalize_and_pool(torch.ones(1, 8, 5, 5))
 print(y.shape, {(row.version, row.reason) for row in kernels.report() if row.kernel == "dropout"})
+try:
+    kernels.warm_up(torch.float32)
+except errors.ConfigError as error:
+    print(error)
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert done.stdout == (
         "torch.Size([1, 8, 2, 2]) {('plain', 'Numba could not be imported: import of numba halted; "
         "None in sys.modules')}\n"
+        "numba is forced for normalize_responses, but it could not be imported: import of numba halted; "
+        "None in sys.modules\n"
     )
+
+
+def test_kernels_compile_where_no_cache_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    from alexnet.kernels import cpu_bits
+
+    compile_now = cpu_bits.numba.njit
+
+    def without_a_place_for_a_cache(**options: Any) -> Any:
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return compile_now(**options)
+
+    monkeypatch.setattr(cpu_bits.numba, "njit", without_a_place_for_a_cache)
+    assert cpu_bits.compiled_exactly(lambda x: x + 1)(1) == 2
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -235,6 +235,17 @@ def test_nan_in_a_gradient_reaches_the_input(version: str) -> None:
             assert dx.isnan().any()
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1e6, 1e12])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("version", FAST)
+def test_very_small_and_very_large_activations_are_normalized_as_defined(
+    version: str, dtype: torch.dtype, scale: float
+) -> None:
+    x = (make_inputs((1, 9, 5, 5), dtype, "channels_last").detach() * scale).requires_grad_()
+    check_agreement(version, kernels.normalize_responses, x)
+    check_agreement(version, kernels.normalize_and_pool, x)
+
+
 @pytest.mark.parametrize("version", FAST)
 def test_activations_too_large_to_square_are_normalized_to_finite_numbers(version: str) -> None:
     x = torch.full((1, 5, 3, 3), 1e25, requires_grad=True)

@@ -49,7 +49,7 @@ def draw_curves(
     last = max(epochs, default=1)
     chance = math.log(num_classes) if num_classes else None
     losses = _finite(*(numbers[name] for name in ("train_loss", "val_loss")))
-    left = figure.add_axes((0.045, 0.13, 0.37, 0.70))
+    left = figure.add_axes((0.045, 0.13, 0.355, 0.70))
     _set_up(left, "Loss (cross-entropy, nats)", last, 1.06 * max([*losses, chance or 0.0]) or 1.0, colors)
     notes = []
     if chance is not None:

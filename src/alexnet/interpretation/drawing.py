@@ -117,7 +117,7 @@ class Drawing:
     title: str
     caption: str
     """Plain sentences: what is shown, and what to look for."""
-    _rendered: dict[Format, bytes] = field(default_factory=dict, repr=False)
+    _rendered: dict[Format, bytes] = field(default_factory=dict, repr=False, init=False)
 
     def render(self, form: Format) -> bytes:
         """Return the content of its file in this format; the same drawing gives the same bytes."""

@@ -283,7 +283,7 @@ def draw_class_errors(evaluation: Evaluation, theme: ThemeName = "light") -> Dra
         axes.add_patch(Rectangle((0, place - 0.34), rate, 0.68, facecolor=colors.bar, edgecolor="none"))
         axes.plot([low, high], [place, place], color=colors.training, linewidth=1.3, marker="|", markersize=6)
         write(axes, -0.02 * reach, place, name, colors.ink, NORMAL, align="right")
-        write(axes, 1.03 * reach, place, f"{whole_percent(rate)}  ({errors:.4g} of {count:,})", colors.muted)
+        write(axes, 1.03 * reach, place, f"{whole_percent(rate)} ({errors:.4g} of {count:,})", colors.muted)
     columns = ("class", "images", "errors", "top1_error", "lower", "upper")
     empty = len(evaluation.class_names) - len(rows)
     without = f" {empty:,} of {len(evaluation.class_names):,} classes have no images here and are left out."

@@ -9,8 +9,8 @@ Scratch rows are padded: each tower of each pixel is a group of zeros, its chann
 channels is one vectorised loop over a whole row, without conditions at the edges of towers. The paper's
 exponent 0.75 is computed from products alone, which vectorise; others call `pow` element by element and are slower.
 
-Ceiling: memory, one pass over input and output (and the bytes of positions). Two square roots and a division per
-element keep the kernels at a half to a third of it; see benchmarks/kernels.
+Ceiling: memory, one pass over input and output (and the bytes of positions). About twenty products per element, most
+of them for the power, keep the kernels at a fifth to a third of it; benchmarks/kernels measures the fraction.
 
 Numba's cache looks at the file that a kernel is in, so what kernels inline is in the same file wherever possible.
 """

@@ -27,17 +27,24 @@ _FAST = {"contract"}
 
 def compiled(function: Function) -> Function:
     """Compile a function that runs inside one thread of a kernel."""
-    return cast(Function, numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")(function))
+    return _compile(function, fastmath=_FAST)
 
 
 def compiled_exactly(function: Function) -> Function:
     """Compile a function that rounds each operation by itself, for results that agree bit by bit with PyTorch's."""
-    return cast(Function, numba.njit(nogil=True, cache=True, error_model="numpy")(function))
+    return _compile(function)
 
 
 def compiled_parallel(function: Function) -> Function:
     """Compile a kernel: the function that spreads work over threads."""
-    return cast(Function, numba.njit(nogil=True, cache=True, parallel=True, error_model="numpy")(function))
+    return _compile(function, parallel=True)
+
+
+def _compile(function: Function, **options: Any) -> Function:
+    try:
+        return cast(Function, numba.njit(nogil=True, error_model="numpy", cache=True, **options)(function))
+    except RuntimeError:  # neither the package's folder nor the user's can be written: compile in every process
+        return cast(Function, numba.njit(nogil=True, error_model="numpy", **options)(function))
 
 
 def instructions(function: Callable[..., Any]) -> Callable[..., Any]:

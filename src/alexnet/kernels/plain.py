@@ -79,7 +79,8 @@ def update_weights(
 
 def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int) -> Tensor:
     """Set the features that the keys' hash selects to zero; see `alexnet.kernels`."""
-    return x * dropout_mask(keys, x[:1].numel(), p=p, layer=layer).reshape(x.shape).to(x.dtype)
+    mask = dropout_mask(keys.to(x.device), x[:1].numel(), p=p, layer=layer)
+    return x * mask.reshape(x.shape).to(x.dtype)
 
 
 def dropout_mask(keys: Tensor, features: int, *, p: float, layer: int) -> Tensor:

@@ -7,6 +7,7 @@ they are stored as JSON inside every model file and validated on the way back.
 Not here: how a row is computed (network.alexnet), or how the network is trained (recipes).
 """
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Literal, NamedTuple
 
@@ -144,10 +145,7 @@ class Shape(NamedTuple):
     @property
     def neurons(self) -> int:
         """Outputs of the layer itself, before pooling."""
-        product = 1
-        for extent in self.output:
-            product *= extent
-        return product
+        return math.prod(self.output)
 
 
 def count_windows(extent: int, window: int, stride: int, rounding: Rounding) -> int:
@@ -193,17 +191,16 @@ def measure(spec: Spec) -> list[Shape]:
             output = (layer.kernels, side, side)
             positions = side * side
         else:
-            inputs = 1
-            for axis in current:
-                inputs *= axis
-            kernel, output, positions = (layer.units, inputs), (layer.units,), 1
-        weights = 1
-        for axis in kernel:
-            weights *= axis
-        final = output
+            kernel, output, positions = (layer.units, math.prod(current)), (layer.units,), 1
+        weights = math.prod(kernel)
+        final: tuple[int, ...] = output
         for operation in layer.then:
             if isinstance(operation, Pool):
-                maps, height, _ = final
+                if isinstance(layer, Dense):
+                    raise ConfigError(
+                        f"layer {layer.name} of dialect {spec.dialect}: pooling needs maps, not a dense layer's units."
+                    )
+                maps, height = final[0], final[1]
                 side = count_pooled(height, operation.window_px, operation.stride_px)
                 final = (maps, side, side)
         rows.append(Shape(layer.name, kernel, overhang, output, final, weights + kernel[0], weights * positions))

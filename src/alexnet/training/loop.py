@@ -140,8 +140,8 @@ def _update(
     if not math.isfinite(value):
         raise DivergedError(
             f"The loss is {value} in epoch {progress.epoch + 1}, batch {progress.batch + 1}, at learning rate "
-            f"{rate:g}. The last checkpoint is kept. Train again with a lower rate (--set optimization.learning_rate=…), or with "
-            "the small-data recipe."
+            f"{rate:g}. The last checkpoint is kept. Train again with a lower rate (--set "
+            "optimization.learning_rate=…), or with the small-data recipe."
         )
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step(rate)

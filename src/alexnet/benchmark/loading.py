@@ -1,0 +1,139 @@
+"""Data: batches from a store against a folder of images the usual way, and preparing against plain Pillow."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from alexnet.batches.loader import TrainingBatches
+from alexnet.benchmark.measure import Row, compare_rates, measure_copy_rate
+from alexnet.data.decode import decode_image
+from alexnet.data.scenes import CLASS_NAMES, draw_scene
+from alexnet.errors import ConfigError
+
+Tick = Callable[[int, int], None]
+
+CROP_BYTES = 224 * 224 * 3
+"""Values in one crop."""
+
+
+def bench_loader(images: Sequence[bytes], rounds: int, tick: Tick) -> list[Row]:
+    """Return a row of training batches per core: from decoded images as a store holds them, and from JPEG files.
+
+    Theirs is what a torchvision ImageFolder loader does, in Pillow and PyTorch: decode, resize the shorter side to 256,
+    crop at random, mirror, scale to [0, 1], normalise. The ceiling is reading a crop and writing it in bfloat16 at the
+    measured copy rate.
+    """
+    stored = [decode_image(data) for data in images]
+    batches = TrainingBatches(
+        stored,
+        np.zeros(len(stored), np.int64),
+        np.full((256, 256, 3), 120, np.float32),
+        batch_size=64,
+        seed=0,
+        crop_px=224,
+        random_crops=True,
+        reflections=True,
+        color_noise=0.1,
+        color_axes=np.eye(3) * 50,
+        divisor=1.0,
+        dtype=torch.bfloat16,
+        device=torch.device("cpu"),
+    )
+    for _ in batches.epoch(0):
+        pass
+    ours, theirs = [], []
+    for number in range(rounds):
+        start = time.perf_counter()
+        for _ in batches.epoch(number):
+            pass
+        ours.append(len(stored) / (time.perf_counter() - start))
+        start = time.perf_counter()
+        for index, data in enumerate(images):
+            _load_the_usual_way(data, index)
+        theirs.append(len(images) / (time.perf_counter() - start))
+        tick(number + 1, rounds)
+    ceiling = measure_copy_rate() / (CROP_BYTES * 3)
+    return [compare_rates("loader : image folder", ours, theirs, ceiling=ceiling, unit="images/s per core")]
+
+
+def bench_prepare(images: Sequence[bytes], rounds: int, tick: Tick) -> list[Row]:
+    """Return a row of decoding to 256 x 256 per core, against Pillow's open, convert, resize, crop.
+
+    The ceiling is decoding alone, without resizing.
+    """
+    ours, theirs, decoding = [], [], []
+    for number in range(rounds):
+        for function, rates in (
+            (decode_image, ours),
+            (_prepare_the_usual_way, theirs),
+            (_decode_only, decoding),
+        ):
+            start = time.perf_counter()
+            for data in images:
+                function(data)
+            rates.append(len(images) / (time.perf_counter() - start))
+        tick(number + 1, rounds)
+    ceiling = float(np.median(decoding))
+    return [compare_rates("prepare : Pillow", ours, theirs, ceiling=ceiling, unit="images/s per core")]
+
+
+def collect_images(folder: Path | None, *, most: int = 256) -> list[bytes]:
+    """Return the bytes of up to `most` images of a folder, or of scenes drawn for the purpose without one.
+
+    Raises:
+        ConfigError: the folder holds no files.
+    """
+    if folder is not None:
+        paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+        if not paths:
+            raise ConfigError(f"{folder}: holds no images to measure with. Name a folder of photographs.")
+        return [path.read_bytes() for path in paths[:: max(1, len(paths) // most)][:most]]
+    result = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for index in range(min(most, 64)):
+            path = Path(scratch) / "scene.jpg"
+            scene = draw_scene(CLASS_NAMES[index % len(CLASS_NAMES)], index, size=256)
+            Image.fromarray(scene).resize((500, 375)).save(path, quality=90)
+            result.append(path.read_bytes())
+            os.unlink(path)
+    return result
+
+
+def _open(data: bytes) -> Image.Image:
+    import io
+
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def _resize(image: Image.Image) -> Image.Image:
+    scale = 256 / min(image.size)
+    size = (round(image.width * scale), round(image.height * scale))
+    return image.resize(size, Image.Resampling.BILINEAR)
+
+
+def _decode_only(data: bytes) -> None:
+    _open(data).load()
+
+
+def _prepare_the_usual_way(data: bytes) -> NDArray[np.uint8]:
+    image = _resize(_open(data))
+    x, y = (image.width - 256) // 2, (image.height - 256) // 2
+    return np.asarray(image.crop((x, y, x + 256, y + 256)))
+
+
+def _load_the_usual_way(data: bytes, index: int) -> torch.Tensor:
+    image = _resize(_open(data))
+    generator = np.random.default_rng(index)
+    x, y = (int(generator.integers(0, extent - 224 + 1)) for extent in image.size)
+    crop = torch.from_numpy(np.array(image.crop((x, y, x + 224, y + 224)))).permute(2, 0, 1).float() / 255
+    if generator.random() < 0.5:
+        crop = crop.flip(2)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    return (crop - mean[:, None, None]) / std[:, None, None]
