@@ -17,7 +17,7 @@ def test_readme_begins_with_one_sentence_and_the_two_commands() -> None:
 
 def test_every_path_that_a_document_names_exists() -> None:
     documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
-    assert len(documents) > 8
+    assert len(documents) > 5
     for document in documents:
         text = document.read_text(encoding="utf-8")
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from alexnet.evaluation.classifier import Classifier
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model, Preprocessing
-from alexnet.network.spec import Convolution, Dense, Pool, Rectify, Spec
+from alexnet.network.spec import Convolution, Dense, Rectify, Spec
 
 CLASSES = ("n0", "n1", "n2", "n3", "n4", "n5")
 TITLES = ("cat", "<script>alert('x')</script>", "猫のような動物", "a_b$c$d", "very " * 20 + "long", 'quo"te & more')
@@ -25,7 +25,7 @@ def make_network() -> Callable[..., AlexNet]:
 
     def make(kernels: int = 40, towers: int = 2, window: int = 5, classes: int = len(CLASSES)) -> AlexNet:
         layers = (
-            Convolution(name="conv1", kernels=kernels, window_px=window, then=(Rectify(), Pool())),
+            Convolution(name="conv1", kernels=kernels, window_px=window, then=(Rectify(),)),
             Dense(name="fc2", units=classes),
         )
         torch.manual_seed(3)

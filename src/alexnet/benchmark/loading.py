@@ -68,7 +68,9 @@ def bench_prepare(images: Sequence[bytes], rounds: int, tick: Tick) -> list[Row]
 
     The ceiling is decoding alone, without resizing.
     """
-    ours, theirs, decoding = [], [], []
+    ours: list[float] = []
+    theirs: list[float] = []
+    decoding: list[float] = []
     for number in range(rounds):
         for function, rates in (
             (decode_image, ours),

@@ -34,15 +34,15 @@ CLASS_NAMES: tuple[str, ...] = tuple(OBJECTS)
 VALIDATION_START = 50_000
 """Scenes from this index on are for validation: the training scenes of a class end before it."""
 
-HALF_EXTENT = (0.24, 0.38)
+HALF_EXTENT = (0.3, 0.4)
 """Half of the thing's longer side, as a fraction of the picture."""
-MAX_TURN_DEGREES = 32.0
-MAX_SHIFT = 0.13
+MAX_TURN_DEGREES = 24.0
+MAX_SHIFT = 0.07
 """Largest distance of the thing's center from the picture's, along each axis and as a fraction of the picture."""
-MAX_OCCLUDERS = 2
-CLUTTER = (4, 11)
+MAX_OCCLUDERS = 1
+CLUTTER = (2, 7)
 """Fewest and most shapes that lie under the thing."""
-MIN_CONTRAST = 0.26
+MIN_CONTRAST = 0.3
 """Least difference in lightness between the thing's body and the background, in either direction."""
 
 JPEG_QUALITY = 90
@@ -277,7 +277,7 @@ def _draw_occluders(rng: np.random.Generator, center: Points, half: float) -> li
 
 def _draw_background(rng: np.random.Generator, hue: float, lightness: float, size: int) -> Floats:
     """A canvas with a pattern between two related colors."""
-    spread, saturation = rng.uniform(0.05, 0.17), rng.uniform(0.08, 0.5)
+    spread, saturation = rng.uniform(0.04, 0.12), rng.uniform(0.08, 0.5)
     second_hue = hue + rng.uniform(-0.12, 0.12)
     low = np.array(_make_color(hue, lightness - spread, saturation), dtype=np.float32)[:, None, None]
     high = np.array(_make_color(second_hue, lightness + spread, saturation), dtype=np.float32)[:, None, None]

@@ -251,7 +251,8 @@ details .wide{max-height:30rem;overflow-y:auto}
 summary{cursor:pointer;color:var(--muted);width:max-content}
 summary:hover,summary:focus-visible{color:var(--ink)}
 details table{margin-top:.6rem;font-size:.85rem}
-pre{margin:0;padding:1.1rem 1.4rem;overflow-x:auto;background:var(--raised);border-radius:.8rem;
+pre{margin:0;padding:1.1rem 1.4rem;white-space:pre-wrap;overflow-wrap:anywhere;
+  background:var(--raised);border-radius:.8rem;
   font:.9rem/1.7 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
 code{font:inherit}
 footer{margin-top:4rem;padding-top:1rem;border-top:1px solid var(--rule);color:var(--muted);font-size:.85rem}

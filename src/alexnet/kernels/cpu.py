@@ -6,11 +6,11 @@ pool, pool. The gradient recomputes the normalisation from the input; the forwar
 position of its maximum inside the window.
 
 Scratch rows are padded: each tower of each pixel is a group of zeros, its channels, zeros. So the sum over neighbouring
-channels is one vectorised loop over a whole row, without conditions at the edges of towers. The paper's
-exponent 0.75 is computed from products alone, which vectorise; others call `pow` element by element and are slower.
+channels is one vectorised loop over a whole row, without conditions at the edges of towers. The paper's exponent, 0.75,
+is computed from products alone, which vectorise; others call `pow` element by element and are slower.
 
 Ceiling: memory, one pass over input and output (and the bytes of positions). About twenty products per element, most
-of them for the power, keep the kernels at a fifth to a third of it; benchmarks/kernels measures the fraction.
+of them for the power, keep the kernels at about a tenth of it; benchmarks/kernels measures the fraction.
 
 Numba's cache looks at the file that a kernel is in, so what kernels inline is in the same file wherever possible.
 """
@@ -47,9 +47,11 @@ class Options(NamedTuple):
 
 @compiled
 def _inverse_fourth_root(s: Any) -> Any:
-    """Return s**-0.25 for positive s, to 2e-7: a guess from halving the exponent's bits twice, good to 3e-2, and three
-    steps of Newton's method. Half the time of two square roots and a division. Values above 1e36 count as 1e36, since
-    infinity would end as NaN.
+    """Return s**-0.25 for positive s, to 2e-7.
+
+    A guess from halving the exponent's bits twice, good to 3e-2, and three steps of Newton's method. Normalisation
+    takes a quarter less time than with two square roots and a division. Values above 1e36 count as 1e36, since the
+    steps would turn infinity into NaN.
     """
     s = _LARGEST if s > _LARGEST else s
     t = widen(_u32(_u32(0x4F586000) - (bits_of(s) >> _u32(2))))
