@@ -328,6 +328,59 @@ def info(what: str | None, show_system: bool, verify: bool, as_json: bool) -> No
 
 
 @cli.command()
+@click.argument("subjects", nargs=-1, metavar="[WHAT]...")
+@click.option("--what", "more", multiple=True, help="kernels, step, loader, evaluate or prepare; repeatable.")
+@click.option("--batch", default=128, show_default=True, type=click.IntRange(1), help="Images per step.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Turns that each side takes.")
+@click.option("--images", type=_PATH, help="Photographs for loader and prepare.  [default: drawn scenes]")
+@click.option("--record", type=_PATH, help="Folder to keep the raw samples in.")
+@_threads
+@_json
+def bench(
+    subjects: tuple[str, ...],
+    more: tuple[str, ...],
+    batch: int,
+    rounds: int,
+    images: Path | None,
+    record: Path | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Measure this machine: ours beside stock PyTorch, in turns, with the ceiling of the hardware.
+
+    \b
+    WHAT is any of
+      kernels   response normalisation, pooling and the update, against PyTorch's own
+      step      a training step, against the stock network and torchvision's
+      loader    batches from a store, against a folder of images; an epoch with data, against the bare step
+      evaluate  one and ten views, against separate passes
+      prepare   decoding to 256 x 256, against plain Pillow
+    All of them, if none is named.
+    """
+    import json
+
+    from alexnet.benchmark.suite import WHAT, run_benchmark, write_record
+    from alexnet.terminal import Terminal
+
+    wanted = (*subjects, *more) or WHAT
+    for what in wanted:
+        if what not in WHAT:
+            raise click.UsageError(f"Unknown benchmark {what!r}. Known: {', '.join(WHAT)}.")
+    terminal = Terminal()
+    for what in wanted:
+        with terminal.progress(f"measuring {what}", "rounds") as meter:
+            rows = run_benchmark(what, batch=batch, rounds=rounds, images=images, threads=threads, tick=meter)
+        if as_json:
+            for row in rows:
+                terminal.print_json(json.dumps(row.to_json()))
+        else:
+            _show_benchmark(terminal, what, rows)
+        if record:
+            command = f"alexnet bench {what} --batch {batch} --rounds {rounds}"
+            terminal.say(f"Record: {write_record(record, what, rows, command)}")
+
+
+@cli.command()
 @click.option(
     "--out", default=Path("demo"), show_default=True, type=_PATH, help="Folder for pictures, store, run and report."
 )
@@ -435,6 +488,30 @@ def _show_evaluation(terminal: Any, result: Any) -> None:
             for name, count, errors in shown
         ],
     )
+
+
+def _show_benchmark(terminal: Any, what: str, rows: Any) -> None:
+    def rate(value: float | None) -> str:
+        return "–" if value is None else f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
+
+    terminal.table(
+        [what, "ours", "p20 – p80", "theirs", "ratio", "ceiling", "of it", "unit", "n"],
+        [
+            [
+                row.what,
+                rate(row.ours.median),
+                f"{rate(row.ours.p20)} – {rate(row.ours.p80)}",
+                rate(row.theirs.median if row.theirs else None),
+                f"{row.ratio:.2f}" if row.ratio else "–",
+                rate(row.ceiling),
+                f"{row.fraction:.0%}" if row.fraction else "–",
+                row.unit,
+                str(row.ours.n),
+            ]
+            for row in rows
+        ],
+    )
+    terminal.print("")
 
 
 def main() -> None:

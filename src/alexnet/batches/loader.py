@@ -14,7 +14,7 @@ from torch import Tensor
 from alexnet.batches.assemble import assemble_views
 from alexnet.batches.order import epoch_order
 from alexnet.batches.randomness import Purpose, hash_samples
-from alexnet.batches.views import Views, draw_views, evaluation_views
+from alexnet.batches.views import Views, draw_views
 
 _AHEAD = 2
 """Batches that may wait, ready, for the network."""
@@ -151,23 +151,21 @@ def evaluation_batches(
     images: Images,
     mean_image: NDArray[np.float32],
     *,
-    num_views: int,
+    places: Sequence[tuple[int, int, bool]],
     crop_px: int,
     divisor: float,
     dtype: torch.dtype,
     device: torch.device,
-    batch_size: int = 128,
+    images_per_batch: int,
 ) -> Iterator[Tensor]:
     """Yield inputs (n, V, 3, crop, crop) of consecutive images with all their V views, each image once.
 
     Args:
-        num_views: 1 or 10, see `views.evaluation_views`.
-        batch_size: Upper bound of n * V, at least one image.
+        places: (y, x, mirrored) of each view, see `views.evaluation_views`.
+        images_per_batch: Upper bound of n.
     """
-    places = evaluation_views(mean_image.shape[0], crop_px, num_views)
-    per_batch = max(1, batch_size // num_views)
-    for start in range(0, len(images), per_batch):
-        chunk = [images[i] for i in range(start, min(start + per_batch, len(images)))]
+    for start in range(0, len(images), images_per_batch):
+        chunk = [images[i] for i in range(start, min(start + images_per_batch, len(images)))]
         yield assemble_evaluation_views(chunk, mean_image, places, crop_px, divisor, dtype).to(device)
 
 

@@ -10,12 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch.nn import functional as F
 
-from alexnet.batches.loader import TrainingBatches
+from alexnet import kernels
+from alexnet.batches.loader import Batch, TrainingBatches
 from alexnet.benchmark.measure import Row, compare_rates, measure_copy_rate
 from alexnet.data.decode import decode_image
 from alexnet.data.scenes import CLASS_NAMES, draw_scene
 from alexnet.errors import ConfigError
+from alexnet.network.alexnet import build
+from alexnet.system import choose_compute, tune_allocator
+from alexnet.training.optimizer import MomentumDescent
 
 Tick = Callable[[int, int], None]
 
@@ -31,21 +36,7 @@ def bench_loader(images: Sequence[bytes], rounds: int, tick: Tick) -> list[Row]:
     measured copy rate.
     """
     stored = [decode_image(data) for data in images]
-    batches = TrainingBatches(
-        stored,
-        np.zeros(len(stored), np.int64),
-        np.full((256, 256, 3), 120, np.float32),
-        batch_size=64,
-        seed=0,
-        crop_px=224,
-        random_crops=True,
-        reflections=True,
-        color_noise=0.1,
-        color_axes=np.eye(3) * 50,
-        divisor=1.0,
-        dtype=torch.bfloat16,
-        device=torch.device("cpu"),
-    )
+    batches = _training_batches(stored, 64, torch.bfloat16)
     for _ in batches.epoch(0):
         pass
     ours, theirs = [], []
@@ -61,6 +52,62 @@ def bench_loader(images: Sequence[bytes], rounds: int, tick: Tick) -> list[Row]:
         tick(number + 1, rounds)
     ceiling = measure_copy_rate() / (CROP_BYTES * 3)
     return [compare_rates("loader : image folder", ours, theirs, ceiling=ceiling, unit="images/s per core")]
+
+
+def bench_epoch(batch: int, rounds: int, tick: Tick) -> list[Row]:
+    """Return a row of training with data, as images per second, against the bare step on a batch that is always there.
+
+    Rounds of eight batches alternate in one process, on images as a store holds them.
+    """
+    compute = choose_compute("cpu")
+    tune_allocator()
+    kernels.warm_up(compute.dtype)
+    generator = np.random.default_rng(0)
+    stored = list(generator.integers(0, 256, (8 * batch, 256, 256, 3), dtype=np.uint8))
+    batches = _training_batches(stored, batch, compute.dtype)
+    optimizer = MomentumDescent(build("paper"), dtype=compute.dtype, momentum=0.9, weight_decay=5e-4)
+    network = optimizer.working.train()
+
+    def step(item: Batch) -> None:
+        loss = F.cross_entropy(network(item.inputs, item.keys).float(), item.labels)
+        loss.item()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step(1e-6)
+
+    fixed = next(iter(batches.epoch(0)))
+    fixed = Batch(fixed.inputs.clone(memory_format=torch.preserve_format), fixed.labels, fixed.keys)
+    step(fixed)
+    with_data: list[float] = []
+    bare: list[float] = []
+    for number in range(rounds):
+        start = time.perf_counter()
+        for item in batches.epoch(number):
+            step(item)
+        with_data.append(len(stored) / (time.perf_counter() - start))
+        start = time.perf_counter()
+        for _ in range(len(batches)):
+            step(fixed)
+        bare.append(len(stored) / (time.perf_counter() - start))
+        tick(number + 1, rounds)
+    return [compare_rates("epoch with data : bare step", with_data, bare, ceiling=None, unit="images/s")]
+
+
+def _training_batches(images: list[NDArray[np.uint8]], batch: int, dtype: torch.dtype) -> TrainingBatches:
+    return TrainingBatches(
+        images,
+        np.arange(len(images)) % 1000,
+        np.full((256, 256, 3), 120, np.float32),
+        batch_size=batch,
+        seed=0,
+        crop_px=224,
+        random_crops=True,
+        reflections=True,
+        color_noise=0.1,
+        color_axes=np.eye(3) * 50,
+        divisor=1.0,
+        dtype=dtype,
+        device=torch.device("cpu"),
+    )
 
 
 def bench_prepare(images: Sequence[bytes], rounds: int, tick: Tick) -> list[Row]:

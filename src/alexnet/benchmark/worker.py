@@ -6,13 +6,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
 from alexnet import kernels, system
+from alexnet.batches.views import evaluation_views
 from alexnet.benchmark.stock import build_stock_2014, build_stock_paper, make_inputs
+from alexnet.evaluation.evaluate import predict_probabilities
 from alexnet.network.alexnet import build
+from alexnet.network.model_file import Preprocessing
+from alexnet.system import Compute
 from alexnet.training.optimizer import MomentumDescent
 
 WARM_UP_ROUNDS = 2
@@ -89,11 +95,47 @@ def stock_inference(batch: int, dtype: str) -> Callable[[], object]:
     return infer
 
 
+def ours_ten_views(images: int, dtype: str) -> Callable[[], object]:
+    """Ten-view probabilities of stored images, as `alexnet evaluate` computes them."""
+    system.tune_allocator()
+    compute = Compute(torch.device("cpu"), getattr(torch, dtype), "")
+    kernels.warm_up(compute.dtype)
+    network = build("paper").to(compute.dtype).eval()
+    stored = _stored_images(images)
+    preprocessing = Preprocessing(np.full((256, 256, 3), 120, np.float32), 1.0)
+    return lambda: list(predict_probabilities(network, stored, preprocessing, compute, num_views=10))
+
+
+def stock_ten_views(images: int, dtype: str) -> Callable[[], object]:
+    """Ten passes of stock modules over crops of the same images, softmax averaged."""
+    half = dtype == "bfloat16"
+    model: nn.Module = build_stock_paper().eval()
+    if half:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    stored = torch.from_numpy(np.stack(_stored_images(images))).permute(0, 3, 1, 2)
+
+    def test() -> torch.Tensor:
+        total = torch.zeros(images, 1000)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+            for y, x, mirrored in evaluation_views(256, 224, 10):
+                crops = stored[:, :, y : y + 224, x : x + 224].float() - 120
+                total += model(crops.flip(3) if mirrored else crops).float().softmax(1)
+        return total / 10
+
+    return test
+
+
+def _stored_images(count: int) -> list[NDArray[np.uint8]]:
+    return list(np.random.default_rng(0).integers(0, 256, (count, 256, 256, 3), dtype=np.uint8))
+
+
 CONTENDERS: dict[str, Callable[..., Callable[[], object]]] = {
     "ours-step": ours_step,
     "stock-step": stock_step,
     "ours-inference": ours_inference,
     "stock-inference": stock_inference,
+    "ours-ten-views": ours_ten_views,
+    "stock-ten-views": stock_ten_views,
 }
 
 

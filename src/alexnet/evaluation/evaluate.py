@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.batches.loader import Images, evaluation_batches
+from alexnet.batches.views import evaluation_views
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.metrics import top_k_credit, wilson_interval
+from alexnet.evaluation.shared_views import can_share, share_first_layer
 from alexnet.files import write_text
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Preprocessing
@@ -44,20 +46,31 @@ def predict_probabilities(
     Raises:
         ConfigError: num_views is neither.
     """
+    image_px, crop_px = preprocessing.image_px, network.spec.input_px
+    places = evaluation_views(image_px, crop_px, num_views)
+    crops = [(y, x) for y, x, mirrored in places if not mirrored]
+    # Ten views: the crops of an image share its first layer, and so do those of its mirror image. Mirroring maps the
+    # five crops onto each other, so that the mean over them is the same.
+    shared = len(crops) > 1 and can_share(network, image_px, crops)
     batches = evaluation_batches(
         images,
         preprocessing.mean_image,
-        num_views=num_views,
-        crop_px=network.spec.input_px,
+        places=[(0, 0, False), (0, 0, True)] if shared else places,
+        crop_px=image_px if shared else crop_px,
         divisor=preprocessing.divisor,
         dtype=compute.dtype,
         device=compute.device,
-        batch_size=batch_size,
+        images_per_batch=max(1, batch_size // num_views),
     )
     for views in batches:
+        num_images = len(views)
         with torch.inference_mode():
-            logits = network(views.flatten(0, 1)).float()
-            yield logits.softmax(1).unflatten(0, views.shape[:2]).mean(1).cpu()
+            inputs = views.flatten(0, 1)
+            if shared:
+                logits = network.forward_from(1, share_first_layer(network, inputs, crops))
+            else:
+                logits = network(inputs)
+            yield logits.float().softmax(1).unflatten(0, (num_images, num_views)).mean(1).cpu()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,11 @@ class AlexNet(nn.Module):
             ConfigError: inputs have another shape.
         """
         x, keys = self._start(inputs, keys)
-        for index, (row, layer) in enumerate(self.named_layers()):
+        return self.forward_from(0, x, keys)
+
+    def forward_from(self, first: int, x: Tensor, keys: Tensor | None = None) -> Tensor:
+        """Return logits from what the layers before number `first` made of the inputs; keys as in `forward`."""
+        for index, (row, layer) in enumerate(self.named_layers()[first:], start=first):
             x = apply_all(layer(x), row.then, towers=self.spec.towers, training=self.training, keys=keys, layer=index)
         return x
 

@@ -1,0 +1,95 @@
+"""Each kernel against what stock PyTorch offers, beside the time that memory alone would take.
+
+Ours and stock alternate in one process, allocation included. Stock response normalisation has no bfloat16 path on the
+CPU, so stock runs in float32 whatever ours does.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from alexnet import kernels
+from alexnet.benchmark.measure import Row, compare_rates, measure_copy_rate, time_once
+
+Tick = Callable[[int, int], None]
+
+WEIGHTS = 60_954_656
+"""Weights of the paper's network without its biases."""
+
+
+def bench_kernels(batch: int, rounds: int, tick: Tick, *, dtype: torch.dtype) -> list[Row]:
+    """Return a row per kernel, as calls per second; the ceiling is its bytes moved at the measured copy rate."""
+    kernels.warm_up(dtype)
+    normalize = nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0)
+    stage = nn.Sequential(nn.ReLU(), normalize, nn.MaxPool2d(3, 2))
+    pool = nn.Sequential(nn.ReLU(), nn.MaxPool2d(3, 2))
+    copy_rate = measure_copy_rate()
+    comparisons: list[tuple[str, Callable[[], Any], Callable[[], Any], int]] = []
+    for what, ours, stock, channels, side in (
+        ("relu, norm, pool of conv1", kernels.normalize_and_pool, stage, 96, 55),
+        ("relu, norm, pool of conv2", kernels.normalize_and_pool, stage, 256, 27),
+        ("norm of conv2", kernels.normalize_responses, normalize, 256, 27),
+        ("relu, pool of conv5", lambda x: kernels.pool_maximum(x, rectify=True), pool, 256, 13),
+    ):
+        comparisons += _maps(what, ours, stock, (batch, channels, side, side), dtype)
+    comparisons.append(_update(dtype))
+    rows = []
+    for what, ours_once, stock_once, num_bytes in comparisons:
+        ours_once()
+        stock_once()
+        mine, theirs = [], []
+        for _ in range(rounds):
+            mine.append(1 / time_once(ours_once))
+            theirs.append(1 / time_once(stock_once))
+        rows.append(compare_rates(what, mine, theirs, ceiling=copy_rate / num_bytes, unit="calls/s"))
+        tick(len(rows), len(comparisons))
+    return rows
+
+
+def _maps(
+    what: str,
+    ours: Callable[..., Tensor],
+    stock: Callable[[Tensor], Tensor],
+    shape: tuple[int, int, int, int],
+    dtype: torch.dtype,
+) -> list[tuple[str, Callable[[], Any], Callable[[], Any], int]]:
+    """Forward: x in, y and a byte per pooled value out. Backward: x, the gradient and the bytes in, a gradient out."""
+    x_stock = (torch.randn(shape) * 10).contiguous(memory_format=torch.channels_last).requires_grad_()
+    x = x_stock.detach().to(dtype).requires_grad_()
+    y, y_stock = ours(x), stock(x_stock)
+    gradient, gradient_stock = torch.randn_like(y), torch.randn_like(y_stock)
+    winners = y.numel() if y.shape != x.shape else 0
+    return [
+        (
+            f"{what}, forward",
+            lambda: ours(x),
+            lambda: stock(x_stock),
+            (x.numel() + y.numel()) * x.itemsize + winners,
+        ),
+        (
+            f"{what}, backward",
+            lambda: torch.autograd.grad(y, x, gradient, retain_graph=True),
+            lambda: torch.autograd.grad(y_stock, x_stock, gradient_stock, retain_graph=True),
+            (2 * x.numel() + y.numel()) * x.itemsize + winners,
+        ),
+    ]
+
+
+def _update(dtype: torch.dtype) -> tuple[str, Callable[[], Any], Callable[[], Any], int]:
+    weight, velocity = torch.randn(WEIGHTS), torch.zeros(WEIGHTS)
+    gradient = torch.randn(WEIGHTS).to(dtype)
+    working = weight.bfloat16() if dtype == torch.bfloat16 else None
+    parameter = nn.Parameter(weight.clone())
+    parameter.grad = gradient.float()
+    stock = torch.optim.SGD([parameter], lr=0.01, momentum=0.9, weight_decay=5e-4, fused=True)
+    num_bytes = WEIGHTS * (16 + gradient.itemsize + (working.itemsize if working is not None else 0))
+    return (
+        "update",
+        lambda: kernels.update_weights(
+            weight, velocity, gradient, rate=0.01, momentum=0.9, decay=5e-4, working=working
+        ),
+        stock.step,
+        num_bytes,
+    )

@@ -1,0 +1,60 @@
+"""What `alexnet bench` runs, and the record it leaves."""
+
+import datetime
+import json
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alexnet.benchmark.loading import bench_epoch, bench_loader, bench_prepare, collect_images
+from alexnet.benchmark.measure import Row
+from alexnet.benchmark.operations import bench_kernels
+from alexnet.benchmark.step import bench_evaluation, bench_step
+from alexnet.files import write_text
+from alexnet.system import describe_system, has_bfloat16, set_threads
+
+Tick = Callable[[int, int], None]
+
+WHAT = ("kernels", "step", "loader", "evaluate", "prepare")
+"""What can be measured, in this order."""
+
+
+def run_benchmark(
+    what: str, *, batch: int, rounds: int, images: Path | None, threads: int | None, tick: Tick
+) -> list[Row]:
+    """Return the rows of one benchmark.
+
+    Args:
+        what: One of `WHAT`.
+        batch: Images per training step or forward pass.
+        rounds: Turns of each side.
+        images: Folder of photographs for loader and prepare; drawn scenes without one.
+    Raises:
+        ConfigError: the folder holds no images.
+    """
+    set_threads(threads)
+    if what == "kernels":
+        dtype = torch.bfloat16 if has_bfloat16(torch.device("cpu")) else torch.float32
+        return bench_kernels(batch, rounds, tick, dtype=dtype)
+    if what == "step":
+        return bench_step(batch, rounds, tick)
+    if what == "evaluate":
+        return bench_evaluation(batch, rounds, tick)
+    if what == "prepare":
+        return bench_prepare(collect_images(images), rounds, tick)
+    return [*bench_loader(collect_images(images), rounds, tick), *bench_epoch(batch, rounds, tick)]
+
+
+def write_record(folder: Path, what: str, rows: Sequence[Row], command: str) -> Path:
+    """Write folder/<date>_<what>_<processor>.jsonl: a line about the run, then a line per row with its samples."""
+    system = describe_system()
+    processor = "-".join(str(system["processor"]).lower().split())
+    date = datetime.date.today().isoformat()
+    head: dict[str, Any] = {"command": command, "date": date, "machine": platform.machine(), **system}
+    path = folder / f"{date}_{what}_{processor}.jsonl"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(path, "".join(json.dumps(line) + "\n" for line in [head, *(row.to_json() for row in rows)]))
+    return path

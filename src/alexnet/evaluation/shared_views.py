@@ -1,0 +1,101 @@
+"""Ten views at the price of fewer: what the five crops of an image have in common in the first layer is computed once.
+
+The crops start at multiples of the strides of conv1 and its pooling (offsets 0, 16, 32; strides 4 and 2), so their
+first-layer outputs are windows of one output over the whole image. Only where a crop's last windows hang over its edge,
+and read zeros instead of the image beyond the crop, is something left to compute: one row and one column of pooled
+outputs for the crops that do not touch that edge of the image.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from alexnet.network.alexnet import AlexNet
+from alexnet.network.layers import ConvolutionLayer, apply_all
+from alexnet.network.spec import Convolution, Dropout, Pool
+
+Place = tuple[int, int]
+"""Top row and left column of a crop, in pixels of the image."""
+
+
+def can_share(network: AlexNet, image_px: int, places: Sequence[Place]) -> bool:
+    """Whether the first layer of these crops can be taken from one output over the whole image, exactly.
+
+    It needs a first convolution without padding that ends in one pooling, an image that its windows cover as they cover
+    the crop, and crops that start at multiples of both strides together.
+    """
+    row, crop = network.spec.layers[0], network.spec.input_px
+    if not isinstance(row, Convolution) or row.padding_px or not row.then or not isinstance(row.then[-1], Pool):
+        return False
+    pools = [step for step in row.then if isinstance(step, Pool)]
+    if len(pools) != 1 or any(isinstance(step, Dropout) for step in row.then):
+        return False
+    step = row.stride_px * pools[0].stride_px
+    aligned = all(offset % step == 0 for place in places for offset in place) and (image_px - crop) % step == 0
+    # The pooled rows must be whole windows: one cut off at the edge would be shared with what lies beyond it.
+    side, pooled = network.shapes[0].output[1], network.shapes[0].final[1]
+    return aligned and (pooled - 1) * pools[0].stride_px + pools[0].window_px == side
+
+
+def share_first_layer(network: AlexNet, images: Tensor, places: Sequence[Place]) -> Tensor:
+    """Return what the first layer and its operations make of every crop: (N * V, C, H, W), crops of an image together.
+
+    Equal to running the layer on the crops one by one, to rounding.
+
+    Args:
+        network: In evaluation mode, with `can_share` true.
+        images: (N, 3, S, S) inputs, not cropped.
+        places: V crops.
+    """
+    row, layer = network.spec.layers[0], network.layers[network.spec.layers[0].name]
+    assert isinstance(row, Convolution)
+    assert isinstance(layer, ConvolutionLayer)
+    pool = row.then[-1]
+    assert isinstance(pool, Pool)
+    side, last = network.shapes[0].output[1], network.shapes[0].final[1] - 1
+    crop, stride, overhang = network.spec.input_px, row.stride_px, layer.overhang_px
+    margin = images.shape[2] - crop
+    kept = row.window_px - overhang  # what a crop's last window sees of the crop itself
+    whole = F.pad(images, (0, overhang, 0, overhang))
+
+    def convolve(x: Tensor, rows: int | None = None, columns: int | None = None) -> Tensor:
+        """Convolve with the first rows and columns of the kernel; the others would read zeros."""
+        return F.conv2d(x, layer.weight[:, :, :rows, :columns], layer.bias, stride)
+
+    def finish(x: Tensor) -> Tensor:
+        return apply_all(x, row.then, towers=network.spec.towers, training=False, keys=None, layer=0)
+
+    everywhere = convolve(whole)
+    shared = finish(everywhere)
+    # The last convolution row or column of crops whose own edge is not the edge of the image.
+    inner_y = {y for y, _ in places if overhang and y != margin}
+    inner_x = {x for _, x in places if overhang and x != margin}
+    bottoms = {y: convolve(whole[:, :, y + crop - kept : y + crop], rows=kept) for y in inner_y}
+    rights = {x: convolve(whole[:, :, :, x + crop - kept : x + crop], columns=kept) for x in inner_x}
+
+    def outputs(y: int, x: int, top: int, left: int) -> Tensor:
+        """Convolution outputs of the crop at pixel (y, x), from row `top` and column `left` of it to its end."""
+        rows, columns = (slice(at // stride + first, at // stride + side) for at, first in ((y, top), (x, left)))
+        part = everywhere[:, :, rows, columns].clone(memory_format=torch.channels_last)
+        if x in inner_x:
+            part[:, :, :, -1:] = rights[x][:, :, rows]
+        if y in inner_y:
+            part[:, :, -1:] = bottoms[y][:, :, :, columns]
+        if x in inner_x and y in inner_y:
+            corner = whole[:, :, y + crop - kept : y + crop, x + crop - kept : x + crop]
+            part[:, :, -1:, -1:] = convolve(corner, kept, kept)
+        return part
+
+    inside = last * pool.stride_px  # the first convolution row that the last pooled row reads
+    crops = []
+    for y, x in places:
+        top, left = y // stride // pool.stride_px, x // stride // pool.stride_px
+        view = shared[:, :, top : top + last + 1, left : left + last + 1].clone(memory_format=torch.channels_last)
+        if y in inner_y:
+            view[:, :, last:] = finish(outputs(y, x, inside, 0))
+        if x in inner_x:
+            view[:, :, :, last:] = finish(outputs(y, x, 0, inside))
+        crops.append(view)
+    return torch.stack(crops, 1).flatten(0, 1).contiguous(memory_format=torch.channels_last)

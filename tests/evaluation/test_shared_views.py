@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+import torch
+
+from alexnet.batches.views import evaluation_views
+from alexnet.evaluation.evaluate import predict_probabilities
+from alexnet.evaluation.shared_views import can_share, share_first_layer
+from alexnet.network.alexnet import AlexNet, build
+from alexnet.network.layers import apply_all
+from alexnet.network.model_file import Preprocessing
+from alexnet.network.spec import Rounding, find_dialect
+from alexnet.system import Compute
+
+FIVE = [(0, 0), (0, 32), (16, 16), (32, 0), (32, 32)]
+
+
+@pytest.fixture(scope="module")
+def net() -> AlexNet:
+    return build("paper", num_classes=10, seed=1).eval()
+
+
+def first_layer(net: AlexNet, x: torch.Tensor) -> torch.Tensor:
+    row = net.spec.layers[0]
+    return apply_all(net.layers[row.name](x), row.then, towers=2, training=False, keys=None, layer=0)
+
+
+def test_the_shared_first_layer_equals_that_of_every_crop(net: AlexNet) -> None:
+    images = torch.randn(2, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 60
+    assert can_share(net, 256, FIVE)
+    with torch.inference_mode():
+        shared = share_first_layer(net, images, FIVE).unflatten(0, (2, 5))
+        for view, (y, x) in enumerate(FIVE):
+            crop = images[:, :, y : y + 224, x : x + 224].contiguous(memory_format=torch.channels_last)
+            torch.testing.assert_close(shared[:, view], first_layer(net, crop), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("image_px", "places", "rounding"),
+    [
+        (256, [(0, 0), (0, 30)], "ceil"),  # not a multiple of the strides
+        (254, [(0, 0), (8, 8)], "ceil"),  # the image ends between two windows
+        (256, FIVE, "floor"),  # 54 positions: the last pooled window is cut off
+    ],
+)
+def test_crops_that_share_nothing_exactly_are_recognised(
+    net: AlexNet, image_px: int, places: list[tuple[int, int]], rounding: Rounding
+) -> None:
+    spec = find_dialect("paper", 10).model_copy(update={"rounding": rounding})
+    with torch.device("meta"):
+        other = AlexNet(spec)
+    assert not can_share(other, image_px, places)
+
+
+def test_ten_views_are_the_mean_of_ten_separate_passes_and_do_not_depend_on_the_batch(net: AlexNet) -> None:
+    generator = np.random.default_rng(0)
+    images = list(generator.integers(0, 256, (3, 256, 256, 3), dtype=np.uint8))
+    mean = generator.uniform(90, 140, (256, 256, 3)).astype(np.float32)
+    preprocessing = Preprocessing(mean, 2.0)
+    compute = Compute(torch.device("cpu"), torch.float32, "")
+    rows = [
+        torch.cat(list(predict_probabilities(net, images, preprocessing, compute, num_views=10, batch_size=size)))
+        for size in (128, 10)
+    ]
+    torch.testing.assert_close(rows[0], rows[1], rtol=1e-4, atol=1e-6)
+    for index, image in enumerate(images):
+        inputs = torch.from_numpy((image - mean) / 2).permute(2, 0, 1)
+        total = torch.zeros(10)
+        for y, x, mirrored in evaluation_views(256, 224, 10):
+            crop = inputs[:, y : y + 224, x : x + 224]
+            with torch.inference_mode():
+                total += net((crop.flip(2) if mirrored else crop)[None])[0].softmax(0)
+        torch.testing.assert_close(rows[0][index], total / 10, rtol=1e-4, atol=1e-6)
