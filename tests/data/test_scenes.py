@@ -17,9 +17,9 @@ from alexnet.data.scenes import CLASS_NAMES, VALIDATION_START, draw_scene, write
 from alexnet.errors import ConfigError
 
 GOLDEN_GRIDS = {
-    ("anchor", 0): [102.4, 153.8, 201.7, 161.1, 148.3, 185.7, 193.4, 196.3, 213.0],
-    ("mug", 7): [68.5, 85.2, 73.7, 126.1, 148.3, 82.9, 102.1, 86.5, 77.9],
-    ("umbrella", VALIDATION_START): [110.1, 139.0, 88.4, 97.2, 98.2, 84.6, 67.9, 70.4, 55.6],
+    ("anchor", 0): [159.8, 128.6, 138.5, 160.7, 139.5, 121.4, 191.6, 148.0, 167.8],
+    ("mug", 7): [87.8, 108.6, 103.3, 118.7, 173.2, 124.1, 96.6, 139.0, 108.5],
+    ("umbrella", VALIDATION_START): [111.4, 139.8, 83.1, 130.0, 163.3, 115.6, 113.3, 104.2, 70.1],
 }
 """Mean brightness of a 3 x 3 grid over the scene at 96 pixels, row by row; seed 0.
 
@@ -109,9 +109,9 @@ def test_linear_classifiers_and_nearest_neighbors_on_pixels_stay_poor():
     products = train @ train.T
     for penalty in (1.0, 10.0, 100.0, 1000.0):
         weights = train.T @ np.linalg.solve(products + penalty * np.eye(len(train)), targets - targets.mean(axis=0))
-        assert np.mean((val @ weights).argmax(axis=1) != val_labels) > 0.65
+        assert np.mean((val @ weights).argmax(axis=1) != val_labels) > 0.6
     distances = (val**2).sum(axis=1)[:, None] + (train**2).sum(axis=1) - 2 * val @ train.T
-    assert np.mean(labels[distances.argmin(axis=1)] != val_labels) > 0.65
+    assert np.mean(labels[distances.argmin(axis=1)] != val_labels) > 0.6
 
 
 def test_objects_fill_their_square_and_vary():

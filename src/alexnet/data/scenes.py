@@ -34,10 +34,10 @@ CLASS_NAMES: tuple[str, ...] = tuple(OBJECTS)
 VALIDATION_START = 50_000
 """Scenes from this index on are for validation: the training scenes of a class end before it."""
 
-HALF_EXTENT = (0.3, 0.4)
+HALF_EXTENT = (0.29, 0.39)
 """Half of the thing's longer side, as a fraction of the picture."""
-MAX_TURN_DEGREES = 24.0
-MAX_SHIFT = 0.07
+MAX_TURN_DEGREES = 28.0
+MAX_SHIFT = 0.09
 """Largest distance of the thing's center from the picture's, along each axis and as a fraction of the picture."""
 MAX_OCCLUDERS = 1
 CLUTTER = (2, 7)

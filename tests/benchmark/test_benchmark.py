@@ -1,0 +1,94 @@
+"""Benchmarks compare like with like, and report what they say."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from alexnet.benchmark.measure import Contender, Spread, compare_rates, measure_copy_rate, measure_matrix_rate
+from alexnet.benchmark.step import training_flops
+from alexnet.benchmark.stock import build_stock_2014, build_stock_paper, make_inputs
+from alexnet.benchmark.suite import write_record
+from alexnet.cli import cli
+from alexnet.network.alexnet import build
+
+
+def test_the_stock_network_computes_what_ours_does() -> None:
+    ours, stock = build("paper", 1000, seed=1).eval(), build_stock_paper().eval()
+    layers = [module for module in stock if isinstance(module, torch.nn.Conv2d | torch.nn.Linear)]
+    with torch.no_grad():
+        for mine, theirs in zip(ours.layers.values(), layers, strict=True):
+            theirs.weight.copy_(mine.weight)
+            theirs.bias.copy_(mine.bias)
+        for name in ("fc7", "fc8"):  # inverted dropout does not halve in testing, the paper's does
+            layers[list(ours.layers).index(name)].weight.mul_(0.5)
+        inputs = make_inputs(2, torch.float32, channels_last=False)
+        torch.testing.assert_close(ours(inputs), stock(inputs), rtol=1e-4, atol=1e-4)
+
+
+def test_the_2014_network_has_torchvisions_number_of_parameters() -> None:
+    assert sum(parameter.numel() for parameter in build_stock_2014().parameters()) == 61_100_840
+
+
+def test_a_step_of_128_images_is_529_gigaflop() -> None:
+    assert 128 * training_flops() == pytest.approx(529e9, rel=0.01)
+
+
+def test_ratio_and_fraction_come_from_medians() -> None:
+    row = compare_rates("x", [10, 30, 20], [2, 4, 100], ceiling=40, unit="images/s")
+    assert (row.ratio, row.fraction) == (5, 0.5)
+    assert row.ours == Spread(20, 14, 26, 3)
+    values = row.to_json()
+    assert {"what", "ours", "theirs", "ratio", "ceiling", "fraction", "unit", "n"} <= set(values)
+    assert (values["ours"], values["theirs"], values["n"]) == (20, 4, 3)
+
+
+def test_ceilings_are_measured() -> None:
+    assert measure_matrix_rate(torch.float32, size=256, rounds=2) > 1e8
+    assert measure_copy_rate(num_bytes=2**20, rounds=2) > 1e7
+
+
+def test_a_contender_runs_in_a_process_of_its_own_and_tells_its_memory() -> None:
+    with Contender("stock-inference", batch=1, dtype="float32") as contender:
+        assert 0 < contender.seconds() < 60
+        assert contender.peak_bytes > 2**28  # 61 million weights in float32
+
+
+def test_a_contender_that_breaks_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match="benchmark nonsense ended with exit code 1"), Contender("nonsense"):
+        pass
+
+
+def test_an_unknown_benchmark_names_the_known() -> None:
+    result = CliRunner().invoke(cli, ["bench", "speed"])
+    assert result.exit_code == 2
+    assert "Unknown benchmark 'speed'. Known: kernels, step, loader, evaluate, prepare." in result.output
+
+
+def test_prepare_is_measured_and_recorded(tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        cli, ["bench", "--what", "prepare", "--rounds", "1", "--json", "--record", str(tmp_path)]
+    )
+    assert result.exit_code == 0, result.output
+    row = json.loads(next(line for line in result.output.splitlines() if line.startswith("{")))
+    assert row["what"] == "prepare : Pillow"
+    assert row["ratio"] > 0
+    (record,) = tmp_path.iterdir()
+    head, saved = map(json.loads, record.read_text(encoding="utf-8").splitlines())
+    assert head["command"] == "alexnet bench prepare --batch 128 --rounds 1"
+    assert saved["samples"]["ours"] == [row["ours"]]
+
+
+def test_a_record_is_named_by_date_subject_and_processor(tmp_path: Path) -> None:
+    path = write_record(tmp_path, "step", [], "alexnet bench step")
+    assert "_step_" in path.name
+    assert path.suffix == ".jsonl"
+
+
+@pytest.mark.slow
+def test_every_benchmark_runs_on_one_image() -> None:
+    for what in ("kernels", "step", "loader", "evaluate"):
+        result = CliRunner().invoke(cli, ["bench", what, "--batch", "1", "--rounds", "1", "--json"])
+        assert result.exit_code == 0, result.output
