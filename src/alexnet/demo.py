@@ -7,8 +7,10 @@ from alexnet.data.scenes import write_scenes
 from alexnet.data.store import open_store
 from alexnet.errors import ConfigError
 from alexnet.evaluation.classifier import load
+from alexnet.interpretation.report import REPORT
 from alexnet.recipes import find_recipe
 from alexnet.terminal import Terminal, percent
+from alexnet.workflow import train_and_report
 
 TRAIN_PER_CLASS, VAL_PER_CLASS = 200, 50
 
@@ -22,8 +24,6 @@ def run_demo(terminal: Terminal, out: Path, *, seed: int = 0) -> Path:
     pictures, store_path, run = out / "pictures", out / "store", out / "run"
     if out.exists() and any(out.iterdir()) and not pictures.exists():
         raise ConfigError(f"{out}: exists and is not a demo. Choose another --out.")
-    from alexnet.cli import train_and_report
-
     terminal.say(f"1 of 4  Drawing {10 * (TRAIN_PER_CLASS + VAL_PER_CLASS):,} scenes of ten classes into {pictures}")
     if not store_path.exists():
         with terminal.progress("drawing", "scenes") as meter:
@@ -36,12 +36,12 @@ def run_demo(terminal: Terminal, out: Path, *, seed: int = 0) -> Path:
             prepare(pictures, store_path, progress=lambda done, total, skipped: meter(done, total))
     terminal.say(f"3 of 4  alexnet train {store_path} --recipe demo --out {run}")
     store = open_store(store_path)
-    if not (run / "model.safetensors").exists():
+    if not (run / REPORT).exists():
         train_and_report(terminal, store, find_recipe("demo"), run, seed=seed)
-    picture = sorted((pictures / "val").rglob("*.jpg"))[7]
+    picture = sorted((pictures / "val").rglob("*.jpg"))[-1]
     terminal.say(f"4 of 4  alexnet predict {run} {picture}")
     for name, probability in load(run).predict([picture], views=10)[0].top(3):
         terminal.print(f"  {percent(probability):>9}  {name}")
-    report = run / "report.html"
+    report = run / REPORT
     terminal.print(f"Report: {report.resolve()}")
     return report
