@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from alexnet.errors import RecipeError
+from alexnet.network.spec import find_dialect
 from alexnet.recipes import RECIPES, Recipe, find_recipe
 
 
@@ -12,6 +13,29 @@ def test_the_paper_recipe_has_the_papers_numbers() -> None:
     assert (recipe.batches.size, optimization.learning_rate, optimization.momentum) == (128, 0.01, 0.9)
     assert (optimization.weight_decay, optimization.drop_factor, optimization.plateau_drops) == (0.0005, 10, 3)
     assert (recipe.batches.color_noise, recipe.batches.divisor, recipe.network.initialization) == (0.1, 1, "dialect")
+
+
+def test_the_2012_recipe_has_the_recorded_schedule() -> None:
+    # computerhistory/AlexNet-Source-Code, layers/layer-params-145.cfg and the notes in it
+    recipe = find_recipe("source-2012")
+    batches, optimization = recipe.batches, recipe.optimization
+    assert (optimization.drop_epochs, optimization.total_epochs) == ((25, 51, 79), 91)
+    assert (optimization.learning_rate, optimization.bias_learning_rate) == (0.01, 0.02)
+    assert [(change.epoch, change.weights, change.biases) for change in optimization.rate_changes] == [
+        (67, 1e-5, None),
+        (72, 0, 0),
+    ]
+    assert (batches.color_noise, batches.color_noise_epochs, batches.color_noise_rescales) == (0.1, 67, True)
+    assert (batches.images_per_crop, batches.mean, recipe.network.dialect) == (32, "central", "source-2012")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_names_a_dialect_and_layers_that_there_are(name: str) -> None:
+    recipe = find_recipe(name)
+    layers = {layer.name for layer in find_dialect(recipe.network.dialect, 10).layers}
+    optimization = recipe.optimization
+    named = {*optimization.rate_factors, *optimization.weight_decays, *(c.layer for c in optimization.rate_changes)}
+    assert named <= layers
 
 
 def test_a_field_can_be_set_and_the_rest_stays() -> None:
@@ -31,13 +55,18 @@ def test_a_recipe_survives_yaml(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "assignments", "message"),
     [
-        ("papper", (), "unknown recipe 'papper'. Known: paper, small-data, demo, or the path of a recipe.yaml. Did you mean paper?"),
+        ("papper", (), "unknown recipe 'papper'. Known: paper, small-data, demo, source-2012, caffe, cifar-80sec, cifar-19pct, cifar-18pct, cifar-13pct, cifar-11pct, or the path of a recipe.yaml. Did you mean paper?"),
         ("paper", ("optimization.momemtum=1",), "--set optimization.momemtum=1: unknown field optimization.momemtum. Did you mean optimization.momentum?"),
         ("paper", ("momentum",), "--set momentum: expected group.field=value, for example optimization.learning_rate=0.005."),
         ("paper", ("optimization.momentum=1",), "--set: optimization.momentum is 1: Input should be less than 1."),
         ("paper", ("batches.size=many",), "--set: batches.size is 'many': Input should be a valid integer, unable to parse string as an integer."),
         ("paper", ("batches.size=[",), "--set batches.size=[: '[' is not a YAML value."),
         ("paper", ("optimization.schedule=epochs",), "--set: optimization: schedule epochs needs drop_epochs."),
+        ("paper", ("optimization.schedule=steps",), "--set: optimization: schedule steps needs drop_steps."),
+        ("paper", ("optimization.drop_steps=[0, 5]",), "--set: optimization: drop_steps [0, 5] must rise from 1 or more."),
+        ("paper", ("optimization.bias_schedule=constant",), "--set: optimization: bias_schedule constant needs a bias_learning_rate."),
+        ("paper", ("optimization.rate_factors={conv1: -1}",), "--set: optimization: rate_factors of conv1 is -1.0; accepted is 0 or more."),
+        ("paper", ("optimization.rate_changes=[{epoch: 1, layer: conv1, rate: 0}]",), "--set: optimization.rate_changes.0.rate is 0: Extra inputs are not permitted."),
     ],
 )  # fmt: skip
 def test_impossible_recipes_are_refused_with_the_reason(name: str, assignments: tuple[str, ...], message: str) -> None:

@@ -34,6 +34,9 @@ class _InOrder(click.Group):
             raise
 
 
+SOURCE_KINDS = ["table", "ilsvrc", "cifar", "cifar-strips", "parquet", "webdataset", "numpy", "archive", "folders"]
+"""Names of `data.sources.KINDS`, here so that --help need not load them; a test compares the two."""
+
 _PATH = click.Path(path_type=Path)
 _device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 _precision = click.option(
@@ -67,9 +70,30 @@ def cli() -> None:
 @click.argument("source", type=_PATH)
 @click.option("--out", required=True, type=_PATH, help="Store to create: a folder.")
 @click.option(
+    "--source",
+    "kind",
+    type=click.Choice(SOURCE_KINDS),
+    help="What SOURCE is.  [default: the first that recognises it]",
+)
+@click.option(
     "--val-fraction",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="Share of each class to set aside for validation, where SOURCE has no val folder.",
+    help="Share of each class to set aside for validation, where SOURCE has no validation images.",
+)
+@click.option(
+    "--val-list",
+    type=_PATH,
+    help="Text file that names the validation images and, where SOURCE does not, their classes.",
+)
+@click.option(
+    "--codec",
+    default="raw",
+    show_default=True,
+    type=click.Choice(["raw", "jpeg"]),
+    help="Keep pixels, or JPEGs of a tenth of the size that are decoded during training.",
+)
+@click.option(
+    "--quality", default=90, show_default=True, type=click.IntRange(1, 100), help="Of the JPEGs of --codec jpeg."
 )
 @click.option(
     "--size", default=256, show_default=True, type=click.IntRange(8, 4096), help="Side of the stored images in pixels."
@@ -82,24 +106,38 @@ def cli() -> None:
     type=click.Choice(["skip", "stop"]),
     help="Leave unreadable images out and list them, or end with an error at the first.",
 )
-@click.option("--class-names", type=_PATH, help="TSV with a readable name for each class folder.")
+@click.option(
+    "--max-bad",
+    default=0.1,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Share of unreadable images above which something systematic is wrong, and the run stops.",
+)
+@click.option("--class-names", type=_PATH, help="TSV with a readable name for each class.")
 @click.option("--workers", type=click.IntRange(1), help="Threads that decode.  [default: every core]")
 @_json
 def prepare(
     source: Path,
     out: Path,
+    kind: str | None,
     val_fraction: float | None,
+    val_list: Path | None,
+    codec: Literal["raw", "jpeg"],
+    quality: int,
     size: int,
     seed: int,
     on_bad_image: Literal["skip", "stop"],
+    max_bad: float,
     class_names: Path | None,
     workers: int | None,
     as_json: bool,
 ) -> None:
     """Bring images to 256x256 and measure their mean and colours, once (paper, section 2).
 
-    SOURCE holds train/<class>/… and val/<class>/…, or <class>/… together with --val-fraction. The shorter side becomes
-    256 pixels, the centre is kept. Interrupted, the same command continues.
+    SOURCE holds train/<class>/… and val/<class>/…, or <class>/… together with --val-fraction: a folder, or a zip or
+    tar archive, which is not unpacked. Also read are ImageNet's and CIFAR's own archives, tables of paths and labels
+    (CSV, TSV), WebDataset, Parquet and .npz: see docs/data.md. The shorter side becomes 256 pixels, the centre is kept.
+    Interrupted, the same command continues.
     """
     import dataclasses
     import json
@@ -112,10 +150,15 @@ def prepare(
         report = prepare_store(
             source,
             out,
+            kind=kind,
             size=size,
+            codec=codec,
+            quality=quality,
             val_fraction=val_fraction,
+            val_list=val_list,
             seed=seed,
             on_bad_image=on_bad_image,
+            max_bad=max_bad,
             workers=workers,
             class_names_file=class_names,
             progress=lambda done, total, skipped: meter(done, total, f"{skipped} left out" if skipped else ""),
@@ -128,7 +171,7 @@ def prepare(
 
 @cli.command()
 @click.argument("store", type=_PATH)
-@click.option("--recipe", default="paper", show_default=True, help="paper, small-data, demo, or a recipe.yaml.")
+@click.option("--recipe", default="paper", show_default=True, help="A named recipe, or a recipe.yaml.")
 @click.option(
     "--set",
     "assignments",
@@ -164,10 +207,13 @@ def train(
     \b
     paper       as printed: batch 128, rate 0.01 divided by ten at plateaus; for hundreds of thousands of images
     small-data  the same network with a gentler start, for a few thousand images
+    source-2012 what was run for the paper, with its recorded schedule
+    others      demo, caffe, cifar-80sec, cifar-19pct, cifar-18pct, cifar-13pct, cifar-11pct
     """
     from alexnet.data.store import open_store
     from alexnet.recipes import find_recipe
     from alexnet.terminal import Terminal
+    from alexnet.workflow import train_and_report
 
     terminal = Terminal()
     train_and_report(
@@ -191,8 +237,8 @@ def train(
     "--views",
     default="10",
     show_default=True,
-    type=click.Choice(["1", "10"]),
-    help="Centre only, or corners and centre and their mirror images.",
+    type=click.Choice(["1", "9", "10"]),
+    help="1: centre; 9: three by three places; 10: corners and centre and their mirror images.",
 )
 @click.option("--split", default="val", show_default=True, help="Split of the store to test on.")
 @click.option("--predictions", type=_PATH, help="CSV to write: each image with its label and five best classes.")
@@ -247,8 +293,8 @@ def evaluate(
     "--views",
     default="10",
     show_default=True,
-    type=click.Choice(["1", "10"]),
-    help="Centre only, or corners and centre and their mirror images.",
+    type=click.Choice(["1", "9", "10"]),
+    help="1: centre; 9: three by three places; 10: corners and centre and their mirror images.",
 )
 @_device
 @_precision
@@ -304,12 +350,144 @@ def predict(
 
 
 @cli.command()
-@click.argument("what", required=False)
+@click.argument("model", type=_PATH)
+@click.argument("images", nargs=-1, required=True, type=_PATH)
+@click.option(
+    "--layers",
+    metavar="NAME,NAME,…",
+    help="Activations to write: conv1, conv1.relu, conv5.pool:a, …  [default: the last hidden layer, rectified]",
+)
+@click.option("--out", required=True, type=_PATH, help="File to create: .npz, .h5 or .parquet.")
+@click.option(
+    "--batch-size", default=16, show_default=True, type=click.IntRange(1, 4096), help="Images computed together."
+)
+@_device
+@_precision
+@_threads
+@_json
+def features(
+    model: Path,
+    images: tuple[Path, ...],
+    layers: str | None,
+    out: Path,
+    batch_size: int,
+    device: str,
+    precision: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Write what layers of MODEL make of IMAGES into a file: one row per image, its path beside it.
+
+    IMAGES are files or folders; the centre view of each is used. docs/dialects.md has a picture of the layers' names; a
+    wrong one lists them all. The file also holds where it comes from: weights, dialect, preprocessing.
+    """
+    import json
+
+    from alexnet.evaluation.classifier import load
+    from alexnet.exchange.features import write_features
+    from alexnet.system import set_threads, tune_allocator
+    from alexnet.terminal import Terminal
+
+    terminal = Terminal()
+    set_threads(threads)
+    tune_allocator()
+    classifier = load(model, device=device, precision=precision)
+    names = layers.split(",") if layers else [classifier.network.features_name()]
+    with terminal.progress("computing", "images") as meter:
+        report = write_features(
+            classifier, _image_files(images), [name.strip() for name in names], out, batch_size=batch_size, tick=meter
+        )
+    if as_json:
+        terminal.print_json(json.dumps(report._asdict(), default=str))
+    else:
+        rows = [[name, " x ".join(map(str, (report.rows, *shape)))] for name, shape in report.shapes.items()]
+        terminal.table(["layer", "shape"], rows, title=str(out))
+    for reason in report.left_out:
+        terminal.show_error("Left out", reason)
+    if report.left_out:
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("model", type=_PATH)
+@click.option(
+    "--to",
+    "to",
+    required=True,
+    type=click.Choice(["alexnet", "onnx", "torchvision", "program"]),
+    help="alexnet: a model file; onnx; torchvision: a state dict for its alexnet; program: for torch.export.load.",
+)
+@click.option(
+    "--out", required=True, type=_PATH, help="File to create: .safetensors, .onnx, .pth or .safetensors, .pt2."
+)
+@click.option("--plain-norm", is_flag=True, help="ONNX: response normalisation without the operator LRN.")
+@click.option("--ten-views", is_flag=True, help="ONNX: from stored images (uint8) to ten-view probabilities.")
+@click.option("--dialect", help="Which network foreign weights are of, where their shapes leave it open.")
+@click.option(
+    "--mean", metavar="FILE|R,G,B", help="What the inputs of foreign weights lost.  [default: the usual of their kind]"
+)
+@click.option("--class-names", type=_PATH, help="Names of the classes of foreign weights: a text file, one per line.")
+@_json
+def export(
+    model: Path,
+    to: Literal["alexnet", "onnx", "torchvision", "program"],
+    out: Path,
+    plain_norm: bool,
+    ten_views: bool,
+    dialect: str | None,
+    mean: str | None,
+    class_names: Path | None,
+    as_json: bool,
+) -> None:
+    """Bring MODEL into another format, or the weights of another program into this one's (--to alexnet).
+
+    MODEL is a run folder or a model file of alexnet; or torchvision's alexnet (.pth, .safetensors), or a .caffemodel of
+    bvlc_alexnet or CaffeNet. What is written has been compared with the model; if they disagree, nothing is.
+
+    \b
+    alexnet export RUN --to onnx --out model.onnx
+    alexnet export alexnet-owt.pth --to alexnet --out model.safetensors
+    alexnet export bvlc_alexnet.caffemodel --mean imagenet_mean.binaryproto --to alexnet --out model.safetensors
+    """
+    import json
+
+    from alexnet.exchange.exporting import export_model
+    from alexnet.exchange.importing import open_model
+    from alexnet.terminal import Terminal
+
+    terminal = Terminal()
+    opened = open_model(model, dialect=dialect, mean=mean, class_names=class_names)
+    done = export_model(opened, to, out, plain_normalization=plain_norm, ten_views=ten_views)
+    if as_json:
+        values = {**done._asdict(), "dialect": opened.network.spec.dialect}
+        terminal.print_json(json.dumps(values, default=str))
+        return
+    agreement = (
+        "the weights themselves"
+        if done.largest_difference is None
+        else f"agrees with the model to {done.largest_difference:.1g} of its largest output"
+    )
+    terminal.say(f"{out}: dialect {opened.network.spec.dialect}, {done.bytes:,} bytes, {agreement}.")
+    for note in done.notes:
+        terminal.say(note)
+
+
+@cli.command()
+@click.argument("what", nargs=-1)
+@click.option("--compare", "compare", is_flag=True, help="Print where several dialects differ.")
 @click.option("--system", "show_system", is_flag=True, help="What this machine is, and what is chosen on it.")
 @click.option("--verify", is_flag=True, help="Read a whole store and compare its checksums.")
+@click.option("--images", "list_images", is_flag=True, help="List a store's images: split, class, name, path.")
 @_json
-def info(what: str | None, show_system: bool, verify: bool, as_json: bool) -> None:
-    """Tell in one screen what WHAT is: a store, a run, a model file, a dialect or a recipe."""
+def info(
+    what: tuple[str, ...], compare: bool, show_system: bool, verify: bool, list_images: bool, as_json: bool
+) -> None:
+    """Tell in one screen what WHAT is: a store, a run, a model file, a dialect or a recipe.
+
+    \b
+    alexnet info source-2012+no-norm                   a dialect, with modifiers: its layers, parameters and memory
+    alexnet info --compare paper source-2012 caffe     where dialects differ
+    """
     import json
 
     from alexnet import description
@@ -318,7 +496,20 @@ def info(what: str | None, show_system: bool, verify: bool, as_json: bool) -> No
     terminal = Terminal()
     if not what and not show_system:
         raise click.UsageError("Name a store, run, model file, dialect or recipe, or give --system.")
-    report = description.describe_system() if show_system else description.describe(str(what), verify=verify)
+    if len(what) > 1 and not compare:
+        raise click.UsageError("Name one thing, or give --compare with several dialects.")
+    if list_images and not what:
+        raise click.UsageError("Name the store whose images are to be listed.")
+    if list_images:
+        for row in description.list_images(what[0]):
+            terminal.print_json(json.dumps(row) if as_json else "\t".join(row.values()))
+        return
+    if show_system:
+        report = description.describe_system()
+    elif compare:
+        report = description.compare(what)
+    else:
+        report = description.describe(what[0], verify=verify)
     if as_json:
         terminal.print_json(json.dumps(report.values, default=str))
         return
@@ -412,31 +603,8 @@ def _image_files(given: tuple[Path, ...]) -> list[Path]:
     return files
 
 
-def train_and_report(terminal: Any, store: Any, recipe: Any, out: Path, **options: Any) -> Any:
-    """Train with a display, then test and write the report. Options are those of `runs.train`."""
-    from alexnet.evaluation.classifier import load
-    from alexnet.interpretation.report import report_run
-    from alexnet.runs import train as train_run
-    from alexnet.terminal import TrainingDisplay
-
-    with terminal.progress("training", "images") as meter:
-        display = TrainingDisplay(
-            terminal,
-            meter,
-            num_classes=len(store.class_names),
-            total_epochs=recipe.optimization.total_epochs,
-            at_most=recipe.optimization.schedule == "plateau",
-        )
-        outcome = train_run(store, recipe, out, listener=display, tick=display.validated, **options)
-        if "val" in store.splits:
-            meter.restart("testing")
-            classifier = load(out, device=options["device"], precision=options["precision"])
-            report = report_run(out, classifier, store, outcome.history, tick=meter)
-            terminal.say(f"Report: {report}")
-    return outcome
-
-
 def _show_preparation(terminal: Any, report: Any, out: Path) -> None:
+    from alexnet.data.decode import show_name
     from alexnet.terminal import duration
 
     terminal.table(
@@ -450,9 +618,10 @@ def _show_preparation(terminal: Any, report: Any, out: Path) -> None:
         terminal.say(f"Passed over, since they are not images: {ignored}.")
     if report.skipped:
         terminal.print("")
-        terminal.table(["left out", "reason"], [[path, reason] for path, reason in report.skipped[:10]])
-        if len(report.skipped) > 10:
-            terminal.print(f"… and {len(report.skipped) - 10} more, all in {out / 'report.json'}")
+        rows = [[show_name(path), reason] for path, reason in report.skipped[:10]]
+        terminal.table(["left out", "reason"], rows)
+        more = f"… and {len(report.skipped) - 10:,} more. " if len(report.skipped) > 10 else ""
+        terminal.print(f"{more}See them: {out / 'report.html'}; as data: {out / 'report.json'}")
     terminal.say(
         f"{out}: verified, {duration(report.seconds)}, {report.images_per_second:,.0f} images/s. "
         f"Train with: alexnet train {out} --recipe small-data --out RUN"
@@ -466,7 +635,7 @@ def _show_evaluation(terminal: Any, result: Any) -> None:
     def interval(bounds: tuple[float, float]) -> str:
         return f"{100 * bounds[0]:.2f} – {100 * bounds[1]:.2f} %"
 
-    views = "ten views" if result.num_views == 10 else "centre view"
+    views = {1: "centre view", 9: "nine views", 10: "ten views"}[result.num_views]
     terminal.table(
         ["", "error", "95 % interval"],
         [

@@ -1,12 +1,14 @@
 """What a path or a name is, in one screen: the tables of `alexnet info`."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from alexnet.errors import ConfigError
-from alexnet.network.model_file import MODEL, find_model, load_model
-from alexnet.network.spec import DIALECTS, Spec, find_dialect, measure
+from alexnet.network.comparison import tabulate_costs, tabulate_differences, tabulate_shapes
+from alexnet.network.model_file import MODEL, Preprocessing, find_model, load_model
+from alexnet.network.spec import DIALECTS, Spec, find_dialect, is_dialect, measure
 from alexnet.recipes import RECIPES, find_recipe
 from alexnet.terminal import duration, percent
 from alexnet.training.journal import ENVIRONMENT, read_environment, read_metrics
@@ -39,8 +41,8 @@ def describe(what: str, *, verify: bool = False) -> Description:
         return _describe_store(path, verify)
     if path.is_file():
         return _describe_model(path)
-    if what in DIALECTS:
-        table = _layer_table(find_dialect(what, 1000))
+    if is_dialect(what):
+        table = _layer_table(find_dialect(what, _usual_classes(what)))
         if what not in RECIPES:
             return table
         recipe = _describe_recipe(what)
@@ -51,6 +53,26 @@ def describe(what: str, *, verify: bool = False) -> Description:
         f"{what}: there is no such file or folder, and no dialect ({', '.join(DIALECTS)}) or recipe "
         f"({', '.join(RECIPES)}) has this name."
     )
+
+
+def list_images(what: str) -> Iterator[dict[str, str]]:
+    """Yield split, class name, readable name and original path of every image of a store, in its order.
+
+    Raises:
+        StoreError: it is no store, or damaged.
+    """
+    from alexnet.data.decode import show_name
+    from alexnet.data.store import open_store
+
+    store = open_store(what)
+    for name, split in store.splits.items():
+        for label, path in zip(split.labels.tolist(), split.paths, strict=True):
+            yield {
+                "split": name,
+                "class": store.class_names[label],
+                "name": store.class_titles[label],
+                "path": show_name(path),
+            }
 
 
 def describe_system() -> Description:
@@ -143,11 +165,7 @@ def _describe_model(path: Path) -> Description:
         ["kind", "model file"],
         ["classes", f"{len(model.class_names):,}: {names}"],
         ["images", f"{model.preprocessing.image_px} px, crops of {model.network.spec.input_px} px"],
-        [
-            "inputs",
-            "mean subtracted"
-            + (f", divided by {model.preprocessing.divisor:g}" if model.preprocessing.divisor != 1 else ""),
-        ],
+        ["inputs", _describe_inputs(model.preprocessing)],
         ["recipe", str(model.provenance.get("recipe", {}).get("name", "–"))],
     ]
     table = _layer_table(model.network.spec)
@@ -161,32 +179,46 @@ def _describe_model(path: Path) -> Description:
     return Description(values, [(None, [str(path), ""], facts), *table.tables])
 
 
+def _describe_inputs(preprocessing: Preprocessing) -> str:
+    divisor = preprocessing.divisor
+    words = "mean subtracted" if preprocessing.mean_place == "aligned" else "central part of the mean subtracted"
+    if isinstance(divisor, tuple):
+        return f"{words}, divided by {', '.join(f'{part:g}' for part in divisor)}"
+    return words + (f", divided by {divisor:g}" if divisor != 1 else "")
+
+
+def compare(dialects: Sequence[str]) -> Description:
+    """Return where dialects differ, generated from their tables: one row per property, one column per dialect.
+
+    Raises:
+        ConfigError: fewer than two are given, or one is unknown.
+    """
+    if len(dialects) < 2:
+        raise ConfigError(f"--compare needs two dialects or more; given was {', '.join(dialects)}.")
+    rows = tabulate_differences([find_dialect(name, _usual_classes(name)) for name in dialects])
+    values = {"dialects": list(dialects), "differences": {row[0]: row[1:] for row in rows}}
+    return Description(values, [("Where they differ", ["", *dialects], rows)])
+
+
+def _usual_classes(dialect: str) -> int:
+    """Classes of the data set that a dialect was made for."""
+    return 10 if dialect.startswith("cifar") else 1000
+
+
 def _layer_table(spec: Spec) -> Description:
     shapes = measure(spec)
-    rows = [
-        [
-            shape.name,
-            " x ".join(map(str, shape.kernel)),
-            " x ".join(map(str, shape.output)),
-            ", ".join(step.kind for step in layer.then) or "–",
-            f"{shape.neurons:,}",
-            f"{shape.parameters:,}",
-            f"{shape.multiply_adds:,}",
-        ]
-        for shape, layer in zip(shapes, spec.layers, strict=True)
-    ]
-    totals = [sum(getattr(shape, name) for shape in shapes) for name in ("neurons", "parameters", "multiply_adds")]
-    rows.append(["total", "", "", "", *(f"{total:,}" for total in totals)])
-    inputs = f"{spec.input_px} x {spec.input_px} inputs"
-    title = f"Dialect {spec.dialect}: {inputs}, {spec.towers} towers, {spec.num_classes:,} classes"
-    columns = ["layer", "weights", "output", "then", "neurons", "parameters", "multiply-adds"]
+    towers = f"{spec.towers} tower{'s' if spec.towers > 1 else ''}"
+    title = f"Dialect {spec.dialect}: {spec.input_px} x {spec.input_px} inputs, {towers}, {spec.num_classes:,} classes"
     values = {
         "spec": spec.model_dump(mode="json"),
-        "parameters": totals[1],
-        "neurons": totals[0],
-        "multiply_adds": totals[2],
+        "parameters": sum(shape.parameters for shape in shapes),
+        "neurons": sum(shape.neurons for shape in shapes),
+        "multiply_adds": sum(shape.multiply_adds for shape in shapes),
+        "weight_bytes": 4 * sum(shape.parameters for shape in shapes),
+        "activation_bytes_per_image": 4 * sum(shape.activation_values for shape in shapes),
+        "layers": [{**shape._asdict(), "neurons": shape.neurons} for shape in shapes],
     }
-    return Description(values, [(title, columns, rows)])
+    return Description(values, [(title, *tabulate_shapes(spec)), (None, *tabulate_costs(spec))])
 
 
 def _describe_recipe(name: str) -> Description:

@@ -9,6 +9,7 @@ AlexNetError
 ├── WeightsError (ValueError)       a model file or checkpoint that is missing, damaged or of another network
 ├── RunError (RuntimeError)         a run folder that cannot be started or continued
 ├── DivergedError (ArithmeticError) training whose loss is no longer finite
+├── ExportError (RuntimeError)      an exported file that does not compute what the model does, or cannot be written
 └── Interrupted (Exception)         the user, or SIGTERM, asked to stop; state was saved
 
 Messages say what was given, what is accepted and what to do next. The command line prints them as they are, with
@@ -54,6 +55,10 @@ class RunError(AlexNetError, RuntimeError):
 
 class DivergedError(AlexNetError, ArithmeticError):
     """The training loss is no longer finite."""
+
+
+class ExportError(AlexNetError, RuntimeError):
+    """An exported file disagrees with the model, or the format cannot express it."""
 
 
 class Interrupted(AlexNetError):  # noqa: N818 - an interruption is not an error, but it ends the command like one

@@ -19,6 +19,9 @@ from alexnet.errors import WeightsError
 _KEY = "alexnet"
 """The one entry of the safetensors header: a JSON document with `kind`, `format` and what the writer adds."""
 
+_FOREIGN_SUFFIXES = (".pth", ".pt", ".bin", ".caffemodel")
+_FOREIGN = " For another program's weights, first: alexnet export {path} --to alexnet --out model.safetensors"
+
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], document: dict[str, Any]) -> None:
     """Write to a temporary name, flush to the disk, and rename.
@@ -35,6 +38,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], document: dict[str,
         safetensors.torch.save_file(data, temporary, metadata={_KEY: json.dumps(document)})
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner may read
         temporary.replace(path)
     except BaseException as problem:
         temporary.unlink(missing_ok=True)
@@ -42,6 +46,15 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], document: dict[str,
             raise OSError(f"{path}: cannot be written: {problem}") from None
         raise
     sync_folder(path.parent)
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file is a safetensors file that alexnet wrote, as far as its header says."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return _KEY in (file.metadata() or {})
+    except (OSError, safetensors.SafetensorError):
+        return False
 
 
 def read_document(path: Path, *, kinds: tuple[str, ...], newest_format: int) -> dict[str, Any]:
@@ -59,9 +72,12 @@ def read_document(path: Path, *, kinds: tuple[str, ...], newest_format: int) -> 
     except (OSError, safetensors.SafetensorError, json.JSONDecodeError) as problem:
         raise WeightsError(
             f"{path}: is damaged or not a safetensors file ({problem}). Obtain it again, or use another one."
+            + (_FOREIGN.format(path=path) if path.suffix in _FOREIGN_SUFFIXES else "")
         ) from None
     except KeyError:
-        raise WeightsError(f"{path}: is a safetensors file, but not one that alexnet wrote.") from None
+        raise WeightsError(
+            f"{path}: is a safetensors file, but not one that alexnet wrote.{_FOREIGN.format(path=path)}"
+        ) from None
     kind = document.get("kind") if isinstance(document, dict) else None
     if kind not in kinds:
         raise WeightsError(f"{path}: holds a {kind or 'document without a kind'}, not a {' or '.join(kinds)}.")
@@ -109,14 +125,34 @@ def copy_into(path: Path, targets: Mapping[str, Tensor], sources: Mapping[str, T
             target.copy_(source)
 
 
+def _umask() -> int:
+    """Return the mask of new files, which the system only tells when it is set."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a small file to a temporary name, flush, and rename."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file to a temporary name, flush, and rename.
+
+    Raises:
+        OSError: the disk is full or the folder not writable; nothing is left behind.
+    """
     temporary = path.with_name(f".{path.name}.writing")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 

@@ -10,10 +10,11 @@ from alexnet import kernels, system
 from alexnet.batches.loader import TrainingBatches
 from alexnet.batches.views import scale_axes
 from alexnet.data.store import Store
-from alexnet.errors import RunError
+from alexnet.errors import RecipeError, RunError, StoreError
 from alexnet.evaluation.evaluate import Tick, evaluate_network
 from alexnet.network.alexnet import AlexNet, build
 from alexnet.network.model_file import MODEL, Model, Preprocessing, find_checkpoint, save_model
+from alexnet.network.spec import find_dialect
 from alexnet.recipes import Recipe, read_recipe
 from alexnet.training.checkpoint import Progress, load_checkpoint, read_progress
 from alexnet.training.journal import ENVIRONMENT, RECIPE, Journal, read_environment
@@ -54,9 +55,13 @@ def train(
         checkpoint_minutes: At most this much work is lost to a crash.
         tick: Progress of each validation.
     Raises:
+        RecipeError, ConfigError: the recipe names a layer or a dialect that there is not.
+        StoreError: the images are smaller than the network's crops.
         RunError: `out` holds a finished run, a run of another recipe, store or seed, or something else.
         Interrupted, DivergedError: see `training.loop.train_model`.
     """
+    _check_layer_names(recipe, len(store.class_names))
+    _check_size(store, recipe)
     compute = system.choose_compute(device, precision)
     thread_count = system.set_threads(threads)
     allocator = system.tune_allocator()
@@ -86,7 +91,7 @@ def train(
         ).to(compute.device),
         class_names=tuple(store.class_names),
         class_titles=tuple(store.class_titles),
-        preprocessing=Preprocessing(store.mean_image, recipe.batches.divisor),
+        preprocessing=Preprocessing(store.mean_image, recipe.batches.divisor, recipe.batches.mean),
         provenance={"recipe": recipe.model_dump(mode="json"), "environment": environment},
     )
     optimizer = MomentumDescent(
@@ -94,6 +99,7 @@ def train(
         dtype=compute.dtype,
         momentum=recipe.optimization.momentum,
         weight_decay=recipe.optimization.weight_decay,
+        weight_decays=recipe.optimization.weight_decays,
     )
     progress = Progress() if checkpoint is None else load_checkpoint(checkpoint, optimizer)
     journal.continue_from(progress.history)
@@ -111,6 +117,10 @@ def train(
         divisor=recipe.batches.divisor,
         dtype=compute.dtype,
         device=compute.device,
+        color_noise_epochs=recipe.batches.color_noise_epochs,
+        color_noise_rescales=recipe.batches.color_noise_rescales,
+        mean_place=recipe.batches.mean,
+        images_per_crop=recipe.batches.images_per_crop,
     )
 
     def validate(network: AlexNet) -> dict[str, float]:
@@ -159,6 +169,34 @@ class _Recorded:
         self._epoch_done(row)
 
 
+def _check_size(store: Store, recipe: Recipe) -> None:
+    """Refuse images that are smaller than the network's crops."""
+    spec = find_dialect(recipe.network.dialect, len(store.class_names))
+    if store.size < spec.input_px:
+        raise StoreError(
+            f"{store.path}: holds images of {store.size} px; dialect {spec.dialect} reads crops of {spec.input_px} px. "
+            f"Prepare the images again with a --size of {spec.input_px} or more."
+        )
+
+
+def _check_layer_names(recipe: Recipe, num_classes: int) -> None:
+    """Refuse rates and decays for layers that the network does not have, and a dialect that is unknown."""
+    spec = find_dialect(recipe.network.dialect, num_classes)
+    known = [layer.name for layer in spec.layers]
+    optimization = recipe.optimization
+    for field, names in (
+        ("rate_factors", list(optimization.rate_factors)),
+        ("rate_changes", [change.layer for change in optimization.rate_changes]),
+        ("weight_decays", list(optimization.weight_decays)),
+    ):
+        for name in names:
+            if name not in known:
+                raise RecipeError(
+                    f"optimization.{field} names the layer {name!r}, which dialect {spec.dialect} does not have. "
+                    f"Its layers: {', '.join(known)}."
+                )
+
+
 def _open_run(
     out: Path, journal: Journal, recipe: Recipe, environment: dict[str, Any], listener: Listener
 ) -> Path | None:
@@ -205,8 +243,8 @@ def _open_run(
 
 def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
     result = []
-    for name in now:
-        old, new = before.get(name), now[name]
+    for name in [*now, *(name for name in before if name not in now)]:
+        old, new = before.get(name), now.get(name)
         if isinstance(new, dict) and isinstance(old, dict):
             result += _differences(old, new, f"{prefix}{name}.")
         elif old != new:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -12,11 +14,35 @@ LABELS = np.arange(23) % 5
 MEAN = np.full((16, 16, 3), 100.0, np.float32)
 
 
-def make(images: object = IMAGES, batch_size: int = 5) -> TrainingBatches:
-    return TrainingBatches(
-        images, LABELS, MEAN, batch_size=batch_size, seed=7, crop_px=12, random_crops=True, reflections=True,
-        color_noise=0.1, color_axes=np.eye(3) * 20, divisor=1.0, dtype=torch.float32, device=torch.device("cpu"),
-    )  # fmt: skip
+def make(images: object = IMAGES, **changed: Any) -> TrainingBatches:
+    options: dict[str, Any] = {
+        "batch_size": 5, "seed": 7, "crop_px": 12, "random_crops": True, "reflections": True, "color_noise": 0.1,
+        "color_axes": np.eye(3) * 20, "divisor": 1.0, "dtype": torch.float32, "device": torch.device("cpu"),
+    }  # fmt: skip
+    return TrainingBatches(images, LABELS, MEAN, **(options | changed))  # type: ignore[arg-type]
+
+
+def test_colour_noise_and_its_division_end_with_the_epoch_that_is_given() -> None:
+    plain = collect(make(color_noise_epochs=1), epoch=0)
+    options = {"color_noise_epochs": 1, "color_noise_rescales": True}
+    noisy, quiet = collect(make(**options), epoch=0), collect(make(**options), epoch=1)
+    torch.testing.assert_close(noisy[0][0], plain[0][0] / 1.1, rtol=1e-6, atol=1e-5)
+    levels = quiet[0][0] + 100  # without noise and division these are the stored pixels
+    torch.testing.assert_close(levels, levels.round(), rtol=0, atol=1e-4)
+
+
+def test_images_in_a_row_share_a_crop_also_across_batches_and_after_a_resume() -> None:
+    gradient = np.broadcast_to(np.arange(16, dtype=np.uint8)[:, None, None], (16, 16, 3))
+    images = [np.ascontiguousarray(gradient)] * 23
+
+    def tops(batches: TrainingBatches, first: int = 0) -> list[float]:
+        return torch.cat([inputs[:, 0, 0, 0] for inputs, *_ in collect(batches, epoch=0, first=first)]).tolist()
+
+    options = {"images_per_crop": 8, "reflections": False, "color_noise": 0.0}
+    found = tops(make(images, **options))
+    assert [len(set(found[start : start + 8])) for start in (0, 8, 16)] == [1, 1, 1]
+    assert len(set(found)) > 1
+    assert tops(make(images, **options), first=2) == found[10:]
 
 
 def collect(batches: TrainingBatches, epoch: int, first: int = 0) -> list[tuple[torch.Tensor, ...]]:

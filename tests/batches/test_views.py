@@ -57,7 +57,44 @@ def test_ten_views_are_corners_and_centre_then_mirrored_in_the_order_of_2012() -
     assert evaluation_views(256, 224, 1) == [(16, 16, False)]
     with pytest.raises(ConfigError) as problem:
         evaluation_views(256, 224, 5)
-    assert str(problem.value) == "views is 5; accepted are 1 (centre) and 10 (corners, centre, and mirrored)."
+    assert (
+        str(problem.value)
+        == "views is 5; accepted are 1 (centre), 9 (three by three places) and 10 (corners, centre, and mirrored)."
+    )
+
+
+def test_nine_views_are_the_grid_of_the_cifar_tests() -> None:
+    # 2012 source, convdata_cifar.py: offsets 0, 4 and 8 in both directions for 24 of 32 pixels, without reflections
+    assert evaluation_views(32, 24, 9) == [(y, x, False) for y in (0, 4, 8) for x in (0, 4, 8)]
+
+
+def test_images_with_the_same_crop_index_share_offset_and_reflection_but_not_colour() -> None:
+    indices = np.array([5, 900, 17, 3])
+    views = draw_views(indices, **OPTIONS, crop_indices=np.array([7, 7, 7, 8]))
+    assert len(set(views.y[:3])) == len(set(views.x[:3])) == len(set(views.mirrored[:3])) == 1
+    assert (views.y[3], views.x[3]) != (views.y[0], views.x[0])
+    assert np.array_equal(views.color_offset, draw_views(indices, **OPTIONS).color_offset)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_the_central_mean_is_subtracted_unmirrored_from_every_crop(mirrored: bool) -> None:
+    generator = np.random.default_rng(0)
+    image = generator.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    mean = generator.uniform(0, 255, (20, 20, 3)).astype(np.float32)
+    views = Views(np.array([1]), np.array([6]), np.array([mirrored]), np.zeros((1, 3), np.float32))
+    out = torch.empty(1, 3, 12, 12, memory_format=torch.channels_last)
+    assemble_views([image], mean, views, out, divisor=2.0, mean_place="central")
+    crop = image[1:13, 6:18].astype(np.float32)
+    expected = ((crop[:, ::-1] if mirrored else crop) - mean[4:16, 4:16]) / 2
+    torch.testing.assert_close(out[0], torch.from_numpy(expected.transpose(2, 0, 1).copy()), rtol=1e-6, atol=1e-5)
+
+
+def test_each_colour_may_have_a_divisor_of_its_own() -> None:
+    image, mean = np.full((4, 4, 3), 100, np.uint8), np.zeros((4, 4, 3), np.float32)
+    views = Views(np.zeros(1, int), np.zeros(1, int), np.zeros(1, bool), np.zeros((1, 3), np.float32))
+    out = torch.empty(1, 3, 4, 4, memory_format=torch.channels_last)
+    assemble_views([image], mean, views, out, divisor=(1.0, 2.0, 4.0))
+    assert out[0, :, 0, 0].tolist() == [100, 50, 25]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -11,6 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from alexnet.cli import cli
+from alexnet.network.spec import DIALECTS
+from alexnet.recipes import RECIPES
 
 
 def run(*arguments: object, ok: int = 0) -> subprocess.CompletedProcess[str]:
@@ -52,9 +54,9 @@ def trained(small_store_path: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def test_help_lists_the_verbs_in_the_order_of_the_data() -> None:
     text = CliRunner().invoke(cli, ["--help"]).output
     verbs = [line.split()[0] for line in text.split("Commands:")[1].splitlines() if line.strip()]
-    order = ["prepare", "train", "evaluate", "predict", "info", "bench", "demo"]
+    order = ["prepare", "train", "evaluate", "predict", "features", "export", "info", "bench", "demo"]
     assert verbs == [verb for verb in order if verb in verbs]
-    assert {"prepare", "train", "evaluate", "predict", "info", "demo"} <= set(verbs)
+    assert {"prepare", "train", "evaluate", "predict", "features", "export", "info", "demo"} <= set(verbs)
 
 
 @pytest.mark.parametrize("verb", list(cli.commands))
@@ -139,7 +141,8 @@ def test_info_describes_each_kind_of_thing(trained: Path, small_store_path: Path
     assert "Kernels" in run("info", "--system").stdout
     error = run("info", "nonsense", ok=2).stderr
     assert error.strip().endswith(
-        "nonsense: there is no such file or folder, and no dialect (paper) or recipe (paper, small-data, demo) has this name."
+        f"nonsense: there is no such file or folder, and no dialect ({', '.join(DIALECTS)}) or recipe ({', '.join(RECIPES)}) "
+        "has this name."
     )
 
 

@@ -21,9 +21,11 @@ ARROWS = {
     "network": {"kernels", "files", "errors"},
     "data": {"files", "errors", "version"},
     "batches": {"errors"},
-    "recipes": {"errors"},
+    "recipe_fields": set(),
+    "recipes": {"recipe_fields", "errors"},
     "training": {"batches", "network", "kernels", "recipes", "files", "errors"},
     "evaluation": {"network", "batches", "data", "files", "system", "errors"},
+    "exchange": {"evaluation", "network", "batches", "kernels", "files", "errors", "version"},
     "interpretation": {"evaluation", "network", "batches", "data", "files", "system", "terminal", "errors", "version"},
     "benchmark": {"training", "network", "batches", "data", "kernels", "evaluation", "recipes", "files", "system", "terminal", "errors", "version"},
 }  # fmt: skip

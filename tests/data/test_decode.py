@@ -76,7 +76,8 @@ def test_the_centre_stays_in_the_centre_where_the_size_divides_nothing(encode: E
 def test_enlarging_is_bicubic(draw: Draw, encode: Encode) -> None:
     picture = draw(3, 30, 20)
     expected = picture.resize((64, 64), Image.Resampling.BICUBIC, box=(5, 0, 25, 20))
-    assert (decode_image(encode(picture), size=64) == np.asarray(expected)).all()
+    difference = np.abs(decode_image(encode(picture), size=64).astype(int) - np.asarray(expected))
+    assert difference.max() <= 2  # Pillow rounds and clips between its two passes
 
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "TIFF", "WEBP"])

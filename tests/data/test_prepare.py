@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alexnet.data import prepare as prepare_module
+from alexnet.data import prepare_run
 from alexnet.data.decode import decode_image
 from alexnet.data.partial_store import PartialStore
 from alexnet.data.prepare import prepare
@@ -76,7 +76,14 @@ def test_a_fraction_is_set_aside_and_recorded(photos: Photos, tmp_path: Path) ->
     report = prepare(root, tmp_path / "STORE", size=8, val_fraction=0.2, seed=3)
     assert report.per_class == {"train": {"a": 4, "b": 4}, "val": {"a": 1, "b": 1}}
     options = open_store(tmp_path / "STORE").provenance["options"]
-    assert options == {"size": 8, "val_fraction": 0.2, "seed": 3, "shard_rows": 524288}
+    assert options == {
+        "size": 8,
+        "codec": "raw",
+        "val_fraction": 0.2,
+        "val_list": None,
+        "seed": 3,
+        "shard_rows": 524288,
+    }
 
 
 def test_bad_images_are_left_out_and_reported_with_their_reason(photos: Photos, tmp_path: Path) -> None:
@@ -156,7 +163,7 @@ def test_a_class_or_split_without_a_readable_image_is_an_error(photos: Photos, t
         f"{REPAIR}"
     )
     root = photos(dict.fromkeys(TWO_SPLITS, b""), name="ALL")
-    assert message_of(SourceError, lambda: prepare(root, tmp_path / "C", size=8)) == (
+    assert message_of(SourceError, lambda: prepare(root, tmp_path / "C", size=8, max_bad=1)) == (
         f"{root}: none of the 12 images of the train split can be read. The first: train/cat/0.png: is empty (0 "
         f"bytes). {REPAIR}"
     )
@@ -279,7 +286,7 @@ def test_a_disk_that_is_too_small_is_refused_before_work_starts(
     photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("Usage", (), {"free": 200_000_000})
-    monkeypatch.setattr(prepare_module.shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(prepare_run.shutil, "disk_usage", lambda folder: usage)
     out = tmp_path / "STORE"
     assert message_of(StoreError, lambda: prepare(photos(TWO_SPLITS), out, size=4000)) == (
         f"The store needs 0.8 GB more and the disk of {out}.partial has 0.2 GB left. Free space and run the same "
@@ -314,7 +321,7 @@ def test_a_shard_that_reads_back_differently_is_made_anew(
         "this file anew."
     )
     assert not out.exists()
-    assert prepare(root, out, size=8, shard_rows=4).num_continued == 12
+    assert prepare(root, out, size=8, shard_rows=4).num_continued == 4
     open_store(out).verify()
 
 

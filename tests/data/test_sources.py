@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet.data.sources import Source, find_images
+from alexnet.data.sources import KINDS, Source, find_images
 from alexnet.errors import ConfigError, SourceError
 
 Photos = Callable[..., Path]
@@ -132,9 +132,9 @@ def test_a_table_that_cannot_be_used_is_an_error(photos: Photos, tmp_path: Path)
 def test_a_source_that_is_no_folder_is_an_error(photos: Photos) -> None:
     root = photos(["a.zip"])
     assert message_of(root / "b") == f"{root}/b does not exist. Check the path, or whether the disk is mounted."
-    assert message_of(root / "a.zip") == (
-        f"{root}/a.zip is a file. Unpack it if it is an archive, and pass the folder with the images."
-    )
+    (root / "a.zip").write_bytes(b"no archive")
+    kinds = "; ".join(kind.summary for kind in KINDS)
+    assert message_of(root / "a.zip") == (f"{root}/a.zip is no source of images that is known. Known are: {kinds}.")
 
 
 def test_a_source_that_may_not_be_listed_is_an_error(photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +142,7 @@ def test_a_source_that_may_not_be_listed_is_an_error(photos: Photos, monkeypatch
         raise PermissionError(13, "Permission denied")
 
     root = photos(TWO_SPLITS)
-    monkeypatch.setattr("alexnet.data.sources.scan_folder", refuse)
+    monkeypatch.setattr("alexnet.data.class_folders.scan_folder", refuse)
     assert message_of(root) == f"{root} cannot be listed (Permission denied). Check its permissions."
 
 

@@ -67,10 +67,10 @@ def test_statistics_are_those_of_the_training_images(store: Store) -> None:
     )
 
 
-def test_an_image_is_a_read_only_view_and_a_selection_is_a_copy(store: Store) -> None:
+def test_an_image_and_a_selection_are_arrays_of_their_own(store: Store) -> None:
     image = store.images[4]
-    assert not image.flags.writeable
-    assert np.shares_memory(image, store.images[4])
+    assert image.flags.owndata
+    assert not np.shares_memory(image, store.images[4])
     assert (store.images[-1] == random_images(10)[9]).all()
     assert (store.images[2:9:3] == random_images(10)[2:9:3]).all()
     assert (store.images[[7, 0, -2]] == random_images(10)[[7, 0, -2]]).all()
@@ -137,12 +137,27 @@ def test_a_shard_holds_512_images_of_256_px_by_default() -> None:
     assert rows_per_shard(10_000) == 1
 
 
-def test_more_shards_than_may_be_open_at_once_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alexnet.data.store._max_mapped_shards", lambda: 2)
-    images = random_images(20)
-    store = write_store(tmp_path / "STORE", {"train": (images, [0] * 20)}, ["a"], shard_rows=1)
-    order = np.random.default_rng(0).permutation(20)
-    assert (store.images[order] == images[order]).all()
+def test_reading_holds_no_file_open(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (12, 4, 4, 3), dtype=np.uint8)
+    store = write_store(tmp_path / "MANY", {"train": (images, [0] * 6 + [1] * 6)}, ["a", "b"], shard_rows=1)
+    assert (store.images[:] == images).all()
+    descriptors = Path("/proc/self/fd")
+    if descriptors.is_dir():
+        assert not [link for link in descriptors.iterdir() if str(link.resolve()).startswith(str(tmp_path))]
+
+
+def test_a_shard_that_vanishes_or_shrinks_while_it_is_used_is_an_error(store: Store) -> None:
+    store.images[0]
+    path = store.path / store.header["splits"]["train"]["shards"][0]["file"]
+    path.write_bytes(path.read_bytes()[:-10])
+    message = f"{path} ends early. The store is damaged: prepare the images again, or copy it again."
+    rows = store.header["splits"]["train"]["shards"][0]["rows"]
+    with pytest.raises(StoreError) as caught:
+        store.images[rows - 1]
+    assert str(caught.value) == message
+    path.unlink()
+    with pytest.raises(StoreError, match="cannot be read"):
+        store.images[0]
 
 
 def test_a_split_that_is_not_there_is_named_with_those_that_are(store: Store) -> None:
@@ -181,9 +196,9 @@ def test_a_store_of_a_newer_version_or_codec_does_not_open(store: Store) -> None
         f"{store.path} is a store of version 2; this alexnet reads version 1. "
         "Update alexnet, or prepare the images again with this one."
     )
-    rewrite_header(store, codec="jpeg")
+    rewrite_header(store, codec="png")
     assert message_of(store.path) == (
-        f"{store.path} keeps its images as 'jpeg'; this alexnet reads: raw. "
+        f"{store.path} keeps its images as 'png'; this alexnet reads: raw, jpeg. "
         "Update alexnet, or prepare the images again with this one."
     )
 

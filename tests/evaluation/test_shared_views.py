@@ -8,7 +8,7 @@ from alexnet.evaluation.shared_views import can_share, share_first_layer
 from alexnet.network.alexnet import AlexNet, build
 from alexnet.network.layers import apply_all
 from alexnet.network.model_file import Preprocessing
-from alexnet.network.spec import Rounding, find_dialect
+from alexnet.network.spec import NormalizeMap, Pool, Rectify, Rounding, find_dialect
 from alexnet.system import Compute
 
 FIVE = [(0, 0), (0, 32), (16, 16), (32, 0), (32, 32)]
@@ -24,7 +24,9 @@ def first_layer(net: AlexNet, x: torch.Tensor) -> torch.Tensor:
     return apply_all(net.layers[row.name](x), row.then, towers=2, training=False, keys=None, layer=0)
 
 
-def test_the_shared_first_layer_equals_that_of_every_crop(net: AlexNet) -> None:
+@pytest.mark.parametrize("dialect", ["paper", "source-2012"])
+def test_the_shared_first_layer_equals_that_of_every_crop(dialect: str) -> None:
+    net = build(dialect, num_classes=10, seed=1).eval()
     images = torch.randn(2, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 60
     assert can_share(net, 256, FIVE)
     with torch.inference_mode():
@@ -49,6 +51,30 @@ def test_crops_that_share_nothing_exactly_are_recognised(
     with torch.device("meta"):
         other = AlexNet(spec)
     assert not can_share(other, image_px, places)
+
+
+def test_a_normalisation_within_maps_sees_the_edge_of_a_crop_and_is_not_shared() -> None:
+    spec = find_dialect("paper", 10)
+    first = spec.layers[0].model_copy(update={"then": (Rectify(), NormalizeMap(), Pool())})
+    with torch.device("meta"):
+        other = AlexNet(spec.model_copy(update={"layers": (first, *spec.layers[1:])}))
+    assert not can_share(other, 256, FIVE)
+
+
+def test_ten_views_with_the_central_mean_are_the_mean_of_ten_separate_passes() -> None:
+    net = build("paper+half", num_classes=10, seed=1).eval()
+    generator = np.random.default_rng(0)
+    image = generator.integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    mean = generator.uniform(90, 140, (256, 256, 3)).astype(np.float32)
+    compute = Compute(torch.device("cpu"), torch.float32, "")
+    (found,) = predict_probabilities(net, [image], Preprocessing(mean, 2.0, "central"), compute, num_views=10)
+    total = torch.zeros(10)
+    for y, x, mirrored in evaluation_views(256, 224, 10):
+        crop = image[y : y + 224, x : x + 224]
+        inputs = ((crop[:, ::-1] if mirrored else crop) - mean[16:240, 16:240]) / 2
+        with torch.inference_mode():
+            total += net(torch.from_numpy(inputs.transpose(2, 0, 1).copy())[None])[0].softmax(0)
+    torch.testing.assert_close(found[0], total / 10, rtol=1e-4, atol=1e-6)
 
 
 def test_ten_views_are_the_mean_of_ten_separate_passes_and_do_not_depend_on_the_batch(net: AlexNet) -> None:

@@ -14,7 +14,8 @@ import torch
 from conftest import Listener
 
 import alexnet
-from alexnet.errors import DivergedError, Interrupted, RunError, WeightsError
+from alexnet.data.store_writer import write_store
+from alexnet.errors import DivergedError, Interrupted, RunError, StoreError, WeightsError
 from alexnet.files import read_tensors
 from alexnet.network import spec as spec_module
 from alexnet.network.model_file import CHECKPOINTS, LATEST, PREVIOUS
@@ -195,6 +196,18 @@ def test_an_unfinished_run_with_other_options_is_refused(small_store_path: Path,
         f"{tmp_path / 'run'}: holds an unfinished run that differs: optimization.momentum was 0.9, now 0.8; seed was 0, "
         "now 4. Give the same options to continue it, or choose another --out."
     )
+
+
+def test_images_smaller_than_the_crops_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    images = np.zeros((4, 32, 32, 3), np.uint8)
+    store = write_store(tmp_path / "store", {"train": (images, np.array([0, 1, 0, 1]))}, ("a", "b"))
+    with pytest.raises(StoreError) as problem:
+        train(store, recipe(), tmp_path / "run", listener=Listener())
+    assert str(problem.value) == (
+        f"{tmp_path / 'store'}: holds images of 32 px; dialect tiny reads crops of 224 px. Prepare the images again with a "
+        "--size of 224 or more."
+    )
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_that_is_no_run_is_left_alone(small_store_path: Path, tmp_path: Path) -> None:

@@ -64,7 +64,10 @@ def test_a_spec_that_is_not_one_is_refused_with_the_field() -> None:
 def test_an_unknown_dialect_names_the_known() -> None:
     with pytest.raises(ConfigError) as problem:
         find_dialect("alex", 10)
-    assert str(problem.value) == "unknown dialect 'alex'. Known: paper."
+    assert str(problem.value) == (
+        "unknown dialect 'alex'. Known: paper, source-2012, caffe, caffenet, one-tower-2014, cuda-convnet2, one-tower, "
+        "cifar-80sec, cifar-19pct, cifar-18pct, cifar-13pct, cifar-11pct."
+    )
 
 
 def test_one_class_is_refused() -> None:

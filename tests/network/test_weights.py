@@ -34,4 +34,4 @@ def test_weights_of_other_layers_do_not_depend_on_the_number_of_classes() -> Non
 def test_an_unknown_initialisation_names_the_known() -> None:
     with pytest.raises(ConfigError) as problem:
         build("paper", num_classes=10, initialization="xavier")
-    assert str(problem.value) == "unknown initialization 'xavier'. Known: dialect, he."
+    assert str(problem.value) == "unknown initialization 'xavier'. Known: dialect, he, pytorch."

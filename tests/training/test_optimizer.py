@@ -55,3 +55,36 @@ def test_a_step_lowers_the_loss(tiny: AlexNet) -> None:
         optimizer.step(0.1)
     assert losses == sorted(losses, reverse=True)
     assert losses[0] - losses[-1] > 0.1
+
+
+def test_a_frozen_layer_gets_no_gradient_does_not_coast_and_does_not_decay() -> None:
+    layers = (Dense(name="fc6", units=4, then=()), Dense(name="fc8", units=3))
+    net = AlexNet(Spec(dialect="tiny", input_px=2, towers=1, layers=layers))
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.normal_(generator=torch.Generator().manual_seed(1))
+    optimizer = MomentumDescent(net, dtype=torch.float32, momentum=0.9, weight_decay=0.1)
+    inputs, labels = torch.randn(8, 3, 2, 2, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3
+    names = [name for name, _ in net.named_parameters()]
+    moving = dict.fromkeys(names, 0.1)
+    frozen = moving | {"layers.fc6.weight": 0.0, "layers.fc6.bias": 0.0}
+    snapshots = []
+    for rates in (moving, frozen, frozen, moving):
+        optimizer.freeze(rates)
+        F.cross_entropy(net(inputs), labels).backward()
+        assert (net.layers["fc6"].weight.grad is None) == (rates is frozen)
+        optimizer.step(rates)
+        snapshots.append({name: weight.detach().clone() for name, weight in net.named_parameters()})
+    for name in names:
+        stays = name.startswith("layers.fc6")
+        assert torch.equal(snapshots[0][name], snapshots[2][name]) == stays, name
+        assert not torch.equal(snapshots[2][name], snapshots[3][name]), name
+
+
+def test_layers_may_have_decays_of_their_own(tiny: AlexNet) -> None:
+    optimizer = MomentumDescent(tiny, dtype=torch.float32, momentum=0.9, weight_decay=0.5, weight_decays={"fc": 0.25})
+    weight, bias = tiny.layers["fc"].weight, tiny.layers["fc"].bias
+    weight.grad, bias.grad = torch.zeros_like(weight), torch.zeros_like(bias)
+    optimizer.step(0.1)
+    assert weight[0, 0].item() == pytest.approx(1 - 0.25 * 0.1)
+    assert bias[0].item() == 1

@@ -1,6 +1,6 @@
 import pytest
 
-from alexnet.recipes import Optimization
+from alexnet.recipes import Optimization, find_recipe
 from alexnet.training.schedule import Schedule
 
 
@@ -52,3 +52,47 @@ def test_the_rate_rises_from_zero_and_falls_along_a_cosine() -> None:
     assert schedule.rate(1) == pytest.approx(0.02)
     assert schedule.rate(6) == pytest.approx(0.01)
     assert schedule.rate(11) == pytest.approx(0)
+
+
+NAMES = ("layers.conv1.weight", "layers.conv1.bias", "layers.fc8.weight", "layers.fc8.bias")
+
+
+def test_the_2012_schedule_gives_every_parameter_its_recorded_rate() -> None:
+    # computerhistory/AlexNet-Source-Code, notes in layers/layer-params-145.cfg
+    schedule = Schedule(find_recipe("source-2012").optimization)
+    rates = {epoch: tuple(schedule.rates(epoch, NAMES).values()) for epoch in (0, 24.99, 25, 51, 67, 71, 72, 79, 90)}
+    expected = {
+        0: (0.01, 0.02, 0.01, 0.02),
+        24.99: (0.01, 0.02, 0.01, 0.02),
+        25: (0.001, 0.02, 0.001, 0.02),
+        51: (0.0001, 0.02, 0.0001, 0.02),
+        67: (0.00001, 0.02, 0.0001, 0.02),
+        71: (0.00001, 0.02, 0.0001, 0.02),
+        72: (0, 0, 0.0001, 0.02),
+        79: (0, 0, 0.00001, 0.02),
+        90: (0, 0, 0.00001, 0.02),
+    }
+    for epoch, found in rates.items():
+        assert found == pytest.approx(expected[epoch]), epoch
+    assert not schedule.ended(90)
+    assert schedule.ended(91)
+
+
+def test_without_further_options_every_parameter_has_exactly_the_rate_of_the_schedule() -> None:
+    for name in ("paper", "small-data"):
+        schedule = Schedule(find_recipe(name).optimization)
+        for progress in (0.0, 0.3, 1.7, 20.123):
+            assert set(schedule.rates(progress, NAMES).values()) == {schedule.rate(progress)}
+
+
+def test_caffe_divides_at_numbers_of_updates_and_its_biases_follow() -> None:
+    schedule = Schedule(find_recipe("caffe").optimization, num_batches=5005)  # ILSVRC-2012 in batches of 256
+    at = {step: tuple(schedule.rates(step / 5005, NAMES[2:]).values()) for step in (0, 99_999, 100_000, 400_000)}
+    assert at[0] == at[99_999] == pytest.approx((0.01, 0.02))
+    assert at[100_000] == pytest.approx((0.001, 0.002))
+    assert at[400_000] == pytest.approx((1e-6, 2e-6))
+
+
+def test_factors_slow_or_freeze_layers() -> None:
+    schedule = Schedule(Optimization(rate_factors={"conv1": 0.0, "fc8": 0.1}))
+    assert tuple(schedule.rates(0, NAMES).values()) == pytest.approx((0, 0, 0.001, 0.001))

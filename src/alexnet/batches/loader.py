@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.batches.assemble import assemble_views
+from alexnet.batches.assemble import Divisor, MeanPlace, assemble_views
 from alexnet.batches.order import epoch_order
 from alexnet.batches.randomness import Purpose, hash_samples
 from alexnet.batches.views import Views, draw_views
@@ -62,7 +62,16 @@ class TrainingBatches:
         divisor: float,
         dtype: torch.dtype,
         device: torch.device,
+        color_noise_epochs: int | None = None,
+        color_noise_rescales: bool = False,
+        mean_place: MeanPlace = "aligned",
+        images_per_crop: int = 1,
     ) -> None:
+        """Hold what batches are made of. Options are the fields of `recipes.Batches`, in their order there."""
+        self._color_noise_epochs = color_noise_epochs
+        self._color_noise_rescales = color_noise_rescales
+        self._mean_place: MeanPlace = mean_place
+        self._images_per_crop = images_per_crop
         self._images = images
         self._labels = labels
         self._mean = mean_image
@@ -117,7 +126,7 @@ class TrainingBatches:
             try:
                 for number in range(first, len(self)):
                     indices = order[number * self._batch_size : (number + 1) * self._batch_size]
-                    if not hand_over(self._assemble(indices, epoch, self._buffers[number % len(self._buffers)])):
+                    if not hand_over(self._assemble(indices, epoch, number)):
                         return
             except BaseException as problem:  # handed to the consumer, who raises it
                 hand_over(problem)
@@ -136,10 +145,25 @@ class TrainingBatches:
             stop.set()
             producer.join()
 
-    def _assemble(self, indices: NDArray[np.int64], epoch: int, buffer: Tensor) -> Batch:
-        views = draw_views(indices, seed=self._seed, epoch=epoch, **self._view_options)
-        inputs = buffer[: len(indices)]
-        assemble_views([self._images[int(i)] for i in indices], self._mean, views, inputs, divisor=self._divisor)
+    def _assemble(self, indices: NDArray[np.int64], epoch: int, number: int) -> Batch:
+        options, divisor = self._view_options, self._divisor
+        if self._color_noise_epochs is not None and epoch >= self._color_noise_epochs:
+            options = options | {"color_noise": 0.0}
+        if self._color_noise_rescales:
+            divisor *= 1 + options["color_noise"]
+        if self._images_per_crop > 1:
+            places = number * self._batch_size + np.arange(len(indices))
+            options = options | {"crop_indices": places // self._images_per_crop}
+        views = draw_views(indices, seed=self._seed, epoch=epoch, **options)
+        inputs = self._buffers[number % len(self._buffers)][: len(indices)]
+        assemble_views(
+            [self._images[int(i)] for i in indices],
+            self._mean,
+            views,
+            inputs,
+            divisor=divisor,
+            mean_place=self._mean_place,
+        )
         keys = hash_samples(indices, seed=self._seed, epoch=epoch, purpose=Purpose.DROPOUT).view(np.int64)
         labels = torch.from_numpy(self._labels[indices])
         return Batch(
@@ -153,10 +177,11 @@ def evaluation_batches(
     *,
     places: Sequence[tuple[int, int, bool]],
     crop_px: int,
-    divisor: float,
+    divisor: Divisor,
     dtype: torch.dtype,
     device: torch.device,
     images_per_batch: int,
+    mean_place: MeanPlace = "aligned",
 ) -> Iterator[Tensor]:
     """Yield inputs (n, V, 3, crop, crop) of consecutive images with all their V views, each image once.
 
@@ -166,7 +191,7 @@ def evaluation_batches(
     """
     for start in range(0, len(images), images_per_batch):
         chunk = [images[i] for i in range(start, min(start + images_per_batch, len(images)))]
-        yield assemble_evaluation_views(chunk, mean_image, places, crop_px, divisor, dtype).to(device)
+        yield assemble_evaluation_views(chunk, mean_image, places, crop_px, divisor, dtype, mean_place).to(device)
 
 
 def assemble_evaluation_views(
@@ -174,8 +199,9 @@ def assemble_evaluation_views(
     mean_image: NDArray[np.float32],
     places: Sequence[tuple[int, int, bool]],
     crop_px: int,
-    divisor: float,
+    divisor: Divisor,
     dtype: torch.dtype,
+    mean_place: MeanPlace = "aligned",
 ) -> Tensor:
     """Return (N, V, 3, crop, crop): every place of every image, without colour noise."""
     num_images, num_views = len(images), len(places)
@@ -183,5 +209,5 @@ def assemble_evaluation_views(
     offset = np.zeros((num_images * num_views, 3), np.float32)
     out = torch.empty((num_images * num_views, 3, crop_px, crop_px), dtype=dtype, memory_format=torch.channels_last)
     repeated = [image for image in images for _ in places]
-    assemble_views(repeated, mean_image, Views(y, x, mirrored, offset), out, divisor=divisor)
+    assemble_views(repeated, mean_image, Views(y, x, mirrored, offset), out, divisor=divisor, mean_place=mean_place)
     return out.view(num_images, num_views, *out.shape[1:])

@@ -37,6 +37,7 @@ def draw_views(
     reflections: bool,
     color_noise: float,
     color_axes: NDArray[np.float64],
+    crop_indices: NDArray[np.int64] | None = None,
 ) -> Views:
     """Return the training views of these samples in this epoch.
 
@@ -47,18 +48,20 @@ def draw_views(
     Args:
         color_noise: The paper's 0.1; 0 turns the noise off.
         color_axes: (3, 3), columns are the principal axes times their scale; see `scale_axes`.
+        crop_indices: What offset and reflection are drawn from instead of `indices`: equal numbers share them.
     Source: paper 4.1; the 2012 source draws crop and reflection once for 32 consecutive images instead.
     """
+    crops = indices if crop_indices is None else crop_indices
     margin = image_px - crop_px
     num_images = len(indices)
     if random_crops:
-        y = draw_integer(indices, margin + 1, seed=seed, epoch=epoch, purpose=Purpose.CROP_Y)
-        x = draw_integer(indices, margin + 1, seed=seed, epoch=epoch, purpose=Purpose.CROP_X)
+        y = draw_integer(crops, margin + 1, seed=seed, epoch=epoch, purpose=Purpose.CROP_Y)
+        x = draw_integer(crops, margin + 1, seed=seed, epoch=epoch, purpose=Purpose.CROP_X)
     else:
         y = x = np.full(num_images, margin // 2)
     mirrored = np.zeros(num_images, dtype=bool)
     if reflections:
-        mirrored = draw_uniform(indices, seed=seed, epoch=epoch, purpose=Purpose.REFLECTION) < 0.5
+        mirrored = draw_uniform(crops, seed=seed, epoch=epoch, purpose=Purpose.REFLECTION) < 0.5
     offset = np.zeros((num_images, 3))
     if color_noise:
         offset = color_noise * draw_normal_triple(indices, seed=seed, epoch=epoch) @ color_axes.T
@@ -89,17 +92,24 @@ def scale_axes(
 def evaluation_views(image_px: int, crop_px: int, num_views: int) -> list[tuple[int, int, bool]]:
     """Return (y, x, mirrored) of the views that testing averages over.
 
-    One view is the centre. Ten are the four corners and the centre, then the same mirrored, in the order of the 2012
-    source: top left, top right, centre, bottom left, bottom right (convdata_jpeg.py).
+    One view is the centre. Nine are a grid of three by three offsets, without mirroring (the CIFAR tests of the 2012
+    source and of cuda-convnet2). Ten are the four corners and the centre, then the same mirrored, in the order of the
+    2012 source: top left, top right, centre, bottom left, bottom right (convdata_jpeg.py).
 
     Raises:
-        ConfigError: num_views is neither 1 nor 10.
+        ConfigError: num_views is none of these.
     """
     margin = image_px - crop_px
     centre = (margin // 2, margin // 2)
     if num_views == 1:
         return [(*centre, False)]
+    if num_views == 9:
+        grid = (0, margin // 2, margin)
+        return [(y, x, False) for y in grid for x in grid]
     if num_views != 10:
-        raise ConfigError(f"views is {num_views}; accepted are 1 (centre) and 10 (corners, centre, and mirrored).")
+        raise ConfigError(
+            f"views is {num_views}; accepted are 1 (centre), 9 (three by three places) and 10 (corners, centre, and "
+            "mirrored)."
+        )
     corners = [(0, 0), (0, margin), centre, (margin, 0), (margin, margin)]
     return [(y, x, mirrored) for mirrored in (False, True) for y, x in corners]

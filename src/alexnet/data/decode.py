@@ -2,30 +2,37 @@
 
 Paper, section 2: the shorter side becomes 256 pixels and the central 256 x 256 square is kept. Here the central square
 of the file is resampled straight to that size: the same picture for less work, as what would be cut away is never
-computed. Reducing averages over the area that falls on a pixel (Pillow's BILINEAR, a triangle that widens with the
-factor, as PyTorch's antialiased resize), enlarging is bicubic.
+computed. Reducing averages over the area that falls on a pixel (data/resample.py), enlarging is bicubic.
+
+Pillow reads every format but JPEG, which data/jpeg.py decodes: faster, and strictly.
 
 The picture is turned upright (EXIF) and reduced to its first frame; data/color.py tells how its colors become RGB.
 Files are recognised by their content, never by their name; formats that would start another program (EPS) are refused.
 Everything here may be called from several threads; Pillow's own settings are never changed.
 """
 
+import contextlib
 import functools
 import io
 import os
+import struct
 import threading
 import warnings
+import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from alexnet.data.color import convert_to_rgb, simplify_mode
+from alexnet.data.jpeg import JpegDamageError, decode_jpeg, read_jpeg_header
+from alexnet.data.resample import resample_box
 from alexnet.errors import ConfigError, ImageError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF")
-"""Formats that are read, as Pillow names them; those that its version lacks are left out."""
+FORMATS = ("PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF")
+"""Formats that are read beside JPEG, as Pillow names them; those that its version lacks are left out."""
 
 MAX_PIXELS = 120_000_000
 """Largest width x height that is decoded: the largest common camera mode is 108 million; 360 MB as RGB."""
@@ -39,7 +46,8 @@ DRAFT_FACTOR = 2
 The result then differs from full decoding by less than 0.6 grey levels on average over photographs, and 3 in the worst.
 """
 
-_MAGIC_BYTES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP")
+_JPEG_MAGIC = b"\xff\xd8\xff"
+_MAGIC_BYTES = (b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP")
 _ORIENTATION_TAG = 0x0112
 # EXIF orientation -> (transposition that turns the picture upright, stored columns mirrored, stored rows mirrored)
 _ORIENTATIONS = {
@@ -86,8 +94,7 @@ def decode_image(data: bytes, *, size: int = 256, name: str = "image") -> NDArra
     if size < 1:
         raise ConfigError(f"size is {size}; it is a number of pixels, at least 1.")
     try:
-        with _QUIET_PILLOW:
-            return np.array(_decode(data, size))
+        return _decode(data, size)
     except _UnusableError as problem:
         text = f"{show_name(name)}: {problem.reason} ({len(data):,} bytes). {problem.next_step}"
         raise ImageError(text) from None
@@ -140,29 +147,87 @@ class _QuietPillow:
 _QUIET_PILLOW = _QuietPillow()
 
 
-def _decode(data: bytes, size: int) -> Image.Image:
+class _Loaded(NamedTuple):
+    """A picture as its file holds it."""
+
+    picture: NDArray[np.uint8] | Image.Image
+    """An array is (H, W, 3) RGB, valid until this thread decodes again; an image has one of `simplify_mode`'s modes."""
+    width: int
+    height: int
+    scale: int
+    """The picture is width x height divided by this."""
+    exif: Image.Exif
+    icc_profile: bytes | None
+
+
+def _decode(data: bytes, size: int) -> NDArray[np.uint8]:
+    try:
+        loaded = _load_jpeg(data, size) if data.startswith(_JPEG_MAGIC) else _load_other(data)
+        transposition, mirrored_columns, mirrored_rows = _orientation(loaded.exif)
+        box = _central_box(loaded.width, loaded.height, mirrored_columns, mirrored_rows)
+        square = _resample(loaded.picture, box, size, loaded.scale)
+        if isinstance(square, np.ndarray) and loaded.icc_profile is None and transposition is None:
+            return square
+        image = Image.fromarray(square) if isinstance(square, np.ndarray) else square
+        image = convert_to_rgb(image, loaded.icc_profile)
+        return np.array(image if transposition is None else image.transpose(transposition))
+    except _UnusableError:
+        raise
+    # Decoders answer damaged bytes with nearly every type of exception, struct.error and MemoryError among them;
+    # whichever it is, this picture cannot be used and the next one can.
+    except Exception as error:
+        raise _explain(error) from None
+
+
+def _load_jpeg(data: bytes, size: int) -> _Loaded:
+    try:
+        header = read_jpeg_header(data)
+    except JpegDamageError:
+        raise _damaged_header() from None
+    _check_size(header.width, header.height)
+    pixels, scale = decode_jpeg(data, header, DRAFT_FACTOR * size)
+    picture: NDArray[np.uint8] | Image.Image = pixels
+    if pixels.shape[2] == 4:  # files with Adobe's marker hold the inverse of what the standard says
+        inks = 255 - pixels if header.is_adobe else pixels
+        picture = Image.frombytes("CMYK", (inks.shape[1], inks.shape[0]), inks.tobytes())
+    elif header.color == "Gray" and header.icc_profile:  # a profile for grey needs one channel
+        picture = Image.fromarray(np.ascontiguousarray(pixels[..., 0]))
+    exif = Image.Exif()
+    if header.exif is not None:
+        # Damaged EXIF raises anything; the picture is then taken as stored.
+        with contextlib.suppress(Exception), _QUIET_PILLOW:
+            exif.load(header.exif)
+    return _Loaded(picture, header.width, header.height, scale, exif, header.icc_profile)
+
+
+def _load_other(data: bytes) -> _Loaded:
+    with _QUIET_PILLOW:
+        return _load_quietly(data)
+
+
+def _load_quietly(data: bytes) -> _Loaded:
     image = _identify(data)
-    width, height = image.size
+    _check_size(*image.size)
+    if image.format == "PNG":
+        _check_png(data)
+    image.load()
+    try:
+        exif = image.getexif()
+    except Exception:  # as above
+        exif = Image.Exif()
+    picture = simplify_mode(image)
+    width, height = image.size  # after loading: a TIFF comes upright
+    pixels = np.asarray(picture) if picture.mode == "RGB" else picture
+    return _Loaded(pixels, width, height, 1, exif, image.info.get("icc_profile"))
+
+
+def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise _too_many_pixels()
     if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
         raise _UnusableError(
             f"is {width} x {height} pixels, one side over {MAX_ASPECT_RATIO} times the other", "Cut out a part of it."
         )
-    scale = 1
-    try:
-        if image.format in ("JPEG", "MPO") and (draft := image.draft(None, (DRAFT_FACTOR * size, DRAFT_FACTOR * size))):
-            scale = round(width / draft[1][2])
-        image.load()
-        transposition, mirrored_columns, mirrored_rows = _orientation(image)
-        width, height = (width, height) if scale > 1 else image.size  # a TIFF comes upright from load
-        square = _resample_square(simplify_mode(image), width, height, scale, size, mirrored_columns, mirrored_rows)
-        square = convert_to_rgb(square, image.info.get("icc_profile"))
-    # Pillow's decoders answer damaged bytes with nearly every type of exception, struct.error and MemoryError among
-    # them; whichever it is, this picture cannot be used and the next one can.
-    except Exception as error:
-        raise _explain(error) from None
-    return square if transposition is None else square.transpose(transposition)
 
 
 def _identify(data: bytes) -> Image.Image:
@@ -173,7 +238,7 @@ def _identify(data: bytes) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=_available_formats())
     except UnidentifiedImageError:
         if data.startswith(_MAGIC_BYTES):
-            raise _UnusableError("has a damaged header or ends early", "Copy it again from where it came.") from None
+            raise _damaged_header() from None
         if data[:256].lstrip().lower().startswith((b"<!doctype html", b"<html")):
             raise _UnusableError("is a web page, not an image", "Download the image itself.") from None
         raise _UnusableError(
@@ -191,34 +256,55 @@ def _available_formats() -> tuple[str, ...]:
     return tuple(format_ for format_ in FORMATS if format_ in Image.OPEN)
 
 
-def _orientation(image: Image.Image) -> tuple[Image.Transpose | None, bool, bool]:
+def _orientation(exif: Image.Exif) -> tuple[Image.Transpose | None, bool, bool]:
     try:
-        value = image.getexif().get(_ORIENTATION_TAG)
-    except Exception:  # damaged EXIF raises as many types as damaged pixels do; the picture is then taken as stored
+        value = exif.get(_ORIENTATION_TAG)
+    except Exception:  # as in _load_jpeg: entries are read when they are asked for
         value = None
     return _ORIENTATIONS.get(value, (None, False, False)) if isinstance(value, int) else (None, False, False)
 
 
-def _resample_square(
-    image: Image.Image,
-    width: int,
-    height: int,
-    scale: int,
-    size: int,
-    mirrored_columns: bool,
-    mirrored_rows: bool,
-) -> Image.Image:
-    """The central square of a picture of width x height that was decoded at 1/scale."""
+def _central_box(width: int, height: int, mirrored_columns: bool, mirrored_rows: bool) -> tuple[int, int, int]:
+    """Left, top and side of the central square of a picture as it is stored."""
     short = min(width, height)
     left, top = (width - short) // 2, (height - short) // 2
     # The offset is rounded down in the upright picture, so where the stored one is mirrored it is rounded up.
-    left = width - short - left if mirrored_columns else left
-    top = height - short - top if mirrored_rows else top
-    if scale == 1 and short == size:
-        return image.crop((left, top, left + size, top + size))
+    return (
+        width - short - left if mirrored_columns else left,
+        height - short - top if mirrored_rows else top,
+        short,
+    )
+
+
+def _resample(
+    picture: NDArray[np.uint8] | Image.Image, box: tuple[int, int, int], size: int, scale: int
+) -> NDArray[np.uint8] | Image.Image:
+    """The box of a picture that was decoded at 1/scale, as size x size; RGB gives an array of its own memory."""
+    left, top, short = box
+    if isinstance(picture, np.ndarray):
+        if short == size:
+            return picture[top : top + size, left : left + size].copy()
+        return resample_box(picture, left / scale, top / scale, short / scale, size)
+    if short == size:
+        return picture.crop((left, top, left + size, top + size))
     filter_ = Image.Resampling.BICUBIC if short < size else Image.Resampling.BILINEAR
-    box = (left / scale, top / scale, (left + short) / scale, (top + short) / scale)
-    return image.resize((size, size), filter_, box=box)
+    edges = (left / scale, top / scale, (left + short) / scale, (top + short) / scale)
+    return picture.resize((size, size), filter_, box=edges)
+
+
+def _check_png(data: bytes) -> None:
+    """Compare the checksums of the chunks with pixels, which Pillow does not."""
+    position = 8
+    while position + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 8 + length
+        if kind == b"IDAT" and data[end : end + 4] != zlib.crc32(data[position + 4 : end]).to_bytes(4, "big"):
+            raise ValueError("Truncated" if end + 4 > len(data) else "a checksum of its pixels does not agree")
+        position = end + 4
+
+
+def _damaged_header() -> _UnusableError:
+    return _UnusableError("has a damaged header or ends early", "Copy it again from where it came.")
 
 
 def _too_many_pixels() -> _UnusableError:
@@ -227,7 +313,7 @@ def _too_many_pixels() -> _UnusableError:
 
 def _explain(error: Exception) -> _UnusableError:
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    if "truncated" in text.lower():
+    if "truncated" in text.lower() or "premature end" in text.lower():
         return _UnusableError("data ends early", "Copy it again from where it came.")
     if isinstance(error, Image.DecompressionBombError):
         return _too_many_pixels()

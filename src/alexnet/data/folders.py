@@ -1,8 +1,8 @@
-"""A folder of photographs as it lies on the disk: image files by suffix, and what is passed over and counted."""
+"""A tree of photographs, on the disk or in an archive: image files by suffix, and what is passed over and counted."""
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,7 @@ class Folder:
     """Folders directly in this one, sorted by name."""
     ignored: Counter[str] = field(default_factory=Counter)
     """How many names directly in this folder were passed over: "hidden", "system", "not an image", "unreadable folder",
-    "loop of links", "special file"."""
+    "loop of links", "special file", and of archives "unsafe name", "link or device", "replaced by a later file"."""
 
     @property
     def name(self) -> str:
@@ -63,19 +63,61 @@ def scan_folder(path: Path, _above: frozenset[tuple[int, int]] = frozenset()) ->
     folder = Folder(path)
     with os.scandir(path) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
-            if entry.name.startswith("."):
-                folder.ignored["hidden"] += 1
-            elif entry.name.lower() in SYSTEM_NAMES:
-                folder.ignored["system"] += 1
-            elif entry.is_dir():
+            if reason := _reason_to_ignore(entry.name):
+                folder.ignored[reason] += 1
+            elif _is_folder(entry):
                 _add_folder(folder, path / entry.name, above)
-            elif os.path.splitext(entry.name)[1].lower() not in IMAGE_SUFFIXES:
+            elif not has_image_suffix(entry.name):
                 folder.ignored["not an image"] += 1
-            elif entry.is_file() or entry.is_symlink():
-                folder.images.append(entry.name)  # a dangling link too: reading it fails, and the report names it
+            elif _is_file_or_broken(entry):
+                folder.images.append(entry.name)
             else:
                 folder.ignored["special file"] += 1
     return folder
+
+
+def add_file(top: Folder, parts: Sequence[str]) -> None:
+    """Put a file at top/parts[0]/parts[1]/... into the tree by the rules of `scan_folder`; call in sorted order."""
+    folder = top
+    for name in parts[:-1]:
+        if reason := _reason_to_ignore(name):
+            top.ignored[reason] += 1
+            return
+        if not folder.folders or folder.folders[-1].name != name:
+            folder.folders.append(Folder(folder.path / name))
+        folder = folder.folders[-1]
+    if reason := _reason_to_ignore(parts[-1]):
+        top.ignored[reason] += 1
+    elif has_image_suffix(parts[-1]):
+        folder.images.append(parts[-1])
+    else:
+        top.ignored["not an image"] += 1
+
+
+def has_image_suffix(name: str) -> bool:
+    """Whether a file of this name is taken for an image."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_file_or_broken(entry: "os.DirEntry[str]") -> bool:
+    """Whether reading it is safe: a link that leads nowhere too, as reading it fails and the report names it."""
+    try:
+        return entry.is_file() or not os.path.exists(entry.path)
+    except OSError:
+        return True
+
+
+def _reason_to_ignore(name: str) -> str | None:
+    if name.startswith("."):
+        return "hidden"
+    return "system" if name.lower() in SYSTEM_NAMES else None
 
 
 def _add_folder(parent: Folder, path: Path, above: frozenset[tuple[int, int]]) -> None:

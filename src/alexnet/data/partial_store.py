@@ -22,9 +22,10 @@ from typing import IO, Any
 
 import numpy as np
 import PIL
+import simplejpeg
 from numpy.typing import NDArray
 
-from alexnet.data.sources import Source
+from alexnet.data.listing import Source
 from alexnet.data.statistics import PixelStatistics
 from alexnet.data.store import open_store
 from alexnet.data.store_format import PARTIAL_SUFFIX, TRAIN, FileRecord, verify_file
@@ -43,6 +44,8 @@ class Part:
     paths: list[str]
     skipped: list[tuple[str, str]]
     """Path and reason of every image that was left out."""
+    digests: list[str]
+    """Of the file of every image that was kept, see `duplicates.digest_file`."""
 
 
 class PartialStore:
@@ -98,19 +101,23 @@ class PartialStore:
         labels: list[int],
         paths: list[str],
         skipped: list[tuple[str, str]],
+        digests: list[str],
+        encoded: Sequence[bytes] | None = None,
     ) -> Part:
         """Write a part's shard and sums and, last, the record that makes it finished.
 
         Args:
-            images: Those that could be read, (rows, size, size, 3), with their labels and paths.
+            images: Those that could be read, (rows, size, size, 3), with their labels, paths and digests.
+            encoded: Their JPEG bytes, of which images are the pixels, for a store that keeps these; else None.
         """
-        shard = self.files.write_shard(split, number, images) if len(images) else None
+        content = images if encoded is None else encoded
+        shard = self.files.write_shard(split, number, content) if len(content) else None
         if split == TRAIN:
             statistics = PixelStatistics(images.shape[1])
             statistics.add(images)
             sums = np.concatenate([statistics.pixel_sums.ravel(), statistics.color_products.ravel()])
             write_whole_file(self._part_file(split, number, "sums"), [sums.data], self.files.scratch)
-        part = Part(shard=shard, labels=labels, paths=paths, skipped=skipped)
+        part = Part(shard=shard, labels=labels, paths=paths, skipped=skipped, digests=digests)
         write_whole_file(self._part_file(split, number, "json"), [encode_json(part.__dict__)], self.files.scratch)
         return part
 
@@ -131,6 +138,8 @@ class PartialStore:
         """
         try:
             verify_file(self.files.folder, shard)
+            if "index" in shard:
+                verify_file(self.files.folder, shard["index"])
         except StoreError:
             self._part_file(split, number, "json").unlink(missing_ok=True)
             raise StoreError(
@@ -183,18 +192,25 @@ def describe_job(images: Source, options: Mapping[str, Any]) -> tuple[dict[str, 
     same.
     """
     listing, state = hashlib.sha256(), hashlib.sha256()
-    for path, num_bytes, changed_ns in images.describe_files():
+    labels = (entry.label for entries in images.splits.values() for entry in entries)
+    for (path, num_bytes, changed), label in zip(images.describe_files(), labels, strict=True):
         line = f"{json.dumps(path)} {num_bytes}\n"
         listing.update(line.encode())
-        state.update(f"{changed_ns} {line}".encode())
+        state.update(f"{label} {changed} {line}".encode())
+    versions = {"alexnet": __version__, "pillow": PIL.__version__, "simplejpeg": simplejpeg.__version__}
     provenance = {
         "source": images.root.resolve().name,
+        "kind": images.kind,
         "listing_sha256": listing.hexdigest(),
         "options": dict(options),
-        "alexnet": __version__,
-        "pillow": PIL.__version__,
+        **versions,
     }
-    job = {**options, "alexnet": __version__, "pillow": PIL.__version__, "classes": images.class_titles}
+    job = {
+        **options,
+        **versions,
+        "kind": images.kind,
+        "classes": list(zip(images.class_names, images.class_titles, strict=True)),
+    }
     return provenance, {**job, "source": provenance["source"], "images": state.hexdigest()}
 
 

@@ -1,297 +1,107 @@
-"""Where images come from: which files a folder of photographs offers, in which split and with which label.
+"""Where images come from: a table of the kinds of source, of which the first that recognises a path reads it.
 
-Two layouts are read: SOURCE/train/<class>/... with SOURCE/val/<class>/..., and SOURCE/<class>/... of which a fraction
-is set aside for validation. Nothing is decoded here. Classes are those of the training split, sorted by name;
-validation images get their label by the name of their folder, never by its position.
+Each kind is a name, a test that looks at the path (and a little of its content), and a function that lists labelled
+images. What all of them share is in data/listing.py.
 """
 
-import difflib
-import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from alexnet.data.folders import Folder, scan_folder
-from alexnet.data.store_format import TRAIN, VAL
+from alexnet.data.archives import is_archive
+from alexnet.data.arrays import find_arrays, is_numpy
+from alexnet.data.cifar import find_cifar, find_strips, is_cifar, is_strips
+from alexnet.data.class_folders import find_folders, find_in_archive
+from alexnet.data.ilsvrc import find_ilsvrc, is_ilsvrc
+from alexnet.data.listing import LabeledPath, Options, Source
+from alexnet.data.parquet import find_in_parquet, is_parquet
+from alexnet.data.tables import find_in_table, is_table
+from alexnet.data.webdataset import find_shards, is_webdataset
 from alexnet.errors import ConfigError, SourceError
 
-TRAIN_FOLDERS = ("train", "training")
-VAL_FOLDERS = ("val", "valid", "validation")
-TITLES_NAME = "classes.tsv"
+__all__ = ["KINDS", "Kind", "LabeledPath", "Source", "find_images"]
 
 
-class LabeledPath(NamedTuple):
-    """One image: where it is inside its source, with forward slashes, and its class."""
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of source."""
 
-    path: str
-    label: int
+    name: str
+    summary: str
+    """What it is, in a few words."""
+    detect: Callable[[Path], bool]
+    find: Callable[[Path, Options], Source]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """Images of a folder, by split. Other kinds of source (archives, tables) replace `read` and `describe_files`."""
-
-    root: Path
-    class_names: tuple[str, ...]
-    """Names of the class folders of the training split, sorted."""
-    class_titles: tuple[str, ...]
-    """Readable names, from a table if there is one; otherwise the class names."""
-    splits: Mapping[str, Sequence[LabeledPath]]
-    """"train" and "val"; each sorted by label, then by path."""
-    ignored: Mapping[str, int] = field(default_factory=dict)
-    """How many files and folders were passed over, by reason."""
-    notes: tuple[str, ...] = ()
-    """What is unusual but allowed, in sentences."""
-
-    def read(self, path: str) -> bytes:
-        """All bytes of one image.
-
-        Raises:
-            OSError: it cannot be read (any more).
-        """
-        return (self.root / path).read_bytes()
-
-    def describe_files(self) -> Iterable[tuple[str, int, int]]:
-        """Path, size in bytes and time of change in nanoseconds of every image, in the order of the splits.
-
-        Tells whether a source is still the same. A file that has vanished has size and time -1.
-        """
-        for entries in self.splits.values():
-            for entry in entries:
-                try:
-                    status = (self.root / entry.path).stat()
-                except OSError:
-                    yield entry.path, -1, -1
-                else:
-                    yield entry.path, status.st_size, status.st_mtime_ns
+KINDS = (
+    Kind("table", "a .csv or .tsv file with the columns path, label and perhaps split", is_table, find_in_table),
+    Kind("ilsvrc", "a folder with ILSVRC2012_img_train.tar and its companions (or 2010)", is_ilsvrc, find_ilsvrc),
+    Kind("cifar", "CIFAR-10 or CIFAR-100, its archive or the folder with its batches", is_cifar, find_cifar),
+    Kind("cifar-strips", "CIFAR in lossless strips: train-images.zip and test-images.zip", is_strips, find_strips),
+    Kind("parquet", "Parquet files as Hugging Face writes image data sets", is_parquet, find_in_parquet),
+    Kind("webdataset", "WebDataset shards: tar files with KEY.jpg and KEY.cls", is_webdataset, find_shards),
+    Kind("numpy", "an .npz file with arrays of images and labels", is_numpy, find_arrays),
+    Kind("archive", "a zip or tar archive of class folders", is_archive, find_in_archive),
+    Kind("folders", "train/<class>/... with val/<class>/..., or <class>/...", Path.is_dir, find_folders),
+)
+"""In the order in which they are tried: the particular before the general."""
 
 
 def find_images(
     source: str | os.PathLike[str],
     *,
+    kind: str | None = None,
     val_fraction: float | None = None,
+    val_list: str | os.PathLike[str] | None = None,
     seed: int = 0,
     class_names_file: str | os.PathLike[str] | None = None,
 ) -> Source:
-    """The images under a folder, split and labelled.
+    """The images of a source, split and labelled.
 
-    Files count as images by their suffix, in any case, at any depth below their class folder. Hidden names,
-    `Thumbs.db`, `__MACOSX` and files with other suffixes are passed over and counted. Links are followed, loops once.
+    In folders and archives, files count as images by their suffix, in any case, at any depth below their class folder.
+    Hidden names, `Thumbs.db`, `__MACOSX` and files with other suffixes are passed over and counted. Links on the disk
+    are followed, loops once; links in archives never.
 
     Args:
-        source: SOURCE/train and SOURCE/val (or valid, validation), or a folder of class folders.
-        val_fraction: For a folder of class folders: the share of each class that becomes validation, above 0 and below
-            1, rounded to nearest but at least one image and never all; a class with one image keeps it for training.
-            Which ones follows from seed and the paths alone.
+        source: What one of KINDS describes.
+        kind: The name of one of KINDS; the first that recognises the source when None.
+        val_fraction: Where the source has no validation images: the share of each class that becomes validation, above
+            0 and below 1, rounded to nearest but at least one image and never all; a class with one image keeps it for
+            training. Which ones follows from seed and the paths alone.
+        val_list: Instead, a text file that names them; for a flat folder or archive of validation images, with their
+            classes (see `listing.ValList`).
         seed: Which division val_fraction makes.
-        class_names_file: Tab-separated; the last column is the readable name of the class folder named in an earlier
-            one. SOURCE/classes.tsv is used when this is None and it exists.
+        class_names_file: Tab-separated; the last column is the readable name of the class named in an earlier one.
+            SOURCE/classes.tsv is used when this is None and it exists.
     Raises:
-        SourceError: the folder is not laid out in one of these ways; the message says what to do.
-        ConfigError: val_fraction is outside (0, 1).
+        SourceError: the source is damaged or laid out in another way; the message says what to do.
+        ConfigError: val_fraction is outside (0, 1), or there is no such kind.
     """
     if val_fraction is not None and not 0 < val_fraction < 1:
         raise ConfigError(f"The validation fraction is {val_fraction}; it lies between 0 and 1, for example 0.1.")
+    if val_fraction is not None and val_list is not None:
+        raise ConfigError("Both a validation fraction and a validation list are given; use one of them.")
     root = Path(source)
-    _check_is_folder(root)
-    try:
-        top = scan_folder(root)
-    except OSError as error:
-        raise SourceError(f"{root} cannot be listed ({error.strerror}). Check its permissions.") from None
-    train = _find_split(top, TRAIN_FOLDERS)
-    val = _find_split(top, VAL_FOLDERS)
-    notes: list[str] = []
-    if train is None:
-        if val is not None:
-            raise SourceError(
-                f"{root} has {val.name} but no train folder. Put the training images in {root / 'train'}/<class>/."
-            )
-        classes = _find_classes(top, root)
-        if val_fraction is None:
-            raise SourceError(_explain_missing_val(root, top))
-        names = sorted(classes)
-        splits = _divide([classes[name] for name in names], val_fraction, seed)
-        _note_stray_images(top, notes)
-    else:
-        classes = _find_classes(train, root)
-        names = sorted(classes)
-        splits = {TRAIN: _label([classes[name] for name in names])}
-        if val is None:
-            raise SourceError(_explain_missing_val_folder(root, top, train))
-        if val_fraction is not None:
-            raise SourceError(
-                f"{root} has a {val.name} folder, so a validation fraction has no meaning. Leave out --val-fraction, "
-                f"or pass {root / train.name} to divide the training images only."
-            )
-        splits[VAL] = _label_by_name(val, names, root, notes)
-        _note_stray_images(train, notes)
-        _note_stray_images(val, notes)
-        for other in top.folders:
-            if other not in (train, val) and other.num_images:
-                notes.append(f"{other.name} holds {other.num_images:,} images and was not read.")
-    return Source(
-        root=root,
-        class_names=tuple(names),
-        class_titles=_read_titles(root, names, class_names_file, notes),
-        splits=splits,
-        ignored=dict(sorted(top.count_ignored().items())),
-        notes=tuple(notes),
+    options = Options(
+        val_fraction=val_fraction,
+        val_list=Path(val_list) if val_list is not None else None,
+        seed=seed,
+        class_names_file=Path(class_names_file) if class_names_file is not None else None,
     )
+    return _choose_kind(root, kind).find(root, options)
 
 
-def _check_is_folder(root: Path) -> None:
+def _choose_kind(root: Path, name: str | None) -> Kind:
+    if name is not None and name not in (kind.name for kind in KINDS):
+        raise ConfigError(f"There is no source {name!r}; accepted are {', '.join(kind.name for kind in KINDS)}.")
     if not root.exists():
         raise SourceError(f"{root} does not exist. Check the path, or whether the disk is mounted.")
-    if not root.is_dir():
-        raise SourceError(f"{root} is a file. Unpack it if it is an archive, and pass the folder with the images.")
-
-
-def _find_split(top: Folder, names: Sequence[str]) -> Folder | None:
-    found = [folder for folder in top.folders if folder.name.lower() in names]
-    if len(found) > 1:
-        listed = " and ".join(folder.name for folder in found)
-        raise SourceError(f"{top.path} has {listed}; only one of them can be read. Rename or remove the other.")
-    return found[0] if found else None
-
-
-def _find_classes(parent: Folder, root: Path) -> dict[str, list[str]]:
-    """Paths of the images of each class folder in parent."""
-    if not parent.num_images:
+    chosen = next((kind for kind in KINDS if (kind.name == name if name else kind.detect(root))), None)
+    if chosen is None:
         raise SourceError(
-            f"{parent.path} holds no images. Check the path; names of images end in .jpg, .png, .webp, .gif, .bmp, "
-            ".tif and the like."
+            f"{root} is no source of images that is known. Known are: {'; '.join(kind.summary for kind in KINDS)}."
         )
-    if not parent.folders:
-        advice = f"Make one folder for each class and pass {root}, or"
-        raise SourceError(
-            f"{parent.path} holds {parent.num_images:,} images but no class folders. {advice} pass the folder above "
-            f"({parent.path.parent}) if {parent.path.name} is one class."
-        )
-    inner = _find_inner_source(parent)
-    if inner is not None:
-        raise SourceError(
-            f"{parent.path} is not the folder with the classes; {inner.path} looks like it. Pass {inner.path}."
-            if parent.path == root
-            else f"{parent.path} has its class folders one level down, in {inner.name}. Move them up to {parent.path}."
-        )
-    if len(parent.folders) == 1:
-        raise SourceError(
-            f"{parent.path} has one class, {parent.folders[0].name}; a classifier needs two or more. Add a folder for "
-            "another class, even if it is only 'other'."
-        )
-    empty = [folder.name for folder in parent.folders if not folder.num_images]
-    if empty:
-        raise SourceError(
-            f"{parent.path} has class folders without images: {_shorten(empty)}. Remove them, or add images."
-        )
-    return {folder.name: list(folder.walk(root)) for folder in parent.folders}
-
-
-def _find_inner_source(parent: Folder) -> Folder | None:
-    """The folder further down that a user probably meant, if this one is too high."""
-    if any(folder.images for folder in parent.folders):
-        return None
-    for folder in parent.folders:
-        if any(child.name.lower() in TRAIN_FOLDERS for child in folder.folders):
-            return folder
-    if len(parent.folders) != 1:
-        return None
-    only = parent.folders[0]
-    num_classes = sum(1 for child in only.folders if child.num_images)
-    return _find_inner_source(only) or (only if num_classes >= 2 else None)
-
-
-def _label(classes: Sequence[list[str]]) -> list[LabeledPath]:
-    return [LabeledPath(path, label) for label, paths in enumerate(classes) for path in sorted(paths)]
-
-
-def _label_by_name(val: Folder, names: Sequence[str], root: Path, notes: list[str]) -> list[LabeledPath]:
-    labels = {name: label for label, name in enumerate(names)}
-    filled = {folder.name: folder for folder in val.folders if folder.num_images}
-    if not filled:
-        raise SourceError(
-            f"{val.path} holds no class folders with images. Fill it, or remove it and use --val-fraction."
-        )
-    unknown = sorted(set(filled) - set(labels))
-    if unknown:
-        raise SourceError(
-            f"{val.path} has classes that are not among the training classes: "
-            f"{_shorten([_suggest(name, names) for name in unknown])}. Rename, move or remove them."
-        )
-    without = [name for name in names if name not in filled]
-    if without:
-        notes.append(f"{len(without):,} classes have no validation images: {_shorten(without)}.")
-    classes = [list(filled[name].walk(root)) if name in filled else [] for name in names]
-    return _label(classes)
-
-
-def _divide(classes: Sequence[list[str]], val_fraction: float, seed: int) -> dict[str, Sequence[LabeledPath]]:
-    """Set the images of each class aside whose digest of (seed, path) is smallest."""
-    train, val = [], []
-    for paths in classes:
-        count = min(max(int(len(paths) * val_fraction + 0.5), 1), len(paths) - 1)
-        ordered = sorted(paths, key=lambda path: hashlib.sha256(os.fsencode(f"{seed}\n{path}")).digest())
-        val.append(ordered[:count])
-        train.append(ordered[count:])
-    return {TRAIN: _label(train), VAL: _label(val)}
-
-
-def _explain_missing_val(root: Path, top: Folder) -> str:
-    parent = root.absolute().parent
-    if root.name.lower() in TRAIN_FOLDERS and any((parent / name).is_dir() for name in VAL_FOLDERS):
-        return (
-            f"{root} is the training split of {parent}. Pass {parent}, or add --val-fraction 0.1 to use {root} alone."
-        )
-    return (
-        f"{root} has {len(top.folders):,} classes but no validation split. Add --val-fraction 0.1 to set a tenth of "
-        "each class aside, or arrange the images as train/<class>/ and val/<class>/."
-    )
-
-
-def _explain_missing_val_folder(root: Path, top: Folder, train: Folder) -> str:
-    test = next((folder.name for folder in top.folders if folder.name.lower() == "test"), None)
-    rename = f", or rename {test} to val if its images lie in class folders" if test else ""
-    return (
-        f"{root} has a {train.name} folder but no val folder. Pass {root / train.name} with --val-fraction 0.1 to set "
-        f"a tenth of each class aside{rename}."
-    )
-
-
-def _note_stray_images(parent: Folder, notes: list[str]) -> None:
-    if parent.images:
-        notes.append(f"{len(parent.images):,} images directly in {parent.name} belong to no class and were not read.")
-
-
-def _read_titles(
-    root: Path, names: Sequence[str], given: str | os.PathLike[str] | None, notes: list[str]
-) -> tuple[str, ...]:
-    path = Path(given) if given is not None else root / TITLES_NAME
-    if given is None and not path.is_file():
-        return tuple(names)
-    try:
-        rows = [line.split("\t") for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"{path} cannot be read as a UTF-8 text ({error}). Give a tab-separated table.") from None
-    known = set(names)
-    titles = {cell: row[-1].strip() for row in rows for cell in row[:-1] if cell in known and row[-1].strip()}
-    missing = [name for name in names if name not in titles]
-    if len(missing) == len(names) and given is not None:
-        raise SourceError(
-            f"{path} names none of the classes ({_shorten(names)}). Each line holds the name of a class folder, a tab "
-            "and the readable name."
-        )
-    if missing:
-        notes.append(f"{path.name} has no readable name for {len(missing):,} classes: {_shorten(missing)}.")
-    return tuple(titles.get(name, name) for name in names)
-
-
-def _suggest(name: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"{name} (did you mean {near[0]}?)" if near else name
-
-
-def _shorten(names: Sequence[str], limit: int = 10) -> str:
-    more = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {more:,} more" if more > 0 else "")
+    if name and not chosen.detect(root):
+        raise SourceError(f"{root} is not {chosen.summary}. Leave out --source to have the kind detected.")
+    return chosen

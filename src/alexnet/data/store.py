@@ -10,7 +10,6 @@ every byte. Pixels are mapped into memory shard by shard when they are first ask
 import functools
 import json
 import os
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -18,10 +17,11 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.data.jpeg_images import JpegImages
+from alexnet.data.raw_images import Images
 from alexnet.data.store_format import HEADER_NAME, TRAIN, check_size, damaged, load_array, read_header, verify_file
 from alexnet.errors import StoreError
 
-UInt8Array = NDArray[np.uint8]
 Int64Array = NDArray[np.int64]
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
@@ -145,10 +145,13 @@ class Store:
         """Every file of the store but the header: its name inside the folder, bytes and sha256."""
         yield self.header["statistics"]["mean_image"]
         yield self.header["report"]
+        if "page" in self.header:
+            yield self.header["page"]
         for fields in self.header["splits"].values():
             yield fields["labels"]
             yield fields["paths"]
             yield from fields["shards"]
+            yield from (shard["index"] for shard in fields["shards"] if "index" in shard)
 
     def verify(self) -> None:
         """Read every byte of the store and compare checksums; returns when all agree.
@@ -192,81 +195,6 @@ class Split:
         return labels.astype(np.int64, copy=False)
 
 
-class Images:
-    """The images of one split, stored raw: shards are .npy files of (rows, size, size, 3) uint8 RGB.
-
-    An integer index (negative counts from the end) gives a read-only view into the mapped file, without a copy; a
-    slice or an array of indexes gives a new (n, size, size, 3) array. Safe to use from several threads.
-    """
-
-    def __init__(self, folder: Path, shards: Sequence[Mapping[str, Any]], size: int) -> None:
-        self.size = size
-        self._folder = folder
-        self._shards = shards
-        self._starts = np.concatenate([[0], np.cumsum([shard["rows"] for shard in shards], dtype=np.int64)]).tolist()
-        self._map = functools.lru_cache(maxsize=_max_mapped_shards())(self._map_shard)
-
-    def __len__(self) -> int:
-        return int(self._starts[-1])
-
-    def __iter__(self) -> Iterator[UInt8Array]:
-        return (self._row(index) for index in range(len(self)))
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(N, size, size, 3)."""
-        return len(self), self.size, self.size, 3
-
-    @overload
-    def __getitem__(self, index: int) -> UInt8Array: ...
-    @overload
-    def __getitem__(self, index: slice) -> UInt8Array: ...
-    @overload
-    def __getitem__(self, index: Sequence[int] | NDArray[np.integer[Any]]) -> UInt8Array: ...
-    def __getitem__(self, index: int | slice | Sequence[int] | NDArray[np.integer[Any]]) -> UInt8Array:
-        if isinstance(index, slice):
-            return self.take(range(*index.indices(len(self))))
-        if isinstance(index, (int, np.integer)):
-            return self._row(int(index))
-        return self.take(index)
-
-    def take(self, indexes: Sequence[int] | NDArray[np.integer[Any]], out: UInt8Array | None = None) -> UInt8Array:
-        """Copies of the images at these indexes, (n, size, size, 3), in the order given.
-
-        Args:
-            indexes: Any order, repeats allowed, negative counts from the end.
-            out: Filled and returned when given; uint8 of that shape.
-        """
-        if out is None:
-            out = np.empty((len(indexes), self.size, self.size, 3), np.uint8)
-        for row, index in enumerate(indexes):
-            out[row] = self._row(int(index))
-        return out
-
-    def _row(self, index: int) -> UInt8Array:
-        count = self._starts[-1]
-        if not -count <= index < count:
-            raise IndexError(f"image {index} is outside this split of {count} images")
-        if index < 0:
-            index += count
-        shard = bisect_right(self._starts, index) - 1
-        row: UInt8Array = self._map(shard)[index - self._starts[shard]]
-        return row
-
-    def _map_shard(self, shard: int) -> UInt8Array:
-        record = self._shards[shard]
-        array = load_array(self._folder, record, mapped=True)
-        if array.shape != (record["rows"], self.size, self.size, 3) or array.dtype != np.uint8:
-            raise damaged(self._folder / record["file"], "does not hold the images that the header lists")
-        return array
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._folder, self._shards, self.size)
-
-
-_CODECS: dict[str, type[Images]] = {"raw": Images}
-
-
 class Paths(Sequence[str]):
     """The path of each image of a split inside its source; the file is read when a path is first asked for."""
 
@@ -301,11 +229,4 @@ class Paths(Sequence[str]):
         return text, np.concatenate([[0], ends])
 
 
-def _max_mapped_shards() -> int:
-    """A quarter of the files that this process may open: before Python 3.13, every mapping holds a descriptor."""
-    try:
-        import resource
-    except ImportError:  # Windows, where the limit is far higher
-        return 2048
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 16384 if soft == resource.RLIM_INFINITY else max(32, min(16384, soft // 4))
+_CODECS: dict[str, type[Images]] = {"raw": Images, "jpeg": JpegImages}

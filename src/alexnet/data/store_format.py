@@ -17,7 +17,7 @@ from alexnet.errors import StoreError
 FORMAT = "alexnet-store"
 VERSION = 1
 HEADER_NAME = "store.json"
-CODECS = ("raw",)
+CODECS = ("raw", "jpeg")
 PARTIAL_SUFFIX = ".partial"  # prepare works in OUT.partial and renames it when all is written and checked
 TRAIN = "train"
 VAL = "val"

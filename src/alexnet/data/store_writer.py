@@ -9,6 +9,7 @@ import io
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,10 +79,20 @@ class StoreFiles:
         np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
         return self.write(name, [header.getvalue(), array.reshape(-1).view(np.uint8).data])
 
-    def write_shard(self, split: str, number: int, images: NDArray[np.uint8]) -> FileRecord:
-        """Write images (rows, size, size, 3) as this shard of a split; returns its record with "rows"."""
-        record = self.write_array(f"{split}/images-{number:05d}.npy", images)
-        return {**record, "rows": len(images)}
+    def write_shard(self, split: str, number: int, images: NDArray[np.uint8] | Sequence[bytes]) -> FileRecord:
+        """Write images as this shard of a split; returns its record with "rows" and, for JPEG, "index".
+
+        Args:
+            images: (rows, size, size, 3) uint8, or the bytes of as many JPEG files.
+        """
+        name = f"{split}/images-{number:05d}"
+        if isinstance(images, np.ndarray):
+            return {**self.write_array(f"{name}.npy", images), "rows": len(images)}
+        lengths = np.array([len(data) for data in images], np.uint64)
+        checksums = np.array([zlib.crc32(data) for data in images], np.uint64)
+        index = np.stack([np.cumsum(lengths) - lengths, lengths, checksums], axis=1)
+        record = self.write(f"{name}.jpegs", images)
+        return {**record, "rows": len(images), "index": self.write_array(f"{name}.index.npy", index)}
 
     def finish(
         self,
@@ -93,6 +104,8 @@ class StoreFiles:
         statistics: PixelStatistics,
         provenance: Mapping[str, Any],
         report: Mapping[str, Any],
+        page: bytes | None = None,
+        codec: str = "raw",
     ) -> dict[str, Any]:
         """Write all files but the shards and, last of all, the header; returns the header.
 
@@ -100,13 +113,15 @@ class StoreFiles:
             statistics: Of the training images.
             provenance: Plain values for `Store.provenance`; nothing that changes from run to run.
             report: Plain values for report.json; the same holds.
+            page: The report as HTML; none is written when None.
+            codec: What the shards hold: "raw" or "jpeg".
         """
         colors = statistics.summarize_colors()
         header: dict[str, Any] = {
             "format": FORMAT,
             "version": VERSION,
             "size": size,
-            "codec": "raw",
+            "codec": codec,
             "class_names": list(class_names),
             "class_titles": list(class_titles),
             "splits": {name: self._write_split(name, content, len(class_names)) for name, content in splits.items()},
@@ -122,6 +137,7 @@ class StoreFiles:
                 "mean_image": self.write_array("mean_image.npy", statistics.mean_image()),
             },
             "report": self.write("report.json", [encode_json(report)]),
+            **({"page": self.write("report.html", [page])} if page is not None else {}),
             "provenance": dict(provenance),
         }
         header["checksum"] = header_checksum(header)

@@ -1,14 +1,17 @@
 """A trained model ready for use: the network with its classes and its preprocessing, which cannot disagree."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from alexnet.batches.loader import assemble_evaluation_views
+from alexnet.batches.views import evaluation_views
 from alexnet.data.decode import open_image
 from alexnet.errors import ConfigError, ImageError, WeightsError
 from alexnet.evaluation.evaluate import Evaluation, Tick, evaluate_network, match_classes, predict_probabilities
@@ -67,10 +70,11 @@ class Classifier:
 
         Args:
             images: Paths of image files of any size and mode, or (S, S, 3) uint8 RGB arrays of the stored size.
-            views: 1 (centre) or 10 (corners, centre, and mirrored; the mean of their probabilities).
+            views: 1 (centre), 9 (three by three places) or 10 (corners, centre, and mirrored); the mean of their
+                probabilities.
         Raises:
             ImageError: a file cannot be decoded; `predict_each` goes on after it.
-            ConfigError: an array has another shape, or views is neither 1 nor 10.
+            ConfigError: an array has another shape, or views is none of 1, 9 and 10.
         """
         results = []
         for outcome in self.predict_each(images, views=views):
@@ -105,6 +109,67 @@ class Classifier:
                     name = str(image) if isinstance(image, str | Path) else f"image {position + offset}"
                     yield Prediction(name, self.class_names, next(rows))
             position += len(chunk)
+
+    def activations(
+        self, images: Iterable[Given], layers: Sequence[str], *, batch_size: int = 16
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return the activations of the centre view of each image: layer -> (N, *shape), float32, in the order given.
+
+        Args:
+            images: As for `predict`.
+            layers: Names such as "conv1", "conv1.relu", "fc7.relu", "conv5.pool:a" for one tower; docs/dialects.md has
+                a picture of them.
+            batch_size: Images computed together; results do not depend on it beyond rounding.
+        Raises:
+            ImageError: a file cannot be decoded; `activations_each` goes on after it.
+            ConfigError: a layer is unknown, or an array has another shape.
+        """
+        parts: dict[str, list[NDArray[np.float32]]] = {name: [] for name in layers}
+        for _, problems, arrays in self.activations_each(images, layers, batch_size=batch_size):
+            if problems:
+                raise problems[0]
+            for name in layers:
+                parts[name].append(arrays[name])
+        empty = {name: np.zeros((0, *self.network.measure_activation(name)), np.float32) for name in layers}
+        return {name: np.concatenate(parts[name]) if parts[name] else empty[name] for name in layers}
+
+    def activations_each(
+        self, images: Iterable[Given], layers: Sequence[str], *, batch_size: int = 16
+    ) -> Iterator[tuple[list[str], list[ImageError], dict[str, NDArray[np.float32]]]]:
+        """Yield, batch by batch, the names of the images that could be decoded, the reasons of the others, and the
+        activations of the former, as `activations` returns them; memory is bounded by the batch.
+        """
+        preprocessing, crop_px = self.model.preprocessing, self.network.spec.input_px
+        place = evaluation_views(preprocessing.image_px, crop_px, 1)
+        for name in layers:
+            self.network.locate_activation(name)
+        numbered = enumerate(images)
+        while chunk := list(itertools.islice(numbered, batch_size)):
+            names: list[str] = []
+            pixels: list[NDArray[np.uint8]] = []
+            problems: list[ImageError] = []
+            for position, image in chunk:
+                try:
+                    pixels.append(self._pixels(image, position))
+                except ImageError as problem:
+                    problems.append(problem)
+                else:
+                    names.append(str(image) if isinstance(image, str | Path) else f"image {position}")
+            if not pixels:
+                yield [], problems, {}
+                continue
+            inputs = assemble_evaluation_views(
+                pixels,
+                preprocessing.mean_image,
+                place,
+                crop_px,
+                preprocessing.divisor,
+                self.compute.dtype,
+                preprocessing.mean_place,
+            )
+            with torch.inference_mode():
+                found = self.network.activations(inputs[:, 0].to(self.compute.device), layers)
+            yield names, problems, {name: found[name].float().cpu().numpy() for name in layers}
 
     def _pixels(self, image: Given, position: int) -> NDArray[np.uint8]:
         size = self.model.preprocessing.image_px

@@ -42,22 +42,25 @@ def predict_probabilities(
 
     Args:
         network: In evaluation mode, on compute.device, with weights of compute.dtype.
-        num_views: 1 or 10.
+        num_views: 1, 9 or 10.
     Raises:
-        ConfigError: num_views is neither.
+        ConfigError: num_views is none of these.
     """
     image_px, crop_px = preprocessing.image_px, network.spec.input_px
     places = evaluation_views(image_px, crop_px, num_views)
     crops = [(y, x) for y, x, mirrored in places if not mirrored]
     # Ten views: the crops of an image share its first layer, and so do those of its mirror image. Mirroring maps the
     # five crops onto each other, so that the mean over them is the same.
-    shared = len(crops) > 1 and can_share(network, image_px, crops)
+    # With the central mean a crop's inputs are not those of the whole image.
+    aligned = preprocessing.mean_place == "aligned"
+    shared = num_views == 10 and aligned and can_share(network, image_px, crops)
     batches = evaluation_batches(
         images,
         preprocessing.mean_image,
         places=[(0, 0, False), (0, 0, True)] if shared else places,
         crop_px=image_px if shared else crop_px,
         divisor=preprocessing.divisor,
+        mean_place=preprocessing.mean_place,
         dtype=compute.dtype,
         device=compute.device,
         images_per_batch=max(1, batch_size // num_views),
@@ -136,7 +139,7 @@ def evaluate_network(
         labels: (N,) class indices of the network.
         class_names: Names of the network's classes.
     Raises:
-        ConfigError: there are no images, or num_views is neither 1 nor 10.
+        ConfigError: there are no images, or num_views is none of 1, 9 and 10.
     """
     total = len(images)
     if total == 0:

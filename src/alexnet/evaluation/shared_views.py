@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.layers import ConvolutionLayer, apply_all
-from alexnet.network.spec import Convolution, Dropout, Pool
+from alexnet.network.spec import Convolution, Dropout, NormalizeMap, Pool
 
 Place = tuple[int, int]
 """Top row and left column of a crop, in pixels of the image."""
@@ -23,14 +23,14 @@ Place = tuple[int, int]
 def can_share(network: AlexNet, image_px: int, places: Sequence[Place]) -> bool:
     """Whether the first layer of these crops can be taken from one output over the whole image, exactly.
 
-    It needs a first convolution without padding that ends in one pooling, an image that its windows cover as they cover
-    the crop, and crops that start at multiples of both strides together.
+    It needs a first convolution without padding, followed by one pooling and otherwise only by what is done pixel by
+    pixel; an image that its windows cover as they cover the crop; and crops that start at multiples of both strides.
     """
     row, crop = network.spec.layers[0], network.spec.input_px
-    if not isinstance(row, Convolution) or row.padding_px or not row.then or not isinstance(row.then[-1], Pool):
+    if not isinstance(row, Convolution) or row.padding_px:
         return False
     pools = [step for step in row.then if isinstance(step, Pool)]
-    if len(pools) != 1 or any(isinstance(step, Dropout) for step in row.then):
+    if len(pools) != 1 or any(isinstance(step, Dropout | NormalizeMap) for step in row.then):
         return False
     step = row.stride_px * pools[0].stride_px
     aligned = all(offset % step == 0 for place in places for offset in place) and (image_px - crop) % step == 0
@@ -52,8 +52,7 @@ def share_first_layer(network: AlexNet, images: Tensor, places: Sequence[Place])
     row, layer = network.spec.layers[0], network.layers[network.spec.layers[0].name]
     assert isinstance(row, Convolution)
     assert isinstance(layer, ConvolutionLayer)
-    pool = row.then[-1]
-    assert isinstance(pool, Pool)
+    (pool,) = (step for step in row.then if isinstance(step, Pool))
     side, last = network.shapes[0].output[1], network.shapes[0].final[1] - 1
     crop, stride, overhang = network.spec.input_px, row.stride_px, layer.overhang_px
     margin = images.shape[2] - crop

@@ -6,8 +6,21 @@ import torch
 from torch import Tensor, nn
 
 from alexnet.errors import ConfigError
-from alexnet.network.layers import ConvolutionLayer, DenseLayer, apply_all, apply_one
-from alexnet.network.spec import Convolution, Dense, Rectify, Spec, count_groups, find_dialect, measure
+from alexnet.network.layers import AnyLayer, ConvolutionLayer, DenseLayer, LocalLayer, apply_all, apply_one
+from alexnet.network.spec import (
+    Bend,
+    Convolution,
+    Dense,
+    Layer,
+    Local,
+    Rectify,
+    Shape,
+    Spec,
+    count_groups,
+    find_dialect,
+    measure,
+    shape_after,
+)
 from alexnet.network.weights import initialize
 
 
@@ -28,11 +41,7 @@ class AlexNet(nn.Module):
         self.shapes = measure(spec)
         self.layers = nn.ModuleDict()
         for row, shape in zip(spec.layers, self.shapes, strict=True):
-            self.layers[row.name] = (
-                ConvolutionLayer(row, shape, count_groups(spec, row))
-                if isinstance(row, Convolution)
-                else DenseLayer(row, shape)
-            )
+            self.layers[row.name] = _make_layer(spec, row, shape)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, inputs: Tensor, keys: Tensor | None = None) -> Tensor:
@@ -59,30 +68,85 @@ class AlexNet(nn.Module):
         """Return the output of every operation by name, or of those named, in network order.
 
         Names are "conv1" for the layer itself and "conv1.relu", "conv1.norm", "conv1.pool", "fc6.dropout" for what
-        follows it, as listed by `activation_names`. Each is a tensor of its own, before and after the rectifier.
+        follows it, as listed by `activation_names`. Each is a tensor of its own, before and after the rectifier. With
+        ":a" or ":b" behind it, a name is the part of one tower: its half of the channels or units. docs/dialects.md has
+        a picture of where each of them sits.
 
         Raises:
             ConfigError: a name is unknown, or inputs have another shape.
         """
-        known = self.activation_names()
-        wanted = set(known if names is None else names)
-        unknown = sorted(wanted - set(known))
-        if unknown:
-            raise ConfigError(f"unknown activation {unknown[0]!r}. Known: {', '.join(known)}.")
-        return {name: x for name, x in self._walk(inputs, keys) if name in wanted}
+        wanted = list(self.activation_names() if names is None else names)
+        for name in wanted:
+            self.locate_activation(name)
+        plain = {name.partition(":")[0] for name in wanted}
+        found = {name: x for name, x in self._walk(inputs, keys) if name in plain}
+        if set(wanted) == set(found):
+            return found
+        order = {name: position for position, name in enumerate(found)}
+        wanted.sort(key=lambda name: (order[name.partition(":")[0]], name))
+        return {name: found[name.partition(":")[0]][:, self.locate_activation(name)] for name in wanted}
 
     def activation_names(self) -> tuple[str, ...]:
-        """Names that `activations` accepts, in network order."""
-        return tuple(
-            name for row in self.spec.layers for name in (row.name, *(f"{row.name}.{step.kind}" for step in row.then))
-        )
+        """Names that `activations` accepts, in network order; each may be followed by the letter of a tower."""
+        return tuple(name for row in self.spec.layers for name in (row.name, *name_steps(row)))
+
+    def locate_activation(self, name: str) -> slice:
+        """Return the channels or units that a name means: all, or those of one tower.
+
+        Raises:
+            ConfigError: there is no such activation or tower.
+        """
+        base, colon, letter = name.partition(":")
+        known = self.activation_names()
+        if base not in known:
+            raise ConfigError(f"unknown activation {base!r}. Known: {', '.join(known)}.")
+        if not colon:
+            return slice(None)
+        towers = self.spec.towers
+        layer = base.partition(".")[0]
+        letters = "abcdefgh"[:towers]
+        total = next(shape.output[0] for shape in self.shapes if shape.name == layer)
+        if towers == 1 or letter not in letters or len(letter) != 1 or layer == self.spec.layers[-1].name:
+            accepted = ", ".join(f"{base}:{each}" for each in letters) if towers > 1 else f"{base} alone"
+            if layer == self.spec.layers[-1].name:
+                accepted = f"{base} alone, as it belongs to no tower"
+            raise ConfigError(f"unknown tower in {name!r}. Accepted: {accepted}.")
+        width = total // towers
+        first = letters.index(letter) * width
+        return slice(first, first + width)
+
+    def measure_activation(self, name: str) -> tuple[int, ...]:
+        """Return the shape that an activation has for one image.
+
+        Raises:
+            ConfigError: there is no such activation or tower.
+        """
+        part = self.locate_activation(name)
+        base = name.partition(":")[0]
+        for row, shape in zip(self.spec.layers, self.shapes, strict=True):
+            current = shape.output
+            for tap, step in zip((row.name, *name_steps(row)), (None, *row.then), strict=True):
+                current = current if step is None else shape_after(step, current)
+                if tap == base:
+                    return len(range(*part.indices(current[0]))), *current[1:]
+        raise AssertionError(name)
+
+    def features_name(self) -> str:
+        """Name of the activation that `features` returns: behind the non-linearity of the last hidden layer."""
+        bent = [
+            f"{row.name}.{step.kind}"
+            for row in self.spec.layers[:-1]
+            for step in row.then
+            if isinstance(step, Rectify | Bend)
+        ]
+        return bent[-1] if bent else self.spec.layers[-1].name
 
     def features(self, inputs: Tensor) -> Tensor:
         """Return the rectified outputs (N, D) of the last hidden layer, the features of section 6.1; D is 4096."""
-        last = [row.name for row in self.spec.layers if any(isinstance(step, Rectify) for step in row.then)][-1]
-        return self.activations(inputs, [f"{last}.relu"])[f"{last}.relu"].flatten(1)
+        name = self.features_name()
+        return self.activations(inputs, [name])[name].flatten(1)
 
-    def named_layers(self) -> list[tuple[Convolution | Dense, ConvolutionLayer | DenseLayer]]:
+    def named_layers(self) -> list[tuple[Layer, AnyLayer]]:
         """Rows of the spec beside the modules that hold their weights, in order."""
         return list(zip(self.spec.layers, self.layers.values(), strict=True))  # type: ignore[arg-type]
 
@@ -91,9 +155,9 @@ class AlexNet(nn.Module):
         for index, (row, layer) in enumerate(self.named_layers()):
             x = layer(x)
             yield row.name, x
-            for step in row.then:
+            for name, step in zip(name_steps(row), row.then, strict=True):
                 x = apply_one(x, step, towers=self.spec.towers, training=self.training, keys=keys, layer=index)
-                yield f"{row.name}.{step.kind}", x
+                yield name, x
 
     def _start(self, inputs: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor | None]:
         expected = (3, self.spec.input_px, self.spec.input_px)
@@ -107,19 +171,41 @@ class AlexNet(nn.Module):
         return inputs.contiguous(memory_format=torch.channels_last), keys
 
 
+def name_steps(row: Layer) -> tuple[str, ...]:
+    """Names of the operations after a layer: "conv1.relu"; a second one of its kind is "conv1.pool2"."""
+    kinds = [step.kind for step in row.then]
+    return tuple(
+        f"{row.name}.{kind}" + (str(kinds[: position + 1].count(kind)) if kind in kinds[:position] else "")
+        for position, kind in enumerate(kinds)
+    )
+
+
+def _make_layer(spec: Spec, row: Layer, shape: Shape) -> AnyLayer:
+    match row:
+        case Convolution():
+            return ConvolutionLayer(row, shape, count_groups(spec, row))
+        case Local():
+            return LocalLayer(row, shape)
+        case Dense():
+            return DenseLayer(row, shape, count_groups(spec, row))
+
+
 def build(
     dialect: str = "paper", num_classes: int = 1000, *, seed: int = 0, initialization: str = "dialect"
 ) -> AlexNet:
     """Return a network with fresh weights, in float32 on the CPU.
 
     Args:
-        dialect: A name of `network.spec.DIALECTS`.
+        dialect: A name of `network.spec.DIALECTS`, with modifiers if wanted: "paper+no-norm+conv6".
         num_classes: Units of the last layer, at least 2.
         seed: Fixes the weights.
-        initialization: "dialect" for the standard deviations and biases of the table (paper, section 5), or "he".
+        initialization: "dialect" for the standard deviations and biases of the table (paper, section 5) or what else
+            the dialect says, or "he".
     Raises:
         ConfigError: an argument is outside what is accepted.
     """
-    net = AlexNet(find_dialect(dialect, num_classes))
-    initialize(net.named_layers(), seed=seed, method=initialization)
+    spec = find_dialect(dialect, num_classes)
+    net = AlexNet(spec)
+    by_pytorch = initialization == "dialect" and spec.initial_weights == "pytorch"
+    initialize(net.named_layers(), seed=seed, method="pytorch" if by_pytorch else initialization)
     return net

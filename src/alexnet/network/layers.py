@@ -4,7 +4,7 @@ What the paper adds around the convolutions is computed by alexnet.kernels. This
 operations may be merged into one kernel; it does not know any network.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alexnet import kernels
-from alexnet.network.spec import Convolution, Dense, Dropout, Normalize, Operation, Pool, Rectify, Shape
+from alexnet.network.rows import (
+    Bend,
+    Convolution,
+    Dense,
+    Dropout,
+    Local,
+    Normalize,
+    NormalizeMap,
+    Operation,
+    Pool,
+    Rectify,
+)
+from alexnet.network.shapes import Shape, count_pooled
 
 
 class _MultiplyWeights(torch.autograd.Function):
@@ -42,15 +54,23 @@ class _MultiplyWeights(torch.autograd.Function):
 
 
 class DenseLayer(nn.Linear):
-    """A fully connected layer; (N, C, H, W) inputs are flattened in the order C, H, W."""
+    """A fully connected layer; (N, C, H, W) inputs are flattened in the order C, H, W.
 
-    def __init__(self, row: Dense, shape: Shape) -> None:
+    With groups, the units fall into as many equal parts, each connected to its part of the inputs: one per tower.
+    """
+
+    def __init__(self, row: Dense, shape: Shape, groups: int) -> None:
         super().__init__(shape.kernel[1], shape.kernel[0])
         self.row = row
+        self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, units)."""
         x = x.flatten(1)
+        if self.groups > 1:
+            x_GNI = x.reshape(x.shape[0], self.groups, -1).transpose(0, 1)
+            weight_GIU = self.weight.reshape(self.groups, -1, x_GNI.shape[2]).transpose(1, 2)
+            return (x_GNI @ weight_GIU).transpose(0, 1).flatten(1) + self.bias
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             product: Tensor = _MultiplyWeights.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
             return product
@@ -79,6 +99,34 @@ class ConvolutionLayer(nn.Conv2d):
         return super().forward(x)
 
 
+class LocalLayer(nn.Module):
+    """A locally connected layer: weights (places, kernels, C * h * w) and biases (places, kernels), nothing shared.
+
+    Places are counted row by row; the inputs of one follow each other in the order C, h, w.
+    """
+
+    def __init__(self, row: Local, shape: Shape) -> None:
+        super().__init__()
+        self.row = row
+        self.overhang_px = shape.overhang_px
+        self.side = shape.output[1]
+        inputs = shape.kernel[1] * shape.kernel[2] * shape.kernel[3]
+        self.weight = nn.Parameter(torch.zeros(self.side**2, row.kernels, inputs))
+        self.bias = nn.Parameter(torch.zeros(self.side**2, row.kernels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, kernels, H, W)."""
+        row = self.row
+        before, after = row.padding_px, row.padding_px + self.overhang_px
+        x = F.pad(x, (before, after, before, after))
+        patches_NIL = F.unfold(x, row.window_px, stride=row.stride_px)
+        out_LNK: Tensor = patches_NIL.permute(2, 0, 1) @ self.weight.transpose(1, 2) + self.bias[:, None]
+        return out_LNK.transpose(0, 1).reshape(x.shape[0], self.side, self.side, -1).permute(0, 3, 1, 2)
+
+
+AnyLayer = ConvolutionLayer | LocalLayer | DenseLayer
+
+
 def apply_one(
     x: Tensor, operation: Operation, *, towers: int, training: bool, keys: Tensor | None, layer: int
 ) -> Tensor:
@@ -91,15 +139,26 @@ def apply_one(
     match operation:
         case Rectify():
             return torch.relu(x)
+        case Bend():
+            return operation.scale * _BENDS[operation.kind](operation.slope * x)
         case Normalize():
             return kernels.normalize_responses(x, **_constants(operation, towers))
+        case NormalizeMap():
+            return kernels.spatially_normalize_responses(
+                x, size=operation.size, scale=operation.alpha, beta=operation.beta, k=operation.k
+            )
         case Pool():
+            x = _cut_to_whole_windows(x, operation)
+            if operation.method == "mean":  # of a window's part inside the maps, as cuda-convnet divides
+                return F.avg_pool2d(x, operation.window_px, operation.stride_px, ceil_mode=True)
             return kernels.pool_maximum(x, window=operation.window_px, stride=operation.stride_px)
         case Dropout():
+            keep = 1 - operation.probability
             if not training:
-                return x * (1 - operation.probability)
+                return x if operation.scaling == "in training" else x * keep
             assert keys is not None
-            return kernels.dropout(x, keys, p=operation.probability, layer=layer)
+            kept = kernels.dropout(x, keys, p=operation.probability, layer=layer)
+            return kept / keep if operation.scaling == "in training" else kept
 
 
 def apply_all(
@@ -108,6 +167,10 @@ def apply_all(
     """Return the output of the operations in order, with neighbours merged into one kernel where there is one."""
     rectify: kernels.Rectify
     for group in merge(operations):
+        if len(group) > 1 and isinstance(
+            pooled := next((step for step in group if isinstance(step, Pool)), None), Pool
+        ):
+            x = _cut_to_whole_windows(x, pooled)  # before what is done pixel by pixel, which commutes with it
         match group:
             case (Rectify(), Normalize() as norm, Pool() as pool):
                 rectify = "before"
@@ -146,12 +209,33 @@ def merge(operations: Sequence[Operation]) -> Iterator[tuple[Operation, ...]]:
     while position < len(operations):
         for pattern in _MERGED:
             group = tuple(operations[position : position + len(pattern)])
-            if tuple(map(type, group)) == pattern:
+            if tuple(map(type, group)) == pattern and not any(
+                isinstance(step, Pool) and step.method == "mean" for step in group
+            ):
                 break
         else:
             group = (operations[position],)
         yield group
         position += len(group)
+
+
+_BENDS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "softplus": F.softplus,
+    "abs": torch.abs,
+}
+
+
+def _cut_to_whole_windows(x: Tensor, pool: Pool) -> Tensor:
+    """Leave out what no whole window covers, where the pool rounds down; the kernels round up."""
+    if pool.rounding == "ceil":
+        return x
+    height, width = (
+        (count_pooled(extent, pool.window_px, pool.stride_px, "floor") - 1) * pool.stride_px + pool.window_px
+        for extent in x.shape[2:]
+    )
+    return x[:, :, :height, :width]
 
 
 def _constants(norm: Normalize, towers: int) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The model file: weights, and everything that inference needs beside them, in one safetensors file."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,8 +32,10 @@ class Preprocessing:
 
     mean_image: NDArray[np.float32]
     """(S, S, 3) RGB, subtracted position by position."""
-    divisor: float
-    """Inputs are divided by this afterwards."""
+    divisor: float | tuple[float, float, float]
+    """Inputs are divided by this afterwards: one number, or one each for R, G and B."""
+    mean_place: Literal["aligned", "central"] = "aligned"
+    """Part of the mean image that a crop loses: its own place, or the middle for every crop."""
 
     @property
     def image_px(self) -> int:
@@ -58,6 +61,7 @@ def describe(model: Model) -> dict[str, Any]:
         "class_names": list(model.class_names),
         "class_titles": list(model.class_titles),
         "divisor": model.preprocessing.divisor,
+        "mean_place": model.preprocessing.mean_place,
         "provenance": model.provenance,
     }
 
@@ -82,14 +86,17 @@ def load_model(path: Path) -> Model:
     try:
         spec = Spec.from_json(document["spec"], where=str(path))
         names, titles = tuple(map(str, document["class_names"])), tuple(map(str, document["class_titles"]))
-        divisor, provenance = float(document["divisor"]), dict(document["provenance"])
+        divisor, provenance = _read_divisor(document["divisor"]), dict(document["provenance"])
+        mean_place = document.get("mean_place", "aligned")
     except (KeyError, TypeError, ValueError) as problem:
         if isinstance(problem, WeightsError):
             raise
         raise WeightsError(
             f"{path}: its header is incomplete or malformed ({problem}). Obtain the file again."
         ) from None
-    if not len(names) == len(titles) == spec.num_classes or divisor <= 0:
+    if mean_place not in ("aligned", "central"):
+        raise WeightsError(f"{path}: its mean_place is {mean_place!r}; known are aligned and central. Update alexnet.")
+    if not len(names) == len(titles) == spec.num_classes:
         raise WeightsError(
             f"{path}: names {len(names)} classes for a network with {spec.num_classes}. Obtain the file again."
         )
@@ -108,7 +115,14 @@ def load_model(path: Path) -> Model:
         or (mean.shape[2] != 3 or mean.shape[0] < spec.input_px or not bool(torch.isfinite(mean).all()))
     ):
         raise WeightsError(f"{path}: lacks a usable mean image. Obtain the file again.")
-    return Model(network.eval(), names, titles, Preprocessing(mean.numpy(), divisor), provenance)
+    return Model(network.eval(), names, titles, Preprocessing(mean.numpy(), divisor, mean_place), provenance)
+
+
+def _read_divisor(value: Any) -> float | tuple[float, float, float]:
+    parts = tuple(float(part) for part in value) if isinstance(value, list) else (float(value),)
+    if len(parts) not in (1, 3) or not all(0 < part < math.inf for part in parts):
+        raise ValueError(f"divisor {value}")
+    return (parts[0], parts[1], parts[2]) if len(parts) == 3 else parts[0]
 
 
 def find_checkpoint(folder: Path) -> tuple[Path, str | None] | None:

@@ -66,11 +66,12 @@ def train_model(
         DivergedError: the loss is not finite; the last checkpoint is kept as it was.
         Interrupted: SIGINT or SIGTERM arrived; a checkpoint was saved.
     """
-    schedule = Schedule(recipe.optimization)
+    schedule = Schedule(recipe.optimization, num_batches=len(batches))
     if progress.schedule:
         schedule.restore(progress.schedule)
     network = optimizer.working
     num_batches = len(batches)
+    names = [name for name, _ in network.named_parameters()]
     saved_at = time.perf_counter()
 
     def save() -> None:
@@ -85,8 +86,9 @@ def train_model(
             batches.waited_seconds = 0.0
             clock = time.perf_counter()
             for batch in batches.epoch(progress.epoch, first=progress.batch):
-                rate = schedule.rate(progress.epoch + progress.batch / num_batches)
-                loss, errors = _update(network, optimizer, batch, rate, progress)
+                rates = schedule.rates(progress.epoch + progress.batch / num_batches, names)
+                optimizer.freeze(rates)
+                loss, errors = _update(network, optimizer, batch, rates, progress)
                 progress.batch += 1
                 progress.images += len(batch.labels)
                 progress.loss_sum += loss * len(batch.labels)
@@ -131,7 +133,7 @@ def train_model(
 
 
 def _update(
-    network: AlexNet, optimizer: MomentumDescent, batch: Batch, rate: float, progress: Progress
+    network: AlexNet, optimizer: MomentumDescent, batch: Batch, rates: dict[str, float], progress: Progress
 ) -> tuple[float, int]:
     """Make one update and return the mean loss of the batch and how many of its images were wrong."""
     logits = network(batch.inputs, batch.keys).float()
@@ -140,11 +142,11 @@ def _update(
     if not math.isfinite(value):
         raise DivergedError(
             f"The loss is {value} in epoch {progress.epoch + 1}, batch {progress.batch + 1}, at learning rate "
-            f"{rate:g}. The last checkpoint is kept. Train again with a lower rate (--set "
+            f"{max(rates.values()):g}. The last checkpoint is kept. Train again with a lower rate (--set "
             "optimization.learning_rate=…), or with the small-data recipe."
         )
     loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step(rate)
+    optimizer.step(rates)
     return value, int((logits.detach().argmax(1) != batch.labels).sum())
 
 

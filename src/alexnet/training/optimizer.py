@@ -1,6 +1,7 @@
 """Stochastic gradient descent with momentum, as written in section 5."""
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -23,8 +24,23 @@ class MomentumDescent:
     in the same pass. In float32 the two are one network.
     """
 
-    def __init__(self, master: AlexNet, *, dtype: torch.dtype, momentum: float, weight_decay: float) -> None:
+    def __init__(
+        self,
+        master: AlexNet,
+        *,
+        dtype: torch.dtype,
+        momentum: float,
+        weight_decay: float,
+        weight_decays: Mapping[str, float] | None = None,
+    ) -> None:
+        """Hold a network for training.
+
+        Args:
+            dtype: What forward and backward compute in.
+            weight_decays: Layer -> decay of its weights, where it is not `weight_decay`.
+        """
         self.master = master
+        self._weight_decays = dict(weight_decays or {})
         self.working = master if dtype == torch.float32 else copy.deepcopy(master).to(dtype)
         self._momentum = momentum
         self._weight_decay = weight_decay
@@ -32,24 +48,43 @@ class MomentumDescent:
             name: torch.zeros_like(weight, requires_grad=False) for name, weight in master.named_parameters()
         }
 
-    def step(self, rate: float) -> None:
-        """Update every weight from the gradients of `working`, and drop the gradients."""
+    def freeze(self, rates: Mapping[str, float]) -> None:
+        """Compute no gradients for what has a rate of 0, nor anything that only they would need (2012 source).
+
+        If every rate is 0, as at the first update of a warm-up, gradients are computed all the same.
+        """
+        everything = not any(rates.values())
+        for name, weight in self.working.named_parameters():
+            weight.requires_grad_(everything or rates[name] != 0)
+
+    def step(self, rate: float | Mapping[str, float]) -> None:
+        """Update every weight from the gradients of `working`, and drop the gradients.
+
+        Args:
+            rate: One for all, or one for each parameter by name. Without a gradient there must be a rate of 0.
+        """
         shared = self.working is self.master
         copies = dict(self.working.named_parameters())
         with torch.no_grad():
             for name, weight in self.master.named_parameters():
+                own_rate = rate if isinstance(rate, float | int) else rate[name]
                 gradient = copies[name].grad
+                if gradient is None and own_rate == 0:
+                    continue
                 assert gradient is not None
                 kernels.update_weights(
                     weight.data,
                     self.velocities[name],
                     gradient,
-                    rate=rate,
+                    rate=own_rate,
                     momentum=self._momentum,
-                    decay=0.0 if name.endswith(".bias") else self._weight_decay,
+                    decay=0.0 if name.endswith(".bias") else self._decay(name),
                     working=None if shared else copies[name].data,
                 )
                 copies[name].grad = None
+
+    def _decay(self, name: str) -> float:
+        return self._weight_decays.get(name.split(".")[-2], self._weight_decay)
 
     def refresh(self) -> None:
         """Copy the weights of `master` into `working`, after they were loaded."""

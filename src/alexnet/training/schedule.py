@@ -1,6 +1,7 @@
 """The learning rate over time (paper, section 5)."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,6 +24,8 @@ class Schedule:
     """Epoch in which it was measured; after a drop, the epoch of the drop."""
     finished: bool = False
     """Whether the plateau rule ended the training."""
+    num_batches: int = 1
+    """Updates in an epoch; what schedule "steps" counts in."""
 
     def rate(self, progress_epochs: float) -> float:
         """Return the learning rate for an update at this point, in epochs since the start."""
@@ -36,7 +39,33 @@ class Schedule:
         drops = self.drops
         if optimization.schedule == "epochs":
             drops = sum(progress_epochs >= epoch for epoch in optimization.drop_epochs)
+        if optimization.schedule == "steps":
+            drops = sum(round(progress_epochs * self.num_batches) >= step for step in optimization.drop_steps)
         return base / optimization.drop_factor**drops
+
+    def rates(self, progress_epochs: float, names: Iterable[str]) -> dict[str, float]:
+        """Return the learning rate of each parameter for an update at this point, in epochs since the start.
+
+        Args:
+            names: Such as "layers.conv1.weight" and "layers.conv1.bias".
+        """
+        optimization = self.optimization
+        of_weights = self.rate(progress_epochs)
+        of_biases = of_weights
+        if optimization.bias_learning_rate is not None and optimization.bias_schedule == "constant":
+            of_biases = optimization.bias_learning_rate
+        elif optimization.bias_learning_rate is not None and optimization.learning_rate:
+            of_biases = of_weights * (optimization.bias_learning_rate / optimization.learning_rate)
+        result = {}
+        for name in names:
+            layer, is_bias = name.split(".")[-2], name.endswith(".bias")
+            rate = (of_biases if is_bias else of_weights) * optimization.rate_factors.get(layer, 1.0)
+            for change in optimization.rate_changes:
+                new = change.biases if is_bias else change.weights
+                if change.layer == layer and progress_epochs >= change.epoch and new is not None:
+                    rate = new
+            result[name] = rate
+        return result
 
     def observe(self, epoch: int, error: float) -> str | None:
         """Take the validation error measured after an epoch; return a sentence if the rule acted on it."""
@@ -64,7 +93,7 @@ class Schedule:
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps, as JSON values."""
         values = asdict(self)
-        del values["optimization"]
+        del values["optimization"], values["num_batches"]
         values["best_error"] = None if math.isinf(self.best_error) else self.best_error
         return values
 

@@ -1,0 +1,176 @@
+"""Writes the pages of docs/ that are generated from the code: make docs. A test compares them with what is there."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from alexnet.errors import ConfigError
+from alexnet.network.comparison import draw_taps, tabulate_differences
+from alexnet.network.modifiers import MODIFIERS, describe_modifier
+from alexnet.network.spec import DIALECTS, find_dialect, measure
+from alexnet.recipes import RECIPES
+
+DOCS = Path(__file__).parent
+
+IMAGENET = [name for name in DIALECTS if not name.startswith("cifar")]
+CIFAR = [name for name in DIALECTS if name.startswith("cifar")]
+PICTURED = ("paper", "source-2012", "caffenet", "one-tower-2014")
+
+
+def write_pages(folder: Path = DOCS) -> list[Path]:
+    """Write every generated page and return their paths."""
+    pages = {"dialects.md": dialects_page()}
+    for name, text in pages.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [folder / name for name in pages]
+
+
+def dialects_page() -> str:
+    """Return docs/dialects.md."""
+    return (
+        "\n".join(
+            [
+                _INTRODUCTION,
+                "## The dialects\n",
+                _table(
+                    ["dialect", "what it is", "parameters", "multiply-adds", "neurons"],
+                    [_totals(name) for name in DIALECTS],
+                ),
+                "\n## Where they differ\n",
+                _DIFFERENCES,
+                _table(["", *IMAGENET], tabulate_differences([find_dialect(name, 1000) for name in IMAGENET])),
+                _NOT_IN_THE_TABLE,
+                "## The CIFAR-10 networks\n",
+                _table(["", *CIFAR], tabulate_differences([find_dialect(name, 10) for name in CIFAR])),
+                "\n## Modifiers\n",
+                _MODIFIERS,
+                _table(
+                    ["modifier", "effect", "parameters of `paper` with it"], [_modifier(name) for name in MODIFIERS]
+                ),
+                "\n### A layer less\n",
+                "What is left of `paper`, after pooling, layer by layer:\n",
+                _table(
+                    ["without", "parameters", "shapes"],
+                    [_without(layer.name) for layer in find_dialect("paper", 1000).layers[:-1]],
+                ),
+                "\n## Recipes\n",
+                _RECIPES,
+                _table(["", *RECIPES], _recipe_differences()),
+                "",
+                *(f"- `{name}`: {_docstring(recipe)}" for name, recipe in RECIPES.items()),
+                "\n## Activations and where they sit\n",
+                _TAPS,
+                *(f"`{name}`\n\n```text\n{draw_taps(find_dialect(name, 1000))}\n```\n" for name in PICTURED),
+            ]
+        ).rstrip("\n")
+        + "\n"
+    )
+
+
+_INTRODUCTION = """# Dialects
+
+<!-- Written by docs/generate.py from the tables in the code; change those, then: make docs -->
+
+Ask for AlexNet in five places and five networks come back. Here each is a value of one table format
+(`network/rows.py`, `network/dialects.py`), so that a result can say which of them it is about. The numbers below are
+computed from the tables. Sources: the paper; the 2012 source (computerhistory/AlexNet-Source-Code); BVLC/caffe;
+akrizhevsky/cuda-convnet2; pytorch/vision.
+"""
+
+_DIFFERENCES = """Rows in which all agree are left out. `alexnet info --compare DIALECT DIALECT …` prints the same for
+any selection, with modifiers.
+"""
+
+_NOT_IN_THE_TABLE = """
+What these tables do not hold, since it is not of the network:
+
+- Caffe reads blue, green, red. Here every dialect reads red, green, blue; weights from Caffe are converted when they
+  are read, and its mean becomes the model's preprocessing.
+- Every dialect is trained by the update rule of the paper and of the 2012 source: the rate is inside the velocity,
+  biases are not decayed, a rate of 0 stops a layer at once. Caffe lets a stopped layer coast on; PyTorch's SGD keeps
+  the rate outside the velocity and decays biases.
+- Where several values of a pooling window are equal, the first in reading order receives the gradient, as in Caffe and
+  PyTorch; in the 2012 source every one of them does.
+- torchvision has an adaptive mean over 6 x 6 before fc6, which at 224 px changes nothing.
+"""
+
+_MODIFIERS = """They follow the dialect's name, joined by plus signs, and apply from left to right:
+`alexnet info source-2012+no-norm`, `--set network.dialect=paper+without=conv3`, `alexnet.build("caffe+conv6")`.
+"""
+
+_RECIPES = """A recipe fixes how a dialect is trained: `alexnet train STORE --recipe NAME`. Every field can be changed
+with `--set`. Rows in which all agree are left out.
+"""
+
+_TAPS = """Each name in brackets can be asked for: `alexnet features MODEL IMAGES --layers conv1,conv5.pool,fc7.relu`,
+or in Python `alexnet.load(path).activations(images, ["conv1", "conv5.pool:a"])`. The bare name is the layer's own
+output, before anything follows it; `:a` and `:b` behind a name select the half that belongs to one tower. Shapes are
+channels x height x width, of the layer and, behind the arrow, after pooling. A second pool in one row is `pool2`.
+"""
+
+
+def _totals(name: str) -> list[str]:
+    shapes = measure(find_dialect(name, 1000 if name in IMAGENET else 10))
+    counts = (sum(getattr(shape, what) for shape in shapes) for what in ("parameters", "multiply_adds", "neurons"))
+    return [f"`{name}`", _first_line(DIALECTS[name]), *(f"{count:,}" for count in counts)]
+
+
+def _modifier(name: str) -> list[str]:
+    written = describe_modifier(name)
+    try:
+        shapes = measure(find_dialect(f"paper+{written}", 1000))
+        effect = f"{sum(shape.parameters for shape in shapes):,}"
+    except ConfigError:
+        effect = "does not apply"
+    return [f"`{written}`", _docstring(MODIFIERS[name].apply), effect]
+
+
+def _without(layer: str) -> list[str]:
+    shapes = measure(find_dialect(f"paper+without={layer}", 1000))
+    sizes = ", ".join(f"{shape.name} {'x'.join(map(str, shape.final))}" for shape in shapes)
+    return [layer, f"{sum(shape.parameters for shape in shapes):,}", sizes]
+
+
+def _recipe_differences() -> list[list[str]]:
+    recipes = [recipe().model_dump(mode="json") for recipe in RECIPES.values()]
+    rows = []
+    for group, fields in recipes[0].items():
+        if isinstance(fields, dict):
+            for field in fields:
+                values = [_shown(recipe[group][field]) for recipe in recipes]
+                if len(set(values)) > 1:
+                    rows.append([f"{group}.{field}", *values])
+    return rows
+
+
+def _shown(value: object) -> str:
+    if value is None or value in ([], {}):
+        return "–"
+    if isinstance(value, list) and isinstance(value[0], dict):
+        return "; ".join(
+            f"from epoch {change['epoch']} {change['layer']}: "
+            + ", ".join(f"{what} {change[what]:g}" for what in ("weights", "biases") if change[what] is not None)
+            for change in value
+        )
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number:g}" for name, number in value.items())
+    if isinstance(value, list):
+        return ", ".join(f"{item:,}" for item in value)
+    return str(value)
+
+
+def _first_line(function: Callable[..., object]) -> str:
+    return (function.__doc__ or "").partition("\n")[0]
+
+
+def _docstring(function: Callable[..., object]) -> str:
+    return " ".join((function.__doc__ or "").split())
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+if __name__ == "__main__":
+    for written in write_pages():
+        print(written)

@@ -1,0 +1,279 @@
+"""The work of one preparation: read, decode, check, write, and count the statistics in the same pass.
+
+Images are decoded by a pool of threads (the decoders release the interpreter lock) and written in the order of the
+source, part by part; two parts are in memory.
+"""
+
+import errno
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.data.decode import decode_image, explain_unreadable, show_name
+from alexnet.data.duplicates import describe_duplicates, digest_file, find_duplicates
+from alexnet.data.jpeg import decode_jpeg, encode_jpeg
+from alexnet.data.listing import LabeledPath, Source
+from alexnet.data.partial_store import Part, PartialStore, split_into_parts
+from alexnet.data.report_page import build_page
+from alexnet.data.statistics import PixelStatistics
+from alexnet.data.store_format import TRAIN
+from alexnet.data.store_writer import SplitContent
+from alexnet.errors import ImageError, SourceError, StoreError
+
+Progress = Callable[[int, int, int], None]
+"""Called with images done, images in all, and how many of those done were left out."""
+
+ALLOWED_BAD = 10
+"""Bad images that never stop a preparation, however few images there are."""
+
+STRETCH = 8
+"""Images that a thread takes at a time: one by one, handing them over costs a tenth of the time."""
+
+SHARE_AFTER = 1000
+"""Images after which the share of bad ones is judged; before, as if so many had been read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What decides the bytes of a store beside its source, and when to stop."""
+
+    size: int
+    rows: int
+    """Images in a part."""
+    codec: str
+    quality: int
+    stop_on_bad: bool
+    max_bad: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    """One part in memory."""
+
+    entries: Sequence[LabeledPath]
+    """Of the images that are kept, as the next three."""
+    images: NDArray[np.uint8]
+    digests: list[str]
+    encoded: list[bytes] | None
+    skipped: list[tuple[str, str]]
+
+
+class Run:
+    """One call of prepare: counts, and the two stages of the work."""
+
+    def __init__(self, source: Source, settings: Settings, progress: Progress | None) -> None:
+        self.source = source
+        self.settings = settings
+        self.size = settings.size
+        self.total = sum(len(entries) for entries in source.splits.values())
+        self.num_continued = 0
+        self.num_kept_safe = 0  # images of finished parts
+        self._progress = progress
+        self._num_done = 0
+        self._num_skipped = 0
+
+    def read_images(self, partial: PartialStore, workers: int) -> None:
+        """Finish every part that is not finished yet, after a look at the bytes of those that an earlier run wrote."""
+        todo = []
+        for split, entries in self.source.splits.items():
+            for number, stretch in enumerate(split_into_parts(len(entries), self.settings.rows)):
+                part = partial.load_part(split, number)
+                if part is None:
+                    todo.append((split, number, entries[stretch]))
+                else:
+                    if part.shard is not None:
+                        partial.verify_part(split, number, part.shard)
+                    self._count_finished(part)
+        self.num_continued = self.num_kept_safe
+        self._check_space(partial.path)
+        # One part is read while the other is written; fresh memory for each would cost a tenth of the time.
+        rows = max((len(entries) for _, _, entries in todo), default=0)
+        buffers = [np.empty((rows, self.size, self.size, 3), np.uint8) for _ in range(2)]
+        decoders = ThreadPoolExecutor(workers, "decode")
+        writer = ThreadPoolExecutor(1, "write")
+        writing: Future[None] | None = None
+        try:
+            for turn, (split, number, entries) in enumerate(todo):
+                content = self._read_part(decoders, entries, buffers[turn % 2][: len(entries)])
+                if writing is not None:
+                    writing.result()
+                writing = writer.submit(self._write_part, partial, split, number, content)
+            if writing is not None:
+                writing.result()
+        finally:
+            decoders.shutdown(cancel_futures=True)
+            writer.shutdown()  # a part that is complete is still written
+
+    def finish(self, partial: PartialStore, provenance: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the rest of the store, and the header last; returns the report."""
+        statistics = PixelStatistics(self.size)
+        contents: dict[str, SplitContent] = {}
+        skipped: list[tuple[str, str]] = []
+        per_class: dict[str, list[int]] = {}
+        digests: dict[str, list[str]] = {}
+        num_classes = len(self.source.class_names)
+        for split, entries in self.source.splits.items():
+            shards, labels, paths = [], [], []
+            digests[split] = []
+            for number in range(len(split_into_parts(len(entries), self.settings.rows))):
+                part = partial.load_part(split, number)
+                assert part is not None
+                if part.shard is not None:
+                    shards.append(part.shard)
+                if split == TRAIN:
+                    statistics.merge(partial.load_statistics(number, self.size, len(part.labels)))
+                labels += part.labels
+                paths += part.paths
+                skipped += part.skipped
+                digests[split] += part.digests
+            contents[split] = SplitContent(shards=shards, labels=np.array(labels, np.int64), paths=paths)
+            per_class[split] = np.bincount(contents[split].labels, minlength=num_classes).tolist()
+        self._check_classes(per_class, dict(skipped))
+        duplicates = find_duplicates(
+            {split: content.paths for split, content in contents.items()},
+            {split: content.labels.tolist() for split, content in contents.items()},
+            digests,
+            self.source.read,
+        )
+        report = {
+            "splits": {
+                split: {
+                    "found": len(self.source.splits[split]),
+                    "kept": sum(counts),
+                    "per_class": dict(zip(self.source.class_names, counts, strict=True)),
+                }
+                for split, counts in per_class.items()
+            },
+            "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
+            "ignored": dict(self.source.ignored),
+            "notes": [*self.source.notes, *describe_duplicates(duplicates)],
+            "duplicates": duplicates,
+        }
+        partial.files.finish(
+            size=self.size,
+            class_names=self.source.class_names,
+            class_titles=self.source.class_titles,
+            splits=contents,
+            statistics=statistics,
+            provenance={**provenance, "found": self.total, "skipped": len(skipped)},
+            report=report,
+            page=build_page(provenance["source"], report, self.source.read),
+            codec=self.settings.codec,
+        )
+        return report
+
+    def explain_write_error(self, error: OSError, target: Path) -> str:
+        """The message for a store that cannot be written (further)."""
+        place = f"{target}.partial"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return (
+                f"The disk is full after {self.num_kept_safe:,} of {self.total:,} images; the rest needs "
+                f"{self._bytes_needed() / 1e9:.1f} GB. Free space and run the same command again: it continues "
+                f"in {place}."
+            )
+        return (
+            f"{place} cannot be written ({error.strerror or error}). Check the permissions of "
+            f"{target.absolute().parent}, or choose another --out."
+        )
+
+    def _read_part(
+        self, decoders: ThreadPoolExecutor, entries: Sequence[LabeledPath], images: NDArray[np.uint8]
+    ) -> _Content:
+        """The images of a part, decoded into the array given, and why some are left out."""
+        encoded: list[bytes] = [b""] * len(entries)
+        digests = [""] * len(entries)
+
+        def read_into(row: int) -> ImageError | None:
+            path = entries[row].path
+            try:
+                data = self.source.read(path)
+                images[row] = decode_image(data, size=self.size, name=path)
+            except ImageError as error:
+                return error
+            except OSError as error:
+                return ImageError(explain_unreadable(path, error))
+            digests[row] = digest_file(data)
+            if self.settings.codec == "jpeg":
+                encoded[row] = encode_jpeg(images[row], self.settings.quality)
+                images[row], _ = decode_jpeg(encoded[row])  # statistics are those of what a reader will see
+            return None
+
+        def read_stretch(start: int) -> list[ImageError | None]:
+            return [read_into(row) for row in range(start, min(start + STRETCH, len(entries)))]
+
+        skipped: dict[str, str] = {}
+        futures = [decoders.submit(read_stretch, start) for start in range(0, len(entries), STRETCH)]
+        for entry, error in zip(entries, (error for future in futures for error in future.result()), strict=True):
+            self._num_done += 1
+            if error is not None:
+                if self.settings.stop_on_bad:
+                    raise ImageError(f"{error} Or leave it out: --on-bad-image skip.")
+                self._num_skipped += 1
+                self._check_share(error)
+                skipped[entry.path] = str(error).removeprefix(f"{show_name(entry.path)}: ")
+            if self._progress is not None:
+                self._progress(self._num_done, self.total, self._num_skipped)
+        kept = [row for row, entry in enumerate(entries) if entry.path not in skipped]
+        whole = len(kept) == len(entries)
+        return _Content(
+            entries=entries if whole else [entries[row] for row in kept],
+            images=images if whole else images[kept],
+            digests=[digests[row] for row in kept],
+            encoded=[encoded[row] for row in kept] if self.settings.codec == "jpeg" else None,
+            skipped=list(skipped.items()),
+        )
+
+    def _write_part(self, partial: PartialStore, split: str, number: int, content: _Content) -> None:
+        labels, paths = [entry.label for entry in content.entries], [entry.path for entry in content.entries]
+        part = partial.save_part(
+            split, number, content.images, labels, paths, content.skipped, content.digests, content.encoded
+        )
+        self.num_kept_safe += _count(part)
+
+    def _check_share(self, error: ImageError) -> None:
+        """Stop where so many images are bad that something systematic must be wrong."""
+        most = self.settings.max_bad * max(self._num_done, min(self.total, SHARE_AFTER))
+        if self._num_skipped > max(most, ALLOWED_BAD):
+            raise SourceError(
+                f"{self.source.root}: {self._num_skipped:,} of the first {self._num_done:,} images cannot be used, "
+                f"more than the share of {self.settings.max_bad:g} that --max-bad allows. The last: {error} If this "
+                "is as it should be, raise --max-bad; what is done is kept."
+            )
+
+    def _count_finished(self, part: Part) -> None:
+        self.num_kept_safe += _count(part)
+        self._num_done += _count(part)
+        self._num_skipped += len(part.skipped)
+
+    def _bytes_needed(self) -> int:
+        return (self.total - self.num_kept_safe) * self.size * self.size * 3
+
+    def _check_space(self, folder: Path) -> None:
+        free = shutil.disk_usage(folder).free
+        if free < self._bytes_needed():
+            raise StoreError(
+                f"The store needs {self._bytes_needed() / 1e9:.1f} GB more and the disk of {folder} has "
+                f"{free / 1e9:.1f} GB left. Free space and run the same command again, or choose another --out."
+            )
+
+    def _check_classes(self, per_class: Mapping[str, Sequence[int]], skipped: Mapping[str, str]) -> None:
+        for split, counts in per_class.items():
+            bad = [entry for entry in self.source.splits[split] if not counts[entry.label]]
+            if not bad or (split != TRAIN and any(counts)):
+                continue
+            what = f"class {self.source.class_names[bad[0].label]}" if any(counts) else f"the {split} split"
+            number = sum(1 for entry in bad if entry.label == bad[0].label) if any(counts) else len(bad)
+            raise SourceError(
+                f"{self.source.root}: none of the {number:,} images of {what} can be read. The first: {bad[0].path}: "
+                f"{skipped[bad[0].path]}"
+            )
+
+
+def _count(part: Part) -> int:
+    return len(part.labels) + len(part.skipped)

@@ -1,0 +1,236 @@
+"""Models out: each file is compared with the model before it gets its name."""
+
+import copy
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alexnet import kernels
+from alexnet.batches.loader import assemble_evaluation_views
+from alexnet.batches.views import evaluation_views
+from alexnet.errors import ConfigError, ExportError
+from alexnet.exchange.importing import TORCHVISION_DIVISOR, TORCHVISION_MEAN
+from alexnet.exchange.onnx_graph import build_graph, count_bytes
+from alexnet.files import write_bytes
+from alexnet.network.comparison import tabulate_differences
+from alexnet.network.model_file import Model, Preprocessing, save_model
+from alexnet.network.spec import find_dialect
+
+Format = Literal["alexnet", "onnx", "torchvision", "program"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+SUFFIXES: dict[Format, tuple[str, ...]] = {
+    "alexnet": (".safetensors",),
+    "onnx": (".onnx",),
+    "torchvision": (".pth", ".safetensors"),
+    "program": (".pt2",),
+}
+TOLERANCE = 1e-4
+"""Largest difference between the logits of a file and of the model, as a share of the largest logit."""
+_ONNX_LIMIT = 2**31 - 2**20
+_BATCHES = (1, 3)
+"""Numbers of images with which a file is compared; the number is free in it."""
+
+_TORCHVISION_NAMES = {
+    "conv1": "features.0",
+    "conv2": "features.3",
+    "conv3": "features.6",
+    "conv4": "features.8",
+    "conv5": "features.10",
+    "fc6": "classifier.1",
+    "fc7": "classifier.4",
+    "fc8": "classifier.6",
+}
+
+
+class Exported(NamedTuple):
+    """What was written."""
+
+    path: Path
+    bytes: int
+    largest_difference: float | None
+    """Between the logits (or ten-view probabilities) of the file and of the model, as a share of the largest; None
+    where the file holds the weights themselves."""
+    notes: tuple[str, ...] = ()
+
+
+def export_model(
+    model: Model, to: Format, out: Path, *, plain_normalization: bool = False, ten_views: bool = False
+) -> Exported:
+    """Write a model in another format. Nothing is left behind if the file disagrees with the model.
+
+    Args:
+        to: "alexnet", our model file; "onnx"; "torchvision", a state dict that torchvision's alexnet loads; "program",
+            for torch.export.load.
+        out: File to create, with the format's suffix; it must not exist.
+        plain_normalization, ten_views: For ONNX; see `onnx_graph.build_graph`.
+    Raises:
+        ExportError: the file would not compute what the model does, or the format cannot express the dialect.
+        ConfigError: an option does not go with the format, `out` exists or has another suffix, or a package is missing.
+    """
+    if to not in FORMATS:
+        raise ConfigError(f"unknown format {to!r}. Known: {', '.join(FORMATS)}.")
+    if (plain_normalization or ten_views) and to != "onnx":
+        option = "--plain-norm" if plain_normalization else "--ten-views"
+        raise ConfigError(f"{option} goes with --to onnx only; given was --to {to}.")
+    if out.suffix not in SUFFIXES[to]:
+        raise ConfigError(f"--out {out}: a file for --to {to} ends in {' or '.join(SUFFIXES[to])}.")
+    if out.exists():
+        raise ConfigError(f"--out {out}: exists. Choose another, or delete it.")
+    if to == "alexnet":
+        save_model(out, model)
+        return Exported(out, out.stat().st_size, None)
+    if to == "torchvision":
+        return _export_state_dict(model, out)
+    if to == "program":
+        return _export_program(model, out)
+    return _export_onnx(model, out, plain_normalization, ten_views)
+
+
+def _export_onnx(model: Model, out: Path, plain_normalization: bool, ten_views: bool) -> Exported:
+    if count_bytes(model) > _ONNX_LIMIT:
+        raise ExportError(f"the weights take {count_bytes(model):,} bytes; one ONNX file holds {_ONNX_LIMIT:,}. Use "
+                          "--to program.")  # fmt: skip
+    data = build_graph(model, plain_normalization=plain_normalization, ten_views=ten_views).SerializeToString()
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ConfigError(
+            "exporting to ONNX needs the packages onnx and onnxruntime. Install them: pip install 'alexnet[export]'."
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def run(values: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {name: values.numpy()})[0])
+
+    difference = _compare_ten_views(model, run) if ten_views else _compare(model, run)
+    write_bytes(out, data)
+    return Exported(out, len(data), difference)
+
+
+def _export_program(model: Model, out: Path) -> Exported:
+    """Write a torch.export program; its operators are PyTorch's own, so that it loads without this package."""
+    network = copy.deepcopy(model.network).float().cpu().eval()
+    for weight in network.parameters():  # the format keeps storages, and takes channels_last ones for parts of larger
+        weight.data = weight.data.contiguous()
+    example = torch.zeros(2, 3, network.spec.input_px, network.spec.input_px)
+    batch = torch.export.Dim("batch", min=1)
+    with kernels.using("plain"), torch.no_grad():
+        program = torch.export.export(network, (example,), dynamic_shapes={"inputs": {0: batch}})
+    names = sorted({str(node.target) for node in program.graph.nodes if node.op == "call_function"})
+    foreign = [name for name in names if not name.startswith(("aten.", "<built-in"))]
+    if foreign:
+        raise ExportError(f"the program would need operators that PyTorch does not have: {', '.join(foreign)}.")
+    stream = io.BytesIO()
+    torch.export.save(program, stream)
+    stream.seek(0)
+    loaded = torch.export.load(stream).module()
+    difference = _compare(model, lambda inputs: loaded(inputs))
+    data = stream.getvalue()
+    write_bytes(out, data)
+    return Exported(out, len(data), difference)
+
+
+def _export_state_dict(model: Model, out: Path) -> Exported:
+    """Write the weights under torchvision's names, where the dialect is torchvision's."""
+    spec = model.network.spec
+    theirs = find_dialect("one-tower-2014", spec.num_classes)
+    if spec.layers != theirs.layers or (spec.input_px, spec.towers, spec.rounding) != (224, 1, "floor"):
+        rows = tabulate_differences([spec, theirs])
+        shown = "; ".join(f"{name}: {own} here, {other} there" for name, own, other in rows[:4])
+        more = f"; and {len(rows) - 4} more" if len(rows) > 4 else ""
+        raise ExportError(
+            f"torchvision's alexnet cannot compute dialect {spec.dialect} ({shown}{more}). Train with --set "
+            "network.dialect=one-tower-2014 for it, or export with --to onnx or --to program."
+        )
+    weights = {
+        f"{_TORCHVISION_NAMES[row.name]}.{what}": tensor.detach().float().cpu().contiguous()
+        for row, layer in model.network.named_layers()
+        for what, tensor in layer.named_parameters()
+    }
+    if out.suffix == ".safetensors":
+        from safetensors.torch import save
+
+        data = save(weights)
+    else:
+        stream = io.BytesIO()
+        torch.save(weights, stream)
+        data = stream.getvalue()
+    write_bytes(out, data)
+    return Exported(out, len(data), None, _describe_inputs(model.preprocessing))
+
+
+def _describe_inputs(preprocessing: Preprocessing) -> tuple[str, ...]:
+    """Say what inputs the weights expect, if they are not those of torchvision's transforms."""
+    mean, divisor = preprocessing.mean_image.mean((0, 1)), preprocessing.divisor
+    usual = isinstance(divisor, tuple) and np.allclose(divisor, TORCHVISION_DIVISOR, rtol=1e-5)
+    if usual and np.allclose(preprocessing.mean_image, TORCHVISION_MEAN, atol=1e-3):
+        return ()
+    scale = tuple(divisor) if isinstance(divisor, tuple) else (divisor,) * 3
+    means, spreads = [[f"{value / 255:.4f}" for value in values] for values in (mean, scale)]
+    return (
+        "These weights do not expect torchvision's usual normalisation. Use transforms.Normalize(mean="
+        f"[{', '.join(means)}], std=[{', '.join(spreads)}])"
+        + ("." if np.ptp(preprocessing.mean_image, axis=(0, 1)).max() < 1e-3 else ", an average over the mean image."),
+    )
+
+
+def _compare(model: Model, run: Callable[[Tensor], Tensor]) -> float:
+    """Return the largest difference of logits on random inputs.
+
+    Raises:
+        ExportError: it is larger than TOLERANCE.
+    """
+    network = model.network.float().cpu().eval()
+    generator = torch.Generator().manual_seed(0)
+    divisor = torch.tensor(model.preprocessing.divisor).reshape(-1, 1, 1)
+    worst = 0.0
+    for count in _BATCHES:
+        size = (count, 3, network.spec.input_px, network.spec.input_px)
+        inputs = (torch.randn(size, generator=generator) * 60 / divisor).float()
+        with torch.inference_mode():
+            worst = max(worst, _difference(network(inputs), run(inputs)))
+    return _accept(worst, "logits")
+
+
+def _compare_ten_views(model: Model, run: Callable[[Tensor], Tensor]) -> float:
+    """As `_compare`, from stored images to probabilities."""
+    network, preprocessing = model.network.float().cpu().eval(), model.preprocessing
+    side, crop = preprocessing.image_px, network.spec.input_px
+    places = evaluation_views(side, crop, 10)
+    images = torch.randint(0, 256, (2, side, side, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    inputs = assemble_evaluation_views(
+        list(images.numpy()),
+        preprocessing.mean_image,
+        places,
+        crop,
+        preprocessing.divisor,
+        torch.float32,
+        preprocessing.mean_place,
+    )
+    with torch.inference_mode():
+        ours = torch.stack([network(views).softmax(1).mean(0) for views in inputs])
+    return _accept(_difference(ours, run(images)), "probabilities")
+
+
+def _difference(ours: Tensor, theirs: Any) -> float:
+    if ours.shape != theirs.shape:
+        raise ExportError(f"the exported file returns shape {tuple(theirs.shape)}, the model {tuple(ours.shape)}.")
+    return float((ours - theirs).abs().max() / ours.abs().max().clamp(min=1e-6))
+
+
+def _accept(difference: float, what: str) -> float:
+    if not difference <= TOLERANCE:  # NaN is not
+        raise ExportError(
+            f"the exported file's {what} differ from the model's by {difference:.2g} of the largest; accepted is "
+            f"{TOLERANCE:g}. It was not written. Please report this with the dialect's name."
+        )
+    return difference

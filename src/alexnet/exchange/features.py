@@ -1,0 +1,89 @@
+"""Activations of many images into a file, for work outside this program."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from alexnet.errors import ConfigError
+from alexnet.evaluation.classifier import Classifier
+from alexnet.exchange.feature_files import open_writer
+from alexnet.exchange.importing import hash_file
+from alexnet.network.model_file import find_model
+from alexnet.version import __version__
+
+BATCH_IMAGES = 16
+"""Images that are computed together and held in memory at a time."""
+
+
+class FeatureReport(NamedTuple):
+    """What was written."""
+
+    path: Path
+    rows: int
+    shapes: dict[str, tuple[int, ...]]
+    left_out: tuple[str, ...]
+    """Why some images have no row."""
+
+
+def write_features(
+    classifier: Classifier,
+    images: Sequence[Path],
+    layers: Sequence[str],
+    out: Path,
+    *,
+    batch_size: int = BATCH_IMAGES,
+    tick: Callable[[int, int], None] | None = None,
+) -> FeatureReport:
+    """Write the activations of the centre view of each image; images that cannot be read have no row.
+
+    Rows are in the order of the images and do not depend on `batch_size` beyond rounding.
+
+    Args:
+        layers: Names as `AlexNet.activation_names` lists them; ":a" or ":b" behind one selects a tower.
+        out: .npz, .h5 or .parquet; must not exist.
+    Raises:
+        ConfigError: a layer is unknown or named twice, or `out` is not accepted.
+        OSError: the disk is full; nothing is left behind.
+    """
+    if not layers or len(set(layers)) != len(layers):
+        raise ConfigError(f"--layers {','.join(layers)}: name one layer or more, each once.")
+    shapes = {name: classifier.network.measure_activation(name) for name in layers}
+    writer = open_writer(out, shapes)
+    left_out: list[str] = []
+    rows = done = 0
+    try:
+        for sources, problems, arrays in classifier.activations_each(images, layers, batch_size=batch_size):
+            if sources:
+                writer.append(sources, arrays)
+            left_out += map(str, problems)
+            rows += len(sources)
+            done += len(sources) + len(problems)
+            if tick:
+                tick(done, len(images))
+        writer.finish(_provenance(classifier, shapes))
+    except BaseException:
+        writer.discard()
+        raise
+    return FeatureReport(out, rows, shapes, tuple(left_out))
+
+
+def _provenance(classifier: Classifier, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    model, preprocessing = classifier.model, classifier.model.preprocessing
+    file = find_model(classifier.path)
+    return {
+        "alexnet": __version__,
+        "model": file.name,
+        "weights_sha256": hash_file(file),
+        "dialect": model.network.spec.dialect,
+        "layers": {name: list(shape) for name, shape in shapes.items()},
+        "precision": str(classifier.compute.dtype).removeprefix("torch."),
+        "preprocessing": {
+            "image_px": preprocessing.image_px,
+            "view": "centre",
+            "crop_px": model.network.spec.input_px,
+            "mean_rgb": [float(value) for value in preprocessing.mean_image.mean((0, 1))],
+            "mean_place": preprocessing.mean_place,
+            "divisor": preprocessing.divisor,
+        },
+        "trained_by": model.provenance,
+    }

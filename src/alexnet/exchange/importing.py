@@ -1,0 +1,280 @@
+"""From another program's weights to a model: which network they are of, and what its inputs were."""
+
+import hashlib
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alexnet.errors import ConfigError, WeightsError
+from alexnet.exchange.caffe import CaffeLayer, read_caffemodel, read_mean_file
+from alexnet.exchange.state_dict import check_size, holds_what_it_claims, read_state_dict
+from alexnet.files import is_own
+from alexnet.network.alexnet import AlexNet
+from alexnet.network.model_file import Model, Preprocessing, find_model, load_model
+from alexnet.network.spec import Dense, Normalize, Spec, find_dialect
+
+TORCHVISION_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+TORCHVISION_DIVISOR = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+"""What torchvision's models subtract and divide by, on the 0-255 scale; R, G, B."""
+CAFFE_MEAN = (122.6789, 116.6688, 104.0070)
+"""Channel means of the mean file that Caffe's models come with; R, G, B."""
+STORED_PX = 256
+"""Side of the images that views are cropped from."""
+
+CANDIDATES = (
+    "one-tower-2014",
+    "paper",
+    "source-2012",
+    "caffe",
+    "caffenet",
+    "one-tower",
+    "paper+all-cross-links",
+    "paper+conv6",
+    "paper+separate-columns",
+    "cifar-80sec",
+    "cifar-19pct",
+)
+"""Dialects that weights are compared with. cuda-convnet2 has the shapes of the first; name it with --dialect."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignLayer:
+    """One layer of another program: what it is called there, and its numbers."""
+
+    name: str
+    weight: Tensor
+    bias: Tensor
+
+
+def open_model(
+    path: Path,
+    *,
+    dialect: str | None = None,
+    mean: str | None = None,
+    class_names: Path | None = None,
+) -> Model:
+    """Return the model of a path: a run folder, a model file, or another program's weights.
+
+    Args:
+        dialect: Of another program's weights, where their shapes leave it open.
+        mean: What their inputs lost: a Caffe mean file, or "R,G,B" on the 0-255 scale; without, the usual of the kind.
+        class_names: A text file with one name per line; without, numbers.
+    Raises:
+        WeightsError: the file is damaged, unsafe, or of no known network.
+        ConfigError: an option is wrong, or given for a model of our own.
+    """
+    if path.is_dir() or (path.is_file() and is_own(path)):
+        given = [name for name, value in (("--dialect", dialect), ("--mean", mean), ("--class-names", class_names))
+                 if value is not None]  # fmt: skip
+        if given:
+            raise ConfigError(f"{path} is a model of alexnet and knows its own; leave out {', '.join(given)}.")
+        return load_model(find_model(path))
+    check_size(path)
+    if path.suffix == ".caffemodel":
+        caffe_layers = read_caffemodel(path)
+        spec_name = dialect or _dialect_of_caffe(path, caffe_layers)
+        layers = _from_caffe(path, caffe_layers)
+        kind, usual_mean, divisor = "caffemodel", CAFFE_MEAN, 1.0
+        network = _fill(path, layers, [spec_name])
+        _check_normalization(path, caffe_layers, network.spec)
+    else:
+        layers = _pair(path, read_state_dict(path))
+        kind, usual_mean, divisor = "state dict", TORCHVISION_MEAN, TORCHVISION_DIVISOR  # type: ignore[assignment]
+        network = _fill(path, layers, [dialect] if dialect else list(CANDIDATES))
+        if network.spec.dialect != "one-tower-2014":
+            usual_mean, divisor = CAFFE_MEAN, 1.0
+    names = _read_names(class_names, network.spec.num_classes)
+    preprocessing = Preprocessing(_mean_image(mean, usual_mean, network.spec), divisor)
+    provenance = {"imported": {"file": path.name, "sha256": hash_file(path), "kind": kind}}
+    return Model(network.eval(), names, names, preprocessing, provenance)
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _pair(path: Path, tensors: dict[str, Tensor]) -> list[ForeignLayer]:
+    """Return the layers of a state dict: weights of four axes before those of two, each in the order of their names."""
+    stems: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        stem, _, what = name.rpartition(".")
+        if what not in ("weight", "bias"):
+            raise WeightsError(
+                f"{path}: holds {name!r} of shape {_shape(tensor.shape)}, which is neither a weight nor a bias of a "
+                "layer. AlexNet has only these; it belongs to another network."
+            )
+        stems.setdefault(stem, {})[what] = tensor
+    for stem, parts in stems.items():
+        if len(parts) != 2:
+            lacking = "bias" if "weight" in parts else "weight"
+            raise WeightsError(f"{path}: lacks {stem}.{lacking}; in AlexNet every layer has weights and biases.")
+    order = sorted(stems, key=lambda stem: (-stems[stem]["weight"].ndim, _natural(stem)))
+    return [ForeignLayer(stem, stems[stem]["weight"], stems[stem]["bias"]) for stem in order]
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sort key in which 10 follows 8."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def _from_caffe(path: Path, layers: Sequence[CaffeLayer]) -> list[ForeignLayer]:
+    """Return the layers with weights; the first reads red, green, blue afterwards, dense ones have two axes."""
+    result: list[ForeignLayer] = []
+    for layer in layers:
+        if not layer.blobs:
+            continue
+        if len(layer.blobs) != 2 or layer.type not in ("Convolution", "InnerProduct"):
+            raise WeightsError(
+                f"{path}: layer {layer.name} ({layer.type}) has {len(layer.blobs)} blobs. Read are convolutions and "
+                "inner products with weights and biases; it belongs to another network."
+            )
+        weight, bias = layer.blobs
+        if layer.type == "InnerProduct":
+            weight = weight.reshape(weight.shape[-2:]) if math.prod(weight.shape[:-2]) == 1 else weight
+        elif not result and weight.ndim == 4 and weight.shape[1] == 3:
+            weight = np.ascontiguousarray(weight[:, ::-1])
+        result.append(ForeignLayer(layer.name, torch.from_numpy(weight), torch.from_numpy(bias.reshape(-1))))
+    return result
+
+
+def _dialect_of_caffe(path: Path, layers: Sequence[CaffeLayer]) -> str:
+    """Tell bvlc_alexnet from CaffeNet by what comes first, normalisation or pooling."""
+    order = [layer.type for layer in layers if layer.type in ("LRN", "Pooling")]
+    if "LRN" not in order or "Pooling" not in order:
+        raise WeightsError(
+            f"{path}: does not tell the order of its normalisation and pooling. Say which network it is: --dialect "
+            "caffe (bvlc_alexnet) or --dialect caffenet."
+        )
+    return "caffe" if order[0] == "LRN" else "caffenet"
+
+
+def _check_normalization(path: Path, layers: Sequence[CaffeLayer], spec: Spec) -> None:
+    norms = [step for row in spec.layers for step in row.then if isinstance(step, Normalize)]
+    found = [layer for layer in layers if layer.normalization is not None]
+    for layer, norm in zip(found, norms, strict=False):
+        assert layer.normalization is not None
+        size, alpha, beta, k = layer.normalization
+        ours = (norm.size, norm.alpha * norm.size, norm.beta, norm.k)
+        if not all(math.isclose(a, b, rel_tol=1e-5) for a, b in zip((size, alpha, beta, k), ours, strict=True)):
+            raise WeightsError(
+                f"{path}: layer {layer.name} normalises with local_size {size}, alpha {alpha:g}, beta {beta:g}, "
+                f"k {k:g}; dialect {spec.dialect} with {ours[0]}, {ours[1]:g}, {ours[2]:g}, {ours[3]:g}. It is of "
+                "another network."
+            )
+
+
+def _fill(path: Path, layers: Sequence[ForeignLayer], names: Sequence[str]) -> AlexNet:
+    """Return the network of the one dialect whose shapes are those of the layers, with their weights."""
+    num_classes = int(layers[-1].weight.shape[0]) if layers and layers[-1].weight.ndim else 0
+    if not 2 <= num_classes <= 10**6:
+        raise WeightsError(f"{path}: its last layer has {num_classes} outputs; a classifier has 2 or more.")
+    shapes = {name: _layer_shapes(find_dialect(name, num_classes)) for name in names}
+    theirs = [(layer.name, tuple(layer.weight.shape), tuple(layer.bias.shape)) for layer in layers]
+    fits = [name for name in names if [row[1:] for row in shapes[name]] == [row[1:] for row in theirs]]
+    if not fits:
+        nearest = max(names, key=lambda name: sum(a[1:] == b[1:] for a, b in zip(shapes[name], theirs, strict=False)))
+        raise WeightsError(
+            f"{path}: is of no network that is known here. The nearest is dialect {nearest}:\n"
+            + _mismatch(shapes[nearest], theirs)
+            + "\nGive --dialect with the network that it is of, or obtain another file."
+        )
+    if len(fits) > 1:
+        raise WeightsError(
+            f"{path}: has the shapes of several dialects, which compute differently: {', '.join(fits)}. Say which it "
+            "is: --dialect NAME."
+        )
+    for layer in layers:  # before memory is taken for them
+        for what, source in (("weight", layer.weight), ("bias", layer.bias)):
+            if not source.dtype.is_floating_point:
+                raise WeightsError(f"{path}: {layer.name}.{what} holds {source.dtype}, not floating-point numbers.")
+            if not holds_what_it_claims(source):
+                raise WeightsError(f"{path}: {layer.name}.{what} repeats fewer numbers than its shape has. Not read.")
+    with torch.device("meta"):
+        network = AlexNet(find_dialect(fits[0], num_classes))
+    network.to_empty(device="cpu")
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with torch.no_grad():
+        for (_, own), layer in zip(network.named_layers(), layers, strict=True):
+            assert own.bias is not None
+            for what, target, source in (("weight", own.weight, layer.weight), ("bias", own.bias, layer.bias)):
+                target.copy_(source)
+                if not bool(torch.isfinite(target).all()):
+                    raise WeightsError(f"{path}: {layer.name}.{what} holds values that are not finite.")
+    return network
+
+
+_Row = tuple[str, tuple[int, ...], tuple[int, ...]]
+
+
+def _layer_shapes(spec: Spec) -> list[_Row]:
+    with torch.device("meta"):
+        layers = AlexNet(spec).named_layers()
+    return [(row.name, tuple(layer.weight.shape), tuple(layer.bias.shape)) for row, layer in layers]  # type: ignore[union-attr]
+
+
+def _mismatch(ours: Sequence[_Row], theirs: Sequence[_Row]) -> str:
+    """Return a table of both, layer by layer, with a mark where they differ."""
+    rows = [("", "ours", "", "theirs", "")]
+    for position in range(max(len(ours), len(theirs))):
+        own = ours[position] if position < len(ours) else ("–", (), ())
+        other = theirs[position] if position < len(theirs) else ("–", (), ())
+        mark = "" if own[1:] == other[1:] else "differs"
+        rows.append((own[0], _shape(own[1]), other[0][:40], _shape(other[1]), mark))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    return "\n".join(
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "–"
+
+
+def _mean_image(given: str | None, usual: tuple[float, float, float], spec: Spec) -> NDArray[np.float32]:
+    """Return the mean image that a file or three numbers stand for."""
+    side = (
+        max(STORED_PX, spec.input_px) if any(isinstance(row, Dense) and row.units > 1000 for row in spec.layers) else 32
+    )
+    if given is not None and Path(given).is_file():
+        mean = read_mean_file(Path(given))
+        if mean.shape[0] < spec.input_px:
+            raise WeightsError(f"{given}: has {mean.shape[0]} px; dialect {spec.dialect} crops {spec.input_px} px.")
+        return mean
+    values: tuple[Any, ...] = usual
+    if given is not None:
+        try:
+            values = tuple(float(part) for part in given.split(","))
+        except ValueError:
+            values = ()
+        if len(values) != 3 or not all(0 <= value <= 255 for value in values):
+            raise ConfigError(
+                f"--mean {given}: accepted is a Caffe mean file, or three numbers R,G,B from 0 to 255, for example "
+                "123,117,104."
+            )
+    return np.broadcast_to(np.array(values, np.float32), (side, side, 3)).copy()
+
+
+def _read_names(path: Path | None, num_classes: int) -> tuple[str, ...]:
+    if path is None:
+        return tuple(f"class {number:0{len(str(num_classes - 1))}d}" for number in range(num_classes))
+    try:
+        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ConfigError(
+            f"--class-names {path}: cannot be read ({problem}). Give a text file, one name per line."
+        ) from None
+    if len(names) != num_classes:
+        raise ConfigError(
+            f"--class-names {path}: has {len(names)} lines for {num_classes} classes. Give one name per line."
+        )
+    return names

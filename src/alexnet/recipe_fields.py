@@ -1,0 +1,153 @@
+"""What a recipe consists of: groups of documented, validated fields.
+
+Every field can be changed from the command line with --set group.field=value. The named recipes are in `recipes`.
+"""
+
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Group(BaseModel):
+    """Frozen and validated; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Batches(Group):
+    """What the network sees of the images (paper, sections 2 and 4.1)."""
+
+    size: int = Field(128, ge=1)
+    """Images per update."""
+    random_crops: bool = True
+    """Crop at random offsets; otherwise the centre."""
+    reflections: bool = True
+    """Mirror with probability one half."""
+    color_noise: float = Field(0.1, ge=0)
+    """Standard deviation of the noise along the RGB principal axes, as a share of their scale; 0 turns it off."""
+    color_noise_unit: Literal["standard_deviation", "eigenvalue"] = "standard_deviation"
+    """Scale of the axes: their standard deviations (2012 source) or the printed eigenvalues on [0, 1] pixels."""
+    color_noise_epochs: int | None = Field(None, ge=0)
+    """Epochs with colour noise, after which there is none; without a number it stays to the end."""
+    color_noise_rescales: bool = False
+    """Divide noisy inputs by 1 + color_noise, as the 2012 source does; the division ends with the noise."""
+    divisor: float = Field(1.0, gt=0)
+    """Inputs are divided by this after the mean is subtracted; 1 keeps the paper's 0-255 scale."""
+    mean: Literal["aligned", "central"] = "aligned"
+    """Part of the mean image that a crop loses: "aligned", its own place; "central", the middle for every crop (2012
+    source)."""
+    images_per_crop: int = Field(1, ge=1)
+    """Images in a row, in the order of the epoch, that share crop offset and reflection; 32 in the 2012 source."""
+
+
+class Network(Group):
+    """Which network, and its first weights (paper, sections 3 and 5)."""
+
+    dialect: str = "paper"
+    """A name of network.spec.DIALECTS, with modifiers if wanted: paper+no-norm."""
+    initialization: Literal["dialect", "he"] = "dialect"
+    """The dialect's own Gaussians and biases, or He normal with zero biases for small data."""
+
+
+class RateChange(Group):
+    """From an epoch on, other rates for one layer than the schedule's; a rate of 0 freezes."""
+
+    epoch: int = Field(ge=0)
+    """First epoch, counted from 0."""
+    layer: str
+    """Name of the layer in the dialect."""
+    weights: float | None = Field(None, ge=0)
+    """Rate of its weights; without a number, as before."""
+    biases: float | None = Field(None, ge=0)
+    """Rate of its biases; without a number, as before."""
+
+
+class Optimization(Group):
+    """The update rule of section 5, and when its learning rate changes."""
+
+    learning_rate: float = Field(0.01, ge=0)
+    """Rate at the start, or after the warm-up."""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Fraction of the previous update that is kept."""
+    weight_decay: float = Field(0.0005, ge=0)
+    """Pull of each update towards zero, times the rate; on weights, never on biases (2012 source)."""
+    schedule: Literal["plateau", "epochs", "steps", "cosine"] = "plateau"
+    """"plateau": divide when the validation error stops improving (paper); "epochs": divide at `drop_epochs`;
+    "steps": divide at `drop_steps`; "cosine": fall smoothly to zero over `total_epochs`."""
+    drop_factor: float = Field(10.0, gt=1)
+    """The rate is divided by this at every drop."""
+    plateau_patience_epochs: int = Field(6, ge=1)
+    """Epochs without improvement before a drop."""
+    plateau_threshold: float = Field(0.001, ge=0)
+    """Fall of the top-1 error that counts as an improvement."""
+    plateau_drops: int = Field(3, ge=0)
+    """Drops before training ends at the next plateau."""
+    drop_epochs: tuple[int, ...] = ()
+    """Epochs, counted from 0, at whose start schedule "epochs" divides the rate."""
+    drop_steps: tuple[int, ...] = ()
+    """Numbers of updates after which schedule "steps" divides the rate."""
+    bias_learning_rate: float | None = Field(None, ge=0)
+    """Rate of biases at the start; without a number, that of the weights."""
+    bias_schedule: Literal["as weights", "constant"] = "as weights"
+    """Whether a bias_learning_rate is divided when the weights' rate is, or stays."""
+    rate_factors: dict[str, float] = Field(default_factory=dict)
+    """Layer -> factor of its rates, weights and biases; 0 freezes it. {conv1: 0, conv2: 0.1}"""
+    rate_changes: tuple[RateChange, ...] = ()
+    """Rates of single layers from some epoch on, in place of the schedule's."""
+    weight_decays: dict[str, float] = Field(default_factory=dict)
+    """Layer -> its weight decay, where it is not weight_decay."""
+    total_epochs: int = Field(90, ge=1)
+    """Training ends here at the latest."""
+    warmup_epochs: float = Field(0.0, ge=0)
+    """The rate rises linearly from zero over this many epochs."""
+
+    @model_validator(mode="after")
+    def _drops_fit(self) -> "Optimization":
+        if self.schedule == "epochs" and not self.drop_epochs:
+            raise ValueError("schedule epochs needs drop_epochs")
+        if any(epoch >= self.total_epochs for epoch in self.drop_epochs):
+            raise ValueError(f"drop_epochs {list(self.drop_epochs)} must lie before total_epochs {self.total_epochs}")
+        if list(self.drop_epochs) != sorted(set(self.drop_epochs)):
+            raise ValueError(f"drop_epochs {list(self.drop_epochs)} must rise")
+        if self.schedule == "steps" and not self.drop_steps:
+            raise ValueError("schedule steps needs drop_steps")
+        if list(self.drop_steps) != sorted(set(self.drop_steps)) or min(self.drop_steps, default=1) < 1:
+            raise ValueError(f"drop_steps {list(self.drop_steps)} must rise from 1 or more")
+        if self.bias_schedule == "constant" and self.bias_learning_rate is None:
+            raise ValueError("bias_schedule constant needs a bias_learning_rate")
+        for name, values in (("rate_factors", self.rate_factors), ("weight_decays", self.weight_decays)):
+            for layer, value in values.items():
+                if not 0 <= value < float("inf"):
+                    raise ValueError(f"{name} of {layer} is {value}; accepted is 0 or more")
+        return self
+
+
+class Evaluation(Group):
+    """How the error is measured while training, and at its end."""
+
+    every_epochs: int = Field(1, ge=1)
+    """Validate after every so many epochs; plateaus are judged at these."""
+
+
+class Recipe(Group):
+    """Everything that decides the outcome of training, besides the store and the seed."""
+
+    name: str = "custom"
+    batches: Batches = Batches()
+    network: Network = Network()
+    optimization: Optimization = Optimization()
+    evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def _plateaus_are_seen(self) -> "Recipe":
+        if (
+            self.optimization.schedule == "plateau"
+            and self.optimization.plateau_patience_epochs < self.evaluation.every_epochs
+        ):
+            raise ValueError("optimization.plateau_patience_epochs is shorter than evaluation.every_epochs")
+        return self
+
+    def to_yaml(self) -> str:
+        """Return every field as YAML, for the run folder."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)

@@ -1,0 +1,97 @@
+"""Every odd file is read right, every bad one is left out with its reason, and nothing is lost without a word."""
+
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alexnet.data.decode import decode_image, open_image, show_name
+from alexnet.data.prepare import prepare
+from alexnet.data.store import open_store
+from alexnet.errors import ImageError
+from damage.zoo import bad_specimens, encode, good_specimens, litter, make_zoo, picture
+
+GOOD = list(good_specimens())
+BAD = list(bad_specimens())
+
+
+def quadrants(image: np.ndarray) -> np.ndarray:
+    """Mean colors of the middles of the four quarters."""
+    size = len(image)
+    middles = [slice(size // 8, size * 3 // 8), slice(size * 5 // 8, size * 7 // 8)]
+    return np.array([[image[rows, columns].mean((0, 1)) for columns in middles] for rows in middles])
+
+
+def test_the_zoo_is_large_enough() -> None:
+    assert len(GOOD) + len(BAD) >= 40
+    assert len({specimen.name for specimen in (*GOOD, *BAD)}) == len(GOOD) + len(BAD)
+
+
+@pytest.mark.parametrize("specimen", GOOD, ids=lambda specimen: show_name(specimen.name[:30]))
+@pytest.mark.parametrize("size", [32, 64, 96])
+def test_an_odd_file_shows_its_picture(specimen: object, size: int) -> None:
+    image = decode_image(specimen.data, size=size, name=specimen.name)  # type: ignore[attr-defined]
+    assert (image.shape, image.dtype) == ((size, size, 3), np.uint8)
+    if specimen.colors is not None:  # type: ignore[attr-defined]
+        difference = np.abs(quadrants(image) - specimen.colors)  # type: ignore[attr-defined]
+        assert difference.max() <= specimen.tolerance  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("specimen", BAD, ids=lambda specimen: specimen.name)
+def test_a_bad_file_is_refused_at_once_and_with_its_reason(specimen: object) -> None:
+    start = time.process_time()
+    with pytest.raises(ImageError) as caught:
+        decode_image(specimen.data, size=64, name=specimen.name)  # type: ignore[attr-defined]
+    assert time.process_time() - start < 0.5
+    assert re.search(specimen.expected, str(caught.value))  # type: ignore[attr-defined]
+    assert str(caught.value).startswith(f"{specimen.name}: ")  # type: ignore[attr-defined]
+    assert f"({len(specimen.data):,} bytes). " in str(caught.value)  # type: ignore[attr-defined]
+
+
+def test_a_bomb_needs_no_memory() -> None:
+    import tracemalloc
+
+    tracemalloc.start()
+    for specimen in BAD:
+        if specimen.name.startswith(("bomb", "ribbon")):
+            with pytest.raises(ImageError):
+                decode_image(specimen.data, size=64)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**20
+
+
+@pytest.mark.parametrize("codec", ["raw", "jpeg"])
+def test_the_whole_zoo_is_prepared_without_a_loss(tmp_path: Path, codec: str) -> None:
+    root = tmp_path / "PHOTOS"
+    zoo = make_zoo(root)
+    expected_ignored = litter(root)
+    (root / "other").mkdir()
+    for number in range(4):
+        (root / "other" / f"{number}.png").write_bytes(encode(picture(64 + number)))
+    report = prepare(root, tmp_path / "STORE", size=64, val_fraction=0.2, max_bad=1, codec=codec)  # type: ignore[arg-type]
+    store = open_store(tmp_path / "STORE")
+    store.verify()
+    kept = {path for split in store.splits.values() for path in split.paths}
+    skipped = dict(report.skipped)
+    assert skipped.pop("zoo/self.jpg").startswith("cannot be read (")
+    assert {path for path in kept if path.startswith("zoo/")} == {p for p, s in zoo.items() if s.expected is None}
+    assert set(skipped) == {path for path, specimen in zoo.items() if specimen.expected is not None}
+    assert dict(report.ignored) == expected_ignored
+    for split in store.splits.values():
+        for image, path in zip(split.images, split.paths, strict=True):
+            if path in zoo and zoo[path].colors is not None:
+                assert np.abs(quadrants(image) - zoo[path].colors).max() <= zoo[path].tolerance + 6
+    page = (tmp_path / "STORE/report.html").read_text(encoding="utf-8")
+    assert f"Left out: {len(skipped) + 1} images" in page
+
+
+def test_predict_reads_by_the_same_rules_as_prepare(tmp_path: Path) -> None:
+    for path, specimen in make_zoo(tmp_path).items():
+        if specimen.expected is None:
+            assert (open_image(tmp_path / path, size=64) == decode_image(specimen.data, size=64)).all()
+        else:
+            with pytest.raises(ImageError):
+                open_image(tmp_path / path, size=64)

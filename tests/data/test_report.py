@@ -1,0 +1,107 @@
+"""What prepare tells beside the store: duplicates, what was left out, and when it stops."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alexnet.data import duplicates
+from alexnet.data.duplicates import digest_file
+from alexnet.data.prepare import prepare
+from alexnet.data.report_page import draw_thumbnail
+from alexnet.data.store import open_store
+from alexnet.errors import SourceError
+
+Photos = Callable[..., Path]
+Draw = Callable[..., Any]
+Encode = Callable[..., bytes]
+PATHS = [f"{split}/{name}/{number}.png" for split in ("train", "val") for name in ("cat", "dog") for number in range(3)]
+
+
+def test_equal_files_inside_and_across_splits_are_reported(
+    photos: Photos, tmp_path: Path, draw: Draw, encode: Encode
+) -> None:
+    twin, leak = encode(draw(50), "PNG"), encode(draw(51), "PNG")
+    root = photos({**dict.fromkeys(PATHS), "train/cat/a.png": twin, "train/cat/b.png": twin, "train/dog/c.png": twin,
+                   "train/dog/d.png": leak, "val/dog/e.png": leak})  # fmt: skip
+    report = prepare(root, tmp_path / "STORE", size=8)
+    assert report.duplicates == {
+        "files": 3,
+        "across_splits": 1,
+        "across_classes": 1,
+        "groups": [
+            ["train: train/dog/d.png", "val: val/dog/e.png"],
+            ["train: train/cat/a.png", "train: train/cat/b.png", "train: train/dog/c.png"],
+        ],
+    }
+    assert report.notes == [
+        "Leakage: 1 files are in more than one split, so the error measured on validation images is too low. The "
+        "first: train: train/dog/d.png = val: val/dog/e.png. Remove one of each.",
+        "3 images have the same bytes as an earlier one (see report.html).",
+        "1 files lie in more than one class: one of the labels is wrong.",
+    ]
+    saved = json.loads((tmp_path / "STORE/report.json").read_text())
+    assert saved["duplicates"] == report.duplicates
+    assert saved["notes"] == report.notes
+    assert "train: train/dog/d.png = val: val/dog/e.png" in (tmp_path / "STORE/report.html").read_text()
+
+
+def test_files_that_agree_only_at_their_ends_are_no_duplicates(
+    photos: Photos, tmp_path: Path, draw: Draw, encode: Encode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicates, "SAMPLE_BYTES", 4)
+    one, other = encode(draw(1), "BMP"), encode(draw(2), "BMP")
+    other = other[:-4] + one[-4:]
+    assert digest_file(one) == digest_file(other)
+    root = photos({**dict.fromkeys(PATHS), "train/cat/a.bmp": one, "train/cat/b.bmp": other})
+    assert prepare(root, tmp_path / "STORE", size=8).duplicates["files"] == 0
+
+
+def test_the_page_shows_what_was_left_out_and_loads_nothing(
+    photos: Photos, tmp_path: Path, draw: Draw, encode: Encode
+) -> None:
+    cut = encode(draw(3, 200, 150), "JPEG", quality=90)[:3000]
+    bad = {"train/cat/<cut>.jpg": cut, "train/dog/page.jpg": b"<html>not & an image"}
+    root = photos({**dict.fromkeys(PATHS), **bad, "train/notes.txt": b""})
+    prepare(root, tmp_path / "STORE", size=8)
+    page = (tmp_path / "STORE/report.html").read_text()
+    assert "Left out: 2 images" in page
+    assert "train/cat/&lt;cut&gt;.jpg" in page
+    assert "data:image/jpeg;base64," in page
+    assert "&lt;html&gt;not" in page
+    assert "not an image" in page
+    for loading in ("http://", "https://", "<script", 'src="/', "url("):
+        assert loading not in page
+    store = open_store(tmp_path / "STORE")
+    store.verify()
+    assert "report.html" in [record["file"] for record in store.file_records()]
+
+
+def test_a_thumbnail_of_a_damaged_jpeg_is_the_same_every_time(draw: Draw, encode: Encode) -> None:
+    cut = encode(draw(4, 300, 200), "JPEG")[:2000]
+    assert draw_thumbnail(cut) is not None
+    assert draw_thumbnail(cut) == draw_thumbnail(cut)
+    assert draw_thumbnail(b"no image") is None
+    assert draw_thumbnail(b"\xff\xd8\xff\xff\xff") is None
+
+
+def test_too_many_bad_images_stop_the_work_and_it_can_go_on(photos: Photos, tmp_path: Path) -> None:
+    names = [f"train/cat/bad{number:02d}.jpg" for number in range(12)]
+    root, out = photos({**dict.fromkeys(PATHS), **dict.fromkeys(names, b"")}), tmp_path / "STORE"
+    with pytest.raises(SourceError) as caught:
+        prepare(root, out, size=8)
+    assert str(caught.value) == (
+        f"{root}: 11 of the first 14 images cannot be used, more than the share of 0.1 that --max-bad allows. The "
+        "last: train/cat/bad10.jpg: is empty (0 bytes). Copy it again from where it came, or delete it. If this is as "
+        "it should be, raise --max-bad; what is done is kept."
+    )
+    assert not out.exists()
+    assert len(prepare(root, out, size=8, max_bad=0.9).skipped) == 12
+
+
+def test_ten_bad_images_are_never_too_many(photos: Photos, tmp_path: Path) -> None:
+    names = [f"train/cat/bad{number:02d}.jpg" for number in range(10)]
+    root = photos({**dict.fromkeys(PATHS), **dict.fromkeys(names, b"")})
+    assert len(prepare(root, tmp_path / "STORE", size=8, max_bad=0).skipped) == 10

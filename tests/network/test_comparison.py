@@ -1,0 +1,97 @@
+"""The tables of `alexnet info` and docs/dialects.md come from the specs."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from click.testing import CliRunner
+
+from alexnet.cli import cli
+from alexnet.description import compare, describe
+from alexnet.errors import AlexNetError
+from alexnet.network.comparison import draw_taps, tabulate_costs, tabulate_differences
+from alexnet.network.spec import find_dialect
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def load_generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_dialects_is_what_the_code_says() -> None:
+    committed = (DOCS / "dialects.md").read_text(encoding="utf-8")
+    assert committed == load_generator().dialects_page(), "docs/dialects.md is out of date. Run: make docs"
+
+
+def test_differences_are_those_of_the_sources_and_agreements_are_left_out() -> None:
+    rows = {row[0]: row[1:] for row in tabulate_differences([find_dialect(n, 1000) for n in ("paper", "source-2012")])}
+    assert set(rows) == {
+        "conv1: then", "conv2: then", "conv5: then",
+        "conv3: first weights, bias", "conv4: first weights, bias", "conv5: first weights, bias",
+    }  # fmt: skip
+    assert rows["conv1: then"] == [
+        "relu, norm 5 (k 2, alpha 0.0001, beta 0.75), max pool 3/2",
+        "norm 5 in the tower (k 2, alpha 2e-05, beta 0.75), max pool 3/2, relu",
+    ]
+    assert rows["conv3: first weights, bias"] == ["0.01, 0", "0.03, 0"]
+
+
+def test_a_layer_that_only_one_dialect_has_stands_where_it_belongs() -> None:
+    rows = tabulate_differences([find_dialect(name, 10) for name in ("paper", "paper+conv6")])
+    assert [row for row in rows if row[0] == "conv6: kernels"] == [["conv6: kernels", "–", "256"]]
+    assert tabulate_differences([find_dialect("paper", 10)] * 2) == []
+
+
+def test_costs_add_up_and_memory_is_four_bytes_a_number() -> None:
+    columns, rows = tabulate_costs(find_dialect("paper", 1000))
+    assert columns == ["layer", "neurons", "parameters", "multiply-adds", "weights MiB", "per image MiB"]
+    assert rows[-1] == ["total", "659,272", "60,965,224", "724,406,816", f"{60_965_224 * 4 / 2**20:.2f}", "7.34"]
+    kept = 3 * 290_400 + 69_984 + 3 * 186_624 + 43_264 + 4 * 64_896 + 2 * 43_264 + 9_216 + 6 * 4_096 + 1_000
+    assert rows[-1][-1] == f"{4 * kept / 2**20:.2f}"
+
+
+def test_info_compares_dialects_and_says_what_it_needs() -> None:
+    table = compare(["paper", "caffe+no-norm"])
+    assert table.values["differences"]["input"] == ["224 x 224", "227 x 227"]
+    values = describe("paper+without=conv4").values
+    assert values["parameters"] == 60_301_288
+    assert values["spec"]["dialect"] == "paper+without=conv4"
+
+
+def test_the_picture_names_every_tap_once() -> None:
+    picture = draw_taps(find_dialect("source-2012", 1000))
+    assert (
+        "[conv2] -> [conv2.relu] -> [conv2.norm] -> [conv2.map_norm] -> [conv2.pool]   256 x 27 x 27 -> 256 x 13 x 13"
+        in picture
+    )
+    assert picture.count("[fc7.dropout]") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--compare", "paper"], 2, "--compare needs two dialects or more; given was paper."),
+        (["paper", "caffe"], 2, "Name one thing, or give --compare with several dialects."),
+        (["paper+no-norms"], 2, "unknown modifier 'no-norms'. Known: no-norm, "),
+    ],
+)
+def test_the_command_says_what_it_needs(arguments: list[str], code: int, message: str) -> None:
+    done = CliRunner().invoke(cli, ["info", *arguments])
+    assert done.exit_code == (1 if isinstance(done.exception, AlexNetError) else code)
+    assert message in (str(done.exception) if isinstance(done.exception, AlexNetError) else done.output)
+    assert getattr(done.exception, "exit_code", code) == code
+
+
+def test_the_command_compares_as_a_table_and_as_json() -> None:
+    text = CliRunner().invoke(cli, ["info", "--compare", "paper", "source-2012"]).output
+    assert text.startswith("Where they differ")
+    values = json.loads(CliRunner().invoke(cli, ["info", "--compare", "paper", "source-2012", "--json"]).stdout)
+    assert values["differences"]["conv4: first weights, bias"] == ["0.01, 1", "0.03, 1"]

@@ -1,0 +1,86 @@
+import os
+import stat
+from pathlib import Path
+
+import pytest
+import torch
+
+from alexnet.errors import WeightsError
+from alexnet.files import copy_into, read_document, read_tensors, write_tensors, write_text
+
+DOCUMENT = {"kind": "model", "format": 1, "names": ["é", "b"]}
+
+
+def test_tensors_and_document_survive_and_the_file_is_as_readable_as_any_other(tmp_path: Path) -> None:
+    tensor = torch.arange(12.0).reshape(1, 3, 2, 2).contiguous(memory_format=torch.channels_last)
+    path = tmp_path / "a.safetensors"
+    write_tensors(path, {"x": tensor}, DOCUMENT)
+    assert read_document(path, kinds=("model",), newest_format=1) == DOCUMENT
+    assert torch.equal(read_tensors(path)["x"], tensor)
+    (tmp_path / "other").write_text("")
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "other").stat().st_mode)
+    assert {file.name for file in tmp_path.iterdir()} == {"a.safetensors", "other"}
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.safetensors"
+    write_tensors(path, {"x": torch.ones(1)}, DOCUMENT)
+
+    def fail(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left on device"):
+        write_tensors(path, {"x": torch.zeros(1)}, DOCUMENT)
+    assert torch.equal(read_tensors(path)["x"], torch.ones(1))
+    assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"kind": "checkpoint", "format": 1}, "holds a checkpoint, not a model."),
+        ({"kind": "model", "format": 9}, "has model format 9; this version reads up to 1. Update alexnet."),
+        ({"format": 1}, "holds a document without a kind, not a model."),
+    ],
+)
+def test_other_documents_are_refused(tmp_path: Path, document: dict[str, object], message: str) -> None:
+    path = tmp_path / "a.safetensors"
+    write_tensors(path, {"x": torch.ones(1)}, document)
+    with pytest.raises(WeightsError) as problem:
+        read_document(path, kinds=("model",), newest_format=1)
+    assert str(problem.value) == f"{path}: {message}"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no safetensors", b"\xff" * 8 + b"{}", (2**40).to_bytes(8, "little") + b"{}"]
+)
+def test_damaged_files_are_refused_without_reading_what_they_claim(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"is damaged or not a safetensors file"):
+        read_document(path, kinds=("model",), newest_format=1)
+    with pytest.raises(WeightsError, match=r"is damaged or not a safetensors file"):
+        read_tensors(path)
+
+
+def test_tensors_of_another_network_or_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    target = {"w": torch.zeros(2)}
+    for source, message in (
+        ({}, "lacks the tensor w; it belongs to another network."),
+        ({"w": torch.zeros(3)}, "tensor w has shape (3,), this network needs (2,); it belongs to another network."),
+        ({"w": torch.tensor([1.0, float("nan")])}, "tensor w holds values that are not finite."),
+    ):
+        with pytest.raises(WeightsError) as problem:
+            copy_into(Path("m"), target, source)
+        assert str(problem.value) == f"m: {message}"
+    assert not target["w"].any()
+
+
+def test_text_appears_whole(tmp_path: Path) -> None:
+    write_text(tmp_path / "t", "one")
+    write_text(tmp_path / "t", "two é")
+    assert (tmp_path / "t").read_text(encoding="utf-8") == "two é"
+    assert [file.name for file in tmp_path.iterdir()] == ["t"]
