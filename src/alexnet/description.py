@@ -101,7 +101,7 @@ def _describe_store(path: Path, verify: bool) -> Description:
     facts = [
         ["kind", "store" + (", checksums compared: good" if verify else "")],
         ["images", ", ".join(f"{count:,} {name}" for name, count in splits.items())],
-        ["size", f"{store.size} x {store.size} RGB"],
+        ["size", f"{store.size} x {store.size} RGB, {store.header['codec']}"],
         ["classes", f"{len(store.class_names):,}"],
         ["mean R, G, B", ", ".join(mean)],
         ["standard deviation along the RGB axes", ", ".join(spread)],

@@ -95,3 +95,19 @@ def test_predict_reads_by_the_same_rules_as_prepare(tmp_path: Path) -> None:
         else:
             with pytest.raises(ImageError):
                 open_image(tmp_path / path, size=64)
+
+
+def test_a_file_too_large_for_a_photograph_is_not_read(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "PHOTOS" / name).mkdir(parents=True)
+        for number in range(3):
+            (tmp_path / "PHOTOS" / name / f"{number}.png").write_bytes(encode(picture(40 + number)))
+    with (tmp_path / "PHOTOS/a/huge.jpg").open("wb") as file:
+        file.truncate(2**34)  # sparse: it takes no room
+    report = prepare(tmp_path / "PHOTOS", tmp_path / "STORE", size=16, val_fraction=0.3)
+    assert report.skipped == [
+        (
+            "a/huge.jpg",
+            "cannot be read (it has more than 1,073,741,824 bytes, as no photograph has). Check that it exists and its permissions.",
+        )
+    ]

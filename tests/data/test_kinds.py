@@ -356,3 +356,16 @@ def test_ilsvrc_without_its_kit_takes_a_list_or_a_fraction(tmp_path: Path, encod
     half = find_images(root, val_fraction=0.5)  # the split of Fall 2009, section 6
     assert {split: len(entries) for split, entries in half.splits.items()} == {"train": 3, "val": 3}
     assert half.splits == find_images(root, val_fraction=0.5).splits
+
+
+def test_an_absolute_path_in_a_table_is_taken_as_it_is(photos: Photos, tmp_path: Path) -> None:
+    root = photos(["1.png", "2.png", "3.png"])
+    table = tmp_path / "elsewhere.csv"
+    table.write_text(f"path,label,split\n{root}/1.png,a,train\n{root}/2.png,b,train\n{root}/3.png,b,val\n")
+    report = prepare(table, tmp_path / "STORE", size=8)
+    assert (report.num_images, report.skipped) == (3, [])
+
+
+def test_an_npz_that_begins_with_its_labels_is_recognised(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", labels=np.array([0, 1] * 3), images=np.zeros((6, 4, 4), np.uint8))
+    assert find_images(tmp_path / "a.npz", val_fraction=0.3).kind == "numpy"

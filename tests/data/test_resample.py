@@ -45,6 +45,6 @@ def test_unrolled_and_general_loops_give_the_same(monkeypatch: pytest.MonkeyPatc
 
 def test_the_bytes_are_the_same_on_every_machine() -> None:
     digest = hashlib.sha256(resample_box(NOISE, 30.25, 0, 150, 64).tobytes()).hexdigest()
-    assert digest[:16] == "76eec56625a8e852"
+    assert digest[:16] == "b3f2b20e2f27743c"
     digest = hashlib.sha256(resample_box(NOISE, 30.25, 0, 50, 64).tobytes()).hexdigest()
-    assert digest[:16] == "98bf56233d77657d"
+    assert digest[:16] == "3edd77f83e93cea8"

@@ -22,11 +22,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
+from alexnet.data.decode import MAX_FILE_BYTES
 from alexnet.data.folders import Folder, add_file
 from alexnet.errors import ImageError, SourceError
-
-MAX_FILE_BYTES = 2**30
-"""Largest file of an archive that is read: none that holds a photograph is near it."""
 
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, ValueError, NotImplementedError)
 """What archive modules raise for damaged or unusual files, beside OSError."""

@@ -75,7 +75,7 @@ def is_numpy(root: Path) -> bool:
     if not root.is_file() or not zipfile.is_zipfile(root):
         return False
     with zipfile.ZipFile(root) as archive:
-        return any(name.endswith(".npy") for name in archive.namelist()) and "labels.npy" not in archive.namelist()[:1]
+        return all(name.endswith(".npy") for name in archive.namelist())
 
 
 def find_arrays(root: Path, options: Options) -> Source:

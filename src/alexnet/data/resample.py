@@ -1,7 +1,7 @@
 """A square box of an RGB picture -> size x size, each pixel the weighted mean of those near its place.
 
 Reducing uses a triangle that widens with the factor, as Pillow's BILINEAR and PyTorch's antialiased resize; enlarging
-uses Pillow's BICUBIC. Rows are combined first, by whole vectors, and only where the box lies: 0.23 ms for 375 px to
+uses Pillow's BICUBIC. Rows are combined first, by whole vectors, and only where the box lies: 0.20 ms for 375 px to
 256 px against Pillow's 1.0 ms (one core; tests/data/test_resample.py holds the agreement). Weights are multiples of
 2**-12 and rows are kept to 2**-4, so every sum fits a float32 exactly: the result does not depend on the order or the
 width of the processor's vectors.
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 UNROLLED_TAPS = (3, 4, 5)
-"""Numbers of weights in a row, those of reducing up to twice, for which loops are unrolled: 0.13 ms instead of 0.19."""
+"""Numbers of weights in a row, those of reducing up to twice, for which loops are unrolled: a quarter less time."""
 
 WEIGHT_STEPS = 4096
 """Weights are whole multiples of one part in so many."""
@@ -33,7 +33,7 @@ def resample_box(pixels: NDArray[np.uint8], left: float, top: float, side: float
     out = np.empty((size, size, 3), np.uint8)
     flat = pixels.reshape(pixels.shape[0], -1)
     taps = column_weights.shape[1]
-    _kernel(taps if taps in UNROLLED_TAPS else None)(
+    _kernel(taps if taps in UNROLLED_TAPS else None, side < size)(
         flat, first_row, row_weights, first_column, column_weights, out.reshape(size, -1)
     )
     return out
@@ -69,9 +69,18 @@ def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @functools.cache
-def _kernel(taps: int | None) -> Callable[..., None]:
-    """Compile on first use, as importing this module must not import Numba; taps that are known are unrolled."""
+def _kernel(taps: int | None, enlarging: bool) -> Callable[..., None]:
+    """Compile on first use, as importing this module must not import Numba.
+
+    Args:
+        taps: Weights in a row, for which loops are unrolled; None for any number.
+        enlarging: Whether weights may be negative, so that sums can leave 0 to 255.
+    """
     import numba
+
+    @numba.njit
+    def clip(value: Any) -> Any:
+        return min(max(value, np.float32(0)), np.float32(255))
 
     @numba.njit(nogil=True, cache=True)
     def resample(
@@ -82,6 +91,7 @@ def _kernel(taps: int | None) -> Callable[..., None]:
         num_columns = column_weights.shape[1] if taps is None else taps
         length = (first_column[size - 1] + num_columns) * 3 - start
         row = np.empty(length, np.float32)
+        grid = np.float32(1.5 * 2**19)  # float32 near this number are multiples of 2**-4, so adding it rounds to them
         for y in range(size):
             source, weight = pixels[first_row[y]][start : start + length], row_weights[y, 0]
             for i in range(length):
@@ -93,19 +103,21 @@ def _kernel(taps: int | None) -> Callable[..., None]:
                     for i in range(length):
                         row[i] += np.float32(source[i]) * weight
             for i in range(length):
-                row[i] = np.float32(np.int32(row[i] * np.float32(16) + np.float32(0.5))) * np.float32(1 / 16)
+                row[i] = (row[i] + grid) - grid
             target = out[y]
             for x in range(size):
                 offset = first_column[x] * 3 - start
-                near, weights = row[offset : offset + 3 * num_columns], column_weights[x]
+                near = row[offset:]
                 r = g = b = np.float32(0.5)
                 for k in range(num_columns):
-                    r += near[3 * k] * weights[k]
-                    g += near[3 * k + 1] * weights[k]
-                    b += near[3 * k + 2] * weights[k]
-                pixel = target[3 * x : 3 * x + 3]
-                pixel[0] = np.uint8(min(max(np.int32(r), np.int32(0)), np.int32(255)))
-                pixel[1] = np.uint8(min(max(np.int32(g), np.int32(0)), np.int32(255)))
-                pixel[2] = np.uint8(min(max(np.int32(b), np.int32(0)), np.int32(255)))
+                    weight = column_weights[x, k]
+                    r += near[3 * k] * weight
+                    g += near[3 * k + 1] * weight
+                    b += near[3 * k + 2] * weight
+                if enlarging:
+                    r, g, b = clip(r), clip(g), clip(b)
+                target[3 * x] = np.uint8(np.int32(r))
+                target[3 * x + 1] = np.uint8(np.int32(g))
+                target[3 * x + 2] = np.uint8(np.int32(b))
 
     return resample
