@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alexnet import cli
+from alexnet.verbs import preparing
 from alexnet.data.decode import decode_image
 from alexnet.data.prepare import prepare
 from alexnet.data.sources import KINDS, find_images
@@ -38,7 +38,7 @@ def write_tar(path: Path, files: dict[str, bytes]) -> Path:
 
 
 def test_the_command_line_knows_every_kind() -> None:
-    assert [kind.name for kind in KINDS] == cli.SOURCE_KINDS
+    assert [kind.name for kind in KINDS] == preparing.SOURCE_KINDS
 
 
 def test_a_kind_that_is_named_must_fit(photos: Photos) -> None:

@@ -1,0 +1,132 @@
+"""alexnet features and alexnet export."""
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from alexnet.verbs.options import PATH, device_option, image_files, json_option, precision_option, threads_option
+
+
+@click.command()
+@click.argument("model", type=PATH)
+@click.argument("images", nargs=-1, required=True, type=PATH)
+@click.option(
+    "--layers",
+    metavar="NAME,NAME,…",
+    help="Activations to write: conv1, conv1.relu, conv5.pool:a, …  [default: the last hidden layer, rectified]",
+)
+@click.option("--out", required=True, type=PATH, help="File to create: .npz, .h5 or .parquet.")
+@click.option(
+    "--batch-size", default=16, show_default=True, type=click.IntRange(1, 4096), help="Images computed together."
+)
+@device_option
+@precision_option
+@threads_option
+@json_option
+def features(
+    model: Path,
+    images: tuple[Path, ...],
+    layers: str | None,
+    out: Path,
+    batch_size: int,
+    device: str,
+    precision: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Write what layers of MODEL make of IMAGES into a file: one row per image, its path beside it.
+
+    IMAGES are files or folders; the centre view of each is used. docs/dialects.md has a picture of the layers' names; a
+    wrong one lists them all. The file also holds where it comes from: weights, dialect, preprocessing.
+    """
+    import json
+
+    from alexnet.evaluation.classifier import load
+    from alexnet.exchange.features import write_features
+    from alexnet.system import set_threads, tune_allocator
+    from alexnet.terminal import Terminal
+
+    terminal = Terminal()
+    set_threads(threads)
+    tune_allocator()
+    classifier = load(model, device=device, precision=precision)
+    names = layers.split(",") if layers else [classifier.network.features_name()]
+    with terminal.progress("computing", "images") as meter:
+        report = write_features(
+            classifier, image_files(images), [name.strip() for name in names], out, batch_size=batch_size, tick=meter
+        )
+    if as_json:
+        terminal.print_json(json.dumps(report._asdict(), default=str))
+    else:
+        rows = [[name, " x ".join(map(str, (report.rows, *shape)))] for name, shape in report.shapes.items()]
+        terminal.table(["layer", "shape"], rows, title=str(out))
+    for reason in report.left_out:
+        terminal.show_error("Left out", reason)
+    if report.left_out:
+        sys.exit(1)
+
+
+@click.command()
+@click.argument("model", type=PATH)
+@click.option(
+    "--to",
+    "to",
+    required=True,
+    type=click.Choice(["alexnet", "onnx", "torchvision", "program"]),
+    help="alexnet: a model file; onnx; torchvision: a state dict for its alexnet; program: for torch.export.load.",
+)
+@click.option(
+    "--out", required=True, type=PATH, help="File to create: .safetensors, .onnx, .pth or .safetensors, .pt2."
+)
+@click.option("--plain-norm", is_flag=True, help="ONNX: response normalisation without the operator LRN.")
+@click.option("--ten-views", is_flag=True, help="ONNX: from stored images (uint8) to ten-view probabilities.")
+@click.option("--dialect", help="Which network foreign weights are of, where their shapes leave it open.")
+@click.option(
+    "--mean", metavar="FILE|R,G,B", help="What the inputs of foreign weights lost.  [default: the usual of their kind]"
+)
+@click.option("--class-names", type=PATH, help="Names of the classes of foreign weights: a text file, one per line.")
+@json_option
+def export(
+    model: Path,
+    to: Literal["alexnet", "onnx", "torchvision", "program"],
+    out: Path,
+    plain_norm: bool,
+    ten_views: bool,
+    dialect: str | None,
+    mean: str | None,
+    class_names: Path | None,
+    as_json: bool,
+) -> None:
+    """Bring MODEL into another format, or the weights of another program into this one's (--to alexnet).
+
+    MODEL is a run folder or a model file of alexnet; or torchvision's alexnet (.pth, .safetensors), or a .caffemodel of
+    bvlc_alexnet or CaffeNet. What is written has been compared with the model; if they disagree, nothing is.
+
+    \b
+    alexnet export RUN --to onnx --out model.onnx
+    alexnet export alexnet-owt.pth --to alexnet --out model.safetensors
+    alexnet export bvlc_alexnet.caffemodel --mean imagenet_mean.binaryproto --to alexnet --out model.safetensors
+    """
+    import json
+
+    from alexnet.exchange.exporting import export_model
+    from alexnet.exchange.importing import open_model
+    from alexnet.terminal import Terminal
+
+    terminal = Terminal()
+    opened = open_model(model, dialect=dialect, mean=mean, class_names=class_names)
+    done = export_model(opened, to, out, plain_normalization=plain_norm, ten_views=ten_views)
+    if as_json:
+        values = {**done._asdict(), "dialect": opened.network.spec.dialect}
+        terminal.print_json(json.dumps(values, default=str))
+        return
+    agreement = (
+        "the weights themselves"
+        if done.largest_difference is None
+        else f"agrees with the model to {done.largest_difference:.1g} of its largest output"
+    )
+    terminal.say(f"{out}: dialect {opened.network.spec.dialect}, {done.bytes:,} bytes, {agreement}.")
+    for note in done.notes:
+        terminal.say(note)

@@ -1,0 +1,131 @@
+"""alexnet info and alexnet bench."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alexnet.verbs.options import PATH, json_option, threads_option
+
+
+@click.command()
+@click.argument("what", nargs=-1)
+@click.option("--compare", "compare", is_flag=True, help="Print where several dialects differ.")
+@click.option("--system", "show_system", is_flag=True, help="What this machine is, and what is chosen on it.")
+@click.option("--verify", is_flag=True, help="Read a whole store and compare its checksums.")
+@click.option("--images", "list_images", is_flag=True, help="List a store's images: split, class, name, path.")
+@json_option
+def info(
+    what: tuple[str, ...], compare: bool, show_system: bool, verify: bool, list_images: bool, as_json: bool
+) -> None:
+    """Tell in one screen what WHAT is: a store, a run, a model file, a dialect or a recipe.
+
+    \b
+    alexnet info source-2012+no-norm                   a dialect, with modifiers: its layers, parameters and memory
+    alexnet info --compare paper source-2012 caffe     where dialects differ
+    """
+    import json
+
+    from alexnet import description
+    from alexnet.terminal import Terminal
+
+    terminal = Terminal()
+    if not what and not show_system:
+        raise click.UsageError("Name a store, run, model file, dialect or recipe, or give --system.")
+    if len(what) > 1 and not compare:
+        raise click.UsageError("Name one thing, or give --compare with several dialects.")
+    if list_images and not what:
+        raise click.UsageError("Name the store whose images are to be listed.")
+    if list_images:
+        for row in description.list_images(what[0]):
+            terminal.print_json(json.dumps(row) if as_json else "\t".join(row.values()))
+        return
+    if show_system:
+        report = description.describe_system()
+    elif compare:
+        report = description.compare(what)
+    else:
+        report = description.describe(what[0], verify=verify)
+    if as_json:
+        terminal.print_json(json.dumps(report.values, default=str))
+        return
+    for title, columns, rows in report.tables:
+        terminal.table(columns, rows, title=title)
+        terminal.print("")
+
+
+@click.command()
+@click.argument("subjects", nargs=-1, metavar="[WHAT]...")
+@click.option("--what", "more", multiple=True, help="kernels, step, loader, evaluate or prepare; repeatable.")
+@click.option("--batch", default=128, show_default=True, type=click.IntRange(1), help="Images per step.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Turns that each side takes.")
+@click.option("--images", type=PATH, help="Photographs for loader and prepare.  [default: drawn scenes]")
+@click.option("--record", type=PATH, help="Folder to keep the raw samples in.")
+@threads_option
+@json_option
+def bench(
+    subjects: tuple[str, ...],
+    more: tuple[str, ...],
+    batch: int,
+    rounds: int,
+    images: Path | None,
+    record: Path | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Measure this machine: ours beside stock PyTorch, in turns, with the ceiling of the hardware.
+
+    \b
+    WHAT is any of
+      kernels   response normalisation, pooling and the update, against PyTorch's own
+      step      a training step, against the stock network and torchvision's
+      loader    batches from a store, against a folder of images; an epoch with data, against the bare step
+      evaluate  one and ten views, against separate passes
+      prepare   decoding to 256 x 256, against plain Pillow
+    All of them, if none is named.
+    """
+    import json
+
+    from alexnet.benchmark.suite import WHAT, run_benchmark, write_record
+    from alexnet.terminal import Terminal
+
+    wanted = (*subjects, *more) or WHAT
+    for what in wanted:
+        if what not in WHAT:
+            raise click.UsageError(f"Unknown benchmark {what!r}. Known: {', '.join(WHAT)}.")
+    terminal = Terminal()
+    for what in wanted:
+        with terminal.progress(f"measuring {what}", "rounds") as meter:
+            rows = run_benchmark(what, batch=batch, rounds=rounds, images=images, threads=threads, tick=meter)
+        if as_json:
+            for row in rows:
+                terminal.print_json(json.dumps(row.to_json()))
+        else:
+            _show_benchmark(terminal, what, rows)
+        if record:
+            command = f"alexnet bench {what} --batch {batch} --rounds {rounds}"
+            terminal.say(f"Record: {write_record(record, what, rows, command)}")
+
+
+def _show_benchmark(terminal: Any, what: str, rows: Any) -> None:
+    def rate(value: float | None) -> str:
+        return "–" if value is None else f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
+
+    terminal.table(
+        [what, "ours", "p20 – p80", "theirs", "ratio", "ceiling", "of it", "unit", "n"],
+        [
+            [
+                row.what,
+                rate(row.ours.median),
+                f"{rate(row.ours.p20)} – {rate(row.ours.p80)}",
+                rate(row.theirs.median if row.theirs else None),
+                f"{row.ratio:.2f}" if row.ratio else "–",
+                rate(row.ceiling),
+                f"{row.fraction:.0%}" if row.fraction else "–",
+                row.unit,
+                str(row.ours.n),
+            ]
+            for row in rows
+        ],
+    )
+    terminal.print("")

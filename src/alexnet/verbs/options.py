@@ -1,0 +1,35 @@
+"""Options that several verbs share."""
+
+from pathlib import Path
+
+import click
+
+PATH = click.Path(path_type=Path)
+device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+precision_option = click.option(
+    "--precision",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    help="auto takes bfloat16 where the hardware multiplies it natively.",
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(1), help="Threads to compute with.  [default: every core]"
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+
+
+def image_files(given: tuple[Path, ...]) -> list[Path]:
+    """Files as they are; of folders, every file that is not hidden."""
+    from alexnet.errors import SourceError
+
+    files: list[Path] = []
+    for path in given:
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+            if not inside:
+                raise SourceError(f"{path}: is an empty folder. Give image files, or a folder of them.")
+            files += inside
+        else:
+            files.append(path)
+    return files

@@ -1,0 +1,139 @@
+"""alexnet prepare."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from alexnet.verbs.options import PATH, json_option
+
+SOURCE_KINDS = ["table", "ilsvrc", "cifar", "cifar-strips", "parquet", "webdataset", "numpy", "archive", "folders"]
+"""Names of `data.sources.KINDS`, here so that --help need not load them; a test compares the two."""
+
+
+@click.command()
+@click.argument("source", type=PATH)
+@click.option("--out", required=True, type=PATH, help="Store to create: a folder.")
+@click.option(
+    "--source",
+    "kind",
+    type=click.Choice(SOURCE_KINDS),
+    help="What SOURCE is.  [default: the first that recognises it]",
+)
+@click.option(
+    "--val-fraction",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Share of each class to set aside for validation, where SOURCE has no validation images.",
+)
+@click.option(
+    "--val-list",
+    type=PATH,
+    help="Text file that names the validation images and, where SOURCE does not, their classes.",
+)
+@click.option(
+    "--codec",
+    default="raw",
+    show_default=True,
+    type=click.Choice(["raw", "jpeg"]),
+    help="Keep pixels, or JPEGs of a tenth of the size that are decoded during training.",
+)
+@click.option(
+    "--quality", default=90, show_default=True, type=click.IntRange(1, 100), help="Of the JPEGs of --codec jpeg."
+)
+@click.option(
+    "--size", default=256, show_default=True, type=click.IntRange(8, 4096), help="Side of the stored images in pixels."
+)
+@click.option("--seed", default=0, show_default=True, help="Fixes which images --val-fraction sets aside.")
+@click.option(
+    "--on-bad-image",
+    default="skip",
+    show_default=True,
+    type=click.Choice(["skip", "stop"]),
+    help="Leave unreadable images out and list them, or end with an error at the first.",
+)
+@click.option(
+    "--max-bad",
+    default=0.1,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Share of unreadable images above which something systematic is wrong, and the run stops.",
+)
+@click.option("--class-names", type=PATH, help="TSV with a readable name for each class.")
+@click.option("--workers", type=click.IntRange(1), help="Threads that decode.  [default: every core]")
+@json_option
+def prepare(
+    source: Path,
+    out: Path,
+    kind: str | None,
+    val_fraction: float | None,
+    val_list: Path | None,
+    codec: Literal["raw", "jpeg"],
+    quality: int,
+    size: int,
+    seed: int,
+    on_bad_image: Literal["skip", "stop"],
+    max_bad: float,
+    class_names: Path | None,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Bring images to 256x256 and measure their mean and colours, once (paper, section 2).
+
+    SOURCE holds train/<class>/… and val/<class>/…, or <class>/… together with --val-fraction: a folder, or a zip or
+    tar archive, which is not unpacked. Also read are ImageNet's and CIFAR's own archives, tables of paths and labels
+    (CSV, TSV), WebDataset, Parquet and .npz: see docs/data.md. The shorter side becomes 256 pixels, the centre is kept.
+    Interrupted, the same command continues.
+    """
+    import dataclasses
+    import json
+
+    from alexnet.data.prepare import prepare as prepare_store
+    from alexnet.terminal import Terminal
+
+    terminal = Terminal()
+    with terminal.progress("preparing", "images") as meter:
+        report = prepare_store(
+            source,
+            out,
+            kind=kind,
+            size=size,
+            codec=codec,
+            quality=quality,
+            val_fraction=val_fraction,
+            val_list=val_list,
+            seed=seed,
+            on_bad_image=on_bad_image,
+            max_bad=max_bad,
+            workers=workers,
+            class_names_file=class_names,
+            progress=lambda done, total, skipped: meter(done, total, f"{skipped} left out" if skipped else ""),
+        )
+    if as_json:
+        terminal.print_json(json.dumps(dataclasses.asdict(report), default=str))
+        return
+    _show_preparation(terminal, report, out)
+
+
+def _show_preparation(terminal: Any, report: Any, out: Path) -> None:
+    from alexnet.data.decode import show_name
+    from alexnet.terminal import duration
+
+    terminal.table(
+        ["split", "images", "classes"],
+        [[split, f"{sum(counts.values()):,}", str(len(counts))] for split, counts in report.per_class.items()],
+    )
+    for note in report.notes:
+        terminal.say(note)
+    if report.ignored:
+        ignored = ", ".join(f"{count:,} {reason}" for reason, count in report.ignored.items())
+        terminal.say(f"Passed over, since they are not images: {ignored}.")
+    if report.skipped:
+        terminal.print("")
+        rows = [[show_name(path), reason] for path, reason in report.skipped[:10]]
+        terminal.table(["left out", "reason"], rows)
+        more = f"… and {len(report.skipped) - 10:,} more. " if len(report.skipped) > 10 else ""
+        terminal.print(f"{more}See them: {out / 'report.html'}; as data: {out / 'report.json'}")
+    terminal.say(
+        f"{out}: verified, {duration(report.seconds)}, {report.images_per_second:,.0f} images/s. "
+        f"Train with: alexnet train {out} --recipe small-data --out RUN"
+    )

@@ -1,0 +1,84 @@
+"""alexnet train and alexnet demo."""
+
+from pathlib import Path
+
+import click
+
+from alexnet.verbs.options import PATH, device_option, precision_option, threads_option
+
+
+@click.command()
+@click.argument("store", type=PATH)
+@click.option("--recipe", default="paper", show_default=True, help="A named recipe, or a recipe.yaml.")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="GROUP.FIELD=VALUE",
+    help="Change one field of the recipe; repeatable. `alexnet info RECIPE` lists them.",
+)
+@click.option("--out", required=True, type=PATH, help="Run folder to create, or to continue.")
+@click.option("--seed", default=0, show_default=True, help="Fixes weights, order, crops, colour noise and dropout.")
+@click.option(
+    "--checkpoint-minutes",
+    default=5.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="At most this much work is lost to a crash.",
+)
+@device_option
+@precision_option
+@threads_option
+def train(
+    store: Path,
+    recipe: str,
+    assignments: tuple[str, ...],
+    out: Path,
+    seed: int,
+    checkpoint_minutes: float,
+    device: str,
+    precision: str,
+    threads: int | None,
+) -> None:
+    """Train a network on STORE (paper, sections 3 to 5). Continues by itself if --out is an unfinished run.
+
+    \b
+    paper       as printed: batch 128, rate 0.01 divided by ten at plateaus; for hundreds of thousands of images
+    small-data  the same network with a gentler start, for a few thousand images
+    source-2012 what was run for the paper, with its recorded schedule
+    others      demo, caffe, cifar-80sec, cifar-19pct, cifar-18pct, cifar-13pct, cifar-11pct
+    """
+    from alexnet.data.store import open_store
+    from alexnet.recipes import find_recipe
+    from alexnet.terminal import Terminal
+    from alexnet.workflow import train_and_report
+
+    terminal = Terminal()
+    train_and_report(
+        terminal,
+        open_store(store),
+        find_recipe(recipe, assignments),
+        out,
+        seed=seed,
+        checkpoint_minutes=checkpoint_minutes,
+        device=device,
+        precision=precision,
+        threads=threads,
+    )
+    terminal.say(f"Trained: {out}. Test it with: alexnet evaluate {out} {store} --views 10")
+
+
+@click.command()
+@click.option(
+    "--out", default=Path("demo"), show_default=True, type=PATH, help="Folder for pictures, store, run and report."
+)
+@click.option("--seed", default=0, show_default=True, help="Fixes pictures, weights, order and views.")
+def demo(out: Path, seed: int) -> None:
+    """Do the whole job on pictures that the program draws itself, and write a report.
+
+    About five minutes on two cores. Interrupted, the same command continues.
+    """
+    from alexnet.demo import run_demo
+    from alexnet.terminal import Terminal
+
+    run_demo(Terminal(), out, seed=seed)
