@@ -95,7 +95,11 @@ class Contender:
         self._process = subprocess.Popen(
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
-        self._answer()
+        try:
+            self._answer()
+        except BaseException as problem:
+            self.__exit__(type(problem), problem, None)
+            raise
         return self
 
     def __exit__(
