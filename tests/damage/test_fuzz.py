@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SHARED
 from PIL import Image
 
 from alexnet.data.decode import decode_image
 from alexnet.data.prepare import prepare
 from alexnet.data.store import open_store
 from alexnet.errors import ImageError
+from conftest import SHARED
 
 FORMS = (("JPEG", {"quality": 85}), ("JPEG", {"progressive": True}), ("PNG", {}), ("WEBP", {}), ("WEBP", {"lossless": True}),
          ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}))  # fmt: skip

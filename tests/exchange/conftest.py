@@ -1,9 +1,9 @@
 """Fixtures: the miniature network as a model."""
 
 import pytest
-from exchange.miniature import everything, make_model
 
 from alexnet.network.model_file import Model
+from exchange.miniature import everything, make_model
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from exchange.caffe_files import NORM, blob, field, layer, varint
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,6 +13,7 @@ from torch.nn import functional as F
 from alexnet.errors import WeightsError
 from alexnet.exchange.caffe import read_caffemodel, read_mean_file
 from alexnet.exchange.importing import CAFFE_MEAN, open_model
+from exchange.caffe_files import NORM, blob, field, layer, varint
 
 Array = NDArray[np.float32]
 ROWS = {

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from exchange.miniature import everything, make_model
 
 from alexnet import kernels
 from alexnet.batches.loader import assemble_evaluation_views
@@ -18,6 +17,7 @@ from alexnet.exchange.exporting import export_model
 from alexnet.exchange.importing import open_model
 from alexnet.network.model_file import Model, load_model
 from alexnet.network.spec import Spec, find_dialect
+from exchange.miniature import everything, make_model
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from exchange.miniature import everything, make_model
 from PIL import Image
 
 from alexnet.cli import cli
@@ -17,6 +16,7 @@ from alexnet.evaluation.classifier import Classifier, load
 from alexnet.exchange.features import write_features
 from alexnet.exchange.importing import hash_file
 from alexnet.network.model_file import save_model
+from exchange.miniature import everything, make_model
 
 LAYERS = ["conv1", "conv1.pool:b", "fc6.relu", "fc8"]
 

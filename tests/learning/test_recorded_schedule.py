@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Listener
 
 import alexnet
 from alexnet.errors import ConfigError, Interrupted, RecipeError
@@ -16,6 +15,7 @@ from alexnet.network.model_file import load_model
 from alexnet.network.spec import Convolution, Dense, Dropout, Normalize, NormalizeMap, Pool, Rectify, Spec
 from alexnet.recipes import find_recipe
 from alexnet.runs import train
+from conftest import Listener
 
 
 def tiny_2012(num_classes: int) -> Spec:

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Listener
 
 import alexnet
 from alexnet.data.store_writer import write_store
@@ -22,6 +21,7 @@ from alexnet.network.model_file import CHECKPOINTS, LATEST, PREVIOUS
 from alexnet.network.spec import Convolution, Dense, Dropout, Normalize, Pool, Rectify, Spec
 from alexnet.recipes import Recipe, find_recipe
 from alexnet.runs import train
+from conftest import Listener
 
 OPTIONS = ["batches.size=5", "batches.divisor=60", "network.initialization=he", "network.dialect=tiny",
            "optimization.learning_rate=0.02", "optimization.schedule=cosine"]  # fmt: skip
