@@ -70,6 +70,8 @@ class Optimization(Group):
     """Rate at the start, or after the warm-up."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """Fraction of the previous update that is kept."""
+    at_rate_zero: Literal["freeze", "coast"] = "freeze"
+    """What a rate of 0 does: "freeze" stops a weight (2012 source), "coast" lets its velocity die out (Caffe)."""
     weight_decay: float = Field(0.0005, ge=0)
     """Pull of each update towards zero, times the rate; on weights, never on biases (2012 source)."""
     schedule: Literal["plateau", "epochs", "steps", "cosine"] = "plateau"

@@ -102,7 +102,7 @@ def caffe() -> Recipe:
 
     Biases have twice the rate of the weights and are not decayed; no colour noise. Caffe stops after 450,000 updates,
     which are 89.9 epochs of ILSVRC-2012; here training ends with epoch 90. Its readme reports 57.1 % top-1 accuracy for
-    the centre crop after 360,000. With a rate of 0 Caffe lets a weight coast on; here it stops.
+    the centre crop after 360,000. At a rate of 0 weights coast on, as they do there.
     """
     return Recipe(
         name="caffe",
@@ -112,6 +112,7 @@ def caffe() -> Recipe:
             schedule="steps",
             drop_steps=(100_000, 200_000, 300_000, 400_000),
             bias_learning_rate=0.02,
+            at_rate_zero="coast",
             total_epochs=90,
         ),
     )

@@ -100,6 +100,7 @@ def train(
         momentum=recipe.optimization.momentum,
         weight_decay=recipe.optimization.weight_decay,
         weight_decays=recipe.optimization.weight_decays,
+        at_rate_zero=recipe.optimization.at_rate_zero,
     )
     progress = Progress() if checkpoint is None else load_checkpoint(checkpoint, optimizer)
     journal.continue_from(progress.history)

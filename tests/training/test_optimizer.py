@@ -30,6 +30,19 @@ def test_the_rule_is_that_of_the_2012_source_with_the_rate_inside_the_velocity(t
     assert biases == pytest.approx([1.05, 1.145, 1.2355, 1.2355, 1.32195], abs=2e-7)  # no decay
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_in_caffe_a_velocity_coasts_on_at_a_rate_of_0(tiny: AlexNet, dtype: torch.dtype) -> None:
+    optimizer = MomentumDescent(tiny, dtype=dtype, momentum=0.9, weight_decay=0.0005, at_rate_zero="coast")
+    weights = []
+    for rate in (0.1, 0.1, 0.01, 0.0, 0.01):
+        for parameter in optimizer.working.parameters():
+            parameter.grad = torch.full_like(parameter, -0.5)
+        optimizer.step(rate)
+        weights.append(tiny.layers["fc"].weight[0, 0].item())
+        assert torch.equal(optimizer.working.layers["fc"].weight, tiny.layers["fc"].weight.to(dtype))
+    assert weights == pytest.approx([1.04995, 1.144852503, 1.23525903, 1.316624906, 1.39484761], abs=3e-7)
+
+
 def test_in_bfloat16_the_weights_stay_in_float32_and_the_working_copy_follows(tiny: AlexNet) -> None:
     optimizer = MomentumDescent(tiny, dtype=torch.bfloat16, momentum=0.9, weight_decay=0.0)
     copy = optimizer.working.layers["fc"].weight

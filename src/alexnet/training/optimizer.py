@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +18,8 @@ class MomentumDescent:
         w <- w + v
 
     The rate is inside the velocity, unlike in torch.optim.SGD: after a drop the old velocity dies out at its old scale.
-    Biases are not decayed, and a rate of 0 freezes: no coasting and no decay (2012 source, weights.cu 146-198).
+    Biases are not decayed, and a rate of 0 freezes: no coasting and no decay (2012 source, weights.cu 146-198). In
+    Caffe a velocity coasts on at a rate of 0, v <- momentum * v; `at_rate_zero` chooses.
 
     In bfloat16, forward and backward run on `working`, a bfloat16 copy of the network, so that no weight is cast twice
     and gradients stay in bfloat16; the update reads them, moves the float32 weights of `master`, and refreshes the copy
@@ -32,6 +34,7 @@ class MomentumDescent:
         momentum: float,
         weight_decay: float,
         weight_decays: Mapping[str, float] | None = None,
+        at_rate_zero: Literal["freeze", "coast"] = "freeze",
     ) -> None:
         """Hold a network for training.
 
@@ -43,6 +46,7 @@ class MomentumDescent:
         self._weight_decays = dict(weight_decays or {})
         self.working = master if dtype == torch.float32 else copy.deepcopy(master).to(dtype)
         self._momentum = momentum
+        self._coasts = at_rate_zero == "coast"
         self._weight_decay = weight_decay
         self.velocities: dict[str, Tensor] = {
             name: torch.zeros_like(weight, requires_grad=False) for name, weight in master.named_parameters()
@@ -69,7 +73,11 @@ class MomentumDescent:
             for name, weight in self.master.named_parameters():
                 own_rate = rate if isinstance(rate, float | int) else rate[name]
                 gradient = copies[name].grad
-                if gradient is None and own_rate == 0:
+                if own_rate == 0:
+                    if self._coasts:
+                        weight.add_(self.velocities[name].mul_(self._momentum))
+                        copies[name].copy_(weight)
+                    copies[name].grad = None
                     continue
                 assert gradient is not None
                 kernels.update_weights(
