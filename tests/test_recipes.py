@@ -60,6 +60,7 @@ def test_a_recipe_survives_yaml(name: str, tmp_path: Path) -> None:
         ("paper", ("momentum",), "--set momentum: expected group.field=value, for example optimization.learning_rate=0.005."),
         ("paper", ("optimization.momentum=1",), "--set: optimization.momentum is 1: Input should be less than 1."),
         ("paper", ("batches.size=many",), "--set: batches.size is 'many': Input should be a valid integer, unable to parse string as an integer."),
+        ("paper", ("optimization.learning_rate=.inf",), "--set: optimization.learning_rate is inf: Input should be a finite number."),
         ("paper", ("batches.size=[",), "--set batches.size=[: '[' is not a YAML value."),
         ("paper", ("optimization.schedule=epochs",), "--set: optimization: schedule epochs needs drop_epochs."),
         ("paper", ("optimization.schedule=steps",), "--set: optimization: schedule steps needs drop_steps."),

@@ -77,3 +77,10 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as problem:  # a folder that is missing, not writable or full: what the user can mend
+        from alexnet.terminal import Terminal
+
+        place = f"{problem.filename}: " if problem.filename else ""
+        advice = "Check that its folder exists, is writable and has room; the same command can be given again."
+        Terminal().show_error("Failed", f"{place}{problem.strerror or problem}. {advice}")
+        sys.exit(1)

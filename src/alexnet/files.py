@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import safetensors
 import safetensors.torch
@@ -154,6 +154,23 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def lock_file(path: Path) -> IO[bytes] | None:
+    """Open a file that only one process may hold; None if another holds it.
+
+    The lock ends when the file is closed or its process ends, however it ends. Without POSIX there is no lock.
+    """
+    handle = path.open("wb")
+    if os.name == "posix":
+        import fcntl
+
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.close()
+            return None
+    return handle
 
 
 def sync_folder(folder: Path) -> None:

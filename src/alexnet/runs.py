@@ -1,5 +1,7 @@
 """From a store and a recipe to a run folder: begins a run, or continues the one that is there."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from alexnet.batches.views import scale_axes
 from alexnet.data.store import Store
 from alexnet.errors import RecipeError, RunError, StoreError
 from alexnet.evaluation.evaluate import Tick, evaluate_network
+from alexnet.files import lock_file
 from alexnet.network.alexnet import AlexNet, build
 from alexnet.network.model_file import MODEL, Model, Preprocessing, find_checkpoint, save_model
 from alexnet.network.spec import find_dialect
@@ -21,6 +24,8 @@ from alexnet.training.journal import ENVIRONMENT, RECIPE, Journal, read_environm
 from alexnet.training.loop import Listener, train_model
 from alexnet.training.optimizer import MomentumDescent
 
+LOCK = ".lock"
+"""File in a run folder that the process at work holds."""
 COMPILED_SECONDS = 3.0
 """Warming the kernels up takes longer than this only where they had to be compiled."""
 
@@ -75,85 +80,106 @@ def train(
         "threads": thread_count,
         "allocator": allocator,
     }
-    journal = Journal(out)
-    checkpoint = _open_run(out, journal, recipe, environment, listener)
-    listener.notice(f"Computing in {compute.explanation}, {thread_count} threads; {allocator}.")
-    if compute.device.type == "cpu":
-        seconds = kernels.warm_up(compute.dtype)
-        compiled = "compiled; they start faster next time" if seconds > COMPILED_SECONDS else "loaded"
-        listener.notice(f"Kernels {compiled} ({seconds:.1f} s).")
-    training = store["train"]
-    validation = store["val"] if "val" in store.splits and len(store["val"]) else None
+    with _locked(out):
+        journal = Journal(out)
+        checkpoint = _open_run(out, journal, recipe, environment, listener)
+        listener.notice(f"Computing in {compute.explanation}, {thread_count} threads; {allocator}.")
+        if compute.device.type == "cpu":
+            seconds = kernels.warm_up(compute.dtype)
+            compiled = "compiled; they start faster next time" if seconds > COMPILED_SECONDS else "loaded"
+            listener.notice(f"Kernels {compiled} ({seconds:.1f} s).")
+        training = store["train"]
+        validation = store["val"] if "val" in store.splits and len(store["val"]) else None
 
-    model = Model(
-        network=build(
-            recipe.network.dialect, len(store.class_names), seed=seed, initialization=recipe.network.initialization
-        ).to(compute.device),
-        class_names=tuple(store.class_names),
-        class_titles=tuple(store.class_titles),
-        preprocessing=Preprocessing(store.mean_image, recipe.batches.divisor, recipe.batches.mean),
-        provenance={"recipe": recipe.model_dump(mode="json"), "environment": environment},
-    )
-    optimizer = MomentumDescent(
-        model.network,
-        dtype=compute.dtype,
-        momentum=recipe.optimization.momentum,
-        weight_decay=recipe.optimization.weight_decay,
-        weight_decays=recipe.optimization.weight_decays,
-        at_rate_zero=recipe.optimization.at_rate_zero,
-    )
-    progress = Progress() if checkpoint is None else load_checkpoint(checkpoint, optimizer)
-    journal.continue_from(progress.history)
-    batches = TrainingBatches(
-        training.images,
-        np.asarray(training.labels),
-        store.mean_image,
-        batch_size=recipe.batches.size,
-        seed=seed,
-        crop_px=model.network.spec.input_px,
-        random_crops=recipe.batches.random_crops,
-        reflections=recipe.batches.reflections,
-        color_noise=recipe.batches.color_noise,
-        color_axes=scale_axes(store.color_eigenvectors, store.color_eigenvalues, unit=recipe.batches.color_noise_unit),
-        divisor=recipe.batches.divisor,
-        dtype=compute.dtype,
-        device=compute.device,
-        color_noise_epochs=recipe.batches.color_noise_epochs,
-        color_noise_rescales=recipe.batches.color_noise_rescales,
-        mean_place=recipe.batches.mean,
-        images_per_crop=recipe.batches.images_per_crop,
-    )
-
-    def validate(network: AlexNet) -> dict[str, float]:
-        assert validation is not None
-        result = evaluate_network(
-            network,
-            validation.images,
-            np.asarray(validation.labels),
-            model.preprocessing,
-            compute,
-            class_names=model.class_names,
-            tick=tick,
+        model = Model(
+            network=build(
+                recipe.network.dialect, len(store.class_names), seed=seed, initialization=recipe.network.initialization
+            ).to(compute.device),
+            class_names=tuple(store.class_names),
+            class_titles=tuple(store.class_titles),
+            preprocessing=Preprocessing(store.mean_image, recipe.batches.divisor, recipe.batches.mean),
+            provenance={"recipe": recipe.model_dump(mode="json"), "environment": environment},
         )
-        return {
-            "val_loss": result.cross_entropy,
-            "val_top1_error": result.top1_error,
-            f"val_top{result.k}_error": result.topk_error,
-        }
+        optimizer = MomentumDescent(
+            model.network,
+            dtype=compute.dtype,
+            momentum=recipe.optimization.momentum,
+            weight_decay=recipe.optimization.weight_decay,
+            weight_decays=recipe.optimization.weight_decays,
+            at_rate_zero=recipe.optimization.at_rate_zero,
+        )
+        progress = Progress() if checkpoint is None else load_checkpoint(checkpoint, optimizer)
+        journal.continue_from(progress.history)
+        batches = TrainingBatches(
+            training.images,
+            np.asarray(training.labels),
+            store.mean_image,
+            batch_size=recipe.batches.size,
+            seed=seed,
+            crop_px=model.network.spec.input_px,
+            random_crops=recipe.batches.random_crops,
+            reflections=recipe.batches.reflections,
+            color_noise=recipe.batches.color_noise,
+            color_axes=scale_axes(
+                store.color_eigenvectors, store.color_eigenvalues, unit=recipe.batches.color_noise_unit
+            ),
+            divisor=recipe.batches.divisor,
+            dtype=compute.dtype,
+            device=compute.device,
+            color_noise_epochs=recipe.batches.color_noise_epochs,
+            color_noise_rescales=recipe.batches.color_noise_rescales,
+            mean_place=recipe.batches.mean,
+            images_per_crop=recipe.batches.images_per_crop,
+        )
 
-    progress = train_model(
-        model,
-        optimizer,
-        batches,
-        recipe,
-        progress,
-        folder=out,
-        validate=validate if validation is not None else None,
-        listener=_Recorded(listener, journal),
-        checkpoint_minutes=checkpoint_minutes,
-    )
-    save_model(out / MODEL, model)
-    return Outcome(out, progress.history)
+        def validate(network: AlexNet) -> dict[str, float]:
+            assert validation is not None
+            result = evaluate_network(
+                network,
+                validation.images,
+                np.asarray(validation.labels),
+                model.preprocessing,
+                compute,
+                class_names=model.class_names,
+                tick=tick,
+            )
+            return {
+                "val_loss": result.cross_entropy,
+                "val_top1_error": result.top1_error,
+                f"val_top{result.k}_error": result.topk_error,
+            }
+
+        progress = train_model(
+            model,
+            optimizer,
+            batches,
+            recipe,
+            progress,
+            folder=out,
+            validate=validate if validation is not None else None,
+            listener=_Recorded(listener, journal),
+            checkpoint_minutes=checkpoint_minutes,
+        )
+        save_model(out / MODEL, model)
+        return Outcome(out, progress.history)
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Create the run folder if need be, and keep other processes out of it."""
+    if (out.exists() and not out.is_dir()) or (out.is_dir() and not (out / RECIPE).exists() and _entries(out)):
+        raise RunError(f"{out}: exists and is not a run folder. Choose another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    lock = lock_file(out / LOCK)
+    if lock is None:
+        raise RunError(f"{out}: another process is training into it. Wait until it ends, or choose another --out.")
+    with lock:
+        yield
+
+
+def _entries(out: Path) -> list[str]:
+    """Names in a folder, besides the lock."""
+    return [path.name for path in out.iterdir() if path.name != LOCK]
 
 
 class _Recorded:
@@ -202,8 +228,7 @@ def _open_run(
     out: Path, journal: Journal, recipe: Recipe, environment: dict[str, Any], listener: Listener
 ) -> Path | None:
     """Create the run folder, or return the checkpoint to continue from."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        out.mkdir(parents=True, exist_ok=True)
+    if not _entries(out):
         journal.begin(recipe.to_yaml(), environment)
         return None
     if not (out / RECIPE).exists() or not (out / ENVIRONMENT).exists():

@@ -73,6 +73,35 @@ def test_an_unknown_verb_names_the_nearest_and_exits_2() -> None:
     assert "Did you mean 'train'?" in error
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "RUN", "STORE", "--predictions"],
+        ["features", "RUN", "a.png", "--out"],
+        ["export", "RUN", "--to", "onnx", "--out"],
+    ],
+)
+def test_a_file_to_write_needs_its_folder_before_the_work_begins(arguments: list[str], tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, [*arguments, str(tmp_path / "none" / "f.npz")])
+    assert result.exit_code == 2
+    assert (
+        f"{tmp_path / 'none' / 'f.npz'}: there is no folder {tmp_path / 'none'}. Create it, or choose another place."
+        in (" ".join(result.output.split()))
+    )
+    result = CliRunner().invoke(cli, [*arguments, str(tmp_path)])
+    assert f"{tmp_path} is a folder. Name a file." in " ".join(result.output.split())
+
+
+def test_a_place_that_cannot_be_written_is_an_error_without_a_traceback(small_store_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run("train", small_store_path, "--recipe", "small-data", "--out", tmp_path / "file" / "run", ok=1)
+    assert done.stderr.strip().splitlines()[-1] == (
+        f"Failed: {tmp_path / 'file' / 'run'}: Not a directory. Check that its folder exists, is writable and has room; the "
+        "same command can be given again."
+    )
+    assert "Traceback" not in done.stderr
+
+
 def test_a_missing_store_is_an_error_of_one_line_without_a_traceback(tmp_path: Path) -> None:
     done = run("train", tmp_path / "nothing", "--out", tmp_path / "run", ok=1)
     assert done.stderr.startswith("StoreError: ")

@@ -7,20 +7,23 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import alexnet
+from alexnet import runs
 from alexnet.data.store_writer import write_store
 from alexnet.errors import DivergedError, Interrupted, RunError, StoreError, WeightsError
-from alexnet.files import read_tensors
+from alexnet.files import lock_file, read_tensors
 from alexnet.network import spec as spec_module
 from alexnet.network.model_file import CHECKPOINTS, LATEST, PREVIOUS
 from alexnet.network.spec import Convolution, Dense, Dropout, Normalize, Pool, Rectify, Spec
 from alexnet.recipes import Recipe, find_recipe
 from alexnet.runs import train
+from alexnet.training.optimizer import MomentumDescent
 from conftest import Listener
 
 OPTIONS = ["batches.size=5", "batches.divisor=60", "network.initialization=he", "network.dialect=tiny",
@@ -41,9 +44,20 @@ def tiny(num_classes: int) -> Spec:
     )
 
 
+ACTIVE: list[MomentumDescent] = []
+"""The optimizer of the run under way."""
+
+
+class Watched(MomentumDescent):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        ACTIVE[:] = [self]
+
+
 @pytest.fixture(autouse=True)
 def tiny_dialect(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(spec_module.DIALECTS, "tiny", tiny)
+    monkeypatch.setattr(runs, "MomentumDescent", Watched)
 
 
 def recipe(*more: str, epochs: int = 3) -> Recipe:
@@ -196,6 +210,35 @@ def test_an_unfinished_run_with_other_options_is_refused(small_store_path: Path,
         f"{tmp_path / 'run'}: holds an unfinished run that differs: optimization.momentum was 0.9, now 0.8; seed was 0, "
         "now 4. Give the same options to continue it, or choose another --out."
     )
+
+
+def test_weights_broken_by_the_last_update_never_reach_a_checkpoint(small_store_path: Path, tmp_path: Path) -> None:
+    stopped = Listener()
+
+    def break_then_stop(progress: object) -> None:
+        if len(stopped.losses) == 2:
+            for value in ACTIVE[0].master.parameters():
+                value.data.fill_(float("nan"))
+            os.kill(os.getpid(), signal.SIGINT)
+
+    stopped.on_batch = break_then_stop
+    with pytest.raises(
+        DivergedError, match=r"Values of layers\.conv1\.weight are not finite in epoch 1 after batch 2\."
+    ):
+        run(small_store_path, tmp_path / "run", stopped)
+    assert not (tmp_path / "run" / CHECKPOINTS / LATEST).exists()
+
+
+def test_a_second_process_cannot_train_into_the_same_folder(small_store_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    held = lock_file(tmp_path / "run" / ".lock")
+    assert held is not None
+    with held, pytest.raises(RunError) as problem:
+        run(small_store_path, tmp_path / "run", Listener())
+    assert str(problem.value) == (
+        f"{tmp_path / 'run'}: another process is training into it. Wait until it ends, or choose another --out."
+    )
+    run(small_store_path, tmp_path / "run", Listener(), epochs=1)
 
 
 def test_images_smaller_than_the_crops_are_refused_before_anything_is_written(tmp_path: Path) -> None:

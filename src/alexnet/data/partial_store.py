@@ -13,7 +13,6 @@ other, so neither interruptions nor threads change a byte of the result.
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from alexnet.data.store import open_store
 from alexnet.data.store_format import PARTIAL_SUFFIX, TRAIN, FileRecord, verify_file
 from alexnet.data.store_writer import StoreFiles, encode_json, publish, write_whole_file
 from alexnet.errors import StoreError
+from alexnet.files import lock_file
 from alexnet.version import __version__
 
 
@@ -68,7 +68,11 @@ class PartialStore:
 
     def __enter__(self) -> "PartialStore":
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock_file(self.path / "lock", self.path)
+        self._lock = lock_file(self.path / "lock")
+        if self._lock is None:
+            raise StoreError(
+                f"Another process is preparing {self.path}. Wait until it has finished, or choose another --out."
+            )
         job_file = self.path / "job.json"
         try:
             if job_file.exists():
@@ -163,21 +167,6 @@ class PartialStore:
                 f"{self.path} was begun with other images or options ({', '.join(changed)} changed), so it cannot be "
                 f"continued. Run that command again, choose another --out, or start over: rm -r {self.path}"
             )
-
-
-def _lock_file(file: Path, partial: Path) -> IO[bytes]:
-    handle = file.open("wb")
-    if os.name == "posix":
-        import fcntl
-
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.close()
-            raise StoreError(
-                f"Another process is preparing {partial}. Wait until it has finished, or choose another --out."
-            ) from None
-    return handle
 
 
 def split_into_parts(count: int, rows: int) -> Sequence[slice]:

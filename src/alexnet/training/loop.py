@@ -76,6 +76,7 @@ def train_model(
 
     def save() -> None:
         nonlocal saved_at
+        _refuse_broken_weights(optimizer, progress)
         progress.schedule = schedule.state()
         save_checkpoint(folder, model, optimizer, progress)
         saved_at = time.perf_counter()
@@ -130,6 +131,17 @@ def train_model(
             if progress.finished:
                 save()
     return progress
+
+
+def _refuse_broken_weights(optimizer: MomentumDescent, progress: Progress) -> None:
+    """Keep weights that an update has just broken, before any loss could show it, out of the checkpoints."""
+    for name, weight in optimizer.master.named_parameters():
+        if not bool(weight.isfinite().all()):
+            raise DivergedError(
+                f"Values of {name} are not finite in epoch {progress.epoch + 1} after batch {progress.batch}. The last "
+                "checkpoint is kept. Train again with a lower rate (--set optimization.learning_rate=…), or with the "
+                "small-data recipe."
+            )
 
 
 def _update(

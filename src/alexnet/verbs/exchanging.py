@@ -6,7 +6,15 @@ from typing import Literal
 
 import click
 
-from alexnet.verbs.options import PATH, device_option, image_files, json_option, precision_option, threads_option
+from alexnet.verbs.options import (
+    NEW_FILE,
+    PATH,
+    device_option,
+    image_files,
+    json_option,
+    precision_option,
+    threads_option,
+)
 
 
 @click.command()
@@ -17,7 +25,7 @@ from alexnet.verbs.options import PATH, device_option, image_files, json_option,
     metavar="NAME,NAME,…",
     help="Activations to write: conv1, conv1.relu, conv5.pool:a, …  [default: the last hidden layer, rectified]",
 )
-@click.option("--out", required=True, type=PATH, help="File to create: .npz, .h5 or .parquet.")
+@click.option("--out", required=True, type=NEW_FILE, help="File to create: .npz, .h5 or .parquet.")
 @click.option(
     "--batch-size", default=16, show_default=True, type=click.IntRange(1, 4096), help="Images computed together."
 )
@@ -78,7 +86,7 @@ def features(
     help="alexnet: a model file; onnx; torchvision: a state dict for its alexnet; program: for torch.export.load.",
 )
 @click.option(
-    "--out", required=True, type=PATH, help="File to create: .safetensors, .onnx, .pth or .safetensors, .pt2."
+    "--out", required=True, type=NEW_FILE, help="File to create: .safetensors, .onnx, .pth or .safetensors, .pt2."
 )
 @click.option("--plain-norm", is_flag=True, help="ONNX: response normalisation without the operator LRN.")
 @click.option("--ten-views", is_flag=True, help="ONNX: from stored images (uint8) to ten-view probabilities.")

@@ -1,10 +1,26 @@
 """Options that several verbs share."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 PATH = click.Path(path_type=Path)
+
+
+class _NewFile(click.Path):
+    """A file to write at the end of the work: that its folder exists is checked before the work begins."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(str(super().convert(value, param, ctx)))
+        if not path.parent.is_dir():
+            self.fail(f"{path}: there is no folder {path.parent}. Create it, or choose another place.", param, ctx)
+        if path.is_dir():
+            self.fail(f"{path} is a folder. Name a file.", param, ctx)
+        return path
+
+
+NEW_FILE = _NewFile(path_type=Path)
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 precision_option = click.option(
     "--precision",

@@ -6,7 +6,15 @@ from typing import Any
 
 import click
 
-from alexnet.verbs.options import PATH, device_option, image_files, json_option, precision_option, threads_option
+from alexnet.verbs.options import (
+    NEW_FILE,
+    PATH,
+    device_option,
+    image_files,
+    json_option,
+    precision_option,
+    threads_option,
+)
 
 
 @click.command()
@@ -20,7 +28,7 @@ from alexnet.verbs.options import PATH, device_option, image_files, json_option,
     help="1: centre; 9: three by three places; 10: corners and centre and their mirror images.",
 )
 @click.option("--split", default="val", show_default=True, help="Split of the store to test on.")
-@click.option("--predictions", type=PATH, help="CSV to write: each image with its label and five best classes.")
+@click.option("--predictions", type=NEW_FILE, help="CSV to write: each image with its label and five best classes.")
 @device_option
 @precision_option
 @threads_option
