@@ -1,7 +1,7 @@
 """Training curves of the fast path beside those of a float32 reference, on scenes that the package draws.
 
-Fast: bfloat16 working copy and Numba kernels, several seeds. Reference: float32 and the plain PyTorch formulations, one
-seed that the fast path has too. Both should agree as well as two seeds of the fast path do.
+Fast: bfloat16 working copy and Numba kernels. Reference: float32 and the plain PyTorch formulations. Both over the same
+seeds; they should agree as well as two seeds of one path do.
 
     python benchmarks/compare_paths.py --out docs/images/fast-and-reference --per-class 100 --epochs 4
 """
@@ -9,7 +9,7 @@ seed that the fast path has too. Both should agree as well as two seeds of the f
 import argparse
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.figure import Figure
 
@@ -19,6 +19,12 @@ from alexnet.data.scenes import write_scenes
 from alexnet.data.store import open_store
 from alexnet.recipes import find_recipe
 from alexnet.runs import train
+
+PATHS: tuple[tuple[str, str, Literal["numba", "plain"]], ...] = (
+    ("fast", "bfloat16", "numba"),
+    ("reference", "float32", "plain"),
+)
+"""Name of a path, its precision, and its version of the kernels."""
 
 
 class Losses:
@@ -47,7 +53,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="picture and table to write, without suffix")
     parser.add_argument("--per-class", type=int, default=100, help="training scenes of each of ten classes")
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--seeds", type=int, default=3, help="seeds of the fast path")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of each path")
     arguments = parser.parse_args()
     recipe = find_recipe("demo", [f"optimization.total_epochs={arguments.epochs}"])
     curves: dict[str, list[float]] = {}
@@ -56,18 +62,16 @@ def main() -> None:
         write_scenes(folder / "pictures", train_per_class=arguments.per_class, val_per_class=2)
         store = open_store(prepare(folder / "pictures", folder / "store").store)
         for seed in range(arguments.seeds):
-            listener = Losses()
-            train(store, recipe, folder / f"fast-{seed}", listener=listener, seed=seed, precision="bfloat16")
-            curves[f"fast, seed {seed}"] = listener.losses
-        listener = Losses()
-        with kernels.using("plain"):
-            train(store, recipe, folder / "reference", listener=listener, seed=0, precision="float32")
-        curves["reference, seed 0"] = listener.losses
+            for path, precision, version in PATHS:
+                listener = Losses()
+                with kernels.using(version):
+                    train(store, recipe, folder / f"{path}-{seed}", listener=listener, seed=seed, precision=precision)
+                curves[f"{path} seed {seed}"] = listener.losses
     figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
     axes = figure.subplots()
     for name, losses in curves.items():
-        reference = name.startswith("reference")
-        axes.plot(smooth(losses), label=name, color="#c0392b" if reference else None, lw=2.2 if reference else 1.2)
+        color = "#c0392b" if name.startswith("reference") else "#2c6fbb"
+        axes.plot(smooth(losses), label=name, color=color, lw=1.4, ls=("-", "--", ":")[int(name[-1]) % 3])
     axes.set_xlabel("updates, in means of eight")
     axes.set_ylabel("training loss, nats")
     axes.spines[["top", "right"]].set_visible(False)
@@ -75,7 +79,7 @@ def main() -> None:
     figure.savefig(arguments.out.with_suffix(".png"))
     rows = zip(*curves.values(), strict=True)
     table = [",".join(["update", *curves]), *(",".join(map(str, (i, *row))) for i, row in enumerate(rows, start=1))]
-    arguments.out.with_suffix(".csv").write_text("\n".join(table).replace(", seed", " seed") + "\n", encoding="utf-8")
+    arguments.out.with_suffix(".csv").write_text("\n".join(table) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

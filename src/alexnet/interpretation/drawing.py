@@ -5,7 +5,6 @@ Figures are made with `matplotlib.figure.Figure` alone: no pyplot, no window, no
 
 import csv
 import io
-import os
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from alexnet.errors import ConfigError
-from alexnet.files import sync_folder
+from alexnet.files import write_bytes
 
 ThemeName = Literal["light", "dark"]
 Format = Literal["png", "svg", "csv"]
@@ -181,23 +180,9 @@ def save_drawing(
     paths = []
     for form in formats:
         path = stem.with_name(f"{stem.name}.{form}")
-        _write_bytes(path, drawing.render(form))
+        write_bytes(path, drawing.render(form))
         paths.append(path)
-    sync_folder(stem.parent)
     return paths
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.writing")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def new_figure(width_in: float, height_in: float, theme: Theme) -> Figure:
