@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from alexnet.errors import WeightsError
-from alexnet.files import copy_into, read_document, read_tensors, write_tensors, write_text
+from alexnet.files import write_text
+from alexnet.tensor_files import copy_into, read_document, read_tensors, write_tensors
 
 DOCUMENT = {"kind": "model", "format": 1, "names": ["é", "b"]}
 

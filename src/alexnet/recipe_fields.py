@@ -22,6 +22,9 @@ class Batches(Group):
     """Images per update."""
     random_crops: bool = True
     """Crop at random offsets; otherwise the centre."""
+    scaled_crops: tuple[float, float] | None = None
+    """Least and largest share of the image's area that a crop covers, resized to the network's input: crops of any size
+    and of aspect ratios from 3:4 to 4:3 in place of the paper's; it needs random_crops. Not in the paper."""
     reflections: bool = True
     """Mirror with probability one half."""
     color_noise: float = Field(0.1, ge=0)
@@ -39,6 +42,14 @@ class Batches(Group):
     source)."""
     images_per_crop: int = Field(1, ge=1)
     """Images in a row, in the order of the epoch, that share crop offset and reflection; 32 in the 2012 source."""
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> "Batches":
+        if self.scaled_crops is not None and not 0 < self.scaled_crops[0] <= self.scaled_crops[1] <= 1:
+            raise ValueError(f"scaled_crops {list(self.scaled_crops)} must be two shares, 0 < least <= largest <= 1")
+        if self.scaled_crops is not None and not self.random_crops:
+            raise ValueError("scaled_crops needs random_crops")
+        return self
 
 
 class Network(Group):
@@ -99,6 +110,8 @@ class Optimization(Group):
     """Rates of single layers from some epoch on, in place of the schedule's."""
     weight_decays: dict[str, float] = Field(default_factory=dict)
     """Layer -> its weight decay, where it is not weight_decay."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of a label's weight that is spread evenly over all classes (Szegedy et al. 2016). Not in the paper."""
     total_epochs: int = Field(90, ge=1)
     """Training ends here at the latest."""
     warmup_epochs: float = Field(0.0, ge=0)

@@ -130,6 +130,7 @@ def train(
             color_noise_rescales=recipe.batches.color_noise_rescales,
             mean_place=recipe.batches.mean,
             images_per_crop=recipe.batches.images_per_crop,
+            scaled_crops=recipe.batches.scaled_crops,
         )
 
         def validate(network: AlexNet) -> dict[str, float]:

@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from alexnet.batches.assemble import assemble_views
-from alexnet.batches.views import Views, draw_views, evaluation_views, scale_axes
+from alexnet.batches.loader import TrainingBatches
+from alexnet.batches.views import Views, draw_boxes, draw_views, evaluation_views, scale_axes
 from alexnet.errors import ConfigError
 
+BOX = np.array([[3.0, 1.5, 30.0, 22.0]])
 OPTIONS = {
     "seed": 0, "epoch": 0, "image_px": 256, "crop_px": 224, "random_crops": True, "reflections": True,
     "color_noise": 0.1, "color_axes": np.diag([10.0, 20.0, 30.0]),
@@ -125,3 +128,47 @@ def test_bfloat16_pixels_are_the_float32_ones_rounded_to_nearest_even() -> None:
     assemble_views([image], mean, views, exact, divisor=60.0)
     assemble_views([image], mean, views, rounded, divisor=60.0)
     assert torch.equal(rounded, exact.to(torch.bfloat16))
+
+
+def test_scaled_crops_cover_the_shares_asked_for_and_stay_inside() -> None:
+    boxes = draw_boxes(np.arange(20_000), (0.25, 1.0), seed=0, epoch=3, image_px=256)
+    left, top, width, height = boxes.T
+    share = width * height / 256**2
+    assert share.min() >= 0.25 - 1e-9
+    assert abs(share.mean() - 0.625) < 0.005
+    assert ((left >= 0) & (top >= 0) & (left + width <= 256) & (top + height <= 256)).all()
+    ratio = width / height
+    assert ratio.min() >= 0.75 - 1e-9
+    assert ratio.max() <= 4 / 3 + 1e-9
+    assert abs(np.log(ratio).mean()) < 0.005
+    assert np.array_equal(boxes[41:42], draw_boxes(np.array([41]), (0.25, 1.0), seed=0, epoch=3, image_px=256))
+
+
+def test_a_scaled_crop_is_the_resized_box_less_the_central_mean() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    mean = np.random.default_rng(1).uniform(0, 255, (40, 40, 3)).astype(np.float32)
+    views = Views(np.zeros(1, int), np.zeros(1, int), np.array([True]), np.zeros((1, 3), np.float32), BOX)
+    out = torch.empty((1, 3, 32, 32), memory_format=torch.channels_last)
+    assemble_views([image], mean, views, out, divisor=2.0)
+    resized = np.asarray(Image.fromarray(image).resize((32, 32), Image.Resampling.BICUBIC, box=(3.0, 1.5, 33.0, 23.5)))
+    expected = (resized[:, ::-1].astype(np.float32) - mean[4:36, 4:36]) / 2
+    assert np.abs(out[0].permute(1, 2, 0).numpy() - expected).mean() < 1
+
+
+def test_training_batches_are_cut_as_scaled_crops_when_asked() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (6, 40, 40, 3), dtype=np.uint8)
+    options = OPTIONS | {"crop_px": 32}
+    del options["epoch"], options["image_px"]
+    batches = [
+        next(
+            iter(
+                TrainingBatches(
+                    list(images), np.arange(6), np.zeros((40, 40, 3), np.float32), batch_size=6, divisor=1.0,
+                    dtype=torch.float32, device=torch.device("cpu"), scaled_crops=scaled_crops, **options,
+                ).epoch(0)
+            )
+        )
+        for scaled_crops in (None, (0.3, 0.5))
+    ]  # fmt: skip
+    assert torch.equal(batches[0].labels, batches[1].labels)
+    assert not torch.equal(batches[0].inputs, batches[1].inputs)

@@ -76,7 +76,7 @@ def test_prepare_is_measured_and_recorded(tmp_path: Path) -> None:
     assert row["what"] == "prepare : Pillow"
     assert row["ratio"] > 0
     (record,) = tmp_path.iterdir()
-    head, saved = map(json.loads, record.read_text(encoding="utf-8").splitlines())
+    head, saved, _ = map(json.loads, record.read_text(encoding="utf-8").splitlines())
     assert head["command"] == "alexnet bench prepare --batch 128 --rounds 1"
     assert saved["samples"]["ours"] == [row["ours"]]
 

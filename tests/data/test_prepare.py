@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -267,10 +268,10 @@ def test_a_full_disk_keeps_what_is_done_and_says_what_is_needed(
     root, out = photos(TWO_SPLITS), tmp_path / "STORE"
     write_shard = StoreFiles.write_shard
 
-    def fill_up(self: StoreFiles, split: str, number: int, images: np.ndarray) -> object:
+    def fill_up(self: StoreFiles, split: str, number: int, images: np.ndarray, see: Any = None) -> object:
         if number == 1:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write_shard(self, split, number, images)
+        return write_shard(self, split, number, images, see)
 
     with monkeypatch.context() as patch:
         patch.setattr(StoreFiles, "write_shard", fill_up)
@@ -297,7 +298,7 @@ def test_a_disk_that_is_too_small_is_refused_before_work_starts(
 def test_a_place_that_cannot_be_written_is_named(
     photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: StoreFiles, *arguments: object) -> None:
+    def refuse(self: StoreFiles, *arguments: object, **options: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(StoreFiles, "write_shard", refuse)

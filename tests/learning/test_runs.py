@@ -17,12 +17,13 @@ import alexnet
 from alexnet import runs
 from alexnet.data.store_writer import write_store
 from alexnet.errors import DivergedError, Interrupted, RunError, StoreError, WeightsError
-from alexnet.files import lock_file, read_tensors
+from alexnet.files import lock_file
 from alexnet.network import spec as spec_module
 from alexnet.network.model_file import CHECKPOINTS, LATEST, PREVIOUS
 from alexnet.network.spec import Convolution, Dense, Dropout, Normalize, Pool, Rectify, Spec
 from alexnet.recipes import Recipe, find_recipe
 from alexnet.runs import train
+from alexnet.tensor_files import read_tensors
 from alexnet.training.optimizer import MomentumDescent
 from conftest import Listener
 

@@ -66,6 +66,7 @@ class TrainingBatches:
         color_noise_rescales: bool = False,
         mean_place: MeanPlace = "aligned",
         images_per_crop: int = 1,
+        scaled_crops: tuple[float, float] | None = None,
     ) -> None:
         """Hold what batches are made of. Options are the fields of `recipes.Batches`, in their order there."""
         self._color_noise_epochs = color_noise_epochs
@@ -82,6 +83,7 @@ class TrainingBatches:
             "reflections": reflections,
             "color_noise": color_noise,
             "color_axes": color_axes,
+            "scaled_crops": scaled_crops,
         }
         self._batch_size = batch_size
         self._seed = seed

@@ -21,6 +21,8 @@ class Purpose(IntEnum):
     COLOR_RADIUS_2 = 6
     COLOR_ANGLE_2 = 7
     DROPOUT = 8
+    CROP_AREA = 9
+    CROP_ASPECT = 10
 
 
 _MASK = (1 << 64) - 1

@@ -24,6 +24,9 @@ class Views:
     """(N,) whether the crop is reflected left to right."""
     color_offset: NDArray[np.float32]
     """(N, 3) grey levels added to R, G and B of every pixel."""
+    boxes: NDArray[np.float64] | None = None
+    """(N, 4) left, top, width and height in pixels of the part of the image that is resized to the crop, for scaled
+    crops; y and x then mean nothing."""
 
 
 def draw_views(
@@ -38,6 +41,7 @@ def draw_views(
     color_noise: float,
     color_axes: NDArray[np.float64],
     crop_indices: NDArray[np.int64] | None = None,
+    scaled_crops: tuple[float, float] | None = None,
 ) -> Views:
     """Return the training views of these samples in this epoch.
 
@@ -48,6 +52,7 @@ def draw_views(
     Args:
         color_noise: The paper's 0.1; 0 turns the noise off.
         color_axes: (3, 3), columns are the principal axes times their scale; see `scale_axes`.
+        scaled_crops: Least and largest share of the area, for crops of any size; see `draw_boxes`.
         crop_indices: What offset and reflection are drawn from instead of `indices`: equal numbers share them.
     Source: paper 4.1; the 2012 source draws crop and reflection once for 32 consecutive images instead.
     """
@@ -65,7 +70,30 @@ def draw_views(
     offset = np.zeros((num_images, 3))
     if color_noise:
         offset = color_noise * draw_normal_triple(indices, seed=seed, epoch=epoch) @ color_axes.T
-    return Views(y, x, mirrored, offset.astype(np.float32))
+    boxes = None
+    if scaled_crops is not None:
+        boxes = draw_boxes(crops, scaled_crops, seed=seed, epoch=epoch, image_px=image_px)
+    return Views(y, x, mirrored, offset.astype(np.float32), boxes)
+
+
+def draw_boxes(
+    indices: NDArray[np.int64], area: tuple[float, float], *, seed: int, epoch: int, image_px: int
+) -> NDArray[np.float64]:
+    """Return (N, 4) left, top, width and height of boxes inside a square image, whole or parts of pixels.
+
+    The share of the area is uniform on `area`, the logarithm of width to height uniform from 3:4 to 4:3 (Szegedy et
+    al. 2015) as far as the box then fits, the place uniform.
+    """
+
+    def draw(purpose: Purpose) -> NDArray[np.float64]:
+        return draw_uniform(indices, seed=seed, epoch=epoch, purpose=purpose)
+
+    share = area[0] + (area[1] - area[0]) * draw(Purpose.CROP_AREA)
+    widest = np.minimum(np.log(4 / 3), -np.log(share))  # sqrt(share * ratio) may not exceed 1
+    ratio = np.exp(widest * (2 * draw(Purpose.CROP_ASPECT) - 1))
+    width, height = np.sqrt(share * ratio) * image_px, np.sqrt(share / ratio) * image_px
+    left, top = (image_px - width) * draw(Purpose.CROP_X), (image_px - height) * draw(Purpose.CROP_Y)
+    return np.stack([left, top, np.minimum(width, image_px - left), np.minimum(height, image_px - top)], axis=1)
 
 
 def scale_axes(

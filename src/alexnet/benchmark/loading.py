@@ -1,9 +1,9 @@
-"""Data: batches from a store against a folder of images the usual way, and preparing against plain Pillow."""
+"""Batches from a store against a folder of images the usual way, and an epoch with data against the bare step."""
 
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,11 @@ from alexnet import kernels
 from alexnet.batches.loader import Batch, TrainingBatches
 from alexnet.benchmark.measure import Row, compare_rates, measure_copy_rate
 from alexnet.data.decode import decode_image
+from alexnet.data.jpeg import encode_jpeg
+from alexnet.data.jpeg_images import JpegImages
+from alexnet.data.raw_images import Images
 from alexnet.data.scenes import CLASS_NAMES, draw_scene
+from alexnet.data.store_writer import StoreFiles
 from alexnet.errors import ConfigError
 from alexnet.network.alexnet import build
 from alexnet.system import choose_compute, tune_allocator
@@ -54,17 +58,17 @@ def bench_loader(images: Sequence[bytes], rounds: int, tick: Tick) -> list[Row]:
     return [compare_rates("loader : image folder", ours, theirs, ceiling=ceiling, unit="images/s per core")]
 
 
-def bench_epoch(batch: int, rounds: int, tick: Tick) -> list[Row]:
-    """Return a row of training with data, as images per second, against the bare step on a batch that is always there.
+def bench_epoch(images: Sequence[bytes], batch: int, rounds: int, tick: Tick) -> list[Row]:
+    """Return two rows of training with data, as images per second, against the bare step on a batch always there.
 
-    Rounds of eight batches alternate in one process, on images as a store holds them.
+    Data are the images as a raw store holds them in memory, and a JPEG store on the disk. Rounds of eight batches
+    alternate in one process.
     """
     compute = choose_compute("cpu")
     tune_allocator()
     kernels.warm_up(compute.dtype)
-    generator = np.random.default_rng(0)
-    stored = list(generator.integers(0, 256, (8 * batch, 256, 256, 3), dtype=np.uint8))
-    batches = _training_batches(stored, batch, compute.dtype)
+    decoded = [decode_image(data) for data in images]
+    raw = _training_batches([decoded[index % len(decoded)] for index in range(8 * batch)], batch, compute.dtype)
     optimizer = MomentumDescent(build("paper"), dtype=compute.dtype, momentum=0.9, weight_decay=5e-4)
     network = optimizer.working.train()
 
@@ -74,25 +78,42 @@ def bench_epoch(batch: int, rounds: int, tick: Tick) -> list[Row]:
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step(1e-6)
 
-    fixed = next(iter(batches.epoch(0)))
+    fixed = next(iter(raw.epoch(0)))
     fixed = Batch(fixed.inputs.clone(memory_format=torch.preserve_format), fixed.labels, fixed.keys)
     step(fixed)
-    with_data: list[float] = []
-    bare: list[float] = []
-    for number in range(rounds):
+
+    def rate(items: Iterable[Batch]) -> float:
         start = time.perf_counter()
-        for item in batches.epoch(number):
+        for item in items:
             step(item)
-        with_data.append(len(stored) / (time.perf_counter() - start))
-        start = time.perf_counter()
-        for _ in range(len(batches)):
-            step(fixed)
-        bare.append(len(stored) / (time.perf_counter() - start))
-        tick(number + 1, rounds)
-    return [compare_rates("epoch with data : bare step", with_data, bare, ceiling=None, unit="images/s")]
+        return 8 * batch / (time.perf_counter() - start)
+
+    from_raw: list[float] = []
+    from_jpeg: list[float] = []
+    bare: list[float] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        jpeg = _training_batches(_store_as_jpeg(Path(scratch), decoded, 8 * batch), batch, compute.dtype)
+        for number in range(rounds):
+            from_raw.append(rate(raw.epoch(number)))
+            bare.append(rate([fixed] * 8))
+            from_jpeg.append(rate(jpeg.epoch(number)))
+            tick(number + 1, rounds)
+    return [
+        compare_rates("epoch with data : bare step", from_raw, bare, ceiling=None, unit="images/s"),
+        compare_rates("epoch from JPEG : bare step", from_jpeg, bare, ceiling=None, unit="images/s"),
+    ]
 
 
-def _training_batches(images: list[NDArray[np.uint8]], batch: int, dtype: torch.dtype) -> TrainingBatches:
+def _store_as_jpeg(scratch: Path, images: Sequence[NDArray[np.uint8]], count: int) -> Images:
+    """The images of a JPEG store with `count` of them, repeated."""
+    files = StoreFiles(scratch / "store", scratch / "scratch")
+    files.make_folders()
+    encoded = [encode_jpeg(image, 90) for image in images]
+    record = files.write_shard("train", 0, [encoded[index % len(encoded)] for index in range(count)])
+    return JpegImages(files.folder, [record], 256)
+
+
+def _training_batches(images: Sequence[NDArray[np.uint8]] | Images, batch: int, dtype: torch.dtype) -> TrainingBatches:
     return TrainingBatches(
         images,
         np.arange(len(images)) % 1000,
@@ -108,29 +129,6 @@ def _training_batches(images: list[NDArray[np.uint8]], batch: int, dtype: torch.
         dtype=dtype,
         device=torch.device("cpu"),
     )
-
-
-def bench_prepare(images: Sequence[bytes], rounds: int, tick: Tick) -> list[Row]:
-    """Return a row of decoding to 256 x 256 per core, against Pillow's open, convert, resize, crop.
-
-    The ceiling is decoding alone, without resizing.
-    """
-    ours: list[float] = []
-    theirs: list[float] = []
-    decoding: list[float] = []
-    for number in range(rounds):
-        for function, rates in (
-            (decode_image, ours),
-            (_prepare_the_usual_way, theirs),
-            (_decode_only, decoding),
-        ):
-            start = time.perf_counter()
-            for data in images:
-                function(data)
-            rates.append(len(images) / (time.perf_counter() - start))
-        tick(number + 1, rounds)
-    ceiling = float(np.median(decoding))
-    return [compare_rates("prepare : Pillow", ours, theirs, ceiling=ceiling, unit="images/s per core")]
 
 
 def collect_images(folder: Path | None, *, most: int = 256) -> list[bytes]:
@@ -155,30 +153,22 @@ def collect_images(folder: Path | None, *, most: int = 256) -> list[bytes]:
     return result
 
 
-def _open(data: bytes) -> Image.Image:
+def open_the_usual_way(data: bytes) -> Image.Image:
+    """Decode with Pillow, as RGB."""
     import io
 
     return Image.open(io.BytesIO(data)).convert("RGB")
 
 
-def _resize(image: Image.Image) -> Image.Image:
+def resize_the_usual_way(image: Image.Image) -> Image.Image:
+    """Resize the shorter side to 256 with Pillow."""
     scale = 256 / min(image.size)
     size = (round(image.width * scale), round(image.height * scale))
     return image.resize(size, Image.Resampling.BILINEAR)
 
 
-def _decode_only(data: bytes) -> None:
-    _open(data).load()
-
-
-def _prepare_the_usual_way(data: bytes) -> NDArray[np.uint8]:
-    image = _resize(_open(data))
-    x, y = (image.width - 256) // 2, (image.height - 256) // 2
-    return np.asarray(image.crop((x, y, x + 256, y + 256)))
-
-
 def _load_the_usual_way(data: bytes, index: int) -> torch.Tensor:
-    image = _resize(_open(data))
+    image = resize_the_usual_way(open_the_usual_way(data))
     generator = np.random.default_rng(index)
     x, y = (int(generator.integers(0, extent - 224 + 1)) for extent in image.size)
     crop = torch.from_numpy(np.array(image.crop((x, y, x + 224, y + 224)))).permute(2, 0, 1).float() / 255

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from alexnet.benchmark.loading import bench_epoch, bench_loader, bench_prepare, collect_images
+from alexnet.benchmark.loading import bench_epoch, bench_loader, collect_images
 from alexnet.benchmark.measure import Row
 from alexnet.benchmark.operations import bench_kernels
+from alexnet.benchmark.preparing import bench_prepare
 from alexnet.benchmark.step import bench_evaluation, bench_step
 from alexnet.files import write_text
 from alexnet.system import describe_system, has_bfloat16, set_threads
@@ -45,7 +46,8 @@ def run_benchmark(
         return bench_evaluation(batch, rounds, tick)
     if what == "prepare":
         return bench_prepare(collect_images(images), rounds, tick)
-    return [*bench_loader(collect_images(images), rounds, tick), *bench_epoch(batch, rounds, tick)]
+    found = collect_images(images)
+    return [*bench_loader(found, rounds, tick), *bench_epoch(found, batch, rounds, tick)]
 
 
 def write_record(folder: Path, what: str, rows: Sequence[Row], command: str) -> Path:

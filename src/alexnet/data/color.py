@@ -61,6 +61,11 @@ def convert_to_rgb(image: Image.Image, icc_profile: bytes | None) -> Image.Image
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def keeps_rgb(icc_profile: bytes | None) -> bool:
+    """Whether RGB with this profile is sRGB already, or as good as: `convert_to_rgb` would change nothing."""
+    return not icc_profile or _find_transform(bytes(icc_profile), "RGB") is None
+
+
 def _scale_grey(image: Image.Image, low: float, high: float) -> Image.Image:
     """One channel of any depth as L: low becomes 0 and high 255, rounded to nearest; a flat picture becomes 0."""
     values = np.asarray(image).astype(np.float64)

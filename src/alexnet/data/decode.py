@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from alexnet.data.color import convert_to_rgb, simplify_mode
+from alexnet.data.color import convert_to_rgb, keeps_rgb, simplify_mode
 from alexnet.data.jpeg import JpegDamageError, decode_jpeg, read_jpeg_header
 from alexnet.data.resample import resample_box
 from alexnet.errors import ConfigError, ImageError
@@ -89,7 +89,9 @@ def read_file(path: str) -> bytes:
         return file.read()
 
 
-def decode_image(data: bytes, *, size: int = 256, name: str = "image") -> NDArray[np.uint8]:
+def decode_image(
+    data: bytes, *, size: int = 256, name: str = "image", out: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
     """The central square of a picture, upright, (size, size, 3) uint8 RGB in sRGB, C-contiguous and writable.
 
     With `short` the shorter side of the upright picture, the square starts floor((long - short) / 2) pixels from the
@@ -101,6 +103,7 @@ def decode_image(data: bytes, *, size: int = 256, name: str = "image") -> NDArra
         data: The whole file.
         size: Height and width of the result in pixels, at least 1.
         name: What messages call the picture, usually its path.
+        out: Filled and returned when given; (size, size, 3) uint8, C-contiguous. After an error its content is open.
     Raises:
         ImageError: "NAME: reason (N bytes). Next step.", for data that is empty, cut off, damaged or no picture, and
             for pictures of more than MAX_PIXELS or beyond MAX_ASPECT_RATIO. Never another exception for any bytes.
@@ -109,7 +112,7 @@ def decode_image(data: bytes, *, size: int = 256, name: str = "image") -> NDArra
     if size < 1:
         raise ConfigError(f"size is {size}; it is a number of pixels, at least 1.")
     try:
-        return _decode(data, size)
+        return _decode(data, size, np.empty((size, size, 3), np.uint8) if out is None else out)
     except _UnusableError as problem:
         text = f"{show_name(name)}: {problem.reason} ({len(data):,} bytes). {problem.next_step}"
         raise ImageError(text) from None
@@ -175,17 +178,21 @@ class _Loaded(NamedTuple):
     icc_profile: bytes | None
 
 
-def _decode(data: bytes, size: int) -> NDArray[np.uint8]:
+def _decode(data: bytes, size: int, out: NDArray[np.uint8]) -> NDArray[np.uint8]:
     try:
         loaded = _load_jpeg(data, size) if data.startswith(_JPEG_MAGIC) else _load_other(data)
         transposition, mirrored_columns, mirrored_rows = _orientation(loaded.exif)
         box = _central_box(loaded.width, loaded.height, mirrored_columns, mirrored_rows)
-        square = _resample(loaded.picture, box, size, loaded.scale)
-        if isinstance(square, np.ndarray) and loaded.icc_profile is None and transposition is None:
-            return square
-        image = Image.fromarray(square) if isinstance(square, np.ndarray) else square
+        if isinstance(loaded.picture, np.ndarray):
+            _resample_array(loaded.picture, box, loaded.scale, out)
+            if transposition is None and keeps_rgb(loaded.icc_profile):
+                return out
+            image = Image.fromarray(out)
+        else:
+            image = _resample_image(loaded.picture, box, size, loaded.scale)
         image = convert_to_rgb(image, loaded.icc_profile)
-        return np.array(image if transposition is None else image.transpose(transposition))
+        out[...] = np.asarray(image if transposition is None else image.transpose(transposition))
+        return out
     except _UnusableError:
         raise
     # Decoders answer damaged bytes with nearly every type of exception, struct.error and MemoryError among them;
@@ -291,15 +298,19 @@ def _central_box(width: int, height: int, mirrored_columns: bool, mirrored_rows:
     )
 
 
-def _resample(
-    picture: NDArray[np.uint8] | Image.Image, box: tuple[int, int, int], size: int, scale: int
-) -> NDArray[np.uint8] | Image.Image:
-    """The box of a picture that was decoded at 1/scale, as size x size; RGB gives an array of its own memory."""
+def _resample_array(pixels: NDArray[np.uint8], box: tuple[int, int, int], scale: int, out: NDArray[np.uint8]) -> None:
+    """The box of a picture that was decoded at 1/scale, into out."""
     left, top, short = box
-    if isinstance(picture, np.ndarray):
-        if short == size:
-            return picture[top : top + size, left : left + size].copy()
-        return resample_box(picture, left / scale, top / scale, short / scale, size)
+    size = len(out)
+    if short == size:
+        out[...] = pixels[top : top + size, left : left + size]
+    else:
+        resample_box(pixels, left / scale, top / scale, short / scale, short / scale, out)
+
+
+def _resample_image(picture: Image.Image, box: tuple[int, int, int], size: int, scale: int) -> Image.Image:
+    """The same for modes other than RGB."""
+    left, top, short = box
     if short == size:
         return picture.crop((left, top, left + size, top + size))
     filter_ = Image.Resampling.BICUBIC if short < size else Image.Resampling.BILINEAR

@@ -114,11 +114,15 @@ class PartialStore:
             images: Those that could be read, (rows, size, size, 3), with their labels, paths and digests.
             encoded: Their JPEG bytes, of which images are the pixels, for a store that keeps these; else None.
         """
-        content = images if encoded is None else encoded
-        shard = self.files.write_shard(split, number, content) if len(content) else None
-        if split == TRAIN:
-            statistics = PixelStatistics(images.shape[1])
+        statistics = PixelStatistics(images.shape[1])
+        if not len(images):
+            shard = None
+        elif encoded is None:
+            shard = self.files.write_shard(split, number, images, see=statistics.add if split == TRAIN else None)
+        else:
+            shard = self.files.write_shard(split, number, encoded)
             statistics.add(images)
+        if split == TRAIN:
             sums = np.concatenate([statistics.pixel_sums.ravel(), statistics.color_products.ravel()])
             write_whole_file(self._part_file(split, number, "sums"), [sums.data], self.files.scratch)
         part = Part(shard=shard, labels=labels, paths=paths, skipped=skipped, digests=digests)

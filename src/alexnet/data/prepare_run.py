@@ -193,7 +193,7 @@ class Run:
             path = entries[row].path
             try:
                 data = self.source.read(path)
-                images[row] = decode_image(data, size=self.size, name=path)
+                decode_image(data, size=self.size, name=path, out=images[row])
             except ImageError as error:
                 return error
             except OSError as error:

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from alexnet.data.store_format import (
 from alexnet.errors import StoreError
 
 SHARD_BYTES = 96 * 2**20  # 512 images of 256 px
+BLOCK_BYTES = 2**19  # written, hashed and counted while in the processor's cache: 2 % of the time of preparing
 
 
 def rows_per_shard(size: int) -> int:
@@ -72,22 +73,46 @@ class StoreFiles:
         target.parent.mkdir(parents=True, exist_ok=True)
         return {"file": name, **write_whole_file(target, chunks, self.scratch)}
 
-    def write_array(self, name: str, array: NDArray[Any]) -> FileRecord:
-        """Write array as .npy version 1.0; returns its record."""
-        array = np.ascontiguousarray(array)
-        header = io.BytesIO()
-        np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-        return self.write(name, [header.getvalue(), array.reshape(-1).view(np.uint8).data])
+    def write_array(
+        self, name: str, array: NDArray[Any], see: Callable[[NDArray[Any]], None] | None = None
+    ) -> FileRecord:
+        """Write array as .npy version 1.0; returns its record.
 
-    def write_shard(self, split: str, number: int, images: NDArray[np.uint8] | Sequence[bytes]) -> FileRecord:
+        Args:
+            see: Called with every few rows, all in turn, just before they are written, so that whatever else has to
+                read them finds them in the processor's cache.
+        """
+        array = np.ascontiguousarray(array)
+
+        def chunks() -> Iterator[bytes | memoryview]:
+            header = io.BytesIO()
+            np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+            yield header.getvalue()
+            rows = max(1, BLOCK_BYTES * len(array) // max(1, array.nbytes))
+            for start in range(0, len(array), rows):
+                block = array[start : start + rows]
+                if see is not None:
+                    see(block)
+                yield block.reshape(-1).view(np.uint8).data
+
+        return self.write(name, chunks())
+
+    def write_shard(
+        self,
+        split: str,
+        number: int,
+        images: NDArray[np.uint8] | Sequence[bytes],
+        see: Callable[[NDArray[np.uint8]], None] | None = None,
+    ) -> FileRecord:
         """Write images as this shard of a split; returns its record with "rows" and, for JPEG, "index".
 
         Args:
             images: (rows, size, size, 3) uint8, or the bytes of as many JPEG files.
+            see: As in `write_array`; not for JPEG files.
         """
         name = f"{split}/images-{number:05d}"
         if isinstance(images, np.ndarray):
-            return {**self.write_array(f"{name}.npy", images), "rows": len(images)}
+            return {**self.write_array(f"{name}.npy", images, see), "rows": len(images)}
         lengths = np.array([len(data) for data in images], np.uint64)
         checksums = np.array([zlib.crc32(data) for data in images], np.uint64)
         index = np.stack([np.cumsum(lengths) - lengths, lengths, checksums], axis=1)

@@ -5,7 +5,7 @@ this file, delete `__pycache__` beside it.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numba
 import numpy as np
@@ -13,9 +13,10 @@ import numpy.typing as npt
 from numba.core import types
 from numba.extending import intrinsic
 
+from alexnet.compiling import Function, compile_function
+
 Bits = npt.NDArray[Any]  # uint16 (bfloat16) or uint32 (float32)
 Floats = npt.NDArray[np.float32]
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 # OpenMP first: PyTorch brings it along, and the last one may not be entered from two threads at once.
 _LAYERS = ["omp", "tbb", "workqueue"]
@@ -27,24 +28,17 @@ _FAST = {"contract"}
 
 def compiled(function: Function) -> Function:
     """Compile a function that runs inside one thread of a kernel."""
-    return _compile(function, fastmath=_FAST)
+    return compile_function(function, error_model="numpy", fastmath=_FAST)
 
 
 def compiled_exactly(function: Function) -> Function:
     """Compile a function that rounds each operation by itself, for results that agree bit by bit with PyTorch's."""
-    return _compile(function)
+    return compile_function(function, error_model="numpy")
 
 
 def compiled_parallel(function: Function) -> Function:
     """Compile a kernel: the function that spreads work over threads."""
-    return _compile(function, parallel=True)
-
-
-def _compile(function: Function, **options: Any) -> Function:
-    try:
-        return cast(Function, numba.njit(nogil=True, error_model="numpy", cache=True, **options)(function))
-    except RuntimeError:  # neither the package's folder nor the user's can be written: compile in every process
-        return cast(Function, numba.njit(nogil=True, error_model="numpy", **options)(function))
+    return compile_function(function, error_model="numpy", parallel=True)
 
 
 def instructions(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from alexnet.errors import WeightsError
-from alexnet.files import copy_into, read_document, read_tensors, write_tensors
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.spec import Spec
+from alexnet.tensor_files import copy_into, read_document, read_tensors, write_tensors
 
 FORMAT = 1
 """Version of the document in the header of model files and checkpoints; older ones stay readable."""

@@ -89,7 +89,7 @@ def train_model(
             for batch in batches.epoch(progress.epoch, first=progress.batch):
                 rates = schedule.rates(progress.epoch + progress.batch / num_batches, names)
                 optimizer.freeze(rates)
-                loss, errors = _update(network, optimizer, batch, rates, progress)
+                loss, errors = _update(network, optimizer, batch, rates, progress, recipe.optimization.label_smoothing)
                 progress.batch += 1
                 progress.images += len(batch.labels)
                 progress.loss_sum += loss * len(batch.labels)
@@ -145,11 +145,16 @@ def _refuse_broken_weights(optimizer: MomentumDescent, progress: Progress) -> No
 
 
 def _update(
-    network: AlexNet, optimizer: MomentumDescent, batch: Batch, rates: dict[str, float], progress: Progress
+    network: AlexNet,
+    optimizer: MomentumDescent,
+    batch: Batch,
+    rates: dict[str, float],
+    progress: Progress,
+    label_smoothing: float,
 ) -> tuple[float, int]:
     """Make one update and return the mean loss of the batch and how many of its images were wrong."""
     logits = network(batch.inputs, batch.keys).float()
-    loss = F.cross_entropy(logits, batch.labels)
+    loss = F.cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
     value = loss.item()
     if not math.isfinite(value):
         raise DivergedError(

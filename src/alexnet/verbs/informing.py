@@ -79,9 +79,9 @@ def bench(
     WHAT is any of
       kernels   response normalisation, pooling and the update, against PyTorch's own
       step      a training step, against the stock network and torchvision's
-      loader    batches from a store, against a folder of images; an epoch with data, against the bare step
+      loader    batches from a store, against a folder of images; epochs with data, against the bare step
       evaluate  one and ten views, against separate passes
-      prepare   decoding to 256 x 256, against plain Pillow
+      prepare   photographs to a store, against plain Pillow; all cores, against one
     All of them, if none is named.
     """
     import json
