@@ -6,7 +6,7 @@ Every field can be changed from the command line with --set group.field=value. T
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
 
 class Group(BaseModel):
@@ -35,8 +35,9 @@ class Batches(Group):
     """Epochs with colour noise, after which there is none; without a number it stays to the end."""
     color_noise_rescales: bool = False
     """Divide noisy inputs by 1 + color_noise, as the 2012 source does; the division ends with the noise."""
-    divisor: float = Field(1.0, gt=0)
-    """Inputs are divided by this after the mean is subtracted; 1 keeps the paper's 0-255 scale."""
+    divisor: PositiveFloat | tuple[PositiveFloat, PositiveFloat, PositiveFloat] = 1.0
+    """Inputs are divided by this after the mean is subtracted, by one number or by one each for R, G and B; 1 keeps the
+    paper's 0-255 scale."""
     mean: Literal["aligned", "central"] = "aligned"
     """Part of the mean image that a crop loses: "aligned", its own place; "central", the middle for every crop (2012
     source)."""
@@ -56,7 +57,8 @@ class Network(Group):
     """Which network, and its first weights (paper, sections 3 and 5)."""
 
     dialect: str = "paper"
-    """A name of network.spec.DIALECTS, with modifiers if wanted: paper+no-norm."""
+    """A name of network.spec.DIALECTS, with modifiers if wanted: paper+no-norm. "as start": that of the model that
+    training starts from."""
     initialization: Literal["dialect", "he"] = "dialect"
     """The dialect's own Gaussians and biases, or He normal with zero biases for small data."""
 
@@ -106,6 +108,9 @@ class Optimization(Group):
     """Whether a bias_learning_rate is divided when the weights' rate is, or stays."""
     rate_factors: dict[str, float] = Field(default_factory=dict)
     """Layer -> factor of its rates, weights and biases; 0 freezes it. {conv1: 0, conv2: 0.1}"""
+    kept_rate_factor: float = Field(1.0, ge=0)
+    """Factor of the rates of layers whose weights come from the model that training starts from, where rate_factors
+    does not name them; new layers have the full rates."""
     rate_changes: tuple[RateChange, ...] = ()
     """Rates of single layers from some epoch on, in place of the schedule's."""
     weight_decays: dict[str, float] = Field(default_factory=dict)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alexnet import kernels, system
 from alexnet.batches.loader import TrainingBatches
@@ -23,9 +24,12 @@ from alexnet.training.checkpoint import Progress, load_checkpoint, read_progress
 from alexnet.training.journal import ENVIRONMENT, RECIPE, Journal, read_environment
 from alexnet.training.loop import Listener, train_model
 from alexnet.training.optimizer import MomentumDescent
+from alexnet.training.transfer import Start, copy_layers
 
 LOCK = ".lock"
 """File in a run folder that the process at work holds."""
+FAR_MEAN = 16.0
+"""Grey levels by which the mean colour of images may differ from that of a model's before it is worth a sentence."""
 COMPILED_SECONDS = 3.0
 """Warming the kernels up takes longer than this only where they had to be compiled."""
 
@@ -51,6 +55,7 @@ def train(
     threads: int | None = None,
     checkpoint_minutes: float = 5.0,
     tick: Tick | None = None,
+    start: Start | None = None,
 ) -> Outcome:
     """Train a network on a store into a run folder; continue if the folder holds an unfinished run of the same kind.
 
@@ -59,6 +64,8 @@ def train(
         seed: Fixes weights, order, views and dropout.
         checkpoint_minutes: At most this much work is lost to a crash.
         tick: Progress of each validation.
+        start: Begin with the weights of this model where they fit; `recipe` was adapted to it by
+            `training.transfer.adapt_recipe`.
     Raises:
         RecipeError, ConfigError: the recipe names a layer or a dialect that there is not.
         StoreError: the images are smaller than the network's crops.
@@ -79,6 +86,7 @@ def train(
         "precision": str(compute.dtype).removeprefix("torch."),
         "threads": thread_count,
         "allocator": allocator,
+        **({"start": str(start.path), "start_sha256": start.sha256} if start else {}),
     }
     with _locked(out):
         journal = Journal(out)
@@ -91,13 +99,14 @@ def train(
         training = store["train"]
         validation = store["val"] if "val" in store.splits and len(store["val"]) else None
 
+        mean_image = _choose_mean(store, start, listener)
         model = Model(
             network=build(
                 recipe.network.dialect, len(store.class_names), seed=seed, initialization=recipe.network.initialization
             ).to(compute.device),
             class_names=tuple(store.class_names),
             class_titles=tuple(store.class_titles),
-            preprocessing=Preprocessing(store.mean_image, recipe.batches.divisor, recipe.batches.mean),
+            preprocessing=Preprocessing(mean_image, recipe.batches.divisor, recipe.batches.mean),
             provenance={"recipe": recipe.model_dump(mode="json"), "environment": environment},
         )
         optimizer = MomentumDescent(
@@ -108,12 +117,15 @@ def train(
             weight_decays=recipe.optimization.weight_decays,
             at_rate_zero=recipe.optimization.at_rate_zero,
         )
+        if start is not None and checkpoint is None:
+            listener.notice(copy_layers(start, model.network, store.class_names))
+            optimizer.refresh()
         progress = Progress() if checkpoint is None else load_checkpoint(checkpoint, optimizer)
         journal.continue_from(progress.history)
         batches = TrainingBatches(
             training.images,
             np.asarray(training.labels),
-            store.mean_image,
+            mean_image,
             batch_size=recipe.batches.size,
             seed=seed,
             crop_px=model.network.spec.input_px,
@@ -197,6 +209,26 @@ class _Recorded:
         self._epoch_done(row)
 
 
+def _choose_mean(store: Store, start: Start | None, listener: Listener) -> NDArray[np.float32]:
+    """The mean image that inputs lose: that of the model to start from, which its layers know, if it fits."""
+    if start is None:
+        return store.mean_image
+    kept = start.model.preprocessing.mean_image
+    if kept.shape != store.mean_image.shape:
+        listener.notice(
+            f"Images are of {store.size} px, those of {start.path} were of {kept.shape[0]} px: the store's own mean "
+            "image is subtracted."
+        )
+        return store.mean_image
+    difference = float(np.abs(kept.mean((0, 1)) - store.mean_image.mean((0, 1))).max())
+    if difference > FAR_MEAN:
+        listener.notice(
+            f"The mean colour of these images differs by {difference:.0f} grey levels from that of the images that "
+            f"{start.path} was trained on. Its own is subtracted; expect to train for longer."
+        )
+    return kept
+
+
 def _check_size(store: Store, recipe: Recipe) -> None:
     """Refuse images that are smaller than the network's crops."""
     spec = find_dialect(recipe.network.dialect, len(store.class_names))
@@ -242,9 +274,9 @@ def _open_run(
     before = read_environment(out)
     differences = _differences(read_recipe(out / RECIPE).model_dump(), recipe.model_dump())
     differences += [
-        f"{name} was {before.get(name)!r}, now {environment[name]!r}"
-        for name in ("store_fingerprint", "seed", "precision")
-        if before.get(name) != environment[name]
+        f"{name} was {before.get(name)!r}, now {environment.get(name)!r}"
+        for name in ("store_fingerprint", "seed", "precision", "start_sha256")
+        if before.get(name) != environment.get(name)
     ]
     if differences:
         raise RunError(

@@ -59,7 +59,7 @@ class TrainingBatches:
         reflections: bool,
         color_noise: float,
         color_axes: NDArray[np.float64],
-        divisor: float,
+        divisor: Divisor,
         dtype: torch.dtype,
         device: torch.device,
         color_noise_epochs: int | None = None,
@@ -152,7 +152,8 @@ class TrainingBatches:
         if self._color_noise_epochs is not None and epoch >= self._color_noise_epochs:
             options = options | {"color_noise": 0.0}
         if self._color_noise_rescales:
-            divisor *= 1 + options["color_noise"]
+            factor = 1 + options["color_noise"]
+            divisor = tuple(each * factor for each in divisor) if isinstance(divisor, tuple) else divisor * factor
         if self._images_per_crop > 1:
             places = number * self._batch_size + np.arange(len(indices))
             options = options | {"crop_indices": places // self._images_per_crop}

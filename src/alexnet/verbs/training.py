@@ -6,10 +6,15 @@ import click
 
 from alexnet.verbs.options import PATH, device_option, precision_option, threads_option
 
+WHY_MODERN = (
+    "No --recipe: training with modern, which beats the paper's own on few images and on few epochs "
+    "(docs/results.md). The paper's: --recipe paper."
+)
+
 
 @click.command()
 @click.argument("store", type=PATH)
-@click.option("--recipe", default="paper", show_default=True, help="A named recipe, or a recipe.yaml.")
+@click.option("--recipe", help="A named recipe, or a recipe.yaml.  [default: modern; with --from, fine-tune]")
 @click.option(
     "--set",
     "assignments",
@@ -17,6 +22,9 @@ from alexnet.verbs.options import PATH, device_option, precision_option, threads
     metavar="GROUP.FIELD=VALUE",
     help="Change one field of the recipe; repeatable. `alexnet info RECIPE` lists them.",
 )
+@click.option("--from", "start_path", type=PATH, metavar="MODEL", help="Start from the layers of a model that fit.")
+@click.option("--freeze", metavar="LAYERS", help="Layers that stay as they are: conv1-conv5, or conv1,conv2.")
+@click.option("--add-sixth-convolution", "sixth", is_flag=True, help="As for the pre-trained networks of section 6.")
 @click.option("--out", required=True, type=PATH, help="Run folder to create, or to continue.")
 @click.option("--seed", default=0, show_default=True, help="Fixes weights, order, crops, colour noise and dropout.")
 @click.option(
@@ -31,8 +39,11 @@ from alexnet.verbs.options import PATH, device_option, precision_option, threads
 @threads_option
 def train(
     store: Path,
-    recipe: str,
+    recipe: str | None,
     assignments: tuple[str, ...],
+    start_path: Path | None,
+    freeze: str | None,
+    sixth: bool,
     out: Path,
     seed: int,
     checkpoint_minutes: float,
@@ -43,22 +54,37 @@ def train(
     """Train a network on STORE (paper, sections 3 to 5). Continues by itself if --out is an unfinished run.
 
     \b
+    modern      the paper's network trained as one would today; not the paper
     paper       as printed: batch 128, rate 0.01 divided by ten at plateaus; for hundreds of thousands of images
-    small-data  the same network with a gentler start, for a few thousand images
+    small-data  the paper's training with a gentler start, for a few thousand images
+    fine-tune   from a trained model (--from) to other classes
     source-2012 what was run for the paper, with its recorded schedule
     others      demo, caffe, cifar-80sec, cifar-19pct, cifar-18pct, cifar-13pct, cifar-11pct
     """
     from alexnet.data.store import open_store
     from alexnet.recipes import find_recipe
     from alexnet.terminal import Terminal
+    from alexnet.training.transfer import adapt_recipe, choose_dialect, freeze_layers, read_start
     from alexnet.workflow import train_and_report
 
     terminal = Terminal()
+    opened = open_store(store)
+    start = read_start(start_path) if start_path else None
+    if recipe is None and start is None:
+        terminal.say(WHY_MODERN)
+    chosen = find_recipe(recipe or ("fine-tune" if start else "modern"), assignments)
+    if start is None:
+        chosen = choose_dialect(chosen, chosen.network.dialect, sixth_convolution=sixth)
+    else:
+        chosen = adapt_recipe(chosen, start, opened.class_names, sixth_convolution=sixth)
+    if freeze:
+        chosen = freeze_layers(chosen, freeze)
     train_and_report(
         terminal,
-        open_store(store),
-        find_recipe(recipe, assignments),
+        opened,
+        chosen,
         out,
+        start=start,
         seed=seed,
         checkpoint_minutes=checkpoint_minutes,
         device=device,
