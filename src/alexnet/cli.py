@@ -12,6 +12,7 @@ from alexnet.errors import AlexNetError
 from alexnet.verbs.exchanging import export, features
 from alexnet.verbs.informing import bench, info
 from alexnet.verbs.preparing import prepare
+from alexnet.verbs.reproducing import reproduce
 from alexnet.verbs.testing import evaluate, predict
 from alexnet.verbs.training import demo, train
 from alexnet.version import __version__
@@ -53,7 +54,7 @@ def cli() -> None:
     """
 
 
-for _verb in (prepare, train, evaluate, predict, features, export, info, bench, demo):
+for _verb in (prepare, train, evaluate, predict, features, reproduce, export, info, bench, demo):
     cli.add_command(_verb)
 
 

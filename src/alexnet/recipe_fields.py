@@ -87,9 +87,9 @@ class Optimization(Group):
     """What a rate of 0 does: "freeze" stops a weight (2012 source), "coast" lets its velocity die out (Caffe)."""
     weight_decay: float = Field(0.0005, ge=0)
     """Pull of each update towards zero, times the rate; on weights, never on biases (2012 source)."""
-    schedule: Literal["plateau", "epochs", "steps", "cosine"] = "plateau"
+    schedule: Literal["plateau", "epochs", "steps", "cosine", "constant"] = "plateau"
     """"plateau": divide when the validation error stops improving (paper); "epochs": divide at `drop_epochs`;
-    "steps": divide at `drop_steps`; "cosine": fall smoothly to zero over `total_epochs`."""
+    "steps": divide at `drop_steps`; "cosine": fall smoothly to zero over `total_epochs`; "constant": stay."""
     drop_factor: float = Field(10.0, gt=1)
     """The rate is divided by this at every drop."""
     plateau_patience_epochs: int = Field(6, ge=1)
@@ -119,6 +119,8 @@ class Optimization(Group):
     """Share of a label's weight that is spread evenly over all classes (Szegedy et al. 2016). Not in the paper."""
     total_epochs: int = Field(90, ge=1)
     """Training ends here at the latest."""
+    stop_train_error: float = Field(0.0, ge=0, lt=1)
+    """Training ends after an epoch whose training top-1 error is no more than this; 0 never ends it so."""
     warmup_epochs: float = Field(0.0, ge=0)
     """The rate rises linearly from zero over this many epochs."""
 

@@ -111,6 +111,7 @@ def train_model(
 
             start = time.perf_counter()
             row = _summarize(progress, schedule, num_batches)
+            schedule.observe_training(row["train_top1_error"])
             last = schedule.ended(progress.epoch + 1)
             if validate and (last or (progress.epoch + 1) % recipe.evaluation.every_epochs == 0):
                 network.eval()

@@ -67,6 +67,11 @@ class Schedule:
             result[name] = rate
         return result
 
+    def observe_training(self, error: float) -> None:
+        """Take the training error of an epoch, which may end the training."""
+        if error <= self.optimization.stop_train_error:
+            self.finished = True
+
     def observe(self, epoch: int, error: float) -> str | None:
         """Take the validation error measured after an epoch; return a sentence if the rule acted on it."""
         optimization = self.optimization

@@ -1,0 +1,146 @@
+"""From an experiment to trainings: which there are, in which order, and how long they should take.
+
+A training is known by what decides its outcome: recipe, store, seed, precision and the model it starts from. Two
+experiments that need the same one share it.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alexnet.data.store import Store
+from alexnet.network.spec import find_dialect, measure
+from alexnet.recipes import Recipe, find_recipe
+from alexnet.reproduction.experiment import TARGET_ERROR, Experiment, Variant
+
+RESULT = "result.json"
+"""Written into a training's folder when it is trained and tested."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One training with its tests."""
+
+    variant: str
+    choice: str
+    """What was tried of the experiment's `choices`, as "0.001"; else empty."""
+    seed: int
+    recipe: Recipe
+    precision: str
+    store: Path
+    folder: Path
+    """Run folder."""
+    start: Path | None = None
+    """Run folder of the training whose model this one starts from."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it is trained and tested."""
+        return (self.folder / RESULT).exists()
+
+    def read_result(self) -> dict[str, Any]:
+        """Return what the worker wrote."""
+        result: dict[str, Any] = json.loads((self.folder / RESULT).read_text(encoding="utf-8"))
+        return result
+
+    def images(self, num_train: int) -> int:
+        """Images it trains on, every epoch counted."""
+        return num_train * self.recipe.optimization.total_epochs
+
+
+def make_job(
+    recipe: Recipe,
+    store: Store,
+    runs: Path,
+    *,
+    variant: str,
+    seed: int,
+    precision: str = "auto",
+    choice: str = "",
+    start: Job | None = None,
+) -> Job:
+    """Return a job whose folder under `runs` is named by what decides its outcome."""
+    decisive = [recipe.model_dump(mode="json", exclude={"name"}), store.fingerprint, seed, precision]
+    decisive.append(start.folder.name if start else None)
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:10]
+    folder = runs / f"{_slug(recipe.network.dialect)}-seed{seed}-{digest}"
+    return Job(variant, choice, seed, recipe, precision, store.path, folder, start.folder if start else None)
+
+
+def plan_jobs(
+    experiment: Experiment,
+    store: Store,
+    runs: Path,
+    *,
+    recipe: str | None,
+    assignments: Sequence[str],
+    seeds: int,
+) -> list[Job]:
+    """Return the trainings of an experiment, all variants with the first seed first.
+
+    So what is done when time runs out compares as many variants as possible.
+
+    Args:
+        recipe: In place of the experiment's own.
+        assignments: Fields of the recipe, "group.field=value", for all variants; a variant's own come after them.
+    Raises:
+        RecipeError, ConfigError: a recipe, field or dialect that there is not.
+    """
+    jobs = []
+    options = [[(path, value) for value in values] for path, values in experiment.choices.items() if path]
+    for seed, variant in itertools.product(range(seeds), experiment.variants):
+        for chosen in itertools.product(*options):
+            changed = _resolve(experiment, variant, recipe, [*assignments, *(f"{p}={v}" for p, v in chosen)])
+            jobs.append(
+                make_job(
+                    changed,
+                    store,
+                    runs,
+                    variant=variant.name,
+                    choice=", ".join(value for _, value in chosen),
+                    seed=seed,
+                    precision=variant.precision,
+                )
+            )
+    return jobs
+
+
+def _resolve(experiment: Experiment, variant: Variant, recipe: str | None, assignments: Sequence[str]) -> Recipe:
+    fixed = []
+    if experiment.measure == "epochs":  # no regularisation, constant rates, and an end when the mark is reached
+        fixed = [
+            "optimization.weight_decay=0",
+            "optimization.weight_decays={}",
+            "optimization.drop_epochs=[]",
+            "optimization.schedule=constant",
+            f"optimization.stop_train_error={TARGET_ERROR}",
+            "optimization.total_epochs=60",
+            "batches.color_noise=0",
+            "batches.random_crops=false",
+            "batches.reflections=false",
+        ]
+    found = find_recipe(recipe or experiment.recipe, [*fixed, *assignments, *variant.changes])
+    if experiment.measure == "epochs" and found.optimization.bias_learning_rate is not None:
+        twice = 2 * found.optimization.learning_rate
+        found = found.model_copy(
+            update={"optimization": found.optimization.model_copy(update={"bias_learning_rate": twice})}
+        )
+    if variant.modifiers:
+        dialect = found.network.dialect + variant.modifiers
+        found = found.model_copy(update={"network": found.network.model_copy(update={"dialect": dialect})})
+    find_dialect(found.network.dialect, 2)
+    return found
+
+
+def count_operations(recipe: Recipe, num_classes: int) -> float:
+    """Return the floating-point operations of training on one image: six for every multiply-add of the forward pass."""
+    return 6.0 * sum(shape.multiply_adds for shape in measure(find_dialect(recipe.network.dialect, num_classes)))
+
+
+def _slug(text: str) -> str:
+    kept = "".join(char if char.isalnum() else "-" for char in text.lower().replace("%", "pct"))
+    return "-".join(filter(None, kept.split("-")))[:40]

@@ -1,0 +1,215 @@
+"""What the trainings of an experiment say together: means, spreads, paired differences, tables."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.data.store import open_store
+from alexnet.files import write_text
+from alexnet.reproduction.engine import read_failure
+from alexnet.reproduction.experiment import TARGET_ERROR, Experiment, Variant
+from alexnet.reproduction.plan import Job
+from alexnet.reproduction.worker import PROBABILITIES
+
+RESAMPLES = 2000
+"""Bootstrap samples of images behind an interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A variant with what its trainings gave. Rates are fractions; differences are to the first variant."""
+
+    variant: str
+    seeds: tuple[int, ...]
+    """Of the trainings that are done."""
+    planned: int
+    """Trainings that the plan has."""
+    values: tuple[float, ...]
+    """By seed: the top-1 error, or the number of epochs."""
+    mean: float | None
+    deviation: float | None
+    """Standard deviation over seeds; None for fewer than two."""
+    difference: float | None
+    """Mean over the seeds that both have."""
+    interval: tuple[float, float] | None
+    """95 %, from resampling images in pairs, all seeds together; of the seeds' spread it knows only their average."""
+    topk: float | None = None
+    """Mean top-k error."""
+    k: int | None = None
+    one_view: float | None = None
+    """Mean top-1 error with one view."""
+    choice: str = ""
+    """What was tried and won."""
+    failed: tuple[str, ...] = ()
+    """Messages of trainings that failed."""
+    seconds: float = 0.0
+    """Training and validation, all seeds."""
+
+
+def collect(experiment: Experiment, jobs: Sequence[Job]) -> list[Outcome]:
+    """Return an outcome for each variant, in order; those without a finished training have no values."""
+    by_variant = {variant.name: [job for job in jobs if job.variant == variant.name] for variant in experiment.variants}
+    if experiment.measure == "epochs":
+        return [_collect_epochs(variant, by_variant[variant.name]) for variant in experiment.variants]
+    first = experiment.variants[0]
+    baseline = {job.seed: job for job in by_variant[first.name] if job.done}
+    return [_collect_errors(variant, by_variant[variant.name], first, baseline) for variant in experiment.variants]
+
+
+def _collect_errors(variant: Variant, jobs: Sequence[Job], first: Variant, baseline: dict[int, Job]) -> Outcome:
+    done = [job for job in jobs if job.done]
+    results = [job.read_result() for job in done]
+    figures = [result["views"][str(variant.views)] for result in results]
+    values = [figure["top1_error"] for figure in figures]
+    k = next(
+        (
+            int(name[3:-6])
+            for name in (figures[0] if figures else ())
+            if name.startswith("top") and name.endswith("_error") and name != "top1_error"
+        ),
+        None,
+    )
+    pairs = [(baseline[job.seed], job) for job in done if job.seed in baseline]
+    difference = interval = None
+    if pairs and variant != first:
+        ours = np.mean([read_errors(job, variant.views) for _, job in pairs], axis=0)
+        theirs = np.mean([read_errors(job, first.views) for job, _ in pairs], axis=0)
+        difference, interval = compare_errors(ours, theirs)
+    return Outcome(
+        variant=variant.name,
+        seeds=tuple(job.seed for job in done),
+        planned=len(jobs),
+        values=tuple(values),
+        mean=float(np.mean(values)) if values else None,
+        deviation=float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        difference=difference,
+        interval=interval,
+        topk=float(np.mean([figure[f"top{k}_error"] for figure in figures])) if k else None,
+        k=k,
+        one_view=float(np.mean([result["views"]["1"]["top1_error"] for result in results])) if results else None,
+        failed=tuple(filter(None, map(read_failure, jobs))),
+        seconds=sum(result["seconds"] for result in results),
+    )
+
+
+def _collect_epochs(variant: Variant, jobs: Sequence[Job]) -> Outcome:
+    """The fastest choice of every seed counts; a training that did not get there counts for none."""
+    best: dict[int, tuple[float, str]] = {}
+    for job in jobs:
+        if job.done:
+            epochs = count_epochs(job.read_result()["train_top1_errors"], TARGET_ERROR)
+            if epochs is not None and (job.seed not in best or epochs < best[job.seed][0]):
+                best[job.seed] = (epochs, job.choice)
+    values = [value for value, _ in best.values()]
+    return Outcome(
+        variant=variant.name,
+        seeds=tuple(best),
+        planned=len({job.seed for job in jobs}),
+        values=tuple(values),
+        mean=float(np.mean(values)) if values else None,
+        deviation=float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        difference=None,
+        interval=None,
+        choice=", ".join(sorted({choice for _, choice in best.values()})),
+        failed=tuple(filter(None, map(read_failure, jobs))),
+        seconds=sum(job.read_result()["seconds"] for job in jobs if job.done),
+    )
+
+
+def count_epochs(errors: Sequence[float], target: float) -> float | None:
+    """Return the epochs until the training error falls to target, parts of one by straight lines; None for never.
+
+    The error of an epoch is a mean over it, and so stands for its middle.
+    """
+    before, middle = 1.0, 0.0
+    for position, error in enumerate(errors):
+        now = position + 0.5
+        if error <= target:
+            return middle + (now - middle) * (before - target) / (before - error) if before > error else now
+        before, middle = error, now
+    return None
+
+
+def read_errors(job: Job, views: int) -> NDArray[np.float64]:
+    """Return (N,) the top-1 errors of a tested job on each image, 0 or 1."""
+    return find_errors(read_probabilities(job, views), read_labels(job))
+
+
+def read_probabilities(job: Job, views: int) -> NDArray[np.float32]:
+    """Return (N, K) the probabilities of a tested job."""
+    probabilities: NDArray[np.float32] = np.load(job.folder / PROBABILITIES.format(views=views), allow_pickle=False)
+    return probabilities
+
+
+def read_labels(job: Job) -> NDArray[np.int64]:
+    """Return (N,) labels of the images that a job was tested on."""
+    return np.asarray(open_store(job.store)["val"].labels, np.int64)
+
+
+def find_errors(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return (N,) 1 where the best class is not the label, else 0."""
+    wrong: NDArray[np.float64] = (probabilities.argmax(1) != labels).astype(np.float64)
+    return wrong
+
+
+def compare_errors(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> tuple[float, tuple[float, float]]:
+    """Return the mean difference of (N,) errors on the same images, with its 95 % bootstrap interval."""
+    differences = ours - theirs
+    generator = np.random.default_rng(0)
+    count = len(differences)
+    means = [differences[generator.integers(0, count, count)].mean() for _ in range(RESAMPLES)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(differences.mean()), (float(low), float(high))
+
+
+def write_results(
+    folder: Path, experiment: Experiment, outcomes: Sequence[Outcome], conditions: dict[str, Any]
+) -> None:
+    """Write results.csv (a line per variant), results.json (all of it, with the conditions) into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = list(asdict(outcomes[0]))
+    writer.writerow(columns + [f"{reference.by}" for reference in experiment.references])
+    for outcome in outcomes:
+        cells = [_cell(value) for value in asdict(outcome).values()]
+        writer.writerow(cells + [reference.figures.get(outcome.variant, "") for reference in experiment.references])
+    write_text(folder / "results.csv", text.getvalue())
+    document = {
+        "experiment": experiment.name,
+        "question": experiment.question,
+        **conditions,
+        "outcomes": [asdict(outcome) for outcome in outcomes],
+        "references": [{"by": each.by, "figures": dict(each.figures)} for each in experiment.references],
+        "remark": experiment.remark,
+    }
+    write_text(folder / "results.json", json.dumps(document, indent=2) + "\n")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, (tuple, list)):
+        return " ".join(map(_cell, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def show_error(value: float | None) -> str:
+    """Return 23.73 % or a dash."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.2%}".replace("%", " %")
+
+
+def show_difference(outcome: Outcome) -> str:
+    """Return +1.4 [+0.2, +2.5] in percentage points, or a dash."""
+    if outcome.difference is None or outcome.interval is None:
+        return "–"
+    low, high = outcome.interval
+    return f"{100 * outcome.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"

@@ -1,0 +1,83 @@
+"""alexnet reproduce."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alexnet.verbs.options import PATH, json_option
+
+
+@click.command()
+@click.argument("name", required=False, metavar="[EXPERIMENT]")
+@click.option("--store", "store_path", type=PATH, help="Prepared images; the experiment trains and tests on them.")
+@click.option("--out", type=PATH, default=Path("reproduced"), show_default=True, help="Folder for runs and results.")
+@click.option("--seeds", default=1, show_default=True, type=click.IntRange(1), help="Trainings of each variant.")
+@click.option(
+    "--budget", type=click.FloatRange(0, min_open=True), metavar="HOURS", help="Begin nothing that ends later."
+)
+@click.option("--recipe", help="Recipe that is varied.  [default: the experiment's own]")
+@click.option("--epochs", type=click.IntRange(1), help="Short for --set optimization.total_epochs=N.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="GROUP.FIELD=VALUE", help="Change a field for all variants."
+)
+@click.option("--larger", "larger_path", type=PATH, metavar="STORE", help="Larger label set to pre-train on (table2).")
+@click.option("--side-by-side", default=1, show_default=True, type=click.IntRange(1), help="Trainings at a time.")
+@click.option("--dry-run", is_flag=True, help="Show the plan with estimated times, and train nothing.")
+@json_option
+def reproduce(
+    name: str | None,
+    store_path: Path | None,
+    out: Path,
+    seeds: int,
+    budget: float | None,
+    recipe: str | None,
+    epochs: int | None,
+    assignments: tuple[str, ...],
+    larger_path: Path | None,
+    side_by_side: int,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Repeat an experiment of the paper on your images, and set the result beside the paper's.
+
+    Without EXPERIMENT, lists them. Trainings are kept under OUT/runs and shared between experiments; interrupted
+    anywhere, the same command goes on. Results go to OUT/EXPERIMENT: results.csv, results.json, and the figure.
+
+    \b
+      alexnet reproduce dropout --store STORE --seeds 3 --dry-run
+      alexnet reproduce dropout --store STORE --seeds 3 --epochs 20 --budget 4
+      alexnet reproduce table2 --store STORE --larger BIGGER --seeds 5
+    """
+    from alexnet.reproduction.experiments import EXPERIMENTS, TABLES
+    from alexnet.terminal import Terminal
+
+    terminal = Terminal()
+    if name is None:
+        titles = {each.name: each.title for each in EXPERIMENTS.values()} | TABLES
+        for known, title in titles.items():
+            terminal.print(f"{known:<20}{title}")
+        return
+    if store_path is None:
+        raise click.UsageError(f"{name} needs images to train and test on. Name a store: --store STORE.")
+    from alexnet.data.store import open_store
+    from alexnet.reproduction.carry_out import carry_out
+
+    fields = [*assignments, *([f"optimization.total_epochs={epochs}"] if epochs else [])]
+    document: Any = carry_out(
+        terminal,
+        name,
+        open_store(store_path),
+        out,
+        seeds=seeds,
+        budget_hours=budget,
+        recipe=recipe,
+        assignments=fields,
+        larger=open_store(larger_path) if larger_path else None,
+        side_by_side=side_by_side,
+        dry_run=dry_run,
+    )
+    if as_json:
+        import json
+
+        terminal.print_json(json.dumps(document))

@@ -1,0 +1,83 @@
+"""alexnet reproduce, from the outside."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from alexnet.cli import cli
+from alexnet.data.store_writer import write_store
+
+SMALL = ["--recipe", "cifar-80sec", "--set", "optimization.drop_epochs=[]", "--set", "optimization.schedule=constant",
+         "--set", "optimization.learning_rate=0.01", "--set", "network.initialization=he", "--set", "batches.divisor=60",
+         "--set", "batches.size=6"]  # fmt: skip
+
+
+@pytest.fixture
+def store_path(tmp_path: Path) -> Path:
+    """24 + 12 images of 32 px in three shades."""
+    generator = np.random.default_rng(0)
+
+    def shades(count: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.arange(count) % 3
+        images = generator.normal(50 + 70 * labels[:, None, None, None], 25, (count, 32, 32, 3))
+        return np.clip(images, 0, 255).astype(np.uint8), labels
+
+    write_store(tmp_path / "store", {"train": shades(24), "val": shades(12)}, ["ant", "bee", "cat"])
+    return tmp_path / "store"
+
+
+def call(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(cli, ["reproduce", *map(str, arguments)])
+    return result.exit_code, result.output + (f" {result.exception}" if result.exception else "")
+
+
+def test_without_a_name_it_lists_what_there_is() -> None:
+    code, output = call()
+    assert code == 0
+    assert "figure1             ReLU against tanh (figure 1)\n" in output
+    assert output.count("\n") == 15
+
+
+def test_a_plan_is_shown_without_training(store_path: Path, tmp_path: Path) -> None:
+    code, output = call("views", "--store", store_path, "--out", tmp_path / "out", "--dry-run", "--epochs", 2, *SMALL)
+    assert code == 0, output
+    assert "1 trainings, about" in output
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_experiment_runs_fails_in_part_and_goes_on(store_path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["crops", "--store", store_path, "--out", out, "--epochs", 3, *SMALL, "--side-by-side", 2]
+    code, output = call(*arguments, "--budget", 1e-9)
+    assert code == 0, output
+    assert "4 trainings are not done (0 failed)" in output
+    code, output = call(*arguments)
+    assert code == 0, output
+    assert "trainings are not done" not in output
+    document = json.loads((out / "crops" / "results.json").read_text())
+    assert [outcome["seeds"] for outcome in document["outcomes"]] == [[0]] * 4
+    assert all(0 <= outcome["mean"] <= 1 for outcome in document["outcomes"])
+    assert (out / "crops" / "figure-light.png").stat().st_size > 5000
+    before = {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("result.json")}
+    assert len(before) == 4
+    code, again = call(*arguments)
+    assert code == 0, again
+    assert {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("result.json")} == before
+
+
+def test_a_store_without_validation_images_is_refused(tmp_path: Path) -> None:
+    write_store(tmp_path / "store", {"train": (np.zeros((6, 32, 32, 3), np.uint8), np.arange(6) % 2)}, ["a", "b"])
+    code, output = call("dropout", "--store", tmp_path / "store")
+    assert code == 1
+    assert (
+        "has no validation images, which results are measured on. Prepare it again with --val-fraction 0.1." in output
+    )
+
+
+def test_a_store_must_be_named() -> None:
+    code, output = call("dropout")
+    assert code == 2
+    assert "dropout needs images to train and test on. Name a store: --store STORE." in output

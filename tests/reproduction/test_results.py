@@ -1,0 +1,182 @@
+"""What an experiment says: plans, intervals, epochs to a mark, tables."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import alexnet
+from alexnet.data.store import Store
+from alexnet.data.store_writer import write_store
+from alexnet.errors import ConfigError, RecipeError
+from alexnet.network.spec import find_dialect
+from alexnet.recipes import find_recipe
+from alexnet.reproduction.experiments import EXPERIMENTS, find_experiment
+from alexnet.reproduction.plan import Job, make_job, plan_jobs
+from alexnet.reproduction.results import collect, compare_errors, count_epochs, find_errors, write_results
+from alexnet.reproduction.tables import PLAIN, collect_table, list_rows, plan_table
+from alexnet.reproduction.worker import PROBABILITIES
+
+LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
+    splits = {"train": (images, np.arange(12) % 3), "val": (images[:10], LABELS)}
+    return write_store(tmp_path / "store", splits, ["ant", "bee", "cat"])
+
+
+def pretend(job: Job, wrong: list[int], *, seconds: float = 60.0, train_errors: tuple[float, ...] = (0.5,)) -> None:
+    """Write what a worker would: probabilities that are wrong on these images."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    guess = np.where(np.isin(np.arange(len(LABELS)), wrong), (LABELS + 1) % 3, LABELS)
+    probabilities = np.full((len(LABELS), 3), 0.2, np.float32)
+    probabilities[np.arange(len(LABELS)), guess] = 0.6
+    error = len(wrong) / len(LABELS)
+    views = {}
+    for number in (1, 10):
+        np.save(job.folder / PROBABILITIES.format(views=number), probabilities)
+        views[str(number)] = {"views": number, "top1_error": error, "top3_error": 0.0}
+    result = {"views": views, "epochs": len(train_errors), "seconds": seconds, "train_top1_errors": list(train_errors)}
+    (job.folder / "result.json").write_text(json.dumps(result))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_variant_of_every_experiment_is_a_recipe_with_a_network(name: str, store: Store, tmp_path: Path) -> None:
+    experiment = EXPERIMENTS[name]
+    jobs = plan_jobs(experiment, store, tmp_path, recipe=None, assignments=[], seeds=1)
+    for job in jobs:
+        find_dialect(job.recipe.network.dialect, 10)
+    distinct = {variant.views for variant in experiment.variants}
+    assert len({job.folder for job in jobs}) == (1 if len(distinct) > 1 else len(jobs))
+    for reference in experiment.references:
+        assert set(reference.figures) <= {variant.name for variant in experiment.variants}
+
+
+def test_all_variants_with_the_first_seed_come_first(store: Store, tmp_path: Path) -> None:
+    jobs = plan_jobs(EXPERIMENTS["dropout"], store, tmp_path, recipe=None, assignments=[], seeds=2)
+    assert [(job.variant, job.seed) for job in jobs] == [
+        ("the paper's network", 0), ("no dropout", 0), ("the paper's network", 1), ("no dropout", 1),
+    ]  # fmt: skip
+
+
+def test_experiments_share_the_trainings_that_they_have_in_common(store: Store, tmp_path: Path) -> None:
+    def folders(name: str, **options: object) -> set[Path]:
+        found = plan_jobs(
+            EXPERIMENTS[name],
+            store,
+            tmp_path,
+            recipe=None,
+            assignments=options.get("assignments", []),
+            seeds=1,  # type: ignore[arg-type]
+        )
+        return {job.folder for job in found}
+
+    assert len(folders("dropout") & folders("pooling")) == 1
+    assert not folders("dropout") & folders("dropout", assignments=["optimization.total_epochs=3"])
+
+
+def test_figure_1_trains_without_regularisation_at_several_constant_rates(store: Store, tmp_path: Path) -> None:
+    jobs = plan_jobs(EXPERIMENTS["figure1"], store, tmp_path, recipe=None, assignments=[], seeds=1)
+    assert [job.choice for job in jobs if job.variant == "tanh"] == ["0.0003", "0.001", "0.003", "0.01"]
+    for job in jobs:
+        optimization = job.recipe.optimization
+        assert (optimization.weight_decay, optimization.weight_decays, optimization.schedule) == (0, {}, "constant")
+        assert optimization.bias_learning_rate == 2 * optimization.learning_rate
+        assert not job.recipe.batches.random_crops
+    assert "activation=tanh" in jobs[-1].recipe.network.dialect
+
+
+def test_the_normalisation_experiment_suits_the_images() -> None:
+    assert find_experiment("normalisation", 32).name == "normalisation-cifar"
+    assert find_experiment("normalisation", 256).name == "normalisation"
+    with pytest.raises(ConfigError, match=r"unknown experiment 'drop'. Known: figure1, normalisation, .*, table2\."):
+        find_experiment("drop", 256)
+
+
+def test_a_field_that_there_is_not_is_refused_before_anything_trains(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"unknown field batches\.siz"):
+        plan_jobs(EXPERIMENTS["dropout"], store, tmp_path, recipe=None, assignments=["batches.siz=3"], seeds=1)
+
+
+def test_a_difference_is_paired_image_by_image() -> None:
+    theirs = np.zeros(1000)
+    theirs[:300] = 1
+    ours = theirs.copy()
+    ours[300:320] = 1  # the same errors, and twenty more
+    difference, (low, high) = compare_errors(ours, theirs)
+    assert difference == pytest.approx(0.02)
+    assert 0.011 < low < 0.014
+    assert 0.026 < high < 0.030
+    same, interval = compare_errors(theirs, theirs)
+    assert (same, interval) == (0, (0, 0))
+
+
+def test_epochs_to_a_mark_are_interpolated_between_the_middles_of_epochs() -> None:
+    assert count_epochs([0.5, 0.3, 0.2], 0.25) == pytest.approx(2.0)
+    assert count_epochs([0.2], 0.25) == pytest.approx(0.5 * 0.75 / 0.8)
+    assert count_epochs([0.5, 0.3], 0.25) is None
+    assert count_epochs([], 0.25) is None
+
+
+def test_outcomes_tell_means_spreads_and_what_is_missing(store: Store, tmp_path: Path) -> None:
+    experiment = EXPERIMENTS["dropout"]
+    jobs = plan_jobs(experiment, store, tmp_path, recipe=None, assignments=[], seeds=3)
+    for job, wrong in zip(jobs, ([0], [0, 1, 2], [0, 1], [0, 1, 2, 3]), strict=False):
+        pretend(job, wrong)
+    failed = jobs[5]
+    failed.folder.with_suffix(".failed.txt").write_text("DivergedError: the loss is nan.\n")
+    first, second = collect(experiment, jobs)
+    assert (first.seeds, first.values, first.mean) == ((0, 1), (0.1, 0.2), pytest.approx(0.15))
+    assert first.deviation == pytest.approx(0.0707, abs=1e-4)
+    assert first.difference is None
+    assert second.difference == pytest.approx(0.2)
+    assert (second.planned, second.failed) == (3, ("DivergedError: the loss is nan.",))
+    assert (second.k, second.topk) == (3, 0)
+    write_results(tmp_path / "results", experiment, [first, second], {"seeds": 3})
+    lines = (tmp_path / "results" / "results.csv").read_text().splitlines()
+    assert len(lines) == 3
+    assert lines[2].startswith("no dropout,0 1,3,0.3 0.4,0.35,")
+    document = json.loads((tmp_path / "results" / "results.json").read_text())
+    assert document["outcomes"][1]["mean"] == pytest.approx(0.35)
+    assert document["references"][0]["by"] == "paper, 4.2"
+
+
+def test_the_fastest_rate_of_each_variant_counts_in_figure_1(store: Store, tmp_path: Path) -> None:
+    experiment = EXPERIMENTS["figure1"]
+    jobs = plan_jobs(experiment, store, tmp_path, recipe=None, assignments=[], seeds=1)
+    for job in jobs:
+        speed = {"0.0003": 3, "0.001": 1, "0.003": 2, "0.01": 9}[job.choice] * (2 if job.variant == "tanh" else 1)
+        pretend(job, [], train_errors=tuple([0.5] * speed + [0.2]) if job.choice != "0.01" else (0.9,))
+    relu, tanh = collect(experiment, jobs)
+    assert (relu.choice, tanh.choice) == ("0.001", "0.001")
+    assert (relu.mean, tanh.mean) == (pytest.approx(1 - 1 / 6 + 0.5), pytest.approx(2 - 1 / 6 + 0.5))
+
+
+def test_table_2_averages_probabilities_and_leaves_rows_empty_that_were_not_run(store: Store, tmp_path: Path) -> None:
+    jobs = plan_table("table2", store, tmp_path, recipe="cifar-80sec", assignments=[], seeds=3, larger=None)
+    assert [job.variant for job in jobs] == [PLAIN] * 3
+    for job, wrong in zip(jobs, ([0, 1], [0, 2], [0, 3]), strict=True):
+        pretend(job, wrong)
+    single, averaged, tuned, everything = collect_table(list_rows("table2", 3), jobs)
+    assert (single.mean, averaged.mean) == (0.2, 0.1)
+    assert averaged.difference == pytest.approx(-0.1)
+    assert (tuned.mean, tuned.seeds, everything.mean, everything.planned) == (None, (), None, 5)
+
+
+def test_a_pretrained_row_waits_for_the_training_it_starts_from(store: Store, tmp_path: Path) -> None:
+    jobs = plan_table("table2", store, tmp_path, recipe="small-data", assignments=[], seeds=2, larger=store)
+    assert jobs[2].recipe.network.dialect == "paper+conv6"
+    assert [job.start for job in jobs] == [None, None, None, jobs[2].folder, jobs[2].folder]
+    assert find_errors(np.eye(3, dtype=np.float32), np.array([0, 2, 2])).tolist() == [0, 1, 0]
+
+
+def test_what_decides_a_training_decides_its_folder(store: Store, tmp_path: Path) -> None:
+    recipe = find_recipe("cifar-80sec")
+    one = make_job(recipe, store, tmp_path, variant="a", seed=0)
+    assert make_job(recipe, store, tmp_path, variant="b", seed=0).folder == one.folder
+    assert make_job(recipe, store, tmp_path, variant="a", seed=1).folder != one.folder
+    assert make_job(recipe, store, tmp_path, variant="a", seed=0, precision="float32").folder != one.folder
+    assert alexnet.open_store(store.path).fingerprint == store.fingerprint
