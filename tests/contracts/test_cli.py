@@ -54,9 +54,9 @@ def trained(small_store_path: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def test_help_lists_the_verbs_in_the_order_of_the_data() -> None:
     text = CliRunner().invoke(cli, ["--help"]).output
     verbs = [line.split()[0] for line in text.split("Commands:")[1].splitlines() if line.strip()]
-    order = ["prepare", "train", "evaluate", "predict", "features", "export", "info", "bench", "demo"]
+    order = ["prepare", "train", "evaluate", "predict", "features", "reproduce", "export", "info", "bench", "demo"]
     assert verbs == [verb for verb in order if verb in verbs]
-    assert {"prepare", "train", "evaluate", "predict", "features", "export", "info", "demo"} <= set(verbs)
+    assert {"prepare", "train", "evaluate", "predict", "features", "reproduce", "export", "info", "demo"} <= set(verbs)
 
 
 @pytest.mark.parametrize("verb", list(cli.commands))
