@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from alexnet.data.store import Store, open_store
     from alexnet.errors import AlexNetError
     from alexnet.evaluation.classifier import Classifier, Prediction, load
+    from alexnet.evaluation.ensemble import Ensemble, load_ensemble
     from alexnet.network.alexnet import AlexNet, build
     from alexnet.recipes import Recipe, find_recipe
     from alexnet.runs import train
@@ -22,12 +23,14 @@ _HOMES = {
     "AlexNet": "network.alexnet",
     "AlexNetError": "errors",
     "Classifier": "evaluation.classifier",
+    "Ensemble": "evaluation.ensemble",
     "Prediction": "evaluation.classifier",
     "Recipe": "recipes",
     "Store": "data.store",
     "build": "network.alexnet",
     "find_recipe": "recipes",
     "load": "evaluation.classifier",
+    "load_ensemble": "evaluation.ensemble",
     "open_store": "data.store",
     "prepare": "data.prepare",
     "train": "runs",
@@ -38,6 +41,7 @@ __all__ = [
     "AlexNet",
     "AlexNetError",
     "Classifier",
+    "Ensemble",
     "Prediction",
     "Recipe",
     "Store",
@@ -45,6 +49,7 @@ __all__ = [
     "build",
     "find_recipe",
     "load",
+    "load_ensemble",
     "open_store",
     "prepare",
     "train",

@@ -40,7 +40,7 @@ def trained(small_store_path: Path, tmp_path_factory: pytest.TempPathFactory) ->
         "val",
         "loss",
         "top-1",
-        "top-3",
+        "top-2",
         "rate",
         "images/s",
         "waiting",

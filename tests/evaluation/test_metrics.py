@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from alexnet.errors import WeightsError
-from alexnet.evaluation.evaluate import match_classes, measure_errors, write_predictions
+from alexnet.evaluation.evaluate import match_classes, measure_errors
 from alexnet.evaluation.metrics import top_k_credit, wilson_interval
+from alexnet.evaluation.prediction_files import write_predictions
 
 
 def test_equal_probabilities_earn_what_a_guess_would() -> None:
@@ -42,11 +43,11 @@ def test_wilson_intervals_match_published_values(errors: float, count: int, low:
 def test_errors_are_counted_per_image_and_per_class() -> None:
     probabilities = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.4, 0.5, 0.1], [0.2, 0.2, 0.6]])
     result = measure_errors(probabilities, np.array([0, 1, 0, 1]), class_names=("a", "b", "c"), num_views=1)
-    assert (result.top1_error, result.k, result.topk_error) == (0.5, 3, 0.0)
+    assert (result.top1_error, result.k, result.topk_error) == (0.5, 2, 0.125)
     assert (result.class_images, result.class_errors) == ((2, 2, 0), (1.0, 1.0, 0.0))
     assert result.cross_entropy == pytest.approx(-np.log([0.7, 0.8, 0.4, 0.2]).mean())
     assert set(result.to_json()) == {
-        "images", "views", "top1_error", "top1_interval", "top3_error", "top3_interval", "cross_entropy", "classes"
+        "images", "views", "top1_error", "top1_interval", "top2_error", "top2_interval", "cross_entropy", "classes"
     }  # fmt: skip
 
 

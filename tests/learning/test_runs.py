@@ -109,7 +109,7 @@ def test_a_run_folder_tells_everything(small_store_path: Path, tmp_path: Path, l
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert rows == listener.rows
-    assert {"train_loss", "val_loss", "val_top1_error", "val_top3_error", "learning_rate", "images_per_second",
+    assert {"train_loss", "val_loss", "val_top1_error", "val_top2_error", "learning_rate", "images_per_second",
             "waiting_share"} <= set(rows[0])  # fmt: skip
     assert find_recipe(str(tmp_path / "run" / "recipe.yaml")) == recipe()
 

@@ -14,7 +14,7 @@ from alexnet.network.spec import find_dialect
 from alexnet.recipes import find_recipe
 from alexnet.reproduction.experiments import EXPERIMENTS, find_experiment
 from alexnet.reproduction.plan import Job, make_job, plan_jobs
-from alexnet.reproduction.results import collect, compare_errors, count_epochs, find_errors, write_results
+from alexnet.reproduction.results import collect, count_epochs, find_errors, write_results
 from alexnet.reproduction.tables import PLAIN, collect_table, list_rows, plan_table
 from alexnet.reproduction.worker import PROBABILITIES
 
@@ -99,19 +99,6 @@ def test_the_normalisation_experiment_suits_the_images() -> None:
 def test_a_field_that_there_is_not_is_refused_before_anything_trains(store: Store, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"unknown field batches\.siz"):
         plan_jobs(EXPERIMENTS["dropout"], store, tmp_path, recipe=None, assignments=["batches.siz=3"], seeds=1)
-
-
-def test_a_difference_is_paired_image_by_image() -> None:
-    theirs = np.zeros(1000)
-    theirs[:300] = 1
-    ours = theirs.copy()
-    ours[300:320] = 1  # the same errors, and twenty more
-    difference, (low, high) = compare_errors(ours, theirs)
-    assert difference == pytest.approx(0.02)
-    assert 0.011 < low < 0.014
-    assert 0.026 < high < 0.030
-    same, interval = compare_errors(theirs, theirs)
-    assert (same, interval) == (0, (0, 0))
 
 
 def test_epochs_to_a_mark_are_interpolated_between_the_middles_of_epochs() -> None:

@@ -1,10 +1,7 @@
 """Testing: probabilities averaged over views, and the errors they make (paper, sections 4.1 and 6)."""
 
-import csv
-import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +14,6 @@ from alexnet.batches.views import evaluation_views
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.metrics import top_k_credit, wilson_interval
 from alexnet.evaluation.shared_views import can_share, share_first_layer
-from alexnet.files import write_text
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Preprocessing
 from alexnet.system import Compute
@@ -83,7 +79,7 @@ class Evaluation:
     images: int
     num_views: int
     k: int
-    """The k of the top-k error: 5, or the number of classes where there are fewer."""
+    """The k of the top-k error: 5, or one less than the number of classes where there are no more."""
     top1_error: float
     top1_interval: tuple[float, float]
     """95 % Wilson interval."""
@@ -107,8 +103,11 @@ class Evaluation:
             "views": self.num_views,
             "top1_error": self.top1_error,
             "top1_interval": list(self.top1_interval),
-            f"top{self.k}_error": self.topk_error,
-            f"top{self.k}_interval": list(self.topk_interval),
+            **(
+                {f"top{self.k}_error": self.topk_error, f"top{self.k}_interval": list(self.topk_interval)}
+                if self.k > 1
+                else {}
+            ),
             "cross_entropy": self.cross_entropy,
             "classes": [
                 {
@@ -157,12 +156,28 @@ def evaluate_network(
 
 
 def measure_errors(
-    probabilities: Tensor, labels: NDArray[np.int64], *, class_names: tuple[str, ...], num_views: int
+    probabilities: Tensor,
+    labels: NDArray[np.int64],
+    *,
+    class_names: tuple[str, ...],
+    num_views: int,
+    k: int | None = None,
 ) -> Evaluation:
-    """Return the errors that (N, K) probabilities make against (N,) labels."""
+    """Return the errors that (N, K) probabilities make against (N,) labels.
+
+    Args:
+        k: Of the top-k error; `default_k` where it is None.
+    Raises:
+        ConfigError: k is below 1, or there are no more than k classes, among which the label always is.
+    """
     count = len(labels)
     target = torch.from_numpy(np.asarray(labels, dtype=np.int64))
-    k = min(5, probabilities.shape[1])
+    classes_in_all = probabilities.shape[1]
+    k = default_k(classes_in_all) if k is None else k
+    if not 1 <= k < classes_in_all:
+        raise ConfigError(
+            f"top-{k} of {classes_in_all} classes is right for every image. Accepted are 1 to {classes_in_all - 1}."
+        )
     wrong = 1 - top_k_credit(probabilities, target, 1)
     wrong_k = 1 - top_k_credit(probabilities, target, k)
     own = probabilities.gather(1, target[:, None]).double().clamp(min=1e-30)
@@ -187,6 +202,11 @@ def measure_errors(
     )
 
 
+def default_k(num_classes: int) -> int:
+    """Return 5 (paper, section 2), or with few classes the largest k that is not always right."""
+    return min(5, num_classes - 1)
+
+
 def match_classes(given: tuple[str, ...], known: tuple[str, ...], *, given_by: str, known_by: str) -> NDArray[np.int64]:
     """Return, for each given class, its index among the known ones; classes are matched by name.
 
@@ -202,18 +222,3 @@ def match_classes(given: tuple[str, ...], known: tuple[str, ...], *, given_by: s
             f"classes ({', '.join(known[:5])}{', …' if len(known) > 5 else ''})."
         )
     return np.array([positions[name] for name in given], dtype=np.int64)
-
-
-def write_predictions(path: Path, evaluation: Evaluation, image_paths: Sequence[str]) -> None:
-    """Write a CSV with a line per image: its path, its class, and the k best classes with their probabilities."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    ranks = range(1, evaluation.k + 1)
-    writer.writerow(["path", "label", *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability"))])
-    best = np.argsort(-evaluation.probabilities, axis=1, kind="stable")[:, : evaluation.k]
-    for image_path, label, row, order in zip(
-        image_paths, evaluation.labels, evaluation.probabilities, best, strict=True
-    ):
-        named = [(evaluation.class_names[i], f"{row[i]:.6f}") for i in order]
-        writer.writerow([image_path, evaluation.class_names[label], *(value for pair in named for value in pair)])
-    write_text(path, text.getvalue())

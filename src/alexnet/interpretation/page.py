@@ -67,6 +67,46 @@ def write_report(
     write_text(path, page)
 
 
+def write_test_report(
+    path: Path,
+    *,
+    title: str,
+    lead: str,
+    evaluation: Evaluation,
+    models: Sequence[Sequence[str]],
+    head: Sequence[str],
+    notes: Sequence[str],
+    drawings: Sequence[Themed],
+    classes: Sequence[Sequence[str]],
+    commands: Sequence[str],
+) -> None:
+    """Write the report of a test; it appears whole or not at all.
+
+    Args:
+        evaluation: Of the model that makes the headline.
+        models, head: A table with a row for each model.
+        notes: What the reader should know before believing it.
+        drawings: In the order of the page.
+        classes: Rows of class, images, error and interval.
+        commands: What to type to get the same again.
+    """
+    warned = "".join(f"<p>{_text(note)}</p>" for note in notes)
+    body = [
+        f'<p class="kicker">AlexNet test</p><h1>{_text(title)}</h1><p class="lead">{_text(lead)}</p>',
+        _headline([evaluation]),
+        _section("To note", warned) if notes else "",
+        _section("Errors", _table(head, models)),
+        *(_section(pair.light.title, _figure(pair)) for pair in drawings),
+        _section("Classes", _table(("Class", "Images", "Top-1 error", "95 % interval"), classes)),
+        _section("The same again", f"<pre><code>{_lines(commands)}</code></pre>"),
+        f"<footer>Written by alexnet {_text(__version__)}.</footer>",
+    ]
+    page = _PAGE.format(
+        title=_text(title), description=_text(headline(evaluation)), style=_style(), body="\n".join(filter(None, body))
+    )
+    write_text(path, page)
+
+
 def headline(evaluation: Evaluation) -> str:
     """Return the result of a test in one line of plain text."""
     return (

@@ -23,6 +23,9 @@ CHECKPOINTS = "checkpoints"
 NEXT, LATEST, PREVIOUS = "next.safetensors", "latest.safetensors", "previous.safetensors"
 """Checkpoints in their folder, newest first. The first is one whose writer was stopped before the last rename."""
 
+ENSEMBLE_KIND = "alexnet ensemble"
+"""What an ensemble file says it is; they are in `evaluation.ensemble`."""
+
 _MEAN = "mean_image"
 
 
@@ -155,6 +158,12 @@ def find_model(path: Path) -> Path:
     if not path.exists():
         raise WeightsError(f"{path}: there is no such file or folder. Give a model file or a run folder.")
     if not path.is_dir():
+        with path.open("rb") as file:
+            if ENSEMBLE_KIND.encode() in file.read(200):
+                raise WeightsError(
+                    f"{path}: is an ensemble, which evaluate and predict take. Here name one of its members; the file "
+                    "lists them."
+                )
         return path
     if (path / MODEL).exists():
         return path / MODEL

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from alexnet.data.store import open_store
+from alexnet.evaluation.comparison import compare_errors
+from alexnet.evaluation.metrics import top_k_credit
 from alexnet.files import write_text
 from alexnet.reproduction.engine import read_failure
 from alexnet.reproduction.experiment import TARGET_ERROR, Experiment, Variant
 from alexnet.reproduction.plan import Job
 from alexnet.reproduction.worker import PROBABILITIES
-
-RESAMPLES = 2000
-"""Bootstrap samples of images behind an interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,8 @@ def _collect_errors(variant: Variant, jobs: Sequence[Job], first: Variant, basel
     if pairs and variant != first:
         ours = np.mean([read_errors(job, variant.views) for _, job in pairs], axis=0)
         theirs = np.mean([read_errors(job, first.views) for job, _ in pairs], axis=0)
-        difference, interval = compare_errors(ours, theirs)
+        comparison = compare_errors(theirs, ours)
+        difference, interval = comparison.difference, comparison.interval
     return Outcome(
         variant=variant.name,
         seeds=tuple(job.seed for job in done),
@@ -155,19 +156,10 @@ def read_labels(job: Job) -> NDArray[np.int64]:
 
 
 def find_errors(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return (N,) 1 where the best class is not the label, else 0."""
-    wrong: NDArray[np.float64] = (probabilities.argmax(1) != labels).astype(np.float64)
-    return wrong
-
-
-def compare_errors(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> tuple[float, tuple[float, float]]:
-    """Return the mean difference of (N,) errors on the same images, with its 95 % bootstrap interval."""
-    differences = ours - theirs
-    generator = np.random.default_rng(0)
-    count = len(differences)
-    means = [differences[generator.integers(0, count, count)].mean() for _ in range(RESAMPLES)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(differences.mean()), (float(low), float(high))
+    """Return (N,) the top-1 errors of (N, K) probabilities, 0 or 1; between them where classes tie."""
+    credit = top_k_credit(torch.from_numpy(probabilities), torch.from_numpy(labels), 1)
+    errors: NDArray[np.float64] = 1 - credit.numpy()
+    return errors
 
 
 def write_results(

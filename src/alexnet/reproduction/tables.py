@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet.data.store import Store
+from alexnet.evaluation.comparison import compare_errors
 from alexnet.recipes import find_recipe
 from alexnet.reproduction.engine import read_failure
 from alexnet.reproduction.experiment import Experiment, Reference, Variant
@@ -14,7 +15,6 @@ from alexnet.reproduction.experiments import TABLES
 from alexnet.reproduction.plan import Job, make_job
 from alexnet.reproduction.results import (
     Outcome,
-    compare_errors,
     find_errors,
     read_labels,
     read_probabilities,
@@ -98,7 +98,7 @@ def collect_table(rows: Sequence[Row], jobs: Sequence[Job]) -> list[Outcome]:
         k = min(5, probabilities.shape[1])
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
         first = errors if first is None else first
-        difference, interval = compare_errors(errors, first)
+        comparison = compare_errors(first, errors)
         value = float(errors.mean())
         outcomes.append(
             Outcome(
@@ -108,8 +108,8 @@ def collect_table(rows: Sequence[Row], jobs: Sequence[Job]) -> list[Outcome]:
                 values=(value,),
                 mean=value,
                 deviation=None,
-                difference=difference if outcomes else None,
-                interval=interval if outcomes else None,
+                difference=comparison.difference if outcomes else None,
+                interval=comparison.interval if outcomes else None,
                 topk=float(1 - (best == labels[:, None]).any(1).mean()),
                 k=k,
                 seconds=sum(job.read_result()["seconds"] for job in members),

@@ -15,11 +15,12 @@ from alexnet.verbs.options import (
     precision_option,
     threads_option,
 )
+from alexnet.verbs.showing import show_assessment
 
 
 @click.command()
-@click.argument("model", type=PATH)
-@click.argument("store", type=PATH)
+@click.argument("models", nargs=-1, required=True, type=PATH, metavar="MODEL...")
+@click.argument("images", type=PATH)
 @click.option(
     "--views",
     default="10",
@@ -27,49 +28,61 @@ from alexnet.verbs.options import (
     type=click.Choice(["1", "9", "10"]),
     help="1: centre; 9: three by three places; 10: corners and centre and their mirror images.",
 )
-@click.option("--split", default="val", show_default=True, help="Split of the store to test on.")
-@click.option("--predictions", type=NEW_FILE, help="CSV to write: each image with its label and five best classes.")
+@click.option("--split", default="val", show_default=True, help="Split of the images to test on.")
+@click.option("--top", type=click.IntRange(1), help="The k of the top-k error.  [default: 5]")
+@click.option("--average", is_flag=True, help="Also average the probabilities of all models (paper, section 6).")
+@click.option("--fit-weights", "fit_on", metavar="SPLIT", help="Average with weights found on another split.")
+@click.option("--save-ensemble", type=NEW_FILE, help="File to keep the average in; used like a model.")
+@click.option("--html", type=NEW_FILE, help="Report with confusions, calibration and the surest mistakes.")
+@click.option("--figures", type=PATH, help="Folder for the report's figures: PNG, SVG and CSV.")
+@click.option("--predictions", type=NEW_FILE, help="Each image with label and best classes: .csv or .parquet.")
+@click.option("--submission", type=NEW_FILE, help="Five class numbers a line, counted from 1, as the challenge took.")
 @device_option
 @precision_option
 @threads_option
 @json_option
-def evaluate(
-    model: Path,
-    store: Path,
-    views: str,
-    split: str,
-    predictions: Path | None,
-    device: str,
-    precision: str,
-    threads: int | None,
-    as_json: bool,
-) -> None:
-    """Measure the top-1 and top-5 error of MODEL on STORE (paper, section 6).
+def evaluate(models: tuple[Path, ...], images: Path, as_json: bool, threads: int | None, **options: Any) -> None:
+    """Measure the errors of one or more MODELs on IMAGES (paper, section 6).
 
-    MODEL is a run folder or a model file. Every image is used once; intervals are 95 % (Wilson).
+    MODEL is a run folder, a model file or an ensemble file; IMAGES a store, or a folder with a folder of pictures for
+    each class. Every image is decoded once, for all models. Intervals are 95 %: Wilson's for errors, for differences
+    from resampling the images in pairs.
+
+    \b
+      alexnet evaluate RUN STORE
+      alexnet evaluate RUN STORE --html report.html --predictions predictions.csv
+      alexnet evaluate A B C STORE --average --save-ensemble three.json
+      alexnet evaluate A B C STORE --split test --fit-weights val --save-ensemble three.json
     """
     import json
 
-    from alexnet.data.store import open_store
-    from alexnet.evaluation.classifier import load
-    from alexnet.evaluation.evaluate import write_predictions
+    from alexnet.evaluation.assessment import Options, assess
     from alexnet.system import set_threads, tune_allocator
     from alexnet.terminal import Terminal
 
     terminal = Terminal()
     set_threads(threads)
     tune_allocator()
-    opened = open_store(store)
-    classifier = load(model, device=device, precision=precision)
+    html, figures = options.pop("html"), options.pop("figures")
+    chosen = Options(views=int(options.pop("views")), **options)
     with terminal.progress("evaluating", "images") as meter:
-        result = classifier.evaluate(opened, split=split, views=int(views), tick=meter)
-    if predictions:
-        write_predictions(predictions, result, opened[split].paths)
-        terminal.say(f"Predictions: {predictions}")
+        assessment = assess(models, images, chosen, tick=meter)
+    if html or figures:
+        from alexnet.interpretation.evaluation_report import write_assessment
+
+        write_assessment(assessment, models, images, html=html, figures=figures)
+    for path, what in assessment.written.items():
+        terminal.say(f"{what}: {path}")
+    for sentence in assessment.doubts:
+        terminal.say(f"Note: {sentence}")
     if as_json:
-        terminal.print_json(json.dumps({"model": str(model), "store": str(store), "split": split, **result.to_json()}))
-        return
-    _show_evaluation(terminal, result)
+        terminal.print_json(json.dumps(assessment.to_json()))
+    else:
+        show_assessment(terminal, assessment)
+    for reason in assessment.left_out:
+        terminal.show_error("Left out", reason)
+    if assessment.left_out:
+        sys.exit(1)
 
 
 @click.command()
@@ -104,14 +117,14 @@ def predict(
     import json
 
     from alexnet.errors import ImageError
-    from alexnet.evaluation.classifier import load
+    from alexnet.evaluation.ensemble import open_model
     from alexnet.system import set_threads, tune_allocator
     from alexnet.terminal import Terminal, percent
 
     terminal = Terminal()
     set_threads(threads)
     tune_allocator()
-    classifier = load(model, device=device, precision=precision)
+    classifier = open_model(model, device=device, precision=precision)
     paths = image_files(images)
     predictions: list[dict[str, Any]] = []
     left_out: list[str] = []
@@ -134,34 +147,3 @@ def predict(
         terminal.show_error("Left out", reason)
     if left_out:
         sys.exit(1)
-
-
-def _show_evaluation(terminal: Any, result: Any) -> None:
-    from alexnet.evaluation.metrics import wilson_interval
-    from alexnet.terminal import percent
-
-    def interval(bounds: tuple[float, float]) -> str:
-        return f"{100 * bounds[0]:.2f} – {100 * bounds[1]:.2f} %"
-
-    views = {1: "centre view", 9: "nine views", 10: "ten views"}[result.num_views]
-    terminal.table(
-        ["", "error", "95 % interval"],
-        [
-            ["top-1", percent(result.top1_error), interval(result.top1_interval)],
-            [f"top-{result.k}", percent(result.topk_error), interval(result.topk_interval)],
-        ],
-        title=f"{result.images:,} images, {views}, cross-entropy {result.cross_entropy:.4f}",
-    )
-    terminal.print("")
-    rows = sorted(
-        zip(result.class_names, result.class_images, result.class_errors, strict=True),
-        key=lambda row: -row[2] / max(1, row[1]),
-    )
-    shown = rows if len(rows) <= 20 else rows[:20]
-    terminal.table(
-        ["class" if len(rows) <= 20 else f"worst 20 of {len(rows)} classes", "images", "top-1 error", "95 % interval"],
-        [
-            [name, f"{count:,}", percent(errors / count) if count else "–", interval(wilson_interval(errors, count))]
-            for name, count, errors in shown
-        ],
-    )

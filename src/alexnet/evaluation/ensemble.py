@@ -1,0 +1,256 @@
+"""Several classifiers as one: the weighted mean of their probabilities (paper, section 6).
+
+An ensemble file is JSON, data and no code: the paths of its members with their checksums, and a weight for each.
+"""
+
+import hashlib
+import itertools
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alexnet.data.decode import open_image
+from alexnet.errors import ConfigError, ImageError, WeightsError
+from alexnet.evaluation.classifier import Classifier, Given, Prediction, load
+from alexnet.evaluation.evaluate import predict_probabilities
+from alexnet.evaluation.metrics import top_k_credit
+from alexnet.files import write_text
+from alexnet.network.model_file import ENSEMBLE_KIND, find_model
+
+FORMAT = 1
+CHUNK = 128
+"""Images that are decoded for all members at a time."""
+WEIGHT_STEP = 0.05
+"""Distance of the weights that are tried, from 0 to 1 (2012 source, avg-valid.py)."""
+
+
+class Ensemble:
+    """Classifiers whose probabilities are averaged; used like one.
+
+    Members may have other networks and crops, and their classes in another order; their images have the same size.
+    """
+
+    def __init__(self, members: Sequence[Classifier], weights: Sequence[float] | None = None) -> None:
+        """Hold members; without weights all count the same.
+
+        Raises:
+            WeightsError: members have other classes, or want images of other sizes.
+            ConfigError: there is no member, or weights are not one for each, at least 0 and not all 0.
+        """
+        if not members:
+            raise ConfigError("an ensemble needs at least one model.")
+        self.members = tuple(members)
+        values = [1.0] * len(members) if weights is None else list(map(float, weights))
+        if len(values) != len(members) or not all(0 <= value < math.inf for value in values) or not sum(values):
+            raise ConfigError(f"weights {values} do not fit {len(members)} models: give one for each, 0 or more.")
+        self.weights = tuple(value / sum(values) for value in values)
+        self.class_names = members[0].class_names
+        self.class_titles = members[0].model.class_titles
+        self.path = members[0].path
+        self._columns = [_match_columns(member, members[0]) for member in members]
+        for member in members:
+            if member.model.preprocessing.image_px != self.image_px:
+                raise WeightsError(
+                    f"{member.path} reads images of {member.model.preprocessing.image_px} px, {members[0].path} of "
+                    f"{self.image_px} px. Average models that were trained on stores of one size."
+                )
+
+    @property
+    def image_px(self) -> int:
+        """Side of the images that views are cropped from."""
+        return self.members[0].model.preprocessing.image_px
+
+    def __repr__(self) -> str:
+        names = ", ".join(
+            f"{member.path} x {weight:.2f}" for member, weight in zip(self.members, self.weights, strict=True)
+        )
+        return f"Ensemble({names})"
+
+    def predict_members(self, images: Sequence[NDArray[np.uint8]], *, views: int) -> list[Tensor]:
+        """Return each member's probabilities (N, K) of decoded images, in the order of `class_names`."""
+        parts = []
+        for member, columns in zip(self.members, self._columns, strict=True):
+            rows = predict_probabilities(
+                member.network, images, member.model.preprocessing, member.compute, num_views=views
+            )
+            parts.append(torch.cat(list(rows))[:, columns] if images else torch.zeros(0, len(columns)))
+        return parts
+
+    def average(self, parts: Sequence[Tensor]) -> Tensor:
+        """Return the weighted mean of the members' probabilities."""
+        total = torch.zeros_like(parts[0])
+        for part, weight in zip(parts, self.weights, strict=True):
+            total += weight * part
+        return total
+
+    def predict_each(self, images: Iterable[Given], *, views: int = 1) -> Iterator[Prediction | ImageError]:
+        """Yield, for each image in order, its prediction or why it cannot be decoded; as `Classifier.predict_each`."""
+        numbered = enumerate(images)
+        while chunk := list(itertools.islice(numbered, CHUNK)):
+            outcomes: list[NDArray[np.uint8] | ImageError] = []
+            for _, image in chunk:
+                try:
+                    outcomes.append(image if isinstance(image, np.ndarray) else open_image(image, size=self.image_px))
+                except ImageError as problem:
+                    outcomes.append(problem)
+            decoded = [outcome for outcome in outcomes if not isinstance(outcome, ImageError)]
+            rows = iter(self.average(self.predict_members(decoded, views=views)).numpy())
+            for (position, image), outcome in zip(chunk, outcomes, strict=True):
+                if isinstance(outcome, ImageError):
+                    yield outcome
+                else:
+                    name = f"image {position}" if isinstance(image, np.ndarray) else str(image)
+                    yield Prediction(name, self.class_names, next(rows))
+
+    def predict(self, images: Iterable[Given], *, views: int = 1) -> list[Prediction]:
+        """Return the averaged probabilities of images, one prediction each, in order.
+
+        Raises:
+            ImageError: a file cannot be decoded.
+        """
+        results = []
+        for outcome in self.predict_each(images, views=views):
+            if isinstance(outcome, ImageError):
+                raise outcome
+            results.append(outcome)
+        return results
+
+
+def _match_columns(member: Classifier, first: Classifier) -> list[int]:
+    if set(member.class_names) != set(first.class_names):
+        other = sorted(set(member.class_names) ^ set(first.class_names))
+        shown = ", ".join(other[:5]) + (" …" if len(other) > 5 else "")
+        raise WeightsError(
+            f"{member.path} and {first.path} do not have the same classes (only one of them has {shown}), so their "
+            "probabilities cannot be averaged. Average models of one label set."
+        )
+    return [member.class_names.index(name) for name in first.class_names]
+
+
+def fit_weights(
+    probabilities: Sequence[NDArray[np.float32]],
+    labels: NDArray[np.int64],
+    *,
+    k: int,
+    tick: Callable[[int, int], None] | None = None,
+) -> tuple[float, ...]:
+    """Return weights that lower the top-k error on these images, by coordinate descent.
+
+    All weights start at one half; one after the other is set to the best of 0, 0.05 ... 1, until a round changes
+    nothing. Of equals, the weight that was there stays, else the smallest counts.
+
+    Args:
+        probabilities: (N, K) of each member.
+        k: Of the error that is lowered; the 2012 tool lowered the top-5 error.
+    Source: 2012 source, avg-valid.py.
+    """
+    stacked = torch.from_numpy(np.stack(probabilities))
+    target = torch.from_numpy(labels)
+    grid = [round(step * WEIGHT_STEP, 10) for step in range(round(1 / WEIGHT_STEP) + 1)]
+
+    def error(weights: Sequence[float]) -> float:
+        mean = torch.tensordot(torch.tensor(weights, dtype=torch.float32), stacked, dims=1)
+        return float((1 - top_k_credit(mean, target, k)).sum())
+
+    weights = [0.5] * len(stacked)
+    best = error(weights)
+    changed = True
+    rounds = 0
+    while changed and rounds < 20:
+        changed, rounds = False, rounds + 1
+        for member in range(len(weights)):
+            for value in grid:
+                tried = [*weights[:member], value, *weights[member + 1 :]]
+                if not sum(tried):
+                    continue
+                found = error(tried)
+                if found < best:
+                    best, weights, changed = found, tried, True
+            if tick:
+                tick(member + 1, len(weights))
+    return tuple(value / sum(weights) for value in weights)
+
+
+def save_ensemble(path: Path, ensemble: Ensemble, *, fitted_on: str | None = None) -> None:
+    """Write an ensemble file; members are named relative to it.
+
+    Args:
+        fitted_on: Which images the weights were found on; None for weights that were given.
+    """
+    members = []
+    for member, weight in zip(ensemble.members, ensemble.weights, strict=True):
+        file = find_model(member.path)
+        name = os.path.relpath(file.resolve(), path.resolve().parent)
+        members.append({"path": name, "sha256": _hash(file), "weight": weight})
+    document = {
+        "kind": ENSEMBLE_KIND,
+        "format": FORMAT,
+        "members": members,
+        "class_names": list(ensemble.class_names),
+        "fitted_on": fitted_on,
+    }
+    write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def is_ensemble(path: Path) -> bool:
+    """Whether a file is an ensemble file, as far as its beginning says."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return ENSEMBLE_KIND.encode() in file.read(200)
+
+
+def load_ensemble(path: Path, *, device: str = "auto", precision: str = "auto") -> Ensemble:
+    """Return the ensemble of a file.
+
+    Raises:
+        WeightsError: the file is damaged; a member is missing, or is not the file it was.
+    """
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        entries = [(str(each["path"]), str(each["sha256"]), float(each["weight"])) for each in document["members"]]
+        version = int(document["format"])
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise WeightsError(
+            f"{path}: cannot be read as an ensemble ({problem}). Make it again: alexnet evaluate MODEL... STORE "
+            "--average --save-ensemble FILE."
+        ) from None
+    if version > FORMAT:
+        raise WeightsError(f"{path}: has format {version}, newer than this program's {FORMAT}. Update alexnet.")
+    members, weights = [], []
+    for name, sha256, weight in entries:
+        file = path.parent / name
+        if not file.is_file():
+            raise WeightsError(f"{path}: its member {file} is missing. Put it back, or make the ensemble again.")
+        if _hash(file) != sha256:
+            raise WeightsError(
+                f"{path}: its member {file} is not the file it was (another SHA-256). Put that one back, or make the "
+                "ensemble again."
+            )
+        members.append(load(file, device=device, precision=precision))
+        weights.append(weight)
+    return Ensemble(members, weights)
+
+
+def open_model(path: Path, *, device: str = "auto", precision: str = "auto") -> Classifier | Ensemble:
+    """Return what a path holds: one model, or an ensemble; both predict.
+
+    Raises:
+        WeightsError: it is neither, or damaged.
+    """
+    if is_ensemble(path):
+        return load_ensemble(path, device=device, precision=precision)
+    return load(path, device=device, precision=precision)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

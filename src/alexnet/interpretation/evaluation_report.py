@@ -1,0 +1,111 @@
+"""The report of a test: figures from what `assess` found, and one HTML page."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from alexnet.evaluation.assessment import Assessment
+from alexnet.evaluation.classifier import Prediction
+from alexnet.evaluation.metrics import wilson_interval
+from alexnet.interpretation.drawing import Themed, in_both_themes, save_drawing
+from alexnet.interpretation.evaluation_figures import (
+    choose_surest_mistakes,
+    count_confusions,
+    draw_confusion,
+    draw_reliability,
+)
+from alexnet.interpretation.figures import draw_predictions
+from alexnet.interpretation.page import write_test_report
+from alexnet.terminal import percent
+
+MISTAKES = 12
+"""Images on the sheet of the surest mistakes."""
+
+
+def draw_assessment(assessment: Assessment) -> list[Themed]:
+    """Return the figures of the last result: the only model, or the average."""
+    result = assessment.results[-1]
+    evaluation = result.evaluation
+    titles = assessment.class_titles
+    drawings = [
+        in_both_themes(draw_reliability, result.calibration),
+        in_both_themes(draw_confusion, count_confusions(evaluation.probabilities, evaluation.labels), titles),
+    ]
+    positions = choose_surest_mistakes(evaluation, MISTAKES)
+    if positions:
+        images, paths = assessment.trial.images, assessment.trial.paths
+        sheet = in_both_themes(
+            draw_predictions,
+            [images.decode(int(assessment.trial.numbers[position])) for position in positions],
+            [Prediction(paths[position], titles, evaluation.probabilities[position]) for position in positions],
+            [int(evaluation.labels[position]) for position in positions],
+        )
+        light, dark = (replace(drawing, name="mistakes", title="The surest mistakes") for drawing in sheet)
+        drawings.append(Themed(light, dark))
+    return drawings
+
+
+def write_assessment(
+    assessment: Assessment, models: Sequence[Path], images: Path, *, html: Path | None, figures: Path | None
+) -> None:
+    """Write the page, the figures, or both; they are added to `assessment.written`."""
+    drawings = draw_assessment(assessment)
+    if figures:
+        for light, dark in drawings:
+            save_drawing(light, figures / light.name)
+            save_drawing(dark, figures / f"{dark.name}-dark", formats=("png", "svg"))
+        assessment.written[figures] = "Figures"
+    if not html:
+        return
+    last = assessment.results[-1]
+    found = last.evaluation
+    k = found.k
+    head = ["Model", "Top-1 error", "95 % interval"] + ([f"Top-{k} error"] if k > 1 else [])
+    head += ["Cross-entropy", "Calibration error", "Difference, 95 %", "McNemar p"]
+    rows = []
+    for result in assessment.results:
+        comparison = result.comparison
+        points = ("–", "–")
+        if comparison:
+            low, high = (100 * bound for bound in comparison.interval)
+            points = (f"{100 * comparison.difference:+.2f} ({low:+.2f} to {high:+.2f})", f"{comparison.p_value:.2g}")
+        measured = result.evaluation
+        rows.append(
+            [
+                result.name,
+                percent(measured.top1_error),
+                _interval(measured.top1_interval),
+                *([percent(measured.topk_error)] if k > 1 else []),
+                f"{measured.cross_entropy:.4f}",
+                percent(result.calibration.expected_error),
+                *points,
+            ]
+        )
+    worst = sorted(
+        zip(assessment.class_titles, found.class_images, found.class_errors, strict=True),
+        key=lambda row: -row[2] / max(1, row[1]),
+    )
+    write_test_report(
+        html,
+        title=last.name,
+        lead=f"Tested on {found.images:,} images of {assessment.images}.",
+        evaluation=found,
+        models=rows,
+        head=head,
+        notes=[*assessment.doubts, *(f"Left out: {reason}" for reason in assessment.left_out[:20])],
+        drawings=drawings,
+        classes=[
+            [name, f"{count:,}", percent(errors / count) if count else "–", _interval(wilson_interval(errors, count))]
+            for name, count, errors in worst
+        ],
+        commands=[
+            shlex.join(["alexnet", "evaluate", *map(str, models), str(images), "--views", str(found.num_views)])
+            + (" --average" if len(assessment.results) > len(models) else "")
+        ],
+    )
+    assessment.written[html] = "Report"
+
+
+def _interval(bounds: tuple[float, float]) -> str:
+    return f"{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f} %"

@@ -1,0 +1,80 @@
+"""How a test looks on the terminal."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from alexnet.evaluation.assessment import Assessment
+    from alexnet.terminal import Terminal
+
+MOST_CLASSES = 20
+"""Classes that are listed; of more, the worst."""
+
+
+def show_assessment(terminal: "Terminal", assessment: "Assessment") -> None:
+    """Print errors, differences, calibration, and the classes of the model that counts."""
+    from alexnet.terminal import percent
+
+    first = assessment.results[0].evaluation
+    views = {1: "centre view", 9: "nine views", 10: "ten views"}[first.num_views]
+    head = ["model" if len(assessment.results) > 1 else "", "top-1 error", "95 % interval"]
+    if first.k > 1:
+        head += [f"top-{first.k}", "95 % interval"]
+    rows = []
+    for result in assessment.results:
+        found = result.evaluation
+        row = [
+            result.name if len(assessment.results) > 1 else "",
+            percent(found.top1_error),
+            _interval(found.top1_interval),
+        ]
+        if first.k > 1:
+            row += [percent(found.topk_error), _interval(found.topk_interval)]
+        rows.append(row)
+    terminal.table(head, rows, title=f"{first.images:,} images of {assessment.images}, {views}")
+    terminal.print("")
+    terminal.table(
+        ["", "cross-entropy", "calibration error"],
+        [
+            [result.name, f"{result.evaluation.cross_entropy:.4f}", percent(result.calibration.expected_error)]
+            for result in assessment.results
+        ],
+    )
+    for result in assessment.results[1:]:
+        comparison = result.comparison
+        if comparison is None:
+            continue
+        low, high = (100 * bound for bound in comparison.interval)
+        terminal.print(
+            f"\n{result.name} against {assessment.results[0].name}: {100 * comparison.difference:+.2f} points "
+            f"(95 % {low:+.2f} to {high:+.2f}); wrong alone on {comparison.only_second:,} images, the other on "
+            f"{comparison.only_first:,} (McNemar p {comparison.p_value:.2g})."
+        )
+    if assessment.weights is not None:
+        terminal.print("\nWeights: " + ", ".join(f"{weight:.3f}" for weight in assessment.weights))
+    if first.k == 1:
+        terminal.print("\nWith two classes there is no top-k error to speak of: k = 2 is always right.")
+    terminal.print("")
+    _show_classes(terminal, assessment.results[-1])
+
+
+def _show_classes(terminal: "Terminal", result: Any) -> None:
+    from alexnet.evaluation.metrics import wilson_interval
+    from alexnet.terminal import percent
+
+    found = result.evaluation
+    rows = sorted(
+        zip(found.class_names, found.class_images, found.class_errors, strict=True),
+        key=lambda row: -row[2] / max(1, row[1]),
+    )
+    some = len(rows) > MOST_CLASSES
+    terminal.table(
+        [f"worst {MOST_CLASSES} of {len(rows)} classes" if some else "class", "images", "top-1 error", "95 % interval"],
+        [
+            [name, f"{count:,}", percent(errors / count) if count else "–", _interval(wilson_interval(errors, count))]
+            for name, count, errors in rows[:MOST_CLASSES]
+        ],
+    )
+
+
+def _interval(bounds: tuple[float, float]) -> str:
+    return f"{100 * bounds[0]:.2f} – {100 * bounds[1]:.2f} %"
