@@ -207,7 +207,7 @@ def test_a_report_is_one_page_with_its_figures(models: list[Path], small_store_p
     page = html.read_text(encoding="utf-8")
     for part in ("average of 2", "McNemar", "What is taken for what", "Can its confidence be trusted?", "--average"):
         assert part in page
-    assert "http" not in page
+    assert "http:" not in page
     rows = list(csv.DictReader((figures / "confusion.csv").read_text().splitlines()))
     assert sum(int(row["images"]) for row in rows) == 9
     assert {path.name for path in figures.iterdir()} >= {"confusion.png", "reliability.svg", "reliability-dark.png"}
