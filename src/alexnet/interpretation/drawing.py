@@ -119,7 +119,7 @@ class Drawing:
     caption: str
     """Plain sentences: what is shown, and what to look for."""
     has_photographs: bool = False
-    """As WebP it is then compressed with loss, which nobody sees in photographs and which makes it ten times smaller."""
+    """As WebP it is then compressed with loss, which nobody sees in photographs and makes it ten times smaller."""
     _rendered: dict[Format, bytes] = field(default_factory=dict, repr=False, init=False)
 
     @property

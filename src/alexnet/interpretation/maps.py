@@ -112,8 +112,8 @@ def draw_activations(
         title=f"What {layer} makes of an image",
         caption=(
             f"{laid_out} All share one scale, which ends at {_short(end)}; the strongest value is "
-            f"{_short(float(np.abs(values).max(initial=0)))}. Look for {what}s that answer to one thing in the image and "
-            "are silent elsewhere."
+            f"{_short(float(np.abs(values).max(initial=0)))}. "
+            f"Look for {what}s that answer to one thing in the image and are silent elsewhere."
             + (f" {silent:,} of the {len(values):,} {what}s are {silence} for this image." if silent else "")
         ),
         has_photographs=True,
@@ -178,9 +178,9 @@ def draw_saliency(
         title="Where the network looks",
         caption=(
             "Beside each image, how strongly the score of the named class moves when a pixel changes: the largest of "
-            "the three absolute derivatives by red, green and blue (Simonyan et al., 2013). Each map has its own scale. "
-            "Look for marks on the thing itself; marks on the background mean that the network relies on its surroundings."
-            + explanation
+            "the three absolute derivatives by red, green and blue (Simonyan et al., 2013). Each map has its own "
+            "scale. Look for marks on the thing itself; marks on the background mean that the network relies on what "
+            "surrounds it." + explanation
         ),
         has_photographs=True,
     )
@@ -228,11 +228,11 @@ def _list_values(values: NDArray[np.float32], towers: Sequence[str], what: str) 
     each = values[0].size
     number = np.repeat(np.arange(len(values)), each)
     per_tower = len(values) // len(towers)
-    columns: dict[str, list[Value]] = {what: (number + 1).tolist()}
+    columns: dict[str, list[Value]] = {what: [int(index) + 1 for index in number]}
     columns["tower"] = [towers[index] for index in (number // per_tower).tolist()]
     if values.ndim > 1:
         y, x = np.divmod(np.tile(np.arange(each), len(values)), values.shape[2])
-        columns["y"], columns["x"] = y.tolist(), x.tolist()
+        columns["y"], columns["x"] = list(map(int, y)), list(map(int, x))
     columns["value"] = values.ravel().astype(float).tolist()
     return columns
 

@@ -175,7 +175,10 @@ def neighbours_panel(
     own = [int(place) for place in places] if queries is None else None
     available = len(searched) - (queries is None)
     if k > available:
-        raise ConfigError(f"{k} neighbours were asked for, and {collection.where} hold {available:,}. Ask for fewer.")
+        raise ConfigError(
+            f"{k} neighbours were asked for, and {available:,} of the {collection.where} were to be searched. Ask for "
+            "fewer, or search more."
+        )
     distances, found = search_nearest(features, blocks(), k, leave_out=own)
 
     def show(pictures: Pictures, position: int, distance: float = 0.0) -> Neighbour:

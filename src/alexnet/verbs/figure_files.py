@@ -71,7 +71,7 @@ def plan_files(name: str, options: dict[str, Any], inputs: Sequence[Path]) -> Fi
         if path.is_dir():
             raise ConfigError(f"--out {out}: {path} is a folder. Choose another name.")
         if any(path.resolve() == given.resolve() for given in inputs):
-            raise ConfigError(f"--out {out}: {path} is one of the images. Choose another name.")
+            raise ConfigError(f"--out {out}: {path} is one of the inputs. Choose another name.")
         if path.exists() and not options["overwrite"]:
             raise ConfigError(f"--out {out}: {path} exists. Choose another name, or give --overwrite.")
     return files
