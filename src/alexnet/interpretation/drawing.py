@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, ParamSpec
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
 from alexnet.files import write_bytes
@@ -211,6 +213,24 @@ def bare_axes(figure: Figure, left_in: float, top_in: float, width_in: float, he
     axes = figure.add_axes((left_in / width, 1 - (top_in + height_in) / height, width_in / width, height_in / height))
     axes.set_axis_off()
     return axes
+
+
+def sheet(figure: Figure) -> Axes:
+    """Return axes over the whole figure whose coordinates are inches from its upper left corner.
+
+    For figures of many parts: making one axes each would take longer than drawing them.
+    """
+    width, height = figure.get_size_inches()
+    axes = bare_axes(figure, 0, 0, width, height)
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    return axes
+
+
+def place_image(axes: Axes, image: NDArray[np.uint8], left_in: float, top_in: float, side_in: float) -> None:
+    """Show an image, (S, S, 3), in a square of a sheet."""
+    limits = axes.get_xlim(), axes.get_ylim()
+    axes.imshow(image, extent=(left_in, left_in + side_in, top_in + side_in, top_in), aspect="auto")
+    axes.set(xlim=limits[0], ylim=limits[1])
 
 
 def write(

@@ -24,6 +24,8 @@ from alexnet.interpretation.drawing import (
     find_theme,
     fit,
     new_figure,
+    place_image,
+    sheet,
     write,
 )
 from alexnet.interpretation.figures import tile_kernels
@@ -152,18 +154,19 @@ def draw_saliency(
         rows * (cell_in + row_gap_in) - row_gap_in,
         colors,
     )
+    page = sheet(figure)
     numbers: dict[str, list[Value]] = {name: [] for name in ("image", "class", "y", "x", "saliency")}
     for index, (image, values) in enumerate(zip(images, maps, strict=True)):
         left = index % 2 * (2 * side_in + gap_in + pair_gap_in)
         top = index // 2 * (cell_in + row_gap_in)
-        bare_axes(figure, left, top, side_in, side_in).imshow(image, aspect="equal")
+        place_image(page, image, left, top, side_in)
         end, _ = find_scale(values)
         painted = (255 * shade(values[None] / end, colors, signed=False)[0]).round().astype(np.uint8)
-        bare_axes(figure, left + side_in + gap_in, top, side_in, side_in).imshow(painted, aspect="equal")
-        line = bare_axes(figure, left, top + side_in, 2 * side_in + gap_in, line_in)
+        place_image(page, painted, left + side_in + gap_in, top, side_in)
+        below_in, right_in = top + side_in + 0.55 * line_in, left + 2 * side_in + gap_in
         title = fit(figure, titles[index], 2 * side_in - 1.6, size=LARGE, weight="bold")
-        write(line, 0, 0.45, title, colors.ink, LARGE, weight="bold")
-        write(line, 1, 0.45, notes[index], colors.muted, NORMAL, align="right")
+        write(page, left, below_in, title, colors.ink, LARGE, weight="bold")
+        write(page, right_in, below_in, notes[index], colors.muted, NORMAL, align="right")
         width = values.shape[1]
         y, x = np.divmod(np.arange(values.size), width)
         numbers["image"] += [sources[index]] * values.size

@@ -15,10 +15,11 @@ from alexnet.interpretation.drawing import (
     Drawing,
     ThemeName,
     Value,
-    bare_axes,
     find_theme,
     fit,
     new_figure,
+    place_image,
+    sheet,
     write,
 )
 
@@ -110,26 +111,23 @@ def draw_neighbours(
     lefts = [0.0, *(side_in + query_gap_in + place * (side_in + gap_in) for place in range(per_row))]
     cell_in = side_in + text_in + row_gap_in
     figure = new_figure(lefts[-1] + side_in, head_in + len(rows) * cell_in - row_gap_in, colors)
-    figure_in = lefts[-1] + side_in
-    head = bare_axes(figure, 0, 0, figure_in, head_in)
-    head.set(xlim=(0, figure_in))
-    write(head, 0, 0.6, "Query", colors.ink, NORMAL, weight="bold")
-    write(head, lefts[1], 0.6, "Nearest images, the nearest first", colors.ink, NORMAL, weight="bold")
+    page = sheet(figure)
+    write(page, 0, 0.14, "Query", colors.ink, NORMAL, weight="bold")
+    write(page, lefts[1], 0.14, "Nearest images, the nearest first", colors.ink, NORMAL, weight="bold")
     numbers: dict[str, list[Value]] = {
         name: [] for name in ("query", "query_class", "place", "image", "class", "distance", "is_same_class")
     }
     for number, (query, found) in enumerate(rows):
         top = head_in + number * cell_in
         for place, (left, each) in enumerate(zip(lefts, (query, *found), strict=False)):
-            bare_axes(figure, left, top, side_in, side_in).imshow(each.image, aspect="equal")
-            below = bare_axes(figure, left, top + side_in, side_in, text_in)
+            place_image(page, each.image, left, top, side_in)
             is_known = query.label is not None and each.label is not None
             differs = is_known and each.label != query.label
             name = fit(figure, each.written, side_in, size=SMALL, weight="normal" if place else "bold")
             color = colors.wrong if differs else colors.ink
-            write(below, 0, 0.66, name, color, SMALL, weight="normal" if place else "bold")
+            write(page, left, top + side_in + 0.12, name, color, SMALL, weight="normal" if place else "bold")
             if place:
-                write(below, 0, 0.22, f"{each.distance:#.4g}", colors.muted, SMALL)
+                write(page, left, top + side_in + 0.28, f"{each.distance:#.4g}".rstrip("."), colors.muted, SMALL)
                 same = int(not differs) if is_known else None
                 values = (query.source, query.kind, place, each.source, each.kind, each.distance, same)
                 for column, value in zip(numbers.values(), values, strict=True):
