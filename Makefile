@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-slow check bench docs clean
+.PHONY: setup demo test test-slow check bench docs figures clean
 
 setup: $(READY)
 
@@ -38,6 +38,10 @@ bench: setup
 # Writes the pages that are generated from the code; a test compares them with what is committed.
 docs: setup
 	$(BIN)/python docs/generate.py
+
+# Draws the pictures of docs/gallery.md again, from the demo.
+figures: demo
+	$(BIN)/python docs/figures.py
 
 clean:
 	rm -rf demo build .pytest_cache .mypy_cache .ruff_cache

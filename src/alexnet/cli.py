@@ -9,9 +9,11 @@ import sys
 import click
 
 from alexnet.errors import AlexNetError
+from alexnet.verbs.drawing import draw
 from alexnet.verbs.exchanging import export, features
 from alexnet.verbs.informing import bench, info
 from alexnet.verbs.preparing import prepare
+from alexnet.verbs.reporting import report
 from alexnet.verbs.reproducing import reproduce
 from alexnet.verbs.testing import evaluate, predict
 from alexnet.verbs.training import demo, train
@@ -54,7 +56,7 @@ def cli() -> None:
     """
 
 
-for _verb in (prepare, train, evaluate, predict, features, reproduce, export, info, bench, demo):
+for _verb in (prepare, train, evaluate, predict, features, draw, report, reproduce, export, info, bench, demo):
     cli.add_command(_verb)
 
 

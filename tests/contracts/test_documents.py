@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import click
+
 import alexnet
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +51,8 @@ def test_commands_in_the_documents_are_commands_of_this_program() -> None:
                 words = line.removeprefix("$ ").split("#")[0].split()
                 if words[:1] == ["alexnet"]:
                     command = cli.commands[words[1]]
+                    if isinstance(command, click.Group):
+                        command = command.commands[words[2]]
                     options = {option for parameter in command.params for option in parameter.opts}
                     used = {word.split("=")[0] for word in words[2:] if word.startswith("--")}
                     assert used <= options | {"--help"}, (document.name, line)

@@ -11,10 +11,12 @@ from PIL import Image
 
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.evaluate import Evaluation, measure_errors
+from alexnet.interpretation import report
 from alexnet.interpretation.curves import draw_curves
 from alexnet.interpretation.drawing import in_both_themes
-from alexnet.interpretation.page import headline
-from alexnet.interpretation.report import choose_panel, report_run, write_report
+from alexnet.interpretation.page import headline, write_report
+from alexnet.interpretation.panels import choose_mistakes, choose_panel
+from alexnet.interpretation.report import report_run
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -116,7 +118,7 @@ def test_the_page_loads_nothing_and_follows_the_theme(tmp_path: Path, history: l
     assert not set(page.tags) & {"script", "link", "iframe", "object", "embed", "base", "form", "a"}
     loads = [value for _, name, value in page.attributes if name in ("src", "srcset", "href", "data", "action")]
     assert len(loads) == 2
-    assert all(value.startswith("data:image/png;base64,") for value in loads)
+    assert all(value.startswith("data:image/webp;base64,") for value in loads)
     assert loads[0] != loads[1]
     assert ("source", "media", "(prefers-color-scheme: dark)") in page.attributes
     assert "://" not in text
@@ -168,14 +170,21 @@ def test_a_run_is_tested_drawn_and_written_down(
     assert path == run / "report.html"
     figures = {file.name for file in (run / "figures").iterdir()}
     assert figures == {
-        f"{name}{suffix}"
-        for name in ("curves", "filters", "predictions", "class-errors")
-        for suffix in (".png", ".svg", ".csv", "-dark.png", "-dark.svg")
+        *(
+            f"{name}{suffix}"
+            for name in ("curves", "filters", "class-errors")
+            for suffix in (".png", ".svg", ".csv", "-dark.png", "-dark.svg")
+        ),
+        *(
+            f"{name}{suffix}"
+            for name in ("predictions", "mistakes", "neighbours", "saliency")
+            for suffix in (".png", ".csv")
+        ),
     }
     for file in (run / "figures").glob("*.png"):
         with Image.open(file) as image:
             image.load()
-    assert ticks[-1] == (48, 48)
+    assert ticks[-1] == (72, 72)  # two tests of 24 images, and a search among 24
     assert [done for done, _ in ticks] == sorted(done for done, _ in ticks)
 
     text = path.read_text(encoding="utf-8")
@@ -189,6 +198,9 @@ def test_a_run_is_tested_drawn_and_written_down(
     assert HOSTILE in page.text
     assert "猫のような動物" in page.text
     assert "Seed 7" in page.text
+    assert "The whole environment" in page.text
+    for title in ("The most confident mistakes", "Images that the network finds alike", "Where the network looks"):
+        assert title in page.text
     assert "Training speed 204 images/s" in page.text
     again = tmp_path / "my run-again"
     assert (
@@ -208,6 +220,25 @@ def test_a_store_without_validation_gives_a_report_about_the_training(
     assert "Trained on 24 images of 6 classes from store." in page.text
     assert "alexnet evaluate" not in page.text
     assert not (tmp_path / "figures" / "predictions.png").exists()
+
+
+def test_a_report_without_training_images_has_no_neighbours(
+    tmp_path: Path, classifier: Classifier, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("images", "labels", "paths"):
+        setattr(store["train"], name, getattr(store["train"], name)[:0])
+    drawn: list[str] = []
+    monkeypatch.setattr(report, "_save", lambda pair, folder: drawn.append(pair.light.name))
+    monkeypatch.setattr(report, "write_report", lambda *arguments, **options: None)
+    report_run(tmp_path, classifier, store, [])
+    assert drawn == ["curves", "filters", "predictions", "mistakes", "saliency", "class-errors"]
+
+
+def test_the_surest_mistakes_come_first() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7], [0.1, 0.9]], np.float32)
+    assert choose_mistakes(probabilities, np.array([0, 1, 0, 0, 1]), 2) == [2, 3]
+    assert choose_mistakes(probabilities, np.array([0, 1, 0, 0, 1]), 9) == [2, 3, 1]
+    assert choose_mistakes(probabilities, probabilities.argmax(1), 9) == []
 
 
 def make_probabilities(labels: np.ndarray, wrong: set[int]) -> np.ndarray:

@@ -69,7 +69,8 @@ def predict_probabilities(
                 logits = network.forward_from(1, share_first_layer(network, inputs, crops))
             else:
                 logits = network(inputs)
-            yield logits.float().softmax(1).unflatten(0, (num_images, num_views)).mean(1).cpu()  # type: ignore[no-untyped-call]
+            mean = logits.float().softmax(1).unflatten(0, (num_images, num_views)).mean(1).cpu()  # type: ignore[no-untyped-call]
+        yield mean  # outside of inference mode, which would stay on for as long as this generator is kept waiting
 
 
 @dataclass(frozen=True, slots=True)

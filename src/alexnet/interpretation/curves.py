@@ -48,9 +48,9 @@ def draw_curves(
     figure = new_figure(WIDTH_IN, 3.6, colors)
     last = max(epochs, default=1)
     chance = math.log(num_classes) if num_classes else None
-    losses = _finite(*(numbers[name] for name in ("train_loss", "val_loss")))
+    losses = finite_values(*(numbers[name] for name in ("train_loss", "val_loss")))
     left = figure.add_axes((0.045, 0.13, 0.355, 0.70))
-    _set_up(left, "Loss (cross-entropy, nats)", last, 1.06 * max([*losses, chance or 0.0]) or 1.0, colors)
+    set_up_axes(left, "Loss (cross-entropy, nats)", last, 1.06 * max([*losses, chance or 0.0]) or 1.0, colors)
     notes = []
     if chance is not None:
         left.axhline(chance, color=colors.muted, linewidth=1, linestyle=_DOTS)
@@ -68,9 +68,9 @@ def draw_curves(
     k = re.sub(r"\D", "", topk or "")
     if topk:
         error_lines.append((f"validation top-{k}", numbers[topk], colors.validation, _DASHES))
-    errors = _finite(*(values for _, values, _, _ in error_lines))
+    errors = finite_values(*(values for _, values, _, _ in error_lines))
     right = figure.add_axes((0.55, 0.13, 0.335, 0.70))
-    _set_up(right, "Error", last, min(1.0, 1.06 * max(errors, default=1.0)) or 0.05, colors, percent=True)
+    set_up_axes(right, "Error", last, min(1.0, 1.06 * max(errors, default=1.0)) or 0.05, colors, percent=True)
     _plot_lines(right, epochs, error_lines)
     for axes in (left, right):
         _mark_drops(axes, drops, last, colors)
@@ -135,7 +135,7 @@ def spread_apart(positions: Sequence[float], gap: float, low: float, high: float
     return placed
 
 
-def _set_up(axes: Axes, title: str, last_epoch: int, top: float, colors: Theme, *, percent: bool = False) -> None:
+def set_up_axes(axes: Axes, title: str, last_epoch: int, top: float, colors: Theme, *, percent: bool = False) -> None:
     """Give axes a title, and scales from 0 to the last epoch and to `top`."""
     axes.set_facecolor("none")
     axes.spines[["left", "right", "top"]].set_visible(False)
@@ -165,7 +165,7 @@ def _plot_lines(
     """Plot each line where it has values, and write its name beside its end; notes are names at other heights."""
     ends = list(notes)
     for label, values, color, dashes in lines:
-        points = [(x, y) for x, y in zip(epochs, values, strict=True) if _finite([y])]
+        points = [(x, y) for x, y in zip(epochs, values, strict=True) if finite_values([y])]
         if not points:
             continue
         xs, ys = zip(*points, strict=True)
@@ -190,7 +190,7 @@ def _mark_drops(axes: Axes, drops: Mapping[int, float | None], last_epoch: int, 
             previous = epoch
 
 
-def _finite(*columns: Sequence[Any]) -> list[float]:
+def finite_values(*columns: Sequence[Any]) -> list[float]:
     """Return the values that are numbers."""
     values = (value for column in columns for value in column)
     return [float(value) for value in values if isinstance(value, int | float) and math.isfinite(value)]

@@ -6,27 +6,27 @@ Figures are made with `matplotlib.figure.Figure` alone: no pyplot, no window, no
 import csv
 import io
 import unicodedata
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, ParamSpec
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, fontManager
+from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
 from alexnet.files import write_bytes
+from alexnet.interpretation.fonts import families, missing_glyphs_drawn_as_boxes
 
 ThemeName = Literal["light", "dark"]
-Format = Literal["png", "svg", "csv"]
+Format = Literal["png", "svg", "webp", "csv"]
 Value = str | int | float | None
 P = ParamSpec("P")
 
@@ -54,6 +54,8 @@ class Theme:
     """Grid lines and borders."""
     training: str
     validation: str
+    runs: tuple[str, ...]
+    """One for each of several runs; more than these share them."""
     bar: str
     """A class that is not the correct one; `ink` is readable on it."""
     correct_bar: str
@@ -71,6 +73,7 @@ THEMES: Mapping[ThemeName, Theme] = {
         rule="#dde2e7",
         training="#0b62b0",
         validation="#bf5208",
+        runs=("#0b62b0", "#bf5208", "#1b7a3d", "#8a3ab9", "#a8155f", "#6a5d00"),
         bar="#c3d9f0",
         correct_bar="#f3aea2",
         wrong="#b3261e",
@@ -84,6 +87,7 @@ THEMES: Mapping[ThemeName, Theme] = {
         rule="#2e353d",
         training="#6db3f2",
         validation="#f2a65e",
+        runs=("#6db3f2", "#f2a65e", "#7fd08f", "#c9a0f0", "#f08ab4", "#d6cf6a"),
         bar="#2c4e76",
         correct_bar="#93392f",
         wrong="#f08a80",
@@ -116,7 +120,14 @@ class Drawing:
     title: str
     caption: str
     """Plain sentences: what is shown, and what to look for."""
+    has_photographs: bool = False
+    """As WebP it is then compressed with loss, which nobody sees in photographs and makes it ten times smaller."""
     _rendered: dict[Format, bytes] = field(default_factory=dict, repr=False, init=False)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of its numbers."""
+        return len(next(iter(self.numbers.values()), ()))
 
     def render(self, form: Format) -> bytes:
         """Return the content of its file in this format; the same drawing gives the same bytes."""
@@ -128,7 +139,11 @@ class Drawing:
         buffer = io.BytesIO()
         width, height = self.figure.get_size_inches()
         frame = Bbox([[-MARGIN_IN, -MARGIN_IN], [width + MARGIN_IN, height + MARGIN_IN]])
-        metadata = {"Title": self.title, "Date": None} if form == "svg" else {"Title": self.title, "Software": None}
+        every: dict[str, dict[str, Any]] = {
+            "png": {"metadata": {"Title": self.title, "Software": None}},
+            "svg": {"metadata": {"Title": self.title, "Date": None}},
+            "webp": {"pil_kwargs": {"quality": 85, "method": 2} if self.has_photographs else {"lossless": True}},
+        }
         # The salt makes the ids in an SVG file repeatable; it is a setting of matplotlib and cannot be passed along.
         with missing_glyphs_drawn_as_boxes(), matplotlib.rc_context({"svg.hashsalt": "alexnet"}):
             self.figure.savefig(
@@ -137,7 +152,7 @@ class Drawing:
                 dpi=PNG_DPI,
                 bbox_inches=frame,
                 facecolor=self.figure.get_facecolor(),
-                metadata=metadata,
+                **every[form],
             )
         return buffer.getvalue()
 
@@ -200,6 +215,24 @@ def bare_axes(figure: Figure, left_in: float, top_in: float, width_in: float, he
     return axes
 
 
+def sheet(figure: Figure) -> Axes:
+    """Return axes over the whole figure whose coordinates are inches from its upper left corner.
+
+    For figures of many parts: making one axes each would take longer than drawing them.
+    """
+    width, height = figure.get_size_inches()
+    axes = bare_axes(figure, 0, 0, width, height)
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    return axes
+
+
+def place_image(axes: Axes, image: NDArray[np.uint8], left_in: float, top_in: float, side_in: float) -> None:
+    """Show an image, (S, S, 3), in a square of a sheet."""
+    limits = axes.get_xlim(), axes.get_ylim()
+    axes.imshow(image, extent=(left_in, left_in + side_in, top_in + side_in, top_in), aspect="auto")
+    axes.set(xlim=limits[0], ylim=limits[1])
+
+
 def write(
     axes: Axes, x: float, y: float, text: str, color: str, size: float = SMALL, *, align: str = "left", **style: Any
 ) -> Text:
@@ -211,8 +244,9 @@ def write(
         align: "left", "center" or "right".
         style: Further properties of matplotlib's Text.
     """
-    style = {"verticalalignment": "center_baseline", "fontfamily": families(), **style}
-    return axes.text(x, y, printable(text), color=color, fontsize=size, ha=align, parse_math=False, **style)
+    text = printable(text)
+    style = {"verticalalignment": "center_baseline", "fontfamily": families(text), **style}
+    return axes.text(x, y, text, color=color, fontsize=size, ha=align, parse_math=False, **style)
 
 
 def fit(figure: Figure, text: str, width_in: float, *, size: float, weight: str = "normal") -> str:
@@ -230,7 +264,7 @@ def fit(figure: Figure, text: str, width_in: float, *, size: float, weight: str 
 
 def measure_in(figure: Figure, text: str, *, size: float, weight: str = "normal") -> float:
     """Return the width of text in inches."""
-    font = FontProperties(family=families(), size=size, weight=weight)
+    font = FontProperties(family=families(text), size=size, weight=weight)
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]  # new_figure made it an Agg canvas
     with missing_glyphs_drawn_as_boxes():
         width, _, _ = renderer.get_text_width_height_descent(text, font, False)
@@ -241,30 +275,3 @@ def printable(text: str) -> str:
     """Return text on one line, with what cannot be written (control characters, undecodable bytes) as U+FFFD."""
     line = " ".join(text.split())
     return "".join("\ufffd" if unicodedata.category(letter) in ("Cc", "Cs") else letter for letter in line)
-
-
-_PREFERRED = (
-    *("Inter", "Helvetica Neue", "Segoe UI", "Roboto", "Noto Sans", "Open Sans", "Liberation Sans"),
-    "DejaVu Sans",  # comes with matplotlib
-    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei"),
-    *("Droid Sans Fallback", "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo", "Microsoft YaHei", "Yu Gothic"),
-    *("Malgun Gothic", "Noto Sans Devanagari", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Thai"),
-    *("Nirmala UI", "Arial Unicode MS", "Unifont"),
-)
-"""A text face first, then faces that add scripts; matplotlib takes each letter from the first that has it."""
-
-
-@cache
-def families() -> list[str]:
-    """Return the font families to use, of those installed here. Naming others would be logged at every text."""
-    installed = set(fontManager.get_font_names())
-    return [name for name in _PREFERRED if name in installed] or ["sans-serif"]
-
-
-@contextmanager
-def missing_glyphs_drawn_as_boxes() -> Iterator[None]:
-    """Keep quiet about letters that no installed font has: the figure shows boxes, CSV and report have the names."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from", category=UserWarning)
-        warnings.filterwarnings("ignore", message=r"Matplotlib currently does not support", category=UserWarning)
-        yield

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.evaluation.calibration import Calibration
-from alexnet.evaluation.evaluate import Evaluation
 from alexnet.interpretation.drawing import (
     NORMAL,
     SMALL,
@@ -129,14 +128,6 @@ def draw_reliability(calibration: Calibration, theme: ThemeName = "light") -> Dr
         "line. Below it the network is too sure of itself, above it too modest. Expected calibration error: "
         f"{100 * calibration.expected_error:.1f} percentage points.",
     )
-
-
-def choose_surest_mistakes(evaluation: Evaluation, count: int) -> list[int]:
-    """Return the positions of the wrong answers with the highest probability, surest first."""
-    best = evaluation.probabilities.max(1)
-    wrong = evaluation.probabilities.argmax(1) != evaluation.labels
-    order = np.argsort(-np.where(wrong, best, -1.0), kind="stable")
-    return [int(position) for position in order[: min(count, int(wrong.sum()))]]
 
 
 def _rgb(color: str) -> tuple[float, float, float]:

@@ -10,13 +10,13 @@ from alexnet.evaluation.classifier import Prediction
 from alexnet.evaluation.metrics import wilson_interval
 from alexnet.interpretation.drawing import Themed, in_both_themes, save_drawing
 from alexnet.interpretation.evaluation_figures import (
-    choose_surest_mistakes,
     count_confusions,
     draw_confusion,
     draw_reliability,
 )
 from alexnet.interpretation.figures import draw_predictions
 from alexnet.interpretation.page import write_test_report
+from alexnet.interpretation.panels import choose_mistakes
 from alexnet.terminal import percent
 
 MISTAKES = 12
@@ -32,7 +32,7 @@ def draw_assessment(assessment: Assessment) -> list[Themed]:
         in_both_themes(draw_reliability, result.calibration),
         in_both_themes(draw_confusion, count_confusions(evaluation.probabilities, evaluation.labels), titles),
     ]
-    positions = choose_surest_mistakes(evaluation, MISTAKES)
+    positions = choose_mistakes(evaluation.probabilities, evaluation.labels, MISTAKES)
     if positions:
         images, paths = assessment.trial.images, assessment.trial.paths
         sheet = in_both_themes(
@@ -41,7 +41,7 @@ def draw_assessment(assessment: Assessment) -> list[Themed]:
             [Prediction(paths[position], titles, evaluation.probabilities[position]) for position in positions],
             [int(evaluation.labels[position]) for position in positions],
         )
-        light, dark = (replace(drawing, name="mistakes", title="The surest mistakes") for drawing in sheet)
+        light, dark = (replace(drawing, name="mistakes", title="The most confident mistakes") for drawing in sheet)
         drawings.append(Themed(light, dark))
     return drawings
 

@@ -36,6 +36,7 @@ from alexnet.interpretation.drawing import (
     new_figure,
     write,
 )
+from alexnet.interpretation.fonts import explain_stand_ins, legible
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.spec import Convolution
 
@@ -179,12 +180,12 @@ def draw_predictions(
     for index, (image, prediction, label) in enumerate(zip(images, predictions, known, strict=True)):
         left, top = index % columns * (side_in + gap_in), index // columns * (cell_in + row_gap_in)
         best, place = ranked[index]
-        names = prediction.class_names
+        names, written = prediction.class_names, legible(prediction.class_names)
         picture = bare_axes(figure, left, top, side_in, side_in)
         picture.imshow(image, aspect="equal")
         if label is not None:
             line = bare_axes(figure, left, top + side_in, side_in, label_in)
-            name = fit(figure, names[label], side_in, size=LARGE, weight="bold")
+            name = fit(figure, written[label], side_in, size=LARGE, weight="bold")
             write(line, 0.5, 0.5, name, colors.ink, LARGE, align="center", weight="bold")
             if place != 1:
                 _mark_wrong(picture, colors)
@@ -193,7 +194,7 @@ def draw_predictions(
         for position, kind in enumerate(best):
             probability = float(prediction.probabilities[kind])
             weight = "bold" if kind == label else "normal"
-            name = fit(figure, names[kind], side_in - 0.62, size=SMALL, weight=weight)
+            name = fit(figure, written[kind], side_in - 0.62, size=SMALL, weight=weight)
             _draw_bar(bars, position, probability, colors.correct_bar if kind == label else colors.bar, colors.rule)
             write(bars, 0.025, position + 0.5, name, colors.ink, weight=weight)
             write(bars, 0.975, position + 0.5, whole_percent(probability), colors.ink, align="right", weight=weight)
@@ -221,7 +222,19 @@ def draw_predictions(
         figure=figure,
         numbers=numbers,
         title="What the network believes",
-        caption=f"Under each image {shown}, as bars from 0 to 100 %.{teaching if labelled else ''}",
+        caption=(
+            f"Under each image {shown}, as bars from 0 to 100 %.{teaching if labelled else ''}"
+            + explain_stand_ins(
+                predictions[0].class_names,
+                [
+                    kind
+                    for (best, _), label in zip(ranked, known, strict=True)
+                    for kind in (label, *best)
+                    if kind is not None
+                ],
+            )
+        ),
+        has_photographs=True,
     )
 
 
@@ -246,8 +259,8 @@ def draw_class_errors(evaluation: Evaluation, theme: ThemeName = "light") -> Dra
     colors = find_theme(theme)
     counts = zip(evaluation.class_names, evaluation.class_images, evaluation.class_errors, strict=True)
     rows = [
-        (name, count, errors, errors / count, *wilson_interval(errors, count))
-        for name, count, errors in counts
+        (name, count, errors, errors / count, *wilson_interval(errors, count), number)
+        for number, (name, count, errors) in enumerate(counts, start=1)
         if count
     ]
     if not rows:
@@ -258,7 +271,8 @@ def draw_class_errors(evaluation: Evaluation, theme: ThemeName = "light") -> Dra
     shown = [*rows[:half], None, *rows[-half:]] if hidden else rows
 
     figure = new_figure(WIDTH_IN, 1, colors)
-    names = [fit(figure, row[0], 2.6, size=NORMAL) if row else "" for row in shown]
+    written = legible(evaluation.class_names)
+    names = [fit(figure, written[row[6] - 1], 2.6, size=NORMAL) if row else "" for row in shown]
     name_in = 0.12 + max(measure_in(figure, text, size=NORMAL) for text in (*names, "Top-1 error "))
     row_in, note_in, top_in = 0.245, 1.55, 0.34
     height_in = top_in + row_in * len(shown)
@@ -279,12 +293,12 @@ def draw_class_errors(evaluation: Evaluation, theme: ThemeName = "light") -> Dra
             gap = f"  … {hidden:,} more classes lie between these …"
             write(axes, 0, place, gap, colors.muted, NORMAL, style="italic", bbox=behind)
             continue
-        _, count, errors, rate, low, high = row
+        _, count, errors, rate, low, high, _ = row
         axes.add_patch(Rectangle((0, place - 0.34), rate, 0.68, facecolor=colors.bar, edgecolor="none"))
         axes.plot([low, high], [place, place], color=colors.training, linewidth=1.3, marker="|", markersize=6)
         write(axes, -0.02 * reach, place, name, colors.ink, NORMAL, align="right")
         write(axes, 1.03 * reach, place, f"{whole_percent(rate)} ({errors:.4g} of {count:,})", colors.muted)
-    columns = ("class", "images", "errors", "top1_error", "lower", "upper")
+    columns = ("class", "images", "errors", "top1_error", "lower", "upper", "class_number")
     empty = len(evaluation.class_names) - len(rows)
     without = f" {empty:,} of {len(evaluation.class_names):,} classes have no images here and are left out."
     return Drawing(
@@ -296,6 +310,7 @@ def draw_class_errors(evaluation: Evaluation, theme: ThemeName = "light") -> Dra
             "Share of each class's images whose most probable class is another one, worst first; the dotted line is "
             "the error over all images. The whiskers are 95 % intervals: with few images they are long, and classes "
             f"whose whiskers overlap cannot be put in order.{without if empty else ''}"
+            + explain_stand_ins(evaluation.class_names, [row[6] - 1 for row in shown if row])
         ),
     )
 

@@ -34,6 +34,7 @@ def write_report(
     facts: Sequence[tuple[str, str]],
     commands: Sequence[str],
     trained_on: str = "",
+    environment: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Write a report; it appears whole or not at all.
 
@@ -44,6 +45,7 @@ def write_report(
         facts: Names and values of a table.
         commands: What to type to get the same again.
         trained_on: A sentence about the images.
+        environment: What the run wrote down about its machine and libraries.
     """
     epochs = f"{len(history)} epoch{'' if len(history) == 1 else 's'}"
     seconds = sum(float(row.get("seconds_with_validation") or row.get("seconds") or 0) for row in history)
@@ -53,7 +55,7 @@ def write_report(
         _headline(evaluations),
         *([_section("Errors", _errors(evaluations))] if evaluations else []),
         *(_section(pair.light.title, _figure(pair)) for pair in drawings),
-        _section("Facts", _table((), facts, kind="facts")) if facts else "",
+        _section("Facts", _table((), facts, kind="facts") + _environment(environment)) if facts else "",
         _section("The same again", f"<pre><code>{_lines(commands)}</code></pre>") if commands else "",
         f"<footer>Written by alexnet {_text(__version__)}.</footer>",
     ]
@@ -162,7 +164,7 @@ def _errors(evaluations: Sequence[Evaluation]) -> str:
 def _figure(pair: Themed) -> str:
     drawing = pair.light
     light, dark = (
-        f"data:image/png;base64,{base64.b64encode(drawing.render('png')).decode('ascii')}" for drawing in pair
+        f"data:image/webp;base64,{base64.b64encode(drawing.render('webp')).decode('ascii')}" for drawing in pair
     )
     width = round(SCREEN_DPI * (drawing.figure.get_size_inches()[0] + 2 * MARGIN_IN))
     picture = (
@@ -171,6 +173,12 @@ def _figure(pair: Themed) -> str:
     )
     caption = f"<figcaption>{_text(drawing.caption)}</figcaption>"
     return f'<figure><div class="wide">{picture}</div>{caption}</figure>{_numbers(drawing.numbers)}'
+
+
+def _environment(rows: Sequence[tuple[str, str]]) -> str:
+    if not rows:
+        return ""
+    return f"<details><summary>The whole environment</summary>{_table((), rows, kind='facts')}</details>"
 
 
 def _numbers(columns: Mapping[str, Sequence[Value]]) -> str:
@@ -228,7 +236,8 @@ def _views(evaluation: Evaluation) -> str:
 
 def _style() -> str:
     def colors(theme: Theme) -> str:
-        return "".join(f"--{name.replace('_', '-')}:{color};" for name, color in asdict(theme).items())
+        named = {name: color for name, color in asdict(theme).items() if isinstance(color, str)}
+        return "".join(f"--{name.replace('_', '-')}:{color};" for name, color in named.items())
 
     light, dark = (colors(THEMES[name]) for name in ("light", "dark"))
     return (

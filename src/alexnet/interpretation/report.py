@@ -2,32 +2,40 @@
 
 import shlex
 import statistics
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from alexnet.evaluation.classifier import Classifier, Prediction
-from alexnet.evaluation.evaluate import Evaluation, Tick, match_classes
-from alexnet.interpretation.drawing import Themed, in_both_themes, save_drawing
-from alexnet.interpretation.figures import draw_class_errors, draw_curves, draw_filters, draw_predictions
+from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.evaluate import Evaluation, Tick
+from alexnet.interpretation.drawing import Format, Themed, in_both_themes, save_drawing
+from alexnet.interpretation.figures import draw_class_errors, draw_curves, draw_filters
 from alexnet.interpretation.page import write_report
+from alexnet.interpretation.panels import (
+    NEIGHBOURS,
+    PANEL_IMAGES,
+    QUERIES,
+    SALIENCY_IMAGES,
+    choose_mistakes,
+    choose_panel,
+    choose_queries,
+    neighbours_panel,
+    saliency_panel,
+    show_predictions,
+)
+from alexnet.interpretation.pictures import Pictures
 from alexnet.terminal import percent
 
 if TYPE_CHECKING:
     from alexnet.data.store import Store
 
-__all__ = ["choose_panel", "report_run", "write_report"]
-
 REPORT, FIGURES = "report.html", "figures"
 """Names in a run folder."""
-PANEL_IMAGES = 8
-LEAST_MISTAKES = 2
 VIEWS = (1, 10)
+MOST_SEARCHED = 1000
+MOST_NUMBERS = 50_000
+"""A figure with more rows of numbers than this has no CSV file in a run folder."""
 
 
 def report_run(
@@ -41,28 +49,34 @@ def report_run(
 ) -> Path:
     """Test a run's classifier with one and ten views, write report.html and figures/ into its folder; return the page.
 
+    Neighbours are searched among MOST_SEARCHED training images, evenly spaced, so that a report takes seconds.
+
     Where the store has no such split, or no images in it, the report is about the training alone.
 
     Args:
         history: The run's rows, one per epoch.
-        tick: Progress; each image counts once for each test.
+        tick: Progress; each image counts once for each test and once for the search.
     Raises:
         WeightsError: the store has classes that the classifier does not know, or images of another size.
     """
     run_folder = Path(run_folder)
     titles = classifier.model.class_titles
-    evaluations = _evaluate(classifier, store, split, tick) if split in store.splits and len(store[split]) else []
+    tested = len(store[split]) if split in store.splits else 0
+    total = len(VIEWS) * tested + min(len(store["train"]), MOST_SEARCHED)
+    evaluations = [
+        classifier.evaluate(store, split=split, views=views, tick=_part(tick, test * tested, total))
+        for test, views in enumerate(VIEWS if tested else ())
+    ]
     drawings = [
         in_both_themes(draw_curves, history, num_classes=len(titles)),
         in_both_themes(draw_filters, classifier.network),
     ]
     if evaluations:
         best = evaluations[-1]
-        drawings.append(_draw_panel(classifier, store, split, best))
+        drawings += _show_images(classifier, store, split, best, _part(tick, len(VIEWS) * tested, total))
         drawings.append(in_both_themes(draw_class_errors, replace(best, class_names=titles)))
-    for light, dark in drawings:
-        save_drawing(light, run_folder / FIGURES / light.name)
-        save_drawing(dark, run_folder / FIGURES / f"{dark.name}-dark", formats=("png", "svg"))
+    for pair in drawings:
+        _save(pair, run_folder / FIGURES)
 
     recipe, environment = _provenance(classifier, "recipe"), _provenance(classifier, "environment")
     recipe_name = str(recipe.get("name", "unknown"))
@@ -75,73 +89,62 @@ def report_run(
         evaluations=evaluations,
         drawings=drawings,
         facts=_list_facts(classifier, store, history, recipe_name, environment),
+        environment=[(name, str(value)) for name, value in environment.items()],
         commands=_list_commands(run_folder, store, split if evaluations else None, recipe_name, environment),
         trained_on=_describe_images(store),
     )
     return path
 
 
-def choose_panel(probabilities: NDArray[np.float32], labels: NDArray[np.int64], count: int = PANEL_IMAGES) -> list[int]:
-    """Return the positions of images to show, in the order of their labels: always the same for the same numbers.
-
-    Mistakes have about the share that they have among all images, but at least LEAST_MISTAKES where there are any, so
-    that a panel is neither flattering nor silent about what goes wrong. Classes are taken in turn and evenly spaced.
-    """
-    is_wrong = probabilities.argmax(1) != labels
-    wrong, right = np.flatnonzero(is_wrong), np.flatnonzero(~is_wrong)
-    num_wrong = min(len(wrong), max(LEAST_MISTAKES, round(count * float(is_wrong.mean()))), count)
-    num_right = min(len(right), count - num_wrong)
-    num_wrong = min(len(wrong), count - num_right)
-    used: Counter[int] = Counter()
-    chosen = _spread_over_classes(wrong, labels, num_wrong, used) + _spread_over_classes(right, labels, num_right, used)
-    return sorted(chosen, key=lambda position: (int(labels[position]), position))
+def _save(pair: Themed, folder: Path) -> None:
+    """Write the files of a figure; of one with photographs only what is cheap, `alexnet draw` makes the rest."""
+    light, dark = pair
+    forms: list[Format] = ["png"] if light.has_photographs else ["png", "svg"]
+    numbers: list[Format] = ["csv"] if light.num_rows <= MOST_NUMBERS else []
+    save_drawing(light, folder / light.name, formats=[*forms, *numbers])
+    if not light.has_photographs:
+        save_drawing(dark, folder / f"{dark.name}-dark", formats=forms)
 
 
-def _spread_over_classes(
-    candidates: NDArray[np.int64], labels: NDArray[np.int64], count: int, used: Counter[int]
-) -> list[int]:
-    """Return `count` candidates, from the classes used least so far, and count their use."""
-    groups: dict[int, list[int]] = {}
-    for position in candidates.tolist():
-        groups.setdefault(int(labels[position]), []).append(position)
-    chosen: list[int] = []
-    while len(chosen) < count:
-        fewest = min(used[label] for label, group in groups.items() if group)
-        classes = [label for label in sorted(groups) if groups[label] and used[label] == fewest]
-        wanted = min(count - len(chosen), len(classes))
-        for label in (classes[(2 * turn + 1) * len(classes) // (2 * wanted)] for turn in range(wanted)):
-            chosen.append(groups[label].pop(len(groups[label]) // 2))
-            used[label] += 1
-    return chosen
+def _part(tick: Tick | None, before: int, total: int) -> Tick | None:
+    """Return the progress of a part of the work, `before` images after its start."""
+    return None if tick is None else lambda done, _: tick(before + done, total)
 
 
-def _evaluate(classifier: Classifier, store: "Store", split: str, tick: Tick | None) -> list[Evaluation]:
-    images = len(store[split])
-    evaluations = []
-    for test, views in enumerate(VIEWS):
+def _show_images(
+    classifier: Classifier, store: "Store", split: str, evaluation: Evaluation, tick: Tick | None
+) -> list[Themed]:
+    """Return what needs images of the split: a panel, the surest mistakes, saliency, and neighbours among training."""
+    part = store[split]
+    pictures = Pictures(split, part.images, part.paths, part.labels, store.class_names, store.class_titles)
+    labels = pictures.labels_of(classifier)
 
-        def report(done: int, total: int, before: int = test * images) -> None:
-            if tick:
-                tick(before + done, len(VIEWS) * images)
+    def show(chosen: Sequence[int], *, mistakes: bool = False) -> Themed:
+        rows, own = [evaluation.probabilities[i] for i in chosen], [int(labels[i]) for i in chosen]
+        return in_both_themes(show_predictions(classifier, pictures, chosen, rows, own, mistakes=mistakes))
 
-        evaluations.append(classifier.evaluate(store, split=split, views=views, tick=report))
-    return evaluations
-
-
-def _draw_panel(classifier: Classifier, store: "Store", split: str, evaluation: Evaluation) -> Themed:
-    known = match_classes(
-        store.class_names, classifier.class_names, given_by=str(store.path), known_by=str(classifier.path)
-    )
-    labels = known[store[split].labels]
-    positions = choose_panel(evaluation.probabilities, labels)
-    titles = classifier.model.class_titles
-    paths = store[split].paths
-    return in_both_themes(
-        draw_predictions,
-        [np.asarray(store[split].images[position]) for position in positions],
-        [Prediction(paths[position], titles, evaluation.probabilities[position]) for position in positions],
-        [int(labels[position]) for position in positions],
-    )
+    drawings = [show(choose_panel(evaluation.probabilities, labels))]
+    mistakes = choose_mistakes(evaluation.probabilities, labels, PANEL_IMAGES)
+    if mistakes:
+        drawings.append(show(mistakes, mistakes=True))
+    queries = choose_queries(pictures, QUERIES)
+    training = store["train"]
+    count = len(training)
+    if count:
+        collection = Pictures(
+            f"{count:,} training images",
+            training.images,
+            training.paths,
+            training.labels,
+            store.class_names,
+            store.class_titles,
+        )
+        found = neighbours_panel(
+            classifier, collection, pictures, chosen=queries, k=min(NEIGHBOURS, count), limit=MOST_SEARCHED, tick=tick
+        )
+        drawings.append(in_both_themes(found.panel))
+    drawings.append(in_both_themes(saliency_panel(classifier, pictures, queries[:SALIENCY_IMAGES]).panel))
+    return drawings
 
 
 def _describe_images(store: "Store") -> str:

@@ -121,6 +121,18 @@ def load_model(path: Path) -> Model:
     return Model(network.eval(), names, titles, Preprocessing(mean.numpy(), divisor, mean_place), provenance)
 
 
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """Return the class names of a model file or checkpoint, without reading its tensors.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or names no classes.
+    """
+    names = read_document(path, kinds=("model", "checkpoint"), newest_format=FORMAT).get("class_names")
+    if not isinstance(names, list):
+        raise WeightsError(f"{path}: its header is incomplete or malformed (class_names). Obtain the file again.")
+    return tuple(map(str, names))
+
+
 def _read_divisor(value: Any) -> float | tuple[float, float, float]:
     parts = tuple(float(part) for part in value) if isinstance(value, list) else (float(value),)
     if len(parts) not in (1, 3) or not all(0 < part < math.inf for part in parts):

@@ -45,11 +45,29 @@ class Journal:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of a run's metrics.jsonl, oldest first; empty if there are none yet."""
+    """Return the lines of a run's metrics.jsonl, oldest first; empty if there are none yet.
+
+    Raises:
+        RunError: a line is damaged.
+    """
     path = folder / METRICS
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict) or not isinstance(row.get("epoch"), int):
+            raise RunError(
+                f"{path}: line {number} is damaged. Delete it; an unfinished run writes the file again from its "
+                "checkpoint when it continues."
+            )
+        rows.append(row)
+    return rows
 
 
 def read_environment(folder: Path) -> dict[str, Any]:

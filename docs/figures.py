@@ -1,0 +1,60 @@
+"""Draws the pictures of docs/gallery.md again, by the commands that stand there: make figures.
+
+Pictures are made smaller for the page: a file that it calls .png keeps its size and gets a palette, one that it calls
+.webp is halved. Commands about runs that are not here are passed over.
+"""
+
+import re
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from alexnet.cli import cli
+
+DOCS = Path(__file__).parent
+LARGEST_BYTES = 150_000
+_FIGURE = re.compile(r"!\[[^\]]*\]\((images/[^)]+)\)\n\n```sh\n(alexnet draw [^\n]+)\n```")
+
+
+def draw_figures(folder: Path = DOCS) -> list[Path]:
+    """Run every command of the gallery in the current folder, and return the pictures that were written.
+
+    Raises:
+        SystemExit: a picture is too large for the page.
+    """
+    written = []
+    for target, command in _FIGURE.findall((folder / "gallery.md").read_text(encoding="utf-8")):
+        words = shlex.split(command)[1:]
+        inputs = [Path(word) for word in words[2 : words.index("--out")] if not word.startswith("--")]
+        if not inputs[0].exists():
+            print(f"passed over, since {inputs[0]} is not here: {command}")
+            continue
+        with tempfile.TemporaryDirectory() as temporary:
+            drawn = Path(temporary) / words[words.index("--out") + 1]
+            words[words.index("--out") + 1] = str(drawn)
+            cli(words, standalone_mode=False)
+            path = folder / target
+            shrink(drawn, path)
+        if path.stat().st_size > LARGEST_BYTES:
+            sys.exit(f"{path}: {path.stat().st_size:,} bytes; at most {LARGEST_BYTES:,} are wanted.")
+        written.append(path)
+    return written
+
+
+def shrink(source: Path, target: Path) -> None:
+    """Write a picture as the page shows it."""
+    with Image.open(source) as opened:
+        picture = opened.convert("RGB")
+    if target.suffix == ".png":
+        picture.quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
+    else:
+        half = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.LANCZOS)
+        half.save(target, quality=80, method=6)
+
+
+if __name__ == "__main__":
+    for path in draw_figures():
+        print(f"{path}: {path.stat().st_size:,} bytes")

@@ -1,0 +1,261 @@
+"""Pictures of numbers laid out like an image: what a layer makes of one image, and where a class score is decided.
+
+Nothing here runs a network; see saliency.py and panels.py for that.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from alexnet.interpretation.drawing import (
+    LARGE,
+    NORMAL,
+    PNG_DPI,
+    SMALL,
+    WIDTH_IN,
+    Drawing,
+    Theme,
+    ThemeName,
+    Value,
+    bare_axes,
+    find_theme,
+    fit,
+    new_figure,
+    place_image,
+    sheet,
+    write,
+)
+from alexnet.interpretation.figures import tile_kernels
+
+MAPS_PER_ROW = 16
+UNITS_PER_ROW = 64
+UNIT_PX = 30
+LARGEST_MAP_PX = 400
+"""Side of a map in pixels of the figure, at most, where there are few of them."""
+SHARE_IN_SCALE = 0.995
+"""The strongest of 200 values is cut off at the end of the scale, so that outliers do not make the rest pale."""
+_ANCHORS = np.linspace(0, 1, 3)
+_GAP_IN, _IMAGE_IN, _HEADING_IN = 0.2, 2.2, 0.32
+
+
+def draw_activations(
+    values: NDArray[np.float32],
+    *,
+    layer: str,
+    towers: Sequence[str],
+    image: NDArray[np.uint8],
+    source: str,
+    theme: ThemeName = "light",
+) -> Drawing:
+    """What a layer makes of one image: its maps in rows, one tower below the other; units of a dense layer as cells.
+
+    One scale over the whole layer, so that maps can be compared; it ends at SHARE_IN_SCALE of the values.
+
+    Args:
+        values: (C, H, W), or (D,) of a dense layer; finite.
+        towers: Letters of the towers that share the channels or units equally, in order; empty if there are none.
+        image: (S, S, 3) uint8 RGB, the crop that the network saw.
+        source: Where the image came from.
+    """
+    colors = find_theme(theme)
+    is_dense = values.ndim == 1
+    what = "unit" if is_dense else "map"
+    end, is_signed = find_scale(values)
+    scaled = values / end
+    names = list(towers) or [""]
+    parts = np.split(scaled, len(names))
+    plates = []
+    for part in parts:
+        shown = _lay_out_units(part) if is_dense else part
+        side, available_px = max(shown.shape[1:]), int(WIDTH_IN * PNG_DPI)
+        columns = max(1, min(MAPS_PER_ROW, len(shown), available_px // (side + 1)))
+        largest = UNIT_PX if is_dense else LARGEST_MAP_PX // side
+        magnify = max(1, min(largest, available_px // (columns * (side + 1) - 1)))
+        painted = shade(shown, colors, signed=is_signed)
+        plates.append(tile_kernels(painted, columns, gap=colors.rule, magnify=magnify))
+    heading_in = _HEADING_IN if towers else 0.0
+    heights_in = [plate.shape[0] / PNG_DPI for plate in plates]
+    width_in = max(WIDTH_IN, *(plate.shape[1] / PNG_DPI for plate in plates))
+    total_in = _IMAGE_IN + sum(_GAP_IN + heading_in + height for height in heights_in)
+    figure = new_figure(width_in, total_in, colors)
+
+    bare_axes(figure, 0, 0, _IMAGE_IN, _IMAGE_IN).imshow(image, aspect="equal")
+    text_in = WIDTH_IN - _IMAGE_IN - _GAP_IN
+    words = bare_axes(figure, _IMAGE_IN + _GAP_IN, 0, text_in, _IMAGE_IN)
+    words.set(xlim=(0, text_in), ylim=(_IMAGE_IN, 0))
+    shape = " × ".join(map(str, values.shape))
+    silent, silence = _count_silent(values), "zero" if is_dense else "zero everywhere"
+    write(words, 0, 0.14, layer, colors.ink, LARGE + 3, weight="bold")
+    kind = f"{shape} units" if is_dense else f"{shape}: maps, rows, columns"
+    write(words, 0, 0.45, kind, colors.muted, NORMAL)
+    write(words, 0, 0.70, fit(figure, source, text_in, size=NORMAL), colors.muted, NORMAL)
+    if silent:
+        write(words, 0, 0.95, f"{silent:,} of {len(values):,} {what}s are {silence}", colors.muted, NORMAL)
+    bar = bare_axes(figure, _IMAGE_IN + _GAP_IN, _IMAGE_IN - 0.42, 2.6, 0.42)
+    _draw_scale(bar, end, is_signed, colors)
+
+    top = _IMAGE_IN
+    for name, plate, height in zip(names, plates, heights_in, strict=True):
+        top += _GAP_IN
+        if heading_in:
+            heading = bare_axes(figure, 0, top, WIDTH_IN, heading_in)
+            write(heading, 0, 0.6, f"Tower {name}", colors.muted, LARGE)
+            top += heading_in
+        bare_axes(figure, 0, top, plate.shape[1] / PNG_DPI, height).imshow(plate, interpolation="none", aspect="auto")
+        top += height
+    laid_out = "Each square is one unit, in reading order." if is_dense else "Each square is one map of the layer."
+    return Drawing(
+        name="activations",
+        figure=figure,
+        numbers=_list_values(values, names, what),
+        title=f"What {layer} makes of an image",
+        caption=(
+            f"{laid_out} All share one scale, which ends at {_short(end)}; the strongest value is "
+            f"{_short(float(np.abs(values).max(initial=0)))}. "
+            f"Look for {what}s that answer to one thing in the image and are silent elsewhere."
+            + (f" {silent:,} of the {len(values):,} {what}s are {silence} for this image." if silent else "")
+        ),
+        has_photographs=True,
+    )
+
+
+def draw_saliency(
+    images: Sequence[NDArray[np.uint8]],
+    maps: Sequence[NDArray[np.float32]],
+    titles: Sequence[str],
+    notes: Sequence[str],
+    sources: Sequence[str],
+    theme: ThemeName = "light",
+    *,
+    explanation: str = "",
+) -> Drawing:
+    """Images in rows of two, each beside the map of how strongly every pixel moves the score of a class.
+
+    Args:
+        images: (S, S, 3) uint8 RGB, the crops that the network saw.
+        maps: (S, S), at least 0; each has a scale of its own, which ends at SHARE_IN_SCALE of its values.
+        titles: The class of each map.
+        notes: What is said beside the class, such as its probability.
+        sources: Where each image came from.
+        explanation: A sentence that ends the caption.
+    Source: Simonyan, Vedaldi and Zisserman (2013), section 3; see `saliency.measure_saliency`.
+    """
+    colors = find_theme(theme)
+    gap_in, line_in, row_gap_in = 0.08, 0.32, 0.2
+    pair_gap_in = 0.3
+    side_in = (WIDTH_IN - pair_gap_in - 2 * gap_in) / 4
+    columns, rows = min(2, len(images)), math.ceil(len(images) / 2)
+    cell_in = side_in + line_in
+    figure = new_figure(
+        columns * (2 * side_in + gap_in) + (columns - 1) * pair_gap_in,
+        rows * (cell_in + row_gap_in) - row_gap_in,
+        colors,
+    )
+    page = sheet(figure)
+    numbers: dict[str, list[Value]] = {name: [] for name in ("image", "class", "y", "x", "saliency")}
+    for index, (image, values) in enumerate(zip(images, maps, strict=True)):
+        left = index % 2 * (2 * side_in + gap_in + pair_gap_in)
+        top = index // 2 * (cell_in + row_gap_in)
+        place_image(page, image, left, top, side_in)
+        end, _ = find_scale(values)
+        painted = (255 * shade(values[None] / end, colors, signed=False)[0]).round().astype(np.uint8)
+        place_image(page, painted, left + side_in + gap_in, top, side_in)
+        below_in, right_in = top + side_in + 0.55 * line_in, left + 2 * side_in + gap_in
+        title = fit(figure, titles[index], 2 * side_in - 1.6, size=LARGE, weight="bold")
+        write(page, left, below_in, title, colors.ink, LARGE, weight="bold")
+        write(page, right_in, below_in, notes[index], colors.muted, NORMAL, align="right")
+        width = values.shape[1]
+        y, x = np.divmod(np.arange(values.size), width)
+        numbers["image"] += [sources[index]] * values.size
+        numbers["class"] += [titles[index]] * values.size
+        numbers["y"] += y.tolist()
+        numbers["x"] += x.tolist()
+        numbers["saliency"] += values.ravel().astype(float).tolist()
+    return Drawing(
+        name="saliency",
+        figure=figure,
+        numbers=numbers,
+        title="Where the network looks",
+        caption=(
+            "Beside each image, how strongly the score of the named class moves when a pixel changes: the largest of "
+            "the three absolute derivatives by red, green and blue (Simonyan et al., 2013). Each map has its own "
+            "scale. Look for marks on the thing itself; marks on the background mean that the network relies on what "
+            "surrounds it." + explanation
+        ),
+        has_photographs=True,
+    )
+
+
+def shade(values: NDArray[np.floating], colors: Theme, *, signed: bool) -> NDArray[np.float64]:
+    """Return (..., 3) RGB in [0, 1] of values in [-1, 1]; what lies outside is cut off.
+
+    Zero is the background. Unsigned values go through the theme's blue to its ink; with signed ones, blue is positive
+    and orange negative.
+    """
+    background, blue, orange, ink = (
+        _rgb(color) for color in (colors.background, colors.training, colors.validation, colors.ink)
+    )
+    amount = np.clip(np.abs(values), 0, 1).astype(np.float64)
+    if not signed:
+        stops = np.stack([background, blue, ink])
+        return np.stack([np.interp(amount, _ANCHORS, stops[:, channel]) for channel in range(3)], axis=-1)
+    hue = np.where((values < 0)[..., None], orange, blue)
+    mixed: NDArray[np.float64] = background + amount[..., None] * (hue - background)
+    return mixed
+
+
+def find_scale(values: NDArray[np.floating]) -> tuple[float, bool]:
+    """Return where the scale of these values ends, above 0, and whether any of them is negative."""
+    sizes = np.abs(values[np.isfinite(values)])
+    end = float(np.quantile(sizes, SHARE_IN_SCALE)) if sizes.size else 0.0
+    return end or float(sizes.max(initial=0)) or 1.0, bool((values < 0).any())
+
+
+def _lay_out_units(part: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return one map, (1, rows, columns), that holds units in reading order; zeros fill up its last row."""
+    columns = min(UNITS_PER_ROW, len(part))
+    rows = math.ceil(len(part) / columns)
+    padded = np.zeros(rows * columns, part.dtype)
+    padded[: len(part)] = part
+    return padded.reshape(1, rows, columns)
+
+
+def _count_silent(values: NDArray[np.float32]) -> int:
+    return int((values.reshape(len(values), -1) == 0).all(1).sum())
+
+
+def _list_values(values: NDArray[np.float32], towers: Sequence[str], what: str) -> dict[str, list[Value]]:
+    each = values[0].size
+    number = np.repeat(np.arange(len(values)), each)
+    per_tower = len(values) // len(towers)
+    columns: dict[str, list[Value]] = {what: [int(index) + 1 for index in number]}
+    columns["tower"] = [towers[index] for index in (number // per_tower).tolist()]
+    if values.ndim > 1:
+        y, x = np.divmod(np.tile(np.arange(each), len(values)), values.shape[2])
+        columns["y"], columns["x"] = list(map(int, y)), list(map(int, x))
+    columns["value"] = values.ravel().astype(float).tolist()
+    return columns
+
+
+def _draw_scale(axes: Axes, end: float, is_signed: bool, colors: Theme) -> None:
+    """Draw a bar of the scale over the numbers at its ends."""
+    start = -1.0 if is_signed else 0.0
+    ramp = shade(np.linspace(start, 1, 256)[None], colors, signed=is_signed)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    axes.imshow(ramp, extent=(0, 1, 0.55, 1), aspect="auto", interpolation="none")
+    axes.plot([0, 1, 1, 0, 0], [0.55, 0.55, 1, 1, 0.55], color=colors.rule, linewidth=0.8, clip_on=False)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    ends = [(0.0, _short(-end), "left"), (0.5, "0", "center")] if is_signed else [(0.0, "0", "left")]
+    for x, text, align in [*ends, (1.0, _short(end), "right")]:
+        write(axes, x, 0.18, text, colors.muted, SMALL, align=align)
+
+
+def _rgb(color: str) -> NDArray[np.float64]:
+    return np.array([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")

@@ -1,0 +1,150 @@
+"""Images that the network finds alike: the nearest by the features of its last hidden layer (paper, section 6.1)."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from alexnet.errors import ConfigError
+from alexnet.interpretation.drawing import (
+    NORMAL,
+    SMALL,
+    WIDTH_IN,
+    Drawing,
+    ThemeName,
+    Value,
+    find_theme,
+    fit,
+    new_figure,
+    place_image,
+    sheet,
+    write,
+)
+
+
+def search_nearest(
+    queries: NDArray[np.float32],
+    blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.float32]]],
+    k: int,
+    *,
+    leave_out: Sequence[int | None] | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return the Euclidean distances (Q, k) and positions (Q, k) of the k nearest to each query, nearest first.
+
+    Exact: differences are squared and summed, so that equal features have distance 0. Equal distances are ordered by
+    position. Memory holds one block. Where there are fewer than k, the rest has distance infinity and position -1.
+
+    Args:
+        queries: (Q, D).
+        blocks: Positions (n,) with features (n, D), in ascending order of position.
+        leave_out: For each query a position that does not count, such as its own.
+    Raises:
+        ConfigError: features are not finite.
+    """
+    wanted = _finite(torch.from_numpy(queries), "a query")
+    nearest = torch.full((len(queries), k), torch.inf)
+    found = torch.full((len(queries), k), -1, dtype=torch.int64)
+    for positions, features in blocks:
+        block, places = _finite(torch.from_numpy(features), "an image"), torch.from_numpy(positions)
+        distances = torch.cdist(wanted, block, compute_mode="donot_use_mm_for_euclid_dist")
+        for query, place in enumerate(leave_out or []):
+            if place is not None:
+                distances[query, places == place] = torch.inf
+        distances, order = torch.cat([nearest, distances], 1).sort(dim=1, stable=True)
+        places = torch.cat([found, places.expand(len(queries), -1)], 1)
+        nearest, found = distances[:, :k], places.gather(1, order)[:, :k]
+    found = torch.where(nearest.isinf(), -1, found)
+    return nearest.numpy(), found.numpy()
+
+
+def _finite(features: torch.Tensor, whose: str) -> torch.Tensor:
+    if not bool(torch.isfinite(features).all()):
+        raise ConfigError(
+            f"the features of {whose} are not finite, so no distance can be measured. Try --precision float32; if that "
+            "does not help, the training has diverged: draw its curves."
+        )
+    return features
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """An image in the figure."""
+
+    image: NDArray[np.uint8]
+    """(S, S, 3) RGB."""
+    source: str
+    label: int | None
+    """Number of its class, None where it is not known."""
+    kind: str
+    """Name of its class; not what tells classes apart, since two may be called the same."""
+    written: str
+    """What stands below it: its class, or another name where that is not known or cannot be written."""
+    distance: float = 0.0
+
+
+def draw_neighbours(
+    rows: Sequence[tuple[Neighbour, Sequence[Neighbour]]],
+    *,
+    collection: str,
+    theme: ThemeName = "light",
+    explanation: str = "",
+) -> Drawing:
+    """Figure 4 of the paper, right: in each row a query and its nearest images, with their classes and distances.
+
+    A neighbour of another class than its query has its name in red.
+
+    Args:
+        rows: Each query with its neighbours, nearest first.
+        collection: What was searched, as in "2,000 training images".
+        explanation: A sentence that ends the caption.
+    Raises:
+        ConfigError: there are no queries, or none has a neighbour.
+    """
+    colors = find_theme(theme)
+    per_row = max((len(found) for _, found in rows), default=0)
+    if not per_row:
+        raise ConfigError("no query has a neighbour; there is nothing to draw.")
+    gap_in, query_gap_in, text_in, row_gap_in, head_in = 0.1, 0.34, 0.36, 0.12, 0.34
+    side_in = min(2.0, (WIDTH_IN - query_gap_in - (per_row - 1) * gap_in) / (per_row + 1))
+    lefts = [0.0, *(side_in + query_gap_in + place * (side_in + gap_in) for place in range(per_row))]
+    cell_in = side_in + text_in + row_gap_in
+    figure = new_figure(lefts[-1] + side_in, head_in + len(rows) * cell_in - row_gap_in, colors)
+    page = sheet(figure)
+    write(page, 0, 0.14, "Query", colors.ink, NORMAL, weight="bold")
+    write(page, lefts[1], 0.14, "Nearest images, the nearest first", colors.ink, NORMAL, weight="bold")
+    numbers: dict[str, list[Value]] = {
+        name: [] for name in ("query", "query_class", "place", "image", "class", "distance", "is_same_class")
+    }
+    for number, (query, found) in enumerate(rows):
+        top = head_in + number * cell_in
+        for place, (left, each) in enumerate(zip(lefts, (query, *found), strict=False)):
+            place_image(page, each.image, left, top, side_in)
+            is_known = query.label is not None and each.label is not None
+            differs = is_known and each.label != query.label
+            name = fit(figure, each.written, side_in, size=SMALL, weight="normal" if place else "bold")
+            color = colors.wrong if differs else colors.ink
+            write(page, left, top + side_in + 0.12, name, color, SMALL, weight="normal" if place else "bold")
+            if place:
+                write(page, left, top + side_in + 0.28, f"{each.distance:#.4g}".rstrip("."), colors.muted, SMALL)
+                same = int(not differs) if is_known else None
+                values = (query.source, query.kind, place, each.source, each.kind, each.distance, same)
+                for column, value in zip(numbers.values(), values, strict=True):
+                    column.append(value)
+    verdicts = [value for value in numbers["is_same_class"] if value is not None]
+    agreement = f" {sum(map(int, verdicts))} of the {len(verdicts)} are of their query's class." if verdicts else ""
+    return Drawing(
+        name="neighbours",
+        figure=figure,
+        numbers=numbers,
+        title="Images that the network finds alike",
+        caption=(
+            f"Each row: a query, then the images among {collection} whose features in the last hidden layer are "
+            "nearest to its own. The numbers are Euclidean distances."
+            + (" Names in red are of another class." if verdicts and 0 in verdicts else "")
+            + f"{agreement} Look at images that differ pixel by pixel and are neighbours all the same: pose and colour "
+            f"changed, the thing did not.{explanation}"
+        ),
+        has_photographs=True,
+    )

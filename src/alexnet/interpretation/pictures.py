@@ -1,0 +1,165 @@
+"""What is drawn from: the images of a store's split, or files, with their paths and what is known of their classes."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.batches.loader import Images
+from alexnet.data.decode import open_image
+from alexnet.data.store import open_store
+from alexnet.data.store_format import HEADER_NAME
+from alexnet.errors import ConfigError, ImageError, WeightsError
+from alexnet.evaluation.classifier import Classifier, Given
+from alexnet.evaluation.evaluate import match_classes
+from alexnet.interpretation.fonts import legible
+
+FEATURE_BATCH = 32
+"""Images whose features are computed together."""
+
+
+class Pictures:
+    """Images by position, each with a path and, where it is known, a class."""
+
+    def __init__(
+        self,
+        where: str,
+        images: Images,
+        paths: Sequence[str],
+        labels: NDArray[np.int64] | None,
+        class_names: tuple[str, ...],
+        class_titles: tuple[str, ...],
+    ) -> None:
+        self.where = where
+        """What they are, for messages and captions: "val images of STORE", "40 files"."""
+        self.images = images
+        self.paths = paths
+        self.labels = labels
+        """(N,) index of each into `class_names`; None where classes are not known."""
+        self.class_names = class_names
+        self.class_titles = class_titles
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def give(self, position: int) -> Given:
+        """Return what a classifier takes of an image: its path if it is a file, else its pixels."""
+        return self.images.files[position] if isinstance(self.images, _Files) else np.asarray(self.images[position])
+
+    def title(self, position: int) -> str:
+        """Readable name of an image's class, "" where it is not known."""
+        return "" if self.labels is None else self.class_titles[int(self.labels[position])]
+
+    def written(self, position: int) -> str:
+        """What a figure writes below an image: its class, or the name of its file."""
+        if self.labels is None:
+            return Path(self.paths[position]).name
+        return legible(self.class_titles)[int(self.labels[position])]
+
+    def label(self, position: int) -> int | None:
+        """Index of an image's class in `class_names`, None where it is not known."""
+        return None if self.labels is None else int(self.labels[position])
+
+    def labels_of(self, classifier: Classifier) -> NDArray[np.int64]:
+        """Return the label of each image as a class index of the classifier; classes are matched by name.
+
+        Raises:
+            ConfigError: the classes of the images are not known.
+            WeightsError: the classifier does not know a class.
+        """
+        if self.labels is None:
+            raise ConfigError(
+                f"{self.where}: which class is correct is not known. Give a store, or --labelled if the folder that "
+                "holds an image names its class."
+            )
+        known = match_classes(
+            self.class_names, classifier.class_names, given_by=self.where, known_by=str(classifier.path)
+        )
+        return known[self.labels]
+
+    def features(
+        self, classifier: Classifier, positions: Sequence[int] | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], list[ImageError]]]:
+        """Yield, batch by batch, positions (n,), features (n, D) of the last hidden layer, and images left out.
+
+        Args:
+            positions: Those to compute, ascending; all by default.
+        """
+        wanted = range(len(self)) if positions is None else positions
+        layer = classifier.network.features_name()
+        files = self.images.files if isinstance(self.images, _Files) else None
+        given = map(self.give, wanted)
+        pending = iter(wanted)
+        for names, problems, arrays in classifier.activations_each(given, [layer], batch_size=FEATURE_BATCH):
+            taken = [next(pending) for _ in range(len(names) + len(problems))]
+            if files and problems:  # those left are the files whose names came back, in order
+                remaining = iter(names)
+                name = next(remaining, None)
+                kept = []
+                for position in taken:
+                    if name is not None and str(files[position]) == name:
+                        kept.append(position)
+                        name = next(remaining, None)
+                taken = kept
+            rows = arrays[layer].reshape(len(names), -1) if names else np.zeros((0, 0), np.float32)
+            yield np.array(taken, np.int64), rows, problems
+
+
+class _Files:
+    """Image files, decoded when they are asked for."""
+
+    def __init__(self, files: Sequence[Path], size: int) -> None:
+        self.files = files
+        self._size = size
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
+        return open_image(self.files[index], size=self._size)
+
+
+def is_store(path: Path) -> bool:
+    """Whether a path is a store's folder, finished or damaged."""
+    return (path / HEADER_NAME).exists()
+
+
+def open_split(path: Path, split: str, image_px: int) -> Pictures:
+    """Return the images of a split of a store.
+
+    Raises:
+        StoreError: the store is damaged or has no such split.
+        WeightsError: its images have another size than `image_px`.
+        ConfigError: the split has no images.
+    """
+    store = open_store(path)
+    if store.size != image_px:
+        raise WeightsError(
+            f"{path}: holds images of {store.size} px, the model was trained on {image_px} px. Prepare the images "
+            f"again with --size {image_px}."
+        )
+    part = store[split]
+    if not len(part):
+        raise ConfigError(f"{path}: its split {split} has no images. Choose another --split.")
+    where = f"{len(part):,} {split} images of {path.name}"
+    return Pictures(where, part.images, part.paths, part.labels, store.class_names, store.class_titles)
+
+
+def open_files(files: Sequence[Path], classifier: Classifier, *, labelled: bool = False) -> Pictures:
+    """Return image files; with `labelled`, the folder that holds one names its class.
+
+    Raises:
+        WeightsError: the classifier does not know the class that a folder names.
+    """
+    images = _Files(files, classifier.model.preprocessing.image_px)
+    where = f"{len(files):,} image file{'' if len(files) == 1 else 's'}"
+    labels = None
+    if labelled:
+        folders = [path.resolve().parent.name for path in files]
+        classes = tuple(dict.fromkeys(folders))
+        known = match_classes(classes, classifier.class_names, given_by=where, known_by=str(classifier.path))
+        position = dict(zip(classes, known.tolist(), strict=True))
+        labels = np.array([position[folder] for folder in folders], np.int64)
+    model = classifier.model
+    return Pictures(where, images, [str(path) for path in files], labels, model.class_names, model.class_titles)
