@@ -48,7 +48,7 @@ def cli() -> None:
     \b
     A first classifier from folders of photographs (PHOTOS/train/<class>/…, PHOTOS/val/<class>/…):
       alexnet prepare PHOTOS --out STORE
-      alexnet train STORE --recipe small-data --out RUN
+      alexnet train STORE --out RUN
       alexnet evaluate RUN STORE --views 10
       alexnet predict RUN picture.jpg
 
