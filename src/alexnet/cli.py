@@ -12,6 +12,7 @@ from alexnet.errors import AlexNetError
 from alexnet.verbs.drawing import draw
 from alexnet.verbs.exchanging import export, features
 from alexnet.verbs.informing import bench, info
+from alexnet.verbs.options import InOrder
 from alexnet.verbs.preparing import prepare
 from alexnet.verbs.reporting import report
 from alexnet.verbs.reproducing import reproduce
@@ -20,27 +21,7 @@ from alexnet.verbs.training import demo, train
 from alexnet.version import __version__
 
 
-class _InOrder(click.Group):
-    """Lists its verbs in the order of the pipeline, and names the nearest verb for an unknown one."""
-
-    def list_commands(self, context: click.Context) -> list[str]:
-        return list(self.commands)
-
-    def resolve_command(
-        self, context: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        import difflib
-
-        try:
-            return super().resolve_command(context, args)
-        except click.UsageError as problem:
-            close = difflib.get_close_matches(args[0], self.commands, n=1)
-            if close:
-                raise click.UsageError(f"{problem.message} Did you mean {close[0]!r}?", context) from None
-            raise
-
-
-@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="alexnet")
 def cli() -> None:
     """Labelled images in; a trained, tested, explainable AlexNet classifier out.

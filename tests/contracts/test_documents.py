@@ -56,3 +56,14 @@ def test_commands_in_the_documents_are_commands_of_this_program() -> None:
                     options = {option for parameter in command.params for option in parameter.opts}
                     used = {word.split("=")[0] for word in words[2:] if word.startswith("--")}
                     assert used <= options | {"--help"}, (document.name, line)
+
+
+def test_every_picture_of_the_gallery_stands_above_the_command_that_draws_it() -> None:
+    page = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    drawn = re.findall(r"!\[[^\]]*\]\((images/[^)]+)\)\n\n```sh\nalexnet draw [^\n]*--out ([\w-]+)\.png\n```", page)
+    assert len(drawn) == page.count("](images/") > 5
+    for picture, name in drawn:
+        assert picture.startswith(f"images/gallery-{name}.")
+        assert (ROOT / "docs" / picture).stat().st_size < 150_000
+    kinds = {re.match(r"[a-z]+", name)[0] for _, name in drawn}  # type: ignore[index]
+    assert {"filters", "predictions", "neighbours", "activations", "curves", "saliency"} <= kinds

@@ -8,7 +8,7 @@ import click
 
 from alexnet.errors import ConfigError
 from alexnet.verbs.figure_files import figure_options, plan_files, write_figure, write_found
-from alexnet.verbs.options import PATH, device_option, image_files, precision_option, threads_option
+from alexnet.verbs.options import PATH, InOrder, device_option, image_files, precision_option, threads_option
 
 if TYPE_CHECKING:
     from alexnet.evaluation.classifier import Classifier
@@ -32,7 +32,7 @@ limit_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=InOrder)
 def draw() -> None:
     """Draw what a network knows: figures 3 and 4 of the paper, and more.
 
@@ -50,9 +50,9 @@ def draw() -> None:
 @click.argument("model", type=PATH)
 @figure_options
 def filters(model: Path, **options: Any) -> None:
-    """Draw the kernels of the first layer as colours, tower by tower (paper, figure 3).
+    """Draw the kernels of the first layer (paper, figure 3).
 
-    One scale for the whole layer; every weight is an exact square of pixels.
+    They are colours, tower above tower. One scale for the whole layer; every weight is an exact square of pixels.
     """
     from alexnet.evaluation.classifier import load
     from alexnet.interpretation.figures import draw_filters
@@ -91,10 +91,11 @@ def predictions(
     threads: int | None,
     **options: Any,
 ) -> None:
-    """Draw images above their five most probable classes (paper, figure 4, left).
+    """Draw images with their likeliest classes (figure 4, left).
 
-    The correct class is marked where it is known: from a store, or with --labelled. All images are then tested, and the
-    panel has mistakes in about their share; the choice is always the same.
+    Each has bars of its five most probable classes. The correct class is marked where it is known: from a store, or
+    with --labelled. All images are then tested, and the panel has mistakes in about their share; the choice is always
+    the same.
     """
     from alexnet.interpretation.panels import predictions_panel
 
@@ -139,7 +140,7 @@ def neighbours(
     threads: int | None,
     **options: Any,
 ) -> None:
-    """Draw queries beside the images that the network finds most alike (paper, figure 4, right).
+    """Draw images that the network finds alike (figure 4, right).
 
     Alike is: near by Euclidean distance of the last hidden layer, 4096 numbers for most dialects. Without --query, five
     images of --split are the queries; of image files, five of these, which are then not their own neighbours.
@@ -187,9 +188,10 @@ def activations(
     threads: int | None,
     **options: Any,
 ) -> None:
-    """Draw what a layer of MODEL makes of an image: its maps, tower by tower, on one scale.
+    """Draw what a layer makes of an image, tower by tower.
 
-    The centre view is used. docs/dialects.md has a picture of the layers' names; a wrong one lists them all.
+    Its maps share one scale. The centre view is used. docs/dialects.md has a picture of the layers' names; a wrong one
+    lists them all.
     """
     from alexnet.interpretation.panels import activations_panel
 
@@ -205,7 +207,10 @@ def activations(
 @click.argument("runs", nargs=-1, required=True, type=PATH)
 @figure_options
 def curves(runs: tuple[Path, ...], **options: Any) -> None:
-    """Draw the learning curves of one run or of many beside each other. RUNS are run folders, finished or not."""
+    """Draw learning curves of one run or of many.
+
+    RUNS are run folders, finished or not.
+    """
     from alexnet.interpretation.curves import draw_curves
     from alexnet.interpretation.run_curves import draw_runs
 
@@ -241,9 +246,10 @@ def saliency(
     threads: int | None,
     **options: Any,
 ) -> None:
-    """Draw images beside the pixels that move a class score most: its gradient (Simonyan et al., 2013).
+    """Draw which pixels move a class score most.
 
-    The centre view is used. The gradient is computed in float32.
+    Beside each image stands the gradient of the score (Simonyan et al., 2013). The centre view is used. The gradient is
+    computed in float32.
     """
     from alexnet.interpretation.panels import choose_queries, saliency_panel
 

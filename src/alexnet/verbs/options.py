@@ -1,4 +1,4 @@
-"""Options that several verbs share."""
+"""Options that several verbs share, and the group that verbs are in."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,28 @@ from typing import Any
 import click
 
 PATH = click.Path(path_type=Path)
+
+
+class InOrder(click.Group):
+    """Lists its commands in the order in which they were added, and names the nearest for an unknown one."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Return the names of its commands in their order."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is meant, as click does."""
+        import difflib
+
+        try:
+            return super().resolve_command(context, args)
+        except click.UsageError as problem:
+            close = difflib.get_close_matches(args[0], self.commands, n=1)
+            if close:
+                raise click.UsageError(f"{problem.message} Did you mean {close[0]!r}?", context) from None
+            raise
 
 
 class _NewFile(click.Path):
