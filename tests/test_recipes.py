@@ -59,7 +59,7 @@ def test_a_recipe_survives_yaml(name: str, tmp_path: Path) -> None:
     [
         ("papper", (), "unknown recipe 'papper'. Known: paper, small-data, modern, fine-tune, demo, source-2012, caffe, cifar-80sec, cifar-19pct, cifar-18pct, cifar-13pct, cifar-11pct, or the path of a recipe.yaml. Did you mean paper?"),
         ("paper", ("optimization.momemtum=1",), "--set optimization.momemtum=1: unknown field optimization.momemtum. Did you mean optimization.momentum?"),
-        ("paper", ("momentum",), "--set momentum: expected group.field=value, for example optimization.learning_rate=0.005."),
+        ("paper", ("momentum",), "--set momentum: expected group.field=value, for example optimization.learning_rate=0.005. Did you mean optimization.momentum?"),
         ("paper", ("optimization.momentum=1",), "--set: optimization.momentum is 1: Input should be less than 1."),
         ("paper", ("batches.size=many",), "--set: batches.size is 'many': Input should be a valid integer, unable to parse string as an integer."),
         ("paper", ("optimization.learning_rate=.inf",), "--set: optimization.learning_rate is inf: Input should be a finite number."),

@@ -1,17 +1,24 @@
 """What a path or a name is, in one screen: the tables of `alexnet info`."""
 
+import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from alexnet.errors import ConfigError
+from alexnet.evaluation.ensemble import is_ensemble
 from alexnet.network.comparison import tabulate_costs, tabulate_differences, tabulate_shapes
-from alexnet.network.model_file import MODEL, Preprocessing, find_model, load_model
+from alexnet.network.model_file import MODEL, Preprocessing, find_checkpoint, find_model, load_model
 from alexnet.network.spec import DIALECTS, Spec, find_dialect, is_dialect, measure
-from alexnet.recipes import RECIPES, find_recipe
+from alexnet.recipes import RECIPES, Recipe, find_recipe, read_recipe
 from alexnet.terminal import duration, percent
-from alexnet.training.journal import ENVIRONMENT, read_environment, read_metrics
+from alexnet.training.checkpoint import read_progress
+from alexnet.training.journal import ENVIRONMENT, RECIPE, read_environment, read_metrics
+
+REPORT = "report.html"
 
 Table = tuple[str | None, list[str], list[list[str]]]
 """Title, columns, rows."""
@@ -40,7 +47,7 @@ def describe(what: str, *, verify: bool = False) -> Description:
             return _describe_run(path)
         return _describe_store(path, verify)
     if path.is_file():
-        return _describe_model(path)
+        return _describe_file(path)
     if is_dialect(what):
         table = _layer_table(find_dialect(what, _usual_classes(what)))
         if what not in RECIPES:
@@ -49,9 +56,12 @@ def describe(what: str, *, verify: bool = False) -> Description:
         return Description({"recipe": recipe.values, "dialect": table.values}, [*table.tables, *recipe.tables])
     if what in RECIPES:
         return _describe_recipe(what)
+    beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, [*beside, *DIALECTS, *RECIPES], n=1)
+    advice = f" Did you mean {path.parent / near[0] if near[0] in beside else near[0]}?" if near else ""
     raise ConfigError(
         f"{what}: there is no such file or folder, and no dialect ({', '.join(DIALECTS)}) or recipe "
-        f"({', '.join(RECIPES)}) has this name."
+        f"({', '.join(RECIPES)}) has this name.{advice}"
     )
 
 
@@ -135,27 +145,105 @@ def _count_labels(labels: Any, num_classes: int) -> list[int]:
 def _describe_run(path: Path) -> Description:
     environment, history = read_environment(path), read_metrics(path)
     finished = (path / MODEL).exists()
+    recipe = read_recipe(path / RECIPE)
+    store = environment.get("store", "STORE")
     facts = [
-        ["kind", "finished run" if finished else "unfinished run; the same train command continues it"],
-        ["epochs", str(len(history))],
+        ["kind", "finished run" if finished else "unfinished run"],
+        ["network", f"dialect {recipe.network.dialect}, recipe {recipe.name}, seed {environment.get('seed', '–')}"],
+        ["epochs", _describe_progress(path, len(history), recipe, finished)],
         ["time", duration(sum(row["seconds_with_validation"] for row in history))],
-        *(
-            [name.replace("_", " "), str(environment.get(name, "–"))]
-            for name in ("store", "seed", "precision", "threads", "processor", "torch", "alexnet")
-        ),
+        ["store", f"{store}"],
+        ["computed", _describe_computing(environment)],
     ]
-    tables: list[Table] = [(None, [str(path), ""], facts)]
+    if environment.get("start"):
+        facts.append(["started from", str(environment["start"])])
     if history:
         last = history[-1]
-        rows = [[name.replace("_", " "), _shown(name, last[name])] for name in last if not isinstance(last[name], str)]
-        tables.append(("Last epoch", ["", "value"], rows))
-    return Description(
-        {"kind": "run", "path": str(path), "finished": finished, "environment": environment, "history": history}, tables
-    )
+        facts.append(["training", f"loss {last['train_loss']:.4f}, error {percent(last['train_top1_error'])}"])
+        tested = [row for row in history if "val_top1_error" in row]
+        if tested:
+            best = min(tested, key=lambda row: row["val_top1_error"])
+            facts.append(
+                [
+                    "validation",
+                    f"top-1 error {percent(tested[-1]['val_top1_error'])} (one view), lowest "
+                    f"{percent(best['val_top1_error'])} in epoch {best['epoch']}",
+                ]
+            )
+    if (path / REPORT).exists():
+        facts.append(["report", str(path / REPORT)])
+    if finished:
+        facts += [["test it", f"alexnet evaluate {path} {store}"], ["use it", f"alexnet predict {path} picture.jpg"]]
+    else:
+        again = f"alexnet train {store} --recipe {path / RECIPE} --seed {environment.get('seed', 0)} --out {path}"
+        facts.append(["continue it", again + (f" --from {environment['start']}" if environment.get("start") else "")])
+    values = {"kind": "run", "path": str(path), "finished": finished, "environment": environment, "history": history}
+    return Description(values, [(None, [str(path), ""], facts)])
 
 
-def _shown(name: str, value: Any) -> str:
-    return percent(value) if name.endswith(("_error", "_share")) else f"{value:.4g}"
+def _describe_progress(path: Path, done: int, recipe: Recipe, finished: bool) -> str:
+    most = "at most " if recipe.optimization.schedule == "plateau" else ""
+    text = f"{done} of {most}{recipe.optimization.total_epochs}"
+    found = None if finished else find_checkpoint(path)
+    if found is None:
+        return text
+    progress = read_progress(found[0])
+    return f"{text}; saved in epoch {progress.epoch + 1} after {progress.batch} batches"
+
+
+def _describe_computing(environment: dict[str, Any]) -> str:
+    precision, device, threads = (environment.get(name, "–") for name in ("precision", "device", "threads"))
+    versions = f"torch {environment.get('torch', '–')}, alexnet {environment.get('alexnet', '–')}"
+    return f"{precision} on {device}, {threads} threads, {environment.get('processor', '–')}, {versions}"
+
+
+def _describe_file(path: Path) -> Description:
+    """A model or an ensemble; of another kind of file, what it is and what to do with it.
+
+    Raises:
+        ConfigError: it is another kind of file.
+    """
+    if is_ensemble(path):
+        return _describe_ensemble(path)
+    with path.open("rb") as file:
+        beginning = file.read(16)
+    for begins, kind, advice in _OTHER_FILES:
+        if path.suffix == begins if isinstance(begins, str) else beginning.startswith(begins):
+            raise ConfigError(f"{path}: is {kind}. {advice.format(path=path)}")
+    return _describe_model(path)
+
+
+_EXPORT = "To use its weights: alexnet export {path} --to alexnet --out model.safetensors"
+_PREDICT = "To see what a model says of it: alexnet predict RUN {path}"
+_PREPARE = "To make a store of the images in it: alexnet prepare {path} --out STORE"
+_OTHER_FILES: list[tuple[bytes | str, str, str]] = [
+    (".onnx", "an ONNX network, for other programs", "The model it was made from is what info describes."),
+    (".caffemodel", "a network of Caffe", _EXPORT),
+    (".pth", "a file of PyTorch", _EXPORT),
+    (".pt", "a file of PyTorch", _EXPORT),
+    (b"\x89PNG", "an image", _PREDICT),
+    (b"\xff\xd8\xff", "an image", _PREDICT),
+    (b"GIF8", "an image", _PREDICT),
+    (b"RIFF", "an image", _PREDICT),
+    (b"PK\x03\x04", "a zip archive", _PREPARE),
+    (b"\x1f\x8b", "a compressed archive", _PREPARE),
+    (".tar", "an archive", _PREPARE),
+    (".yaml", "a recipe or another text", "To train with it: alexnet train STORE --recipe {path} --out RUN"),
+]
+"""Beginning of a file, or its suffix -> what it is, and what to do with it."""
+
+
+def _describe_ensemble(path: Path) -> Description:
+    from alexnet.evaluation.ensemble import load_ensemble
+
+    ensemble = load_ensemble(path)
+    rows = [
+        [str(member.path), f"{weight:.3f}", member.model.network.spec.dialect]
+        for member, weight in zip(ensemble.members, ensemble.weights, strict=True)
+    ]
+    values = {"kind": "ensemble", "path": str(path), "members": rows, "class_names": list(ensemble.class_names)}
+    facts = [["kind", f"ensemble of {len(rows)} models"], ["classes", f"{len(ensemble.class_names):,}"]]
+    return Description(values, [(None, [str(path), ""], facts), (None, ["member", "weight", "dialect"], rows)])
 
 
 def _describe_model(path: Path) -> Description:
@@ -224,7 +312,7 @@ def _layer_table(spec: Spec) -> Description:
 def _describe_recipe(name: str) -> Description:
     recipe = find_recipe(name)
     rows = [
-        [f"{group}.{field}", str(value)]
+        [f"{group}.{field}", _plain(value)]
         for group, fields in recipe.model_dump(mode="json").items()
         if isinstance(fields, dict)
         for field, value in fields.items()
@@ -232,5 +320,12 @@ def _describe_recipe(name: str) -> Description:
     summary = " ".join((RECIPES[name].__doc__ or "").split())
     return Description(
         recipe.model_dump(mode="json"),
-        [(f"Recipe {name}", ["field (for --set)", "value"], rows), (None, ["about it"], [[summary]])],
+        [(None, [f"Recipe {name}"], [[summary]]), (None, ["field (for --set)", "value"], rows)],
     )
+
+
+def _plain(value: Any) -> str:
+    """A field's value as it is written in YAML, on one line; nothing is a dash."""
+    if value in (None, [], {}):
+        return "–"
+    return yaml.safe_dump(value, default_flow_style=True, width=1000).strip().removesuffix("...").strip()

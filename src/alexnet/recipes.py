@@ -5,7 +5,7 @@ and what to expect of it. The fields are in `recipe_fields`.
 """
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -273,9 +273,10 @@ def _assign(values: dict[str, Any], assignment: str) -> None:
     if not equals or not dot:
         raise RecipeError(
             f"--set {assignment}: expected group.field=value, for example optimization.learning_rate=0.005."
+            f"{_nearest_field(path.strip(), known)}"
         )
     if f"{group}.{field}" not in known:
-        raise RecipeError(f"--set {assignment}: unknown field {path.strip()}.{_nearest(path.strip(), known)}")
+        raise RecipeError(f"--set {assignment}: unknown field {path.strip()}.{_nearest_field(path.strip(), known)}")
     try:
         values[group][field] = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -294,6 +295,12 @@ def _validated(values: dict[str, Any], where: str) -> Recipe:
             if first["loc"] and not isinstance(first["input"], dict)
             else f"{where}: {field}: {message}."
         ) from None
+
+
+def _nearest_field(path: str, known: Sequence[str]) -> str:
+    """A field given without its group is found by its name alone."""
+    same = [field for field in known if field.partition(".")[2] == path.rpartition(".")[2]]
+    return f" Did you mean {' or '.join(same)}?" if same else _nearest(path, known)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

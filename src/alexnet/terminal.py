@@ -11,6 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+WAITING_SHARE = 0.05
+"""Share of an epoch spent waiting for images that is worth a sentence."""
+UNFOLDED = 10_000
+"""Width of tables that no terminal shows."""
 PLAIN_EVERY_SECONDS = 10.0
 """How often progress is printed where the output is not a terminal."""
 
@@ -21,6 +25,8 @@ class Terminal:
     def __init__(self) -> None:
         self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
         self.output = Console(highlight=False, soft_wrap=True)
+        if not self.output.is_terminal:  # a line is a fact for the program that reads it: never folded
+            self.output = Console(highlight=False, soft_wrap=True, width=UNFOLDED)
 
     def say(self, sentence: str) -> None:
         """Print a line of information on standard error."""
@@ -40,10 +46,11 @@ class Terminal:
         sys.stdout.write(text + "\n")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
-        """Print a table on standard output; all columns but the first are aligned to the right."""
+        """Print a table on standard output; columns of numbers are aligned to the right."""
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
         for position, column in enumerate(columns):
-            table.add_column(column, justify="left" if position == 0 else "right", overflow="fold")
+            numbers = position > 0 and _are_numbers([row[position] for row in rows])
+            table.add_column(column, justify="right" if numbers else "left", overflow="fold")
         for row in rows:
             table.add_row(*map(_escaped, row))
         self.output.print(table)
@@ -103,6 +110,13 @@ class Meter:
             self._printed = now
             left = f", {duration((total - done) * unit_scale / rate)} left" if rate else ""
             self._terminal.say(f"{self._what}: {done:,} of {total:,}, {speed}{left}{', ' + words if words else ''}")
+
+    def print_above(self, text: str) -> None:
+        """Print a line of results on standard output; on a terminal above the bar, which would be torn otherwise."""
+        if self._bar and self._terminal.output.is_terminal:
+            self._bar.console.print(text, markup=False)
+        else:
+            self._terminal.print(text)
 
     def restart(self, what: str) -> None:
         """Begin to count something else on the same line."""
@@ -170,23 +184,33 @@ class TrainingDisplay:
         topk = next((name for name in row if name.startswith("val_top") and name != "val_top1_error"), None)
         if not self._printed_header:
             self._printed_header = True
-            label = topk.removeprefix("val_").removesuffix("_error").replace("top", "top-") if topk else "top-k"
-            self._terminal.print(
-                f"{'epoch':>7}  {'train loss':>10} {'error':>8}  {'val loss':>8} {'top-1':>8} {label:>8}  {'rate':>8} "
-                f"{'images/s':>9} {'waiting':>8}  time left"
+            label = topk.removeprefix("val_").removesuffix("_error").replace("top", "top-") if topk else ""
+            self._terminal.say("loss, error: of training images as they were seen, cropped and with dropout.")
+            self._meter.print_above(
+                f"{'epoch':>5} {'loss':>7} {'error':>8} {'val loss':>8} {'val top-1':>9} {label:>8} {'rate':>8} "
+                f"{'images/s':>8}  left"
             )
         left = (self._total_epochs - row["epoch"]) * row["seconds_with_validation"]
-        bound = "at most " if self._at_most and left else ""
+        bound = "≤ " if self._at_most and left else ""
         validation = (
-            f"{row['val_loss']:8.4f} {percent(row['val_top1_error']):>8} {percent(row[topk]):>8}"
-            if topk
-            else f"{'–':>8} {'–':>8} {'–':>8}"
+            f"{row['val_loss']:8.4f} {percent(row['val_top1_error']):>9} {percent(row[topk]) if topk else '':>8}"
+            if "val_loss" in row
+            else f"{'–':>8} {'–':>9} {'':>8}"
         )
-        self._terminal.print(
-            f"{row['epoch']:>7}  {row['train_loss']:10.4f} {percent(row['train_top1_error']):>8}  {validation}  "
-            f"{row['learning_rate']:8.2g} {row['images_per_second']:9.1f} {percent(row['waiting_share']):>8}  "
-            f"{bound}{duration(left)}"
+        self._meter.print_above(
+            f"{row['epoch']:>5} {row['train_loss']:7.4f} {percent(row['train_top1_error']):>8} {validation} "
+            f"{row['learning_rate']:8.2g} {row['images_per_second']:8.1f}  {bound}{duration(left)}"
         )
+        if row["waiting_share"] > WAITING_SHARE:
+            self._terminal.say(
+                f"{percent(row['waiting_share'])} of this epoch was spent waiting for images: the disk is slow, or "
+                "other programs take the processor."
+            )
+
+
+def _are_numbers(cells: Sequence[str]) -> bool:
+    """Whether most cells of a column begin like a number, or are dashes."""
+    return sum(cell[:1].isdigit() or cell[:1] in ("-", "+", "–", "") for cell in cells) * 2 > len(cells)
 
 
 def _escaped(text: str) -> str:

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from alexnet.cli import cli
+from alexnet.errors import ConfigError
 from alexnet.network.spec import DIALECTS
-from alexnet.recipes import RECIPES
+from alexnet.recipes import RECIPES, find_recipe
+from conftest import write_pictures
 
 
 def run(*arguments: object, ok: int = 0) -> subprocess.CompletedProcess[str]:
@@ -32,23 +36,44 @@ def trained(small_store_path: Path, tmp_path_factory: pytest.TempPathFactory) ->
     assert "Computing in" in done.stderr
     assert "A loss near ln 3 = 1.099 is chance" in done.stderr
     header, line = [text for text in done.stdout.splitlines() if text.strip()][:2]
-    assert header.split() == [
-        "epoch",
-        "train",
-        "loss",
-        "error",
-        "val",
-        "loss",
-        "top-1",
-        "top-2",
-        "rate",
-        "images/s",
-        "waiting",
-        "time",
-        "left",
-    ]
+    assert header.split() == ["epoch", "loss", "error", "val", "loss", "val", "top-1", "top-2", "rate", "images/s", "left"]
+    assert max(len(header), len(line)) < 80
     assert line.split()[0] == "1"
     return out
+
+
+def test_on_a_terminal_rows_of_training_stand_whole_above_the_bar(small_store_path: Path, tmp_path: Path) -> None:
+    pty = pytest.importorskip("pty")
+    main, side = pty.openpty()
+    options = ["--recipe", "cifar-80sec", "--set", "optimization.drop_epochs=[]", "--set", "optimization.schedule=constant",
+               "--set", "optimization.total_epochs=3", "--threads", "1", "--precision", "float32"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "alexnet",
+        "train",
+        str(small_store_path),
+        *options,
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    process = subprocess.Popen(command, stdout=side, stderr=side, env={**os.environ, "COLUMNS": "80", "TERM": "xterm"})
+    os.close(side)
+    seen = b""
+    while True:
+        try:
+            part = os.read(main, 65536)
+        except OSError:  # what Linux says when the other end is closed
+            break
+        if not part:
+            break
+        seen += part
+    os.close(main)
+    assert process.wait(timeout=60) == 0, seen.decode()
+    visible = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode()).replace("\r", "\n").splitlines()
+    rows = [line for line in visible if re.fullmatch(r" +\d +\d\.\d{4} .* \d+ s *", line)]
+    assert [row.split()[0] for row in rows] == ["1", "2", "3"]
+    assert any(line.startswith("epoch    loss    error") for line in visible)
 
 
 def test_help_lists_the_verbs_in_the_order_of_the_data() -> None:
@@ -165,6 +190,51 @@ def test_predict_names_what_it_leaves_out_and_exits_1(trained: Path, tmp_path: P
     assert len(result["images"][0]["top"]) == 3
     assert sum(entry["probability"] for entry in result["images"][0]["top"]) == pytest.approx(1, abs=1e-5)
     assert [Path(reason.split(":")[0]).name for reason in result["left_out"]] == ["bad.jpg", "none.jpg"]
+
+
+def test_info_of_a_run_tells_what_to_do_next(trained: Path) -> None:
+    text = run("info", trained).stdout
+    for part in ("recipe small-data", "1 of 1", "report.html", f"alexnet predict {trained} picture.jpg", "top-1 error"):
+        assert part in text
+    assert all(line.count("  ") for line in text.splitlines() if line.strip())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "advice"),
+    [
+        ("x.onnx", b"\x08\x07", "is an ONNX network, for other programs."),
+        ("x.pth", b"PK\x03\x04", "is a file of PyTorch. To use its weights: alexnet export"),
+        ("x.jpg", b"\xff\xd8\xff\xe0", "is an image. To see what a model says of it: alexnet predict RUN"),
+        ("x.zip", b"PK\x03\x04", "is a zip archive. To make a store of the images in it: alexnet prepare"),
+    ],
+)
+def test_info_recognises_what_is_not_its_own(tmp_path: Path, name: str, content: bytes, advice: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    result = CliRunner().invoke(cli, ["info", str(tmp_path / name)])
+    assert isinstance(result.exception, ConfigError)
+    assert advice in str(result.exception)
+
+
+def test_info_names_the_nearest_path(tmp_path: Path) -> None:
+    (tmp_path / "STORE").mkdir()
+    result = CliRunner().invoke(cli, ["info", str(tmp_path / "STOR")])
+    assert str(result.exception).endswith(f"Did you mean {tmp_path / 'STORE'}?")
+
+
+def test_a_field_without_its_group_is_found() -> None:
+    result = CliRunner().invoke(cli, ["train", "STORE", "--out", "RUN", "--set", "total_epochs=2"])
+    assert "Did you mean optimization.total_epochs?" in str(result.exception) or "STORE" in str(result.exception)
+    with pytest.raises(ConfigError, match=r"Did you mean optimization.total_epochs\?"):
+        find_recipe("paper", ["total_epochs=2"])
+
+
+def test_prepare_again_says_that_it_is_done(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "photos" / "train", per_class=5, classes=("ant", "bee"))
+    first = run("prepare", tmp_path / "photos", "--val-fraction", "0.2", "--out", tmp_path / "store", "--size", "32")
+    assert "--recipe cifar-18pct --out RUN" in first.stderr
+    assert json.loads(run("info", tmp_path / "store", "--json").stdout)["splits"] == {"train": 8, "val": 2}
+    again = run("prepare", tmp_path / "photos", "--val-fraction", "0.2", "--out", tmp_path / "store", "--size", "32")
+    assert "is already there, made from the same images" in again.stderr
 
 
 def test_info_describes_each_kind_of_thing(trained: Path, small_store_path: Path) -> None:

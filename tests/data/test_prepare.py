@@ -178,7 +178,7 @@ def test_output_that_exists_is_never_touched(photos: Photos, tmp_path: Path) -> 
     before = contents(out)
     (tmp_path / "STORE.partial").mkdir()  # as if killed between renaming and cleaning up
     assert message_of(StoreError, lambda: prepare(root, out, size=8)) == (
-        f"{out} is already there, made from the same images with the same options. Use it as it is: alexnet train {out}"
+        f"{out} is already there, made from the same images with the same options. Use it as it is: alexnet train {out} --out RUN"
     )
     assert message_of(StoreError, lambda: prepare(root, out, size=9)) == (
         f"{out} exists and was made from other images or with other options. Choose another --out, or remove it: "

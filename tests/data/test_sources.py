@@ -203,13 +203,12 @@ def test_a_missing_validation_split_suggests_a_fraction(photos: Photos) -> None:
     )
     root = photos([path for path in TWO_SPLITS if path.startswith("train")], name="TRAIN")
     assert message_of(root) == (
-        f"{root} has a train folder but no val folder. Pass {root}/train with --val-fraction 0.1 to set a tenth of "
-        "each class aside."
+        f"{root} has a train folder but no val folder. Add --val-fraction 0.1 to set a tenth of each class aside."
     )
     photos(["test/cat/1.png"], name="TRAIN")
     assert message_of(root) == (
-        f"{root} has a train folder but no val folder. Pass {root}/train with --val-fraction 0.1 to set a tenth of "
-        "each class aside, or rename test to val if its images lie in class folders."
+        f"{root} has a train folder but no val folder. Add --val-fraction 0.1 to set a tenth of each class "
+        "aside, or rename test to val if its images lie in class folders."
     )
 
 

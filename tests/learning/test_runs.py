@@ -24,6 +24,7 @@ from alexnet.network.spec import Convolution, Dense, Dropout, Normalize, Pool, R
 from alexnet.recipes import Recipe, find_recipe
 from alexnet.runs import train
 from alexnet.tensor_files import read_tensors
+from alexnet.training import loop
 from alexnet.training.optimizer import MomentumDescent
 from conftest import Listener
 
@@ -185,9 +186,17 @@ def test_a_diverging_run_stops_at_the_step_and_keeps_its_checkpoint(small_store_
     assert (tmp_path / "run" / CHECKPOINTS / LATEST).read_bytes() == saved
 
 
-def test_a_run_that_stays_at_chance_is_told_so(small_store_path: Path, tmp_path: Path, listener: Listener) -> None:
+def test_a_run_that_stays_at_chance_is_told_so_after_enough_updates(
+    small_store_path: Path, tmp_path: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(small_store_path, tmp_path / "early", listener, "optimization.learning_rate=1e-9")
+    assert not any("at chance" in notice for notice in listener.notices)
+    monkeypatch.setattr(loop, "AT_CHANCE_UPDATES", 15)
     run(small_store_path, tmp_path / "run", listener, "optimization.learning_rate=1e-9")
-    assert any("has been at chance (ln 3 = 1.099) for 3 epochs." in notice for notice in listener.notices)
+    assert any(
+        "has been at chance (ln 3 = 1.099) for 3 epochs. Usual causes: a learning rate" in notice
+        for notice in listener.notices
+    )
 
 
 def test_a_finished_run_is_not_overwritten(small_store_path: Path, tmp_path: Path) -> None:

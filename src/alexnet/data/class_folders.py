@@ -62,6 +62,8 @@ def _label_tree(root: Path, kind: str, files: Files, top: Folder, options: Optio
     """
     train = _find_split(top, SPLIT_NAMES[TRAIN])
     val = _find_split(top, SPLIT_NAMES[VAL][:3])
+    if train is not None and val is None and options.val_fraction is not None:
+        return _label_tree(root, kind, files, train, options, titles_text)
     notes: list[str] = []
     if train is None:
         if val is not None:
@@ -241,8 +243,8 @@ def _explain_missing_val_folder(root: Path, top: Folder, train: Folder) -> str:
     test = next((folder.name for folder in top.folders if folder.name.lower() == "test"), None)
     rename = f", or rename {test} to val if its images lie in class folders" if test else ""
     return (
-        f"{root} has a {train.name} folder but no val folder. Pass {root / train.name} with --val-fraction 0.1 to set "
-        f"a tenth of each class aside{rename}."
+        f"{root} has a {train.name} folder but no val folder. Add --val-fraction 0.1 to set a tenth of each class "
+        f"aside{rename}."
     )
 
 

@@ -29,7 +29,7 @@ from alexnet.data.statistics import PixelStatistics
 from alexnet.data.store import open_store
 from alexnet.data.store_format import PARTIAL_SUFFIX, TRAIN, FileRecord, verify_file
 from alexnet.data.store_writer import StoreFiles, encode_json, publish, write_whole_file
-from alexnet.errors import StoreError
+from alexnet.errors import StoreError, StoreExistsError
 from alexnet.files import lock_file
 from alexnet.version import __version__
 
@@ -223,9 +223,9 @@ def refuse_existing(target: Path, provenance: Mapping[str, Any]) -> None:
         remains = target.with_name(target.name + PARTIAL_SUFFIX)
         if remains.is_dir() and not (remains / "store").exists():  # killed between publishing and cleaning up
             shutil.rmtree(remains)
-        raise StoreError(
+        raise StoreExistsError(
             f"{target} is already there, made from the same images with the same options. Use it as it is: "
-            f"alexnet train {target}"
+            f"alexnet train {target} --out RUN"
         )
     raise StoreError(
         f"{target} exists and was made from other images or with other options. Choose another --out, or remove it: "

@@ -55,6 +55,14 @@ class Classifier:
         self.compute: Compute = choose_compute(device, precision)
         self._network = model.network.to(device=self.compute.device, dtype=self.compute.dtype).eval()
 
+    def __repr__(self) -> str:
+        spec = self.model.network.spec
+        return (
+            f"Classifier({str(self.path)!r}: {len(self.class_names)} classes, dialect {spec.dialect}, images of "
+            f"{self.model.preprocessing.image_px} px, {str(self.compute.dtype).removeprefix('torch.')} on "
+            f"{self.compute.device})"
+        )
+
     @property
     def network(self) -> AlexNet:
         """The network in evaluation mode, on the device and in the precision it computes in."""

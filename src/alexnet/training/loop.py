@@ -41,6 +41,8 @@ class Listener(Protocol):
 Validate = Callable[[AlexNet], dict[str, float]]
 """From a network in evaluation mode to what is recorded about it; "val_top1_error" among it."""
 
+AT_CHANCE_UPDATES = 100
+"""Updates before which a network is not expected to have left chance."""
 AT_CHANCE_MARGIN = 0.02
 """A mean loss closer than this share to ln K counts as chance."""
 
@@ -123,7 +125,7 @@ def train_model(
             row["seconds_with_validation"] = row["seconds"] + time.perf_counter() - start
             progress.history.append(row)
             progress.total_seconds += row["seconds_with_validation"]
-            _warn_at_chance(progress, model.network.spec.num_classes, listener)
+            _warn_at_chance(progress, num_batches, model.network.spec.num_classes, recipe, listener)
             progress.epoch += 1
             progress.batch = progress.images = progress.errors = 0
             progress.loss_sum = progress.seconds = progress.waited_seconds = 0.0
@@ -181,18 +183,25 @@ def _summarize(progress: Progress, schedule: Schedule, num_batches: int) -> dict
     }
 
 
-def _warn_at_chance(progress: Progress, num_classes: int, listener: Listener) -> None:
-    """Say so after every third epoch in a row whose training loss stayed at ln K."""
+def _warn_at_chance(progress: Progress, num_batches: int, num_classes: int, recipe: Recipe, listener: Listener) -> None:
+    """Say so after every third epoch in a row whose training loss stayed at ln K, once there were enough updates."""
+    if (progress.epoch + 1) * num_batches < AT_CHANCE_UPDATES:
+        return
     chance = math.log(num_classes)
     losses = [row["train_loss"] for row in progress.history]
     stuck = 0
     while stuck < len(losses) and losses[-1 - stuck] > chance * (1 - AT_CHANCE_MARGIN):
         stuck += 1
     if stuck and stuck % 3 == 0:
+        weights = (
+            "too few images for the paper's initial weights (use --recipe modern), "
+            if recipe.network.initialization == "dialect"
+            else ""
+        )
         listener.notice(
             f"The training loss has been at chance (ln {num_classes} = {chance:.3f}) for {stuck} epochs. Usual causes: "
-            "too few images for the paper's initial weights (use --recipe small-data), a learning rate too high for "
-            "the batch size, or labels that do not belong to the images."
+            f"{weights}a learning rate too high or too low for the batch size, or labels that do not belong to the "
+            "images."
         )
 
 

@@ -11,6 +11,10 @@ SOURCE_KINDS = ["table", "ilsvrc", "cifar", "cifar-strips", "parquet", "webdatas
 """Names of `data.sources.KINDS`, here so that --help need not load them; a test compares the two."""
 
 
+SMALL_IMAGE_PX = 224
+"""Smaller images are trained on with the networks for CIFAR-10."""
+
+
 @click.command()
 @click.argument("source", type=PATH)
 @click.option("--out", required=True, type=PATH, help="Store to create: a folder.")
@@ -88,33 +92,38 @@ def prepare(
     import json
 
     from alexnet.data.prepare import prepare as prepare_store
+    from alexnet.errors import StoreExistsError
     from alexnet.terminal import Terminal
 
     terminal = Terminal()
-    with terminal.progress("preparing", "images") as meter:
-        report = prepare_store(
-            source,
-            out,
-            kind=kind,
-            size=size,
-            codec=codec,
-            quality=quality,
-            val_fraction=val_fraction,
-            val_list=val_list,
-            seed=seed,
-            on_bad_image=on_bad_image,
-            max_bad=max_bad,
-            workers=workers,
-            class_names_file=class_names,
-            progress=lambda done, total, skipped: meter(done, total, f"{skipped} left out" if skipped else ""),
-        )
+    try:
+        with terminal.progress("preparing", "images") as meter:
+            report = prepare_store(
+                source,
+                out,
+                kind=kind,
+                size=size,
+                codec=codec,
+                quality=quality,
+                val_fraction=val_fraction,
+                val_list=val_list,
+                seed=seed,
+                on_bad_image=on_bad_image,
+                max_bad=max_bad,
+                workers=workers,
+                class_names_file=class_names,
+                progress=lambda done, total, skipped: meter(done, total, f"{skipped} left out" if skipped else ""),
+            )
+    except StoreExistsError as known:  # the command was given again: what it asks for is there
+        terminal.say(str(known))
+        return
     if as_json:
         terminal.print_json(json.dumps(dataclasses.asdict(report), default=str))
         return
-    _show_preparation(terminal, report, out)
+    _show_preparation(terminal, report, out, size)
 
 
-def _show_preparation(terminal: Any, report: Any, out: Path) -> None:
+def _show_preparation(terminal: Any, report: Any, out: Path, size: int) -> None:
     from alexnet.data.decode import show_name
     from alexnet.terminal import duration
 
@@ -133,7 +142,8 @@ def _show_preparation(terminal: Any, report: Any, out: Path) -> None:
         terminal.table(["left out", "reason"], rows)
         more = f"… and {len(report.skipped) - 10:,} more. " if len(report.skipped) > 10 else ""
         terminal.print(f"{more}See them: {out / 'report.html'}; as data: {out / 'report.json'}")
+    recipe = "--recipe cifar-18pct " if size < SMALL_IMAGE_PX else ""  # the paper's network reads 224 px
     terminal.say(
         f"{out}: verified, {duration(report.seconds)}, {report.images_per_second:,.0f} images/s. "
-        f"Train with: alexnet train {out} --recipe small-data --out RUN"
+        f"Train with: alexnet train {out} {recipe}--out RUN"
     )
