@@ -36,7 +36,19 @@ def trained(small_store_path: Path, tmp_path_factory: pytest.TempPathFactory) ->
     assert "Computing in" in done.stderr
     assert "A loss near ln 3 = 1.099 is chance" in done.stderr
     header, line = [text for text in done.stdout.splitlines() if text.strip()][:2]
-    assert header.split() == ["epoch", "loss", "error", "val", "loss", "val", "top-1", "top-2", "rate", "images/s", "left"]
+    assert header.split() == [
+        "epoch",
+        "loss",
+        "error",
+        "val",
+        "loss",
+        "val",
+        "top-1",
+        "top-2",
+        "rate",
+        "images/s",
+        "left",
+    ]
     assert max(len(header), len(line)) < 80
     assert line.split()[0] == "1"
     return out

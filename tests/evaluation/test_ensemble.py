@@ -109,6 +109,24 @@ def test_an_ensemble_file_is_used_like_a_model(models: list[Path], small_store_p
         alexnet.load(saved)
 
 
+def test_an_ensemble_is_exported_as_one_graph(models: list[Path], tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    saved, out = tmp_path / "two.json", tmp_path / "two.onnx"
+    save_ensemble(saved, Ensemble([alexnet.load(path, precision="float32") for path in models[:2]], [1, 3]))
+    result = CliRunner().invoke(cli, ["export", str(saved), "--to", "onnx", "--out", str(out)])
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "2 networks, from stored images to ten-view probabilities" in " ".join(result.output.split())
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(out.read_bytes(), providers=["CPUExecutionProvider"])
+    image = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    (found,) = session.run(None, {"images": image[None]})
+    expected = load_ensemble(saved, precision="float32").predict([image], views=10)[0].probabilities
+    assert np.abs(found[0] - expected).max() < 1e-5
+    result = CliRunner().invoke(cli, ["export", str(saved), "--to", "program", "--out", str(tmp_path / "x.pt2")])
+    assert "an ensemble is exported --to onnx" in str(result.exception)
+
+
 def test_a_member_that_is_missing_or_changed_is_named(models: list[Path], tmp_path: Path) -> None:
     saved = tmp_path / "two.json"
     save_ensemble(saved, Ensemble([alexnet.load(path) for path in models[:2]]))

@@ -31,7 +31,8 @@ SUFFIXES: dict[Format, tuple[str, ...]] = {
 }
 TOLERANCE = 1e-4
 """Largest difference between the logits of a file and of the model, as a share of the largest logit."""
-_ONNX_LIMIT = 2**31 - 2**20
+ONNX_LIMIT = 2**31 - 2**20
+"""Bytes of weights that one ONNX file holds."""
 _BATCHES = (1, 3)
 """Numbers of images with which a file is compared; the number is free in it."""
 
@@ -92,10 +93,22 @@ def export_model(
 
 
 def _export_onnx(model: Model, out: Path, plain_normalization: bool, ten_views: bool) -> Exported:
-    if count_bytes(model) > _ONNX_LIMIT:
-        raise ExportError(f"the weights take {count_bytes(model):,} bytes; one ONNX file holds {_ONNX_LIMIT:,}. Use "
+    if count_bytes(model) > ONNX_LIMIT:
+        raise ExportError(f"the weights take {count_bytes(model):,} bytes; one ONNX file holds {ONNX_LIMIT:,}. Use "
                           "--to program.")  # fmt: skip
     data = build_graph(model, plain_normalization=plain_normalization, ten_views=ten_views).SerializeToString()
+    run = run_onnx(data)
+    difference = _compare_ten_views(model, run) if ten_views else _compare(model, run)
+    write_bytes(out, data)
+    return Exported(out, len(data), difference)
+
+
+def run_onnx(data: bytes) -> Callable[[Tensor], Tensor]:
+    """Return a function that computes the first output of an ONNX graph from its one input, by onnxruntime.
+
+    Raises:
+        ConfigError: the package onnxruntime is not installed.
+    """
     try:
         import onnxruntime
     except ImportError:
@@ -111,9 +124,7 @@ def _export_onnx(model: Model, out: Path, plain_normalization: bool, ten_views: 
     def run(values: Tensor) -> Tensor:
         return torch.from_numpy(session.run(None, {name: values.numpy()})[0])
 
-    difference = _compare_ten_views(model, run) if ten_views else _compare(model, run)
-    write_bytes(out, data)
-    return Exported(out, len(data), difference)
+    return run
 
 
 def _export_program(model: Model, out: Path) -> Exported:
@@ -225,6 +236,15 @@ def _difference(ours: Tensor, theirs: Any) -> float:
     if ours.shape != theirs.shape:
         raise ExportError(f"the exported file returns shape {tuple(theirs.shape)}, the model {tuple(ours.shape)}.")
     return float((ours - theirs).abs().max() / ours.abs().max().clamp(min=1e-6))
+
+
+def accept_difference(ours: Tensor, theirs: Tensor, what: str) -> float:
+    """Return the largest difference as a share of the largest value.
+
+    Raises:
+        ExportError: it is larger than TOLERANCE.
+    """
+    return _accept(_difference(ours, theirs), what)
 
 
 def _accept(difference: float, what: str) -> float:

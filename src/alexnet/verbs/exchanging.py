@@ -109,8 +109,9 @@ def export(
 ) -> None:
     """Bring MODEL into another format, or the weights of another program into this one's (--to alexnet).
 
-    MODEL is a run folder or a model file of alexnet; or torchvision's alexnet (.pth, .safetensors), or a .caffemodel of
-    bvlc_alexnet or CaffeNet. What is written has been compared with the model; if they disagree, nothing is.
+    MODEL is a run folder, a model file or (to ONNX) an ensemble of alexnet; or torchvision's alexnet (.pth,
+    .safetensors), or a .caffemodel of bvlc_alexnet or CaffeNet. What is written has been compared with the model; if
+    they disagree, nothing is.
 
     \b
     alexnet export RUN --to onnx --out model.onnx
@@ -119,11 +120,25 @@ def export(
     """
     import json
 
+    from alexnet.evaluation.ensemble import is_ensemble, load_ensemble
     from alexnet.exchange.exporting import export_model
     from alexnet.exchange.importing import open_model
     from alexnet.terminal import Terminal
 
     terminal = Terminal()
+    if is_ensemble(model):
+        from alexnet.exchange.onnx_ensemble import export_ensemble
+
+        ensemble = load_ensemble(model, precision="float32")
+        done = export_ensemble(ensemble, to, out, plain_normalization=plain_norm)
+        if as_json:
+            terminal.print_json(json.dumps({**done._asdict(), "members": len(ensemble.members)}, default=str))
+            return
+        terminal.say(
+            f"{out}: {len(ensemble.members)} networks, from stored images to ten-view probabilities, {done.bytes:,} "
+            f"bytes, agrees with the ensemble to {done.largest_difference:.1g} of its largest output."
+        )
+        return
     opened = open_model(model, dialect=dialect, mean=mean, class_names=class_names)
     done = export_model(opened, to, out, plain_normalization=plain_norm, ten_views=ten_views)
     if as_json:

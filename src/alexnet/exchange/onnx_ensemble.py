@@ -1,0 +1,83 @@
+"""An ensemble as one ONNX graph: every member's ten views of the stored images, and the weighted mean of it all."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from alexnet.errors import ConfigError, ExportError
+from alexnet.evaluation.ensemble import Ensemble
+from alexnet.exchange.exporting import ONNX_LIMIT, Exported, accept_difference, run_onnx
+from alexnet.exchange.onnx_graph import IMAGES, OPSET, PROBABILITIES, build_graph, count_bytes, import_onnx
+from alexnet.files import write_bytes
+
+
+def export_ensemble(ensemble: Ensemble, to: str, out: Path, *, plain_normalization: bool = False) -> Exported:
+    """Write an ensemble as ONNX, from stored images (N, S, S, 3) uint8 RGB to probabilities (N, K) over ten views.
+
+    Args:
+        to: "onnx", the only format that can hold several networks.
+    Raises:
+        ConfigError: another format or suffix, `out` exists, or a package is missing.
+        ExportError: the weights do not fit one file, or the file would compute something else.
+    """
+    if to != "onnx":
+        raise ConfigError(f"an ensemble is exported --to onnx, which can hold several networks; given was --to {to}.")
+    if out.suffix != ".onnx":
+        raise ConfigError(f"--out {out}: a file for --to onnx ends in .onnx.")
+    if out.exists():
+        raise ConfigError(f"--out {out}: exists. Choose another, or delete it.")
+    total = sum(count_bytes(member.model) for member in ensemble.members)
+    if total > ONNX_LIMIT:
+        raise ExportError(
+            f"the weights of the members take {total:,} bytes; one ONNX file holds {ONNX_LIMIT:,}. Export fewer."
+        )
+    data = build_ensemble_graph(ensemble, plain_normalization=plain_normalization).SerializeToString()
+    run = run_onnx(data)
+    side = ensemble.image_px
+    images = torch.randint(0, 256, (2, side, side, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    for member in ensemble.members:
+        member.model.network.float().cpu()
+    ours = ensemble.average(ensemble.predict_members(list(images.numpy()), views=10))
+    difference = accept_difference(ours, run(images), "probabilities")
+    write_bytes(out, data)
+    return Exported(out, len(data), difference)
+
+
+def build_ensemble_graph(ensemble: Ensemble, *, plain_normalization: bool = False) -> Any:
+    """Return an onnx.ModelProto from "images" to "probabilities"; classes are in the order of `class_names`."""
+    onnx = import_onnx()
+    helper, numpy_helper = onnx.helper, onnx.numpy_helper
+    nodes, weights, terms = [], [], []
+    for number, (member, weight) in enumerate(zip(ensemble.members, ensemble.weights, strict=True)):
+        graph = build_graph(member.model, plain_normalization=plain_normalization, ten_views=True).graph
+
+        def own(name: str, number: int = number) -> str:
+            return name if name in ("", IMAGES) else f"member{number}/{name}"
+
+        for node in graph.node:
+            node.name = own(node.name)
+            node.input[:] = [own(name) for name in node.input]
+            node.output[:] = [own(name) for name in node.output]
+            nodes.append(node)
+        for tensor in graph.initializer:
+            tensor.name = own(tensor.name)
+            weights.append(tensor)
+        order = np.array([member.class_names.index(name) for name in ensemble.class_names], np.int64)
+        weights.append(numpy_helper.from_array(order, f"member{number}/order"))
+        weights.append(numpy_helper.from_array(np.float32(weight), f"member{number}/weight"))
+        columns, term = f"member{number}/ordered", f"member{number}/weighted"
+        nodes.append(helper.make_node("Gather", [own(PROBABILITIES), f"member{number}/order"], [columns], axis=1))
+        nodes.append(helper.make_node("Mul", [columns, f"member{number}/weight"], [term]))
+        terms.append(term)
+    nodes.append(helper.make_node("Sum", terms, [PROBABILITIES]))
+    side, classes = ensemble.image_px, len(ensemble.class_names)
+    given = helper.make_tensor_value_info(IMAGES, onnx.TensorProto.UINT8, ["N", side, side, 3])
+    returned = helper.make_tensor_value_info(PROBABILITIES, onnx.TensorProto.FLOAT, ["N", classes])
+    built = helper.make_graph(nodes, "alexnet ensemble", [given], [returned], weights)
+    result = helper.make_model(built, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    names = json.dumps(list(ensemble.class_names))
+    helper.set_model_props(result, {"class_names": names, "weights": json.dumps(list(ensemble.weights))})
+    return result
