@@ -3,6 +3,7 @@
 Nothing heavy is imported at the top, so that --help answers at once; each verb of alexnet.verbs imports what it needs.
 """
 
+import os
 import signal
 import sys
 
@@ -41,6 +42,18 @@ for _verb in (prepare, train, evaluate, predict, features, draw, report, reprodu
     cli.add_command(_verb)
 
 
+def _told_elsewhere(problem: AlexNetError) -> bool:
+    """Whether another process tells the user: the one that started this one, or another of the same training."""
+    if "RANK" not in os.environ:
+        return False
+    from alexnet.distribution import launch
+
+    if launch.STARTED in os.environ:
+        launch.record_failure(problem)
+        return True
+    return os.environ["RANK"] != "0" if problem.told_elsewhere is None else problem.told_elsewhere
+
+
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 misuse, 130 interrupted."""
     from click.exceptions import Abort
@@ -54,7 +67,8 @@ def main() -> None:
     except AlexNetError as problem:
         from alexnet.terminal import Terminal
 
-        Terminal().show_error(type(problem).__name__, str(problem))
+        if not _told_elsewhere(problem):
+            Terminal().show_error(type(problem).__name__, str(problem))
         sys.exit(problem.exit_code)
     except (KeyboardInterrupt, Abort):
         click.echo("Interrupted.", err=True)
