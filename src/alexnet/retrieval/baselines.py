@@ -76,8 +76,8 @@ def principal_axes(centered: Tensor, count: int, *, seed: int) -> tuple[Tensor, 
 def random_rotation(size: int, *, seed: int) -> Tensor:
     """Return an orthogonal matrix drawn uniformly."""
     normal = torch.randn(size, size, generator=torch.Generator().manual_seed(seed))
-    q, r = torch.linalg.qr(normal)
-    return q * torch.sign(torch.diagonal(r))
+    rotation, triangle = torch.linalg.qr(normal)
+    return torch.mul(rotation, torch.sign(torch.diagonal(triangle)))
 
 
 BASELINES: dict[str, Callable[..., Encoder]] = {"random": fit_random, "pca": fit_pca, "itq": fit_itq}

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alexnet.errors import ConfigError, SearchError, WeightsError
-from alexnet.files import read_document, read_tensors, write_tensors
 from alexnet.retrieval.exact import Features
 from alexnet.retrieval.hamming import Codes, pack
 from alexnet.retrieval.index import Index
 from alexnet.retrieval.index_format import load_array, record_file, write_header
+from alexnet.tensor_files import read_document, read_tensors, write_tensors
 
 ENCODER_FORMAT = 1
 _CHUNK_ROWS = 4096
@@ -166,10 +166,13 @@ def load_codes(index: Index, bits: int | None) -> tuple[Encoder, Codes]:
     width = encoder.bits // 8
     try:
         parts = [
-            load_array(index.path, entry["parts"][part["name"]], (part["rows"], width), np.uint8) for part in index.parts
+            load_array(index.path, entry["parts"][part["name"]], (part["rows"], width), np.uint8)
+            for part in index.parts
         ]
     except KeyError as part_name:
-        raise SearchError(f"{index.path}: part {part_name} has no codes of {encoder.bits} bits. Make them again.") from None
+        raise SearchError(
+            f"{index.path}: part {part_name} has no codes of {encoder.bits} bits. Make them again."
+        ) from None
     return encoder, np.concatenate(parts)
 
 
@@ -180,5 +183,3 @@ def _write_part(
     with (folder / file).open("wb") as stream:
         np.save(stream, encoder.encode(features, tick=tick), allow_pickle=False)
     return record_file(folder, file)
-
-

@@ -6,14 +6,13 @@ neighbour, the query is searched again the first way. Both give the same neighbo
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
-from alexnet.retrieval.scanning import kernels
 
 Tick = Callable[[int, int], None]
 """Progress: called with (rows done, rows in all)."""
@@ -74,7 +73,9 @@ def check_request(parts: Sequence[Features], queries: NDArray[np.float32], k: in
         raise ConfigError(f"k is {k}; there are {available:,} images to find. Accepted is 1 to {available:,}.")
     widths = {part.shape[1] for part in parts}
     if queries.ndim != 2 or widths != {queries.shape[1]}:
-        raise ConfigError(f"queries have shape {queries.shape}; the features have {', '.join(map(str, widths))} columns.")
+        raise ConfigError(
+            f"queries have shape {queries.shape}; the features have {', '.join(map(str, widths))} columns."
+        )
     bad = np.flatnonzero(~np.isfinite(queries).all(1))
     if len(bad):
         raise ConfigError(f"query {bad[0]} holds values that are not finite; its distances would mean nothing.")
@@ -84,7 +85,7 @@ def _blocks(parts: Sequence[Features]) -> Iterator[tuple[int, NDArray[np.float32
     """Consecutive stretches of rows with the number of their first; float16 as its bits."""
     first = 0
     for part in parts:
-        array = part.view(np.uint16) if part.dtype == np.float16 else part
+        array: NDArray[Any] = part.view(np.uint16) if part.dtype == np.float16 else part
         size = max(1, BLOCK_BYTES // max(1, array.shape[1] * array.itemsize))
         for start in range(0, len(array), size):
             yield first + start, array[start : start + size]
@@ -92,9 +93,15 @@ def _blocks(parts: Sequence[Features]) -> Iterator[tuple[int, NDArray[np.float32
 
 
 def _search_directly(
-    parts: Sequence[Features], queries: NDArray[np.float32], k: int, skip: NDArray[np.bool_], tick: Tick | None, total: int
+    parts: Sequence[Features],
+    queries: NDArray[np.float32],
+    k: int,
+    skip: NDArray[np.bool_],
+    tick: Tick | None,
+    total: int,
 ) -> Neighbors:
-    run = kernels()
+    from alexnet.retrieval import scanning as run
+
     best = np.full((len(queries), k), np.inf, np.float32)
     rows = np.full((len(queries), k), -1, np.int64)
     for first, block in _blocks(parts):
@@ -107,9 +114,15 @@ def _search_directly(
 
 
 def _search_by_products(
-    parts: Sequence[Features], queries: NDArray[np.float32], k: int, skip: NDArray[np.bool_], tick: Tick | None, total: int
+    parts: Sequence[Features],
+    queries: NDArray[np.float32],
+    k: int,
+    skip: NDArray[np.bool_],
+    tick: Tick | None,
+    total: int,
 ) -> Neighbors:
-    run = kernels()
+    from alexnet.retrieval import scanning as run
+
     count = min(k + _SPARE, total - int(skip.sum()))
     best = np.full((len(queries), count), np.inf, np.float32)
     rows = np.full((len(queries), count), -1, np.int64)
@@ -147,8 +160,9 @@ def rank_exactly(
 
     A candidate of -1 stands for none; each query has at least k others.
     """
+    from alexnet.retrieval.scanning import measure
+
     starts = np.cumsum([0, *(len(part) for part in parts)])
-    measure = kernels().measure
     best = np.empty((len(queries), k), np.float32)
     rows = np.empty((len(queries), k), np.int64)
     for q, listed in enumerate(candidates):

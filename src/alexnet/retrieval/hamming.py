@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
 from alexnet.retrieval.exact import Features, Neighbors, rank_exactly
-from alexnet.retrieval.scanning import kernels
 
 BITS = (16, 32, 64, 128, 256)
 """Lengths of codes."""
@@ -45,7 +44,8 @@ def find_nearest_codes(
         raise ConfigError(f"queries have {8 * queries.shape[1]} bits, the codes {8 * codes.shape[1]}.")
     word = next(word for word in (np.uint64, np.uint32, np.uint16, np.uint8) if codes.shape[1] % word().itemsize == 0)
     stored, asked = np.ascontiguousarray(codes).view(word), np.ascontiguousarray(queries).view(word)
-    run = kernels()
+    from alexnet.retrieval import scanning as run
+
     pieces = max(1, min(torch.get_num_threads(), len(codes) // _LEAST_ROWS_PER_THREAD))
     edges = np.linspace(0, len(codes), pieces + 1, dtype=np.int64)
 

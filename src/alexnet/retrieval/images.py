@@ -187,7 +187,9 @@ class Originals:
             try:
                 store = open_store(source["path"])
                 self._stores[number] = (
-                    store if store.fingerprint == source["fingerprint"] else f"is in a store that has changed: {source['path']}"
+                    store
+                    if store.fingerprint == source["fingerprint"]
+                    else f"is in a store that has changed: {source['path']}"
                 )
             except AlexNetError:
                 self._stores[number] = f"is in a store that is gone or damaged: {source['path']}"

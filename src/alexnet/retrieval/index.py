@@ -52,8 +52,8 @@ def open_index(path: str | os.PathLike[str]) -> "Index":
     index = read_index(folder)
     if not index.header["finished"]:
         raise SearchError(
-            f"{folder} is an unfinished index of {len(index):,} images so far. Give the same alexnet search index command "
-            "again; it continues."
+            f"{folder} is an unfinished index of {len(index):,} images so far. Give the same alexnet search index "
+            "command again; it continues."
         )
     return index
 
@@ -90,7 +90,9 @@ class Index:
         return self.num_rows - int(self.skip.sum())
 
     def __repr__(self) -> str:
-        return f"Index({str(self.path)!r}: {len(self):,} images, {self.layer}, {self.dimensions:,} {self.dtype.__name__})"
+        return (
+            f"Index({str(self.path)!r}: {len(self):,} images, {self.layer}, {self.dimensions:,} {self.dtype.__name__})"
+        )
 
     @property
     def num_rows(self) -> int:
@@ -130,16 +132,18 @@ class Index:
 
     def entry(self, row: int) -> Entry:
         """Return what is known of the image of a row."""
-        for part, lines in zip(self.parts, self._lines, strict=True):
-            if row < part["rows"]:
-                break
-            row -= part["rows"]
-        text, starts = lines
-        start = sum(each["rows"] for each in self.parts[: self.parts.index(part)])
-        line = json.loads(text[starts[row] : starts[row + 1]])
-        label = int(self.labels[start + row])
+        number = int(np.searchsorted(self._starts, row, side="right")) - 1
+        text, ends = self._lines[number]
+        place = row - self._starts[number]
+        line = json.loads(text[ends[place] : ends[place + 1]])
+        label = int(self.labels[row])
         name = None if label == NO_LABEL else self.class_names[label]
-        return Entry(int(self.ids[start + row]), line["path"], name, line["split"], line)
+        return Entry(int(self.ids[row]), line["path"], name, line["split"], line)
+
+    @functools.cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        """First row of each part, then the number of rows."""
+        return np.cumsum([0, *(part["rows"] for part in self.parts)], dtype=np.int64)
 
     def rows(self) -> NDArray[np.int64]:
         """Rows of the images that can be found, ascending."""
@@ -148,7 +152,7 @@ class Index:
     def gather(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the features of some rows, (n, D) float32, in the order given."""
         out = np.empty((len(rows), self.dimensions), np.float32)
-        starts = np.cumsum([0, *(part["rows"] for part in self.parts)])
+        starts = self._starts
         for number, features in enumerate(self.features):
             here = np.flatnonzero((rows >= starts[number]) & (rows < starts[number + 1]))
             out[here] = features[rows[here] - starts[number]]

@@ -60,7 +60,9 @@ def read_header(folder: Path) -> dict[str, Any]:
     except ValueError:
         raise damaged(path, "is not valid JSON") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise SearchError(f"{path} is not the header of an index. Make one: alexnet search index MODEL IMAGES --out INDEX")
+        raise SearchError(
+            f"{path} is not the header of an index. Make one: alexnet search index MODEL IMAGES --out INDEX"
+        )
     if header.get("version") != VERSION:
         raise SearchError(
             f"{folder} is an index of version {header.get('version')}; this alexnet reads version {VERSION}. "
@@ -76,10 +78,16 @@ def _not_an_index(folder: Path) -> SearchError:
     if not folder.exists():
         return SearchError(f"{folder} does not exist. Make an index: {make}")
     if not folder.is_dir():
-        return SearchError(f"{folder} is a file; an index is a folder. Make one: alexnet search index MODEL IMAGES --out INDEX")
+        return SearchError(
+            f"{folder} is a file; an index is a folder. Make one: alexnet search index MODEL IMAGES --out INDEX"
+        )
     if (folder / LOCK).exists():
-        return SearchError(f"{folder} is an unfinished index, left before its first images. Give the same command again: {make}")
-    return SearchError(f"{folder} is not an index: it has no {HEADER_NAME}. Make one: alexnet search index MODEL {folder} --out INDEX")
+        return SearchError(
+            f"{folder} is an unfinished index, left before its first images. Give the same command again: {make}"
+        )
+    return SearchError(
+        f"{folder} is not an index: it has no {HEADER_NAME}. Make one: alexnet search index MODEL {folder} --out INDEX"
+    )
 
 
 def check_size(folder: Path, record: Mapping[str, Any]) -> None:

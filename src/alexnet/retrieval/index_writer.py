@@ -23,10 +23,9 @@ from alexnet.exchange.features import describe_features
 from alexnet.files import lock_file, sync_folder
 from alexnet.network.model_file import find_model
 from alexnet.retrieval.codes import encode_part
-from alexnet.retrieval.images import FILES, ImageFiles, Item, StoreImages, digest_pixels, list_known
+from alexnet.retrieval.images import ImageFiles, Item, StoreImages, digest_pixels, list_known
 from alexnet.retrieval.index import Index, read_index
 from alexnet.retrieval.index_format import (
-    DTYPES,
     FEATURES,
     FORMAT,
     HEADER_NAME,
@@ -95,7 +94,7 @@ def make_index(
     created = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     try:
-        with _sole_writer(out):
+        with sole_writer(out):
             if (out / HEADER_NAME).exists():
                 header = read_header(out)
                 if header["finished"]:
@@ -125,7 +124,9 @@ def make_index(
                 }
             report, header = _extend(out, header, classifier, images, batch_size, tick)
             if not report.images:
-                raise SearchError(f"{out}: none of the {len(images):,} images could be read. {' '.join(report.left_out[:1])}")
+                raise SearchError(
+                    f"{out}: none of the {len(images):,} images could be read. {' '.join(report.left_out[:1])}"
+                )
             write_header(out, {**header, "finished": True})
             return report
     except SearchError:
@@ -149,7 +150,7 @@ def add_images(
     Raises:
         SearchError: the index is missing, damaged or unfinished, or of other weights; or features are not finite.
     """
-    with _sole_writer(index_path):
+    with sole_writer(index_path):
         header = read_header(index_path)
         if not header["finished"]:
             raise SearchError(
@@ -165,7 +166,7 @@ def remove_rows(index_path: Path, choose: Callable[[Index], NDArray[np.int64]]) 
     Raises:
         SearchError: the index is missing or damaged, or nothing would be left.
     """
-    with _sole_writer(index_path):
+    with sole_writer(index_path):
         index = read_index(index_path)
         rows = np.unique(choose(index))
         rows = rows[~index.skip[rows]]
@@ -204,7 +205,7 @@ def _check_same(out: Path, header: dict[str, Any], description: dict[str, Any], 
 
 
 @contextmanager
-def _sole_writer(folder: Path) -> Iterator[None]:
+def sole_writer(folder: Path) -> Iterator[None]:
     """Hold the index's lock, and clear away what a stopped writer left."""
     if not folder.is_dir():
         read_header(folder)  # says what is wrong
@@ -242,7 +243,12 @@ def _without(index: Index, header: dict[str, Any], rows: NDArray[np.int64]) -> d
     """Return a header in which these rows are removed; parts of which nothing is left are no longer named."""
     skip = index.skip.copy()
     skip[rows] = True
-    parts, codes, kept_ids, start = [], {bits: {**c, "parts": dict(c["parts"])} for bits, c in header["codes"].items()}, [], 0
+    parts, codes, kept_ids, start = (
+        [],
+        {bits: {**c, "parts": dict(c["parts"])} for bits, c in header["codes"].items()},
+        [],
+        0,
+    )
     for part in header["parts"]:
         stop = start + part["rows"] if start < len(skip) else start
         own = skip[start:stop]
