@@ -55,8 +55,8 @@ def fit_autoencoder(features: Tensor, bits: int, *, seed: int, report: Report | 
             layer.bias.zero_()
         encoder.weight.zero_()
         encoder.weight[:, :bits] = random_rotation(bits, seed=seed)
-        encoder.weight /= encoder(components).std().clamp_min(1e-12)
         encoder.bias.zero_()
+        encoder.weight /= encoder(components).std().clamp_min(1e-12)
 
     parameters = [*encoder.parameters(), *hidden.parameters(), *output.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=RATE)

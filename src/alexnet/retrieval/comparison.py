@@ -147,8 +147,8 @@ def _shrink(index: Index, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         pixels = originals.read(entry, PIXEL_SIDE * 2)
         if pixels is None:
             raise ConfigError(
-                f"{entry.path}: {originals.explain(entry) or 'cannot be read'}, so it has no pixel codes. Leave the method "
-                f"{PIXELS} out, or remove what is gone: alexnet search remove {index.path} --missing"
+                f"{entry.path}: {originals.explain(entry) or 'cannot be read'}, so it has no pixel codes. Leave "
+                f"--pixels out, or remove what is gone: alexnet search remove {index.path} --missing"
             )
         if pixels.shape[0] != PIXEL_SIDE:
             pixels = np.asarray(Image.fromarray(pixels).resize((PIXEL_SIDE, PIXEL_SIDE), Image.Resampling.BOX))

@@ -105,6 +105,7 @@ def _import_faiss() -> Any:
         import faiss
     except ImportError:
         raise ConfigError(
-            "--backend faiss needs the package faiss-cpu. Install it: pip install 'alexnet[search]'; or leave the option out."
+            "--backend faiss needs the package faiss-cpu. Install it: pip install 'alexnet[search]'; "
+            "or leave the option out."
         ) from None
     return faiss

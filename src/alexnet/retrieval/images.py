@@ -100,8 +100,8 @@ class StoreImages:
         """As `ImageFiles.items`."""
         if size != self.store.size:
             raise SearchError(
-                f"{self.store.path} holds images of {self.store.size} px; the model reads images of {size} px. Prepare the "
-                f"images again with --size {size}."
+                f"{self.store.path} holds images of {self.store.size} px; the model reads images of {size} px. "
+                f"Prepare the images again with --size {size}."
             )
         for split in self.splits:
             for row in range(len(split)):

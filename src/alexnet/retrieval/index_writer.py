@@ -4,15 +4,11 @@ A change is real when the header has been replaced, and only then; what a stoppe
 the next one. Given again, the same command skips what is there.
 """
 
-import json
-import os
-import queue
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,27 +16,23 @@ from numpy.typing import NDArray
 from alexnet.errors import ImageError, SearchError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.exchange.features import describe_features
-from alexnet.files import lock_file, sync_folder
+from alexnet.exchange.importing import hash_file
+from alexnet.files import lock_file
 from alexnet.network.model_file import find_model
 from alexnet.retrieval.codes import encode_part
-from alexnet.retrieval.images import ImageFiles, Item, StoreImages, digest_pixels, list_known
+from alexnet.retrieval.images import ImageFiles, Item, StoreImages, list_known
 from alexnet.retrieval.index import Index, read_index
 from alexnet.retrieval.index_format import (
-    FEATURES,
     FORMAT,
     HEADER_NAME,
-    IDS,
-    IMAGES,
-    LABELS,
     LOCK,
-    NO_LABEL,
-    PIXELS,
     VERSION,
     WRITING,
     read_header,
     record_file,
     write_header,
 )
+from alexnet.retrieval.index_parts import NewPart, collect_ahead, save_array
 
 Tick = Callable[[int, int], None]
 
@@ -48,8 +40,6 @@ PART_BYTES = 256 * 2**20
 """Features in a part; an interruption loses at most the part under way."""
 BATCH_IMAGES = 128
 """Images that are computed together."""
-_AHEAD = 2
-"""Batches that are decoded while one is computed."""
 
 
 class IndexReport(NamedTuple):
@@ -99,8 +89,8 @@ def make_index(
                 header = read_header(out)
                 if header["finished"]:
                     raise SearchError(
-                        f"{out} is a finished index. Add images to it: alexnet search add {out} IMAGES; or choose another "
-                        "--out."
+                        f"{out} is a finished index. Add images to it: alexnet search add {out} IMAGES; or choose "
+                        "another --out."
                     )
                 _check_same(out, header, description, features)
             else:
@@ -125,7 +115,7 @@ def make_index(
             report, header = _extend(out, header, classifier, images, batch_size, tick)
             if not report.images:
                 raise SearchError(
-                    f"{out}: none of the {len(images):,} images could be read. {' '.join(report.left_out[:1])}"
+                    f"{out}: none of the {len(images):,} images could be read. " + " ".join(report.left_out[:1])
                 )
             write_header(out, {**header, "finished": True})
             return report
@@ -180,14 +170,13 @@ def remove_rows(index_path: Path, choose: Callable[[Index], NDArray[np.int64]]) 
 
 def check_model(index: Index, classifier: Classifier) -> None:
     """Raise SearchError unless the index was made with the weights of this classifier."""
-    from alexnet.exchange.importing import hash_file
-
     file = find_model(classifier.path)
     expected, found = index.header["model"]["weights_sha256"], hash_file(file)
     if expected != found:
         raise SearchError(
-            f"{index.path} was made with weights {expected[:12]}…, {file} holds {found[:12]}…: their features cannot be "
-            f"compared. Name the model it was made with (then: {index.header['model']['path']}), or index the images again."
+            f"{index.path} was made with weights {expected[:12]}…, {file} holds {found[:12]}…: their features cannot "
+            f"be compared. Name the model it was made with (then: {index.header['model']['path']}), or index the "
+            "images again."
         )
 
 
@@ -263,7 +252,7 @@ def _without(index: Index, header: dict[str, Any], rows: NDArray[np.int64]) -> d
     record = None
     if len(ids):
         name = f"removed-{header['next_id']:08d}-{len(ids):08d}.npy"
-        _save(index.path / name, ids)
+        save_array(index.path / name, ids)
         record = {**record_file(index.path, name), "count": len(ids)}
     return {**header, "parts": parts, "codes": codes, "removed": record}
 
@@ -283,7 +272,7 @@ def _extend(
         header = {**header, "sources": [*header["sources"], images.source]}
     source = header["sources"].index(images.source)
     left_out: list[str] = []
-    part: _Part | None = None
+    part: NewPart | None = None
     added = kept = replaced = done = 0
     obsolete: list[int] = []
 
@@ -298,14 +287,14 @@ def _extend(
         part, obsolete = None, []
 
     try:
-        for batch in _ahead(images.items(classifier.model.preprocessing.image_px, digests), batch_size):
+        for batch in collect_ahead(images.items(classifier.model.preprocessing.image_px, digests), batch_size):
             fresh = [item for item in batch if isinstance(item, Item)]
             left_out += [str(item) for item in batch if isinstance(item, ImageError)]
             kept += sum(item is None for item in batch)
             fresh = list({item.key: item for item in fresh}.values())  # named twice in one batch
             if fresh:
                 values = _compute(classifier, header["features"], fresh)
-                part = part or _Part(folder, header, source)
+                part = part or NewPart(folder, header, source)
                 part.append(fresh, values)
                 for item in fresh:
                     digests[item.key] = item.line.get("digest")
@@ -344,120 +333,3 @@ def _compute(classifier: Classifier, features: dict[str, Any], items: list[Item]
         )
         raise SearchError(f"{items[bad[0]].line['path']}: its features are not finite. {advice}.")
     return values
-
-
-class _Part:
-    """A part under construction, in the folder WRITING."""
-
-    def __init__(self, folder: Path, header: dict[str, Any], source: int) -> None:
-        self._folder, self._source = folder, source
-        self._place = folder / WRITING
-        shutil.rmtree(self._place, ignore_errors=True)
-        self._place.mkdir()
-        self._features = header["features"]
-        self._names = {name: number for number, name in enumerate(header["class_names"])}
-        self._labels: list[int] = []
-        self._pixels: list[NDArray[np.uint8]] = []
-        self._data: IO[bytes] = (self._place / FEATURES).open("w+b")
-        self._lines: IO[str] = (self._place / IMAGES).open("w", encoding="ascii")
-        self._write_head()
-
-    @property
-    def num_bytes(self) -> int:
-        """Size of the features so far."""
-        width: int = self._features["dimensions"] * np.dtype(self._features["dtype"]).itemsize
-        return len(self._labels) * width
-
-    def append(self, items: list[Item], values: NDArray[Any]) -> None:
-        """Add rows."""
-        self._data.write(np.ascontiguousarray(values, np.dtype(self._features["dtype"]).newbyteorder("<")).data)
-        for item in items:
-            self._lines.write(json.dumps({**item.line, "source": self._source}) + "\n")
-            label = NO_LABEL if item.label is None else self._names.setdefault(item.label, len(self._names))
-            self._labels.append(label)
-            self._pixels.append(digest_pixels(item.pixels))
-
-    def finish(self, header: dict[str, Any]) -> dict[str, Any]:
-        """Close the files, give the part its name and return a header that names it; it is not written yet."""
-        rows = len(self._labels)
-        self._data.seek(0)
-        self._write_head()
-        for file in (self._data, self._lines):
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
-        _save(self._place / IDS, np.arange(header["next_id"], header["next_id"] + rows, dtype=np.int64))
-        _save(self._place / LABELS, np.array(self._labels, np.int64))
-        _save(self._place / PIXELS, np.stack(self._pixels))
-        name = f"part-{header['next_part']:05d}"
-        shutil.rmtree(self._folder / name, ignore_errors=True)
-        self._place.rename(self._folder / name)
-        sync_folder(self._folder)
-        files = {"features": FEATURES, "ids": IDS, "labels": LABELS, "pixels": PIXELS, "images": IMAGES}
-        records = {key: record_file(self._folder, f"{name}/{file}") for key, file in files.items()}
-        return {
-            **header,
-            "parts": [*header["parts"], {"name": name, "rows": rows, **records}],
-            "class_names": list(self._names),
-            "next_id": header["next_id"] + rows,
-            "next_part": header["next_part"] + 1,
-        }
-
-    def discard(self) -> None:
-        """Close what is open; the folder is removed with the lock."""
-        self._data.close()
-        self._lines.close()
-
-    def _write_head(self) -> None:
-        """The head of the .npy file; NumPy leaves room in it for any number of rows."""
-        shape = (len(self._labels), self._features["dimensions"])
-        kind = np.dtype(self._features["dtype"]).newbyteorder("<").str
-        np.lib.format.write_array_header_1_0(self._data, {"descr": kind, "fortran_order": False, "shape": shape})
-
-
-def _save(path: Path, array: NDArray[Any]) -> None:
-    with path.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _ahead(items: Iterator[Any], batch_size: int) -> Iterator[list[Any]]:
-    """Yield batches that a thread has collected meanwhile; decoding leaves the interpreter lock."""
-    ready: queue.Queue[list[Any] | BaseException | None] = queue.Queue(_AHEAD)
-    stop = threading.Event()
-
-    def hand_over(batch: list[Any] | BaseException | None) -> bool:
-        while not stop.is_set():
-            try:
-                ready.put(batch, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def collect() -> None:
-        try:
-            batch: list[Any] = []
-            for item in items:
-                batch.append(item)
-                if len(batch) == batch_size:
-                    if not hand_over(batch):
-                        return
-                    batch = []
-            if batch:
-                hand_over(batch)
-            hand_over(None)
-        except BaseException as problem:  # handed to the consumer, who raises it
-            hand_over(problem)
-
-    thread = threading.Thread(target=collect, name="alexnet-images", daemon=True)
-    thread.start()
-    try:
-        while (batch := ready.get()) is not None:
-            if isinstance(batch, BaseException):
-                raise batch
-            yield batch
-    finally:
-        stop.set()
-        thread.join()

@@ -23,14 +23,17 @@ def measure(rows: Any, queries: Any, out: Any) -> None:
     (measure_float16 if rows.dtype == np.uint16 else measure_float32)(rows, queries, out)
 
 
-@intrinsic
-def count_ones(typing_context: Any, word: Any) -> Any:
+def _build_count_ones(typing_context: Any, word: Any) -> Any:
     """The processor's instruction for the number of set bits, which LLVM also vectorises."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.ctpop(args[0])
 
     return (word(word), generate) if isinstance(word, types.Integer) else None
+
+
+count_ones: Any = intrinsic(_build_count_ones)
+"""count_ones(word) -> number of set bits."""
 
 
 _REORDERED = {"reassoc", "contract", "nsz"}
@@ -125,6 +128,23 @@ def prune(distances: Any, rows: Any, found: int, r: int, counts: Any) -> Any:
 
 
 @compile_function
+def count_differences(codes: Any, query: Any, out: Any) -> None:
+    """Hamming distances; the usual numbers of words are written out, so that they become vector instructions."""
+    words = codes.shape[1]
+    if words == 1:
+        for i in range(codes.shape[0]):
+            out[i] = count_ones(codes[i, 0] ^ query[0])
+    elif words == 2:
+        for i in range(codes.shape[0]):
+            out[i] = count_ones(codes[i, 0] ^ query[0]) + count_ones(codes[i, 1] ^ query[1])
+    else:
+        out[: codes.shape[0]] = 0
+        for w in range(words):
+            for i in range(codes.shape[0]):
+                out[i] += count_ones(codes[i, w] ^ query[w])
+
+
+@compile_function
 def scan(codes: Any, query: Any, skip: Any, r: int, first: int, stop: int, out: Any, out_rows: Any) -> int:
     """Find the r rows of first .. stop nearest to a query by Hamming distance, of equal ones the first; their number.
 
@@ -138,11 +158,7 @@ def scan(codes: Any, query: Any, skip: Any, r: int, first: int, stop: int, out: 
     found = 0
     for start in range(first, stop, chunk):
         size = min(chunk, stop - start)
-        for i in range(size):
-            total = np.uint64(0)
-            for w in range(words):
-                total += np.uint64(count_ones(codes[start + i, w] ^ query[w]))  # type: ignore[call-arg]
-            buffer[i] = total
+        count_differences(codes[start : start + size], query, buffer)
         for i in range(size):
             if buffer[i] < limit and not skip[start + i]:
                 out[found] = buffer[i]
