@@ -7,6 +7,7 @@ AlexNetError
 ├── ImageError (ValueError)         one image that cannot be decoded
 ├── StoreError (ValueError)         a store that is missing, damaged, unfinished or of another format
 ├── WeightsError (ValueError)       a model file or checkpoint that is missing, damaged or of another network
+├── SearchError (ValueError)        an index that is missing, damaged, unfinished or of another model
 ├── RunError (RuntimeError)         a run folder that cannot be started or continued
 ├── DistributionError (RuntimeError)  processes that do not fit together, or lost each other
 ├── DivergedError (ArithmeticError) training whose loss is no longer finite
@@ -54,6 +55,10 @@ class StoreExistsError(StoreError):
 
 class WeightsError(AlexNetError, ValueError):
     """A model file or checkpoint is missing, damaged or belongs to another network."""
+
+
+class SearchError(AlexNetError, ValueError):
+    """An index of features is missing, damaged, unfinished, or of another model."""
 
 
 class RunError(AlexNetError, RuntimeError):

@@ -64,7 +64,7 @@ def test_a_contender_that_breaks_is_an_error() -> None:
 def test_an_unknown_benchmark_names_the_known() -> None:
     result = CliRunner().invoke(cli, ["bench", "speed"])
     assert result.exit_code == 2
-    assert "Unknown benchmark 'speed'. Known: kernels, step, loader, evaluate, prepare." in result.output
+    assert "Unknown benchmark 'speed'. Known: kernels, step, loader, evaluate, prepare, search." in result.output
 
 
 def test_prepare_is_measured_and_recorded(tmp_path: Path) -> None:

@@ -29,9 +29,10 @@ ARROWS = {
     "training": {"distribution", "batches", "network", "kernels", "recipes", "files", "tensor_files", "errors"},
     "evaluation": {"distribution", "network", "batches", "data", "files", "system", "errors"},
     "exchange": {"evaluation", "network", "batches", "kernels", "files", "tensor_files", "errors", "version"},
-    "interpretation": {"evaluation", "network", "batches", "data", "files", "system", "terminal", "errors", "version"},
+    "retrieval": {"exchange", "evaluation", "network", "data", "compiling", "files", "tensor_files", "errors"},
+    "interpretation": {"retrieval", "evaluation", "network", "batches", "data", "files", "system", "terminal", "errors", "version"},
     "reproduction": {"interpretation", "evaluation", "benchmark", "training", "network", "data", "recipes", "runs", "files", "system", "terminal", "errors", "version"},
-    "benchmark": {"training", "network", "batches", "data", "kernels", "evaluation", "recipes", "files", "system", "terminal", "errors", "version"},
+    "benchmark": {"retrieval", "training", "network", "batches", "data", "kernels", "evaluation", "recipes", "files", "system", "terminal", "errors", "version"},
 }  # fmt: skip
 """Stage -> the stages it may import. What is not listed (cli, runs, demo, ...) may import anything, and nothing it."""
 

@@ -13,13 +13,14 @@ from alexnet.benchmark.loading import bench_epoch, bench_loader, collect_images
 from alexnet.benchmark.measure import Row
 from alexnet.benchmark.operations import bench_kernels
 from alexnet.benchmark.preparing import bench_prepare
+from alexnet.benchmark.searching import bench_search
 from alexnet.benchmark.step import bench_evaluation, bench_step
 from alexnet.files import write_text
 from alexnet.system import describe_system, has_bfloat16, set_threads
 
 Tick = Callable[[int, int], None]
 
-WHAT = ("kernels", "step", "loader", "evaluate", "prepare")
+WHAT = ("kernels", "step", "loader", "evaluate", "prepare", "search")
 """What can be measured, in this order."""
 
 
@@ -44,6 +45,8 @@ def run_benchmark(
         return bench_step(batch, rounds, tick)
     if what == "evaluate":
         return bench_evaluation(batch, rounds, tick)
+    if what == "search":
+        return bench_search(batch, rounds, tick)
     if what == "prepare":
         return bench_prepare(collect_images(images), rounds, tick)
     found = collect_images(images)

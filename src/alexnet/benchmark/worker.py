@@ -5,6 +5,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,9 +16,11 @@ from torch.nn import functional as F
 from alexnet import kernels, system
 from alexnet.batches.views import evaluation_views
 from alexnet.benchmark.stock import build_stock_2014, build_stock_paper, make_inputs
+from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.evaluate import predict_probabilities
 from alexnet.network.alexnet import build
-from alexnet.network.model_file import Preprocessing
+from alexnet.network.model_file import Model, Preprocessing
+from alexnet.retrieval.images import digest_pixels
 from alexnet.system import Compute
 from alexnet.training.optimizer import MomentumDescent
 
@@ -80,6 +83,26 @@ def ours_inference(batch: int, dtype: str) -> Callable[[], object]:
     return infer
 
 
+def ours_features(batch: int, dtype: str) -> Callable[[], object]:
+    """Features of stored images as `alexnet search index` computes them: assembled, computed, digested."""
+    system.tune_allocator()
+    compute = getattr(torch, dtype)
+    kernels.warm_up(compute)
+    preprocessing = Preprocessing(np.full((256, 256, 3), 120, np.float32), 1.0)
+    names = tuple(map(str, range(1000)))
+    model = Model(build("paper").eval(), names, names, preprocessing, {})
+    classifier = Classifier(model, Path("bench"), device="cpu", precision=dtype)
+    stored = _stored_images(batch)
+    layer = classifier.network.features_name()
+
+    def extract() -> None:
+        classifier.activations(stored, [layer], batch_size=batch)
+        for image in stored:
+            digest_pixels(image)
+
+    return extract
+
+
 def stock_inference(batch: int, dtype: str) -> Callable[[], object]:
     """One forward pass of stock modules in testing; bfloat16 means autocast and channels_last."""
     half = dtype == "bfloat16"
@@ -134,6 +157,7 @@ CONTENDERS: dict[str, Callable[..., Callable[[], object]]] = {
     "stock-step": stock_step,
     "ours-inference": ours_inference,
     "stock-inference": stock_inference,
+    "ours-features": ours_features,
     "ours-ten-views": ours_ten_views,
     "stock-ten-views": stock_ten_views,
 }

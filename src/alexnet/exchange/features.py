@@ -60,14 +60,15 @@ def write_features(
             done += len(sources) + len(problems)
             if tick:
                 tick(done, len(images))
-        writer.finish(_provenance(classifier, shapes))
+        writer.finish(describe_features(classifier, shapes))
     except BaseException:
         writer.discard()
         raise
     return FeatureReport(out, rows, shapes, tuple(left_out))
 
 
-def _provenance(classifier: Classifier, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+def describe_features(classifier: Classifier, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Return what a file of features says of where they come from: weights, dialect, preprocessing; JSON values."""
     model, preprocessing = classifier.model, classifier.model.preprocessing
     file = find_model(classifier.path)
     return {

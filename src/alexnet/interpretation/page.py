@@ -109,6 +109,30 @@ def write_test_report(
     write_text(path, page)
 
 
+def write_picture_rows(
+    path: Path, *, kicker: str, title: str, lead: str, rows: Sequence[tuple[str, Sequence[tuple[bytes | None, str]]]]
+) -> None:
+    """Write a page of rows of thumbnails; it appears whole or not at all.
+
+    Args:
+        rows: A heading, and the JPEG (None where there is none to show) and caption of each picture.
+    """
+    body = [f'<p class="kicker">{_text(kicker)}</p><h1>{_text(title)}</h1><p class="lead">{_text(lead)}</p>']
+    for heading, pictures in rows:
+        shown = "".join(
+            f"<figure>{_thumbnail(data)}<figcaption>{_text(words)}</figcaption></figure>" for data, words in pictures
+        )
+        body.append(f'<section class="row"><h3>{_text(heading)}</h3><div class="strip">{shown}</div></section>')
+    body.append(f"<footer>Written by alexnet {_text(__version__)}.</footer>")
+    write_text(path, _PAGE.format(title=_text(title), description=_text(lead), style=_style(), body="\n".join(body)))
+
+
+def _thumbnail(data: bytes | None) -> str:
+    if data is None:
+        return '<div class="gone">not there any more</div>'
+    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(data).decode("ascii")}">'
+
+
 def headline(evaluation: Evaluation) -> str:
     """Return the result of a test in one line of plain text."""
     return (
@@ -304,6 +328,13 @@ pre{margin:0;padding:1.1rem 1.4rem;white-space:pre-wrap;overflow-wrap:anywhere;
   background:var(--raised);border-radius:.8rem;
   font:.9rem/1.7 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
 code{font:inherit}
+.row{margin-top:2rem;border-top:1px solid var(--rule);padding-top:1rem}
+h3{margin:0 0 .8rem;font-size:1rem;overflow-wrap:anywhere}
+.strip{display:flex;flex-wrap:wrap;gap:1rem}
+.strip figure{width:8rem}
+.strip img{min-width:0;width:8rem;border-radius:.3rem}
+.strip figcaption{font-size:.8rem;line-height:1.35;overflow-wrap:anywhere;margin-top:.3rem}
+.gone{width:8rem;height:8rem;display:grid;place-items:center;text-align:center;background:var(--raised);color:var(--muted);font-size:.8rem}
 footer{margin-top:4rem;padding-top:1rem;border-top:1px solid var(--rule);color:var(--muted);font-size:.85rem}
 @media (max-width:40rem){body{padding-top:2rem}.result strong{font-size:2.6rem}img{min-width:42rem}}
 @media print{body{padding:0}details{display:none}section{break-inside:avoid}}

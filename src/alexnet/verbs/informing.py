@@ -56,7 +56,7 @@ def info(
 
 @click.command()
 @click.argument("subjects", nargs=-1, metavar="[WHAT]...")
-@click.option("--what", "more", multiple=True, help="kernels, step, loader, evaluate or prepare; repeatable.")
+@click.option("--what", "more", multiple=True, help="kernels, step, loader, evaluate, prepare or search; repeatable.")
 @click.option("--batch", default=128, show_default=True, type=click.IntRange(1), help="Images per step.")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Turns that each side takes.")
 @click.option("--images", type=PATH, help="Photographs for loader and prepare.  [default: drawn scenes]")
@@ -82,6 +82,7 @@ def bench(
       loader    batches from a store, against a folder of images; epochs with data, against the bare step
       evaluate  one and ten views, against separate passes
       prepare   photographs to a store, against plain Pillow; all cores, against one
+      search    exact and by codes, against torch.cdist; features, against inference
     All of them, if none is named.
     """
     import json

@@ -1,0 +1,130 @@
+"""Search: exact, by codes, and its features, beside the rates of memory, matrix products and inference."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from alexnet.benchmark.measure import Contender, Row, alternate, compare_rates, measure_matrix_rate, time_once
+from alexnet.retrieval.exact import find_nearest, rank_exactly
+from alexnet.retrieval.hamming import find_nearest_codes
+from alexnet.system import has_bfloat16
+
+Tick = Callable[[int, int], None]
+
+DIMENSIONS = 4096
+ROWS = 65_536
+"""Float32 features that are searched: 1 GiB, far beyond any cache."""
+CODES = 1_280_000
+"""As many as ImageNet has images. Exact search of so many features is computed from that of ROWS, row by row."""
+BITS, RERANK, K, QUERIES = 128, 500, 6, 128
+
+
+def bench_search(batch: int, rounds: int, tick: Tick) -> list[Row]:
+    """Return the rows of exact search, search by codes, and feature extraction."""
+    return [*_bench_scans(rounds, tick), _bench_features(batch, rounds, tick)]
+
+
+def _bench_scans(rounds: int, tick: Tick) -> list[Row]:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(ROWS, DIMENSIONS, generator=generator).relu_().numpy()
+    queries = torch.randn(QUERIES, DIMENSIONS, generator=generator).relu_().numpy()
+    tensor = torch.from_numpy(features)
+    rows = []
+
+    one = queries[:1]
+    mine, theirs = _take_turns(
+        rounds,
+        lambda: find_nearest(features, one, K),
+        lambda: torch.cdist(torch.from_numpy(one), tensor).topk(K, largest=False),
+    )
+    gigabytes = features.nbytes / 1e9
+    rows.append(
+        compare_rates(
+            "exact, one query : torch.cdist",
+            [gigabytes / seconds for seconds in mine],
+            [gigabytes / seconds for seconds in theirs],
+            ceiling=measure_read_rate(tensor) / 1e9,
+            unit="GB/s",
+        )
+    )
+    tick(1, 4)
+
+    seconds_per_row = np.median(mine) / ROWS
+    gigaflop = 2 * QUERIES * ROWS * DIMENSIONS / 1e9
+    mine, theirs = _take_turns(
+        rounds,
+        lambda: find_nearest(features, queries, K),
+        lambda: torch.cdist(torch.from_numpy(queries), tensor).topk(K, largest=False),
+    )
+    rows.append(
+        compare_rates(
+            f"exact, {QUERIES} queries : torch.cdist",
+            [gigaflop / seconds for seconds in mine],
+            [gigaflop / seconds for seconds in theirs],
+            ceiling=measure_matrix_rate(torch.float32) / 1e9,
+            unit="GFLOP/s",
+        )
+    )
+    tick(2, 4)
+
+    codes = np.random.default_rng(0).integers(0, 256, (CODES, BITS // 8), dtype=np.uint8)
+    asked = codes[:1].copy()
+    exact_rate = 1 / (seconds_per_row * CODES)
+    candidates = np.random.default_rng(1).permutation(ROWS)[None, :RERANK]
+    mine, again = _take_turns(
+        max(rounds, 5),
+        lambda: find_nearest_codes(codes, asked, RERANK),
+        lambda: rank_exactly([features], one, candidates, K),
+    )
+    both = [scan + rank for scan, rank in zip(mine, again, strict=True)]
+    for what, taken in (("", mine), (f", {RERANK} ranked again", both)):
+        rates = [1 / seconds for seconds in taken]
+        rows.append(
+            compare_rates(
+                f"{CODES:,} codes of {BITS} bits{what} : exact", rates, [exact_rate], ceiling=None, unit="queries/s"
+            )
+        )
+    tick(3, 4)
+    return rows
+
+
+def _bench_features(batch: int, rounds: int, tick: Tick) -> Row:
+    """Features of stored images against the bare forward pass, the whole network each, in processes of their own."""
+    precision = "bfloat16" if has_bfloat16(torch.device("cpu")) else "float32"
+    with (
+        Contender("ours-features", batch=batch, dtype=precision) as ours,
+        Contender("ours-inference", batch=batch, dtype=precision) as inference,
+    ):
+        seconds = alternate([ours, inference], rounds, lambda done, total: None)
+    extracted, inferred = ([batch / value for value in series] for series in seconds)
+    tick(4, 4)
+    return compare_rates("features : inference", extracted, inferred, ceiling=None, unit="images/s")
+
+
+def measure_read_rate(memory: torch.Tensor, *, rounds: int = 5) -> float:
+    """Return the bytes/s at which memory is read here, by every thread at once: the best of two sums, a few times."""
+    flat = memory.view(torch.int64).flatten()
+    pieces = flat.tensor_split(torch.get_num_threads())
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(len(pieces)) as pool:
+
+        def by_pieces() -> None:
+            list(pool.map(lambda piece: np.add.reduce(piece.numpy()), pieces))
+
+        best = min(min(time_once(flat.sum), time_once(by_pieces)) for _ in range(rounds))
+    return memory.nbytes / best
+
+
+def _take_turns(
+    rounds: int, ours: Callable[[], object], theirs: Callable[[], object]
+) -> tuple[list[float], list[float]]:
+    """Return the seconds of both over rounds in turns, after one that does not count."""
+    ours()
+    theirs()
+    mine, other = [], []
+    for _ in range(rounds):
+        mine.append(time_once(ours))
+        other.append(time_once(theirs))
+    return mine, other

@@ -1,0 +1,205 @@
+"""Images to index: files and folders, or the splits of a store, decoded by the one decode path and named.
+
+And the way back: whether an indexed image is still what it was, and its pixels for a thumbnail.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.data.decode import decode_image, explain_unreadable, read_file, show_name
+from alexnet.data.duplicates import digest_file
+from alexnet.data.store import Store, open_store
+from alexnet.data.store_format import HEADER_NAME as STORE_HEADER
+from alexnet.errors import AlexNetError, ImageError, SearchError, SourceError
+from alexnet.retrieval.index import Entry, Index
+
+SPLITS = ("train", "training", "val", "valid", "validation", "test")
+"""Names of folders that are taken for splits."""
+FILES = "files"
+
+
+class Item(NamedTuple):
+    """An image to index."""
+
+    key: tuple[Any, ...]
+    """Tells it from the others of the index."""
+    line: dict[str, Any]
+    """What the index keeps of it beside its class."""
+    label: str | None
+    pixels: NDArray[np.uint8]
+
+
+class ImageFiles:
+    """Files, and folders with every file in them that is not hidden.
+
+    In a folder with folders, the class of an image is the folder it is in, and its split the first folder below the
+    one given if that is named like a split (SPLITS).
+    """
+
+    source: dict[str, Any] = {"kind": FILES}  # noqa: RUF012 - never changed
+
+    def __init__(self, given: Sequence[Path]) -> None:
+        self.given = given
+        self._files: list[tuple[Path, str | None, str]] = []
+        for place in given:
+            if not place.is_dir():
+                self._files.append((place, None, ""))
+                continue
+            inside = sorted(file for file in place.rglob("*") if file.is_file() and not _is_hidden(file, place))
+            if not inside:
+                raise SourceError(f"{place}: is an empty folder. Give image files, or a folder of them.")
+            for file in inside:
+                folders = file.relative_to(place).parts[:-1]
+                split = folders[0] if folders and folders[0] in SPLITS else ""
+                self._files.append((file, folders[-1] if folders and folders[-1] != split else None, split))
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def items(self, size: int, known: dict[tuple[Any, ...], Any]) -> Iterator[Item | ImageError | None]:
+        """Yield each image, the reason why it cannot be read, or None where `known` has it as it is."""
+        for file, label, split in self._files:
+            path = os.path.abspath(file)
+            try:
+                data = read_file(path)
+            except OSError as error:
+                yield ImageError(explain_unreadable(str(file), error))
+                continue
+            digest = digest_file(data)
+            if known.get((path,)) == digest:
+                yield None
+                continue
+            try:
+                pixels = decode_image(data, size=size, name=str(file))
+            except ImageError as problem:
+                yield problem
+                continue
+            # A name that is not UTF-8 is kept with the escapes that Python gives it.
+            line = {"path": path, "split": split, "bytes": len(data), "digest": digest}
+            yield Item((path,), line, label, pixels)
+
+
+class StoreImages:
+    """The splits of a store."""
+
+    def __init__(self, store: Store, splits: Sequence[str]) -> None:
+        self.store = store
+        self.splits = [store[name] for name in splits or store.splits]
+        self.source = {"kind": "store", "path": os.path.abspath(store.path), "fingerprint": store.fingerprint}
+
+    def __len__(self) -> int:
+        return sum(len(split) for split in self.splits)
+
+    def items(self, size: int, known: dict[tuple[Any, ...], Any]) -> Iterator[Item | ImageError | None]:
+        """As `ImageFiles.items`."""
+        if size != self.store.size:
+            raise SearchError(
+                f"{self.store.path} holds images of {self.store.size} px; the model reads images of {size} px. "
+                f"Prepare the images again with --size {size}."
+            )
+        for split in self.splits:
+            for row in range(len(split)):
+                key = (self.store.fingerprint, split.name, row)
+                if key in known:
+                    yield None
+                    continue
+                line = {"path": split.paths[row], "split": split.name, "row": row}
+                yield Item(key, line, self.store.class_names[split.labels[row]], split.images[row])
+
+
+def choose_images(given: Sequence[Path], splits: Sequence[str] = ()) -> ImageFiles | StoreImages:
+    """Return what to index: a store if one is given alone, else files and folders.
+
+    Raises:
+        SourceError: a folder is empty, or a store is given beside other things.
+        StoreError: the store is damaged or has no such split.
+    """
+    stores = [place for place in given if (place / STORE_HEADER).is_file()]
+    if stores and len(given) > 1:
+        raise SourceError(f"{stores[0]} is a store; index it alone, and add the other images with alexnet search add.")
+    if stores:
+        return StoreImages(open_store(stores[0]), splits)
+    if splits:
+        raise SourceError(f"{given[0]} is not a store, so it has no splits to choose. Leave --split out.")
+    return ImageFiles(given)
+
+
+def digest_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the 128-bit BLAKE2b digest of decoded pixels, (16,)."""
+    return np.frombuffer(hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16).digest(), np.uint8)
+
+
+def list_known(index: Index) -> dict[tuple[Any, ...], tuple[int, Any]]:
+    """Return key -> (row, digest) of every image that can be found."""
+    sources = index.header["sources"]
+    known: dict[tuple[Any, ...], tuple[int, Any]] = {}
+    for row in index.rows().tolist():
+        line = index.entry(row).origin
+        source = sources[line["source"]]
+        if source["kind"] == FILES:
+            known[(line["path"],)] = (row, line["digest"])
+        else:
+            known[(source["fingerprint"], line["split"], line["row"])] = (row, None)
+    return known
+
+
+class Originals:
+    """The images behind an index, as they are now."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._stores: dict[int, Store | str] = {}
+
+    def explain(self, entry: Entry) -> str | None:
+        """Return what happened to an image since it was indexed: "is gone", "has changed", … or None."""
+        source = self._index.header["sources"][entry.origin["source"]]
+        if source["kind"] == FILES:
+            try:
+                data = read_file(entry.path)
+            except FileNotFoundError:
+                return "is gone"
+            except OSError as error:
+                return f"cannot be read ({error.strerror})"
+            return None if digest_file(data) == entry.origin["digest"] else "has changed"
+        store = self._open(entry.origin["source"])
+        return store if isinstance(store, str) else None
+
+    def read(self, entry: Entry, size: int) -> NDArray[np.uint8] | None:
+        """Return the pixels of an image, or None where they cannot be had; of files (size, size, 3)."""
+        source = self._index.header["sources"][entry.origin["source"]]
+        try:
+            if source["kind"] == FILES:
+                return decode_image(read_file(entry.path), size=size, name=entry.path)
+            store = self._open(entry.origin["source"])
+            return None if isinstance(store, str) else store[entry.split].images[entry.origin["row"]]
+        except (OSError, AlexNetError):
+            return None
+
+    def _open(self, number: int) -> Store | str:
+        if number not in self._stores:
+            source = self._index.header["sources"][number]
+            try:
+                store = open_store(source["path"])
+                self._stores[number] = (
+                    store
+                    if store.fingerprint == source["fingerprint"]
+                    else f"is in a store that has changed: {source['path']}"
+                )
+            except AlexNetError:
+                self._stores[number] = f"is in a store that is gone or damaged: {source['path']}"
+        return self._stores[number]
+
+
+def show_path(entry: Entry) -> str:
+    """Return a path as messages show it."""
+    return show_name(entry.path)
+
+
+def _is_hidden(file: Path, place: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(place).parts)

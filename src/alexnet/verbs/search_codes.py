@@ -1,0 +1,170 @@
+"""alexnet search codes, compare and duplicates."""
+
+import json
+from pathlib import Path
+
+import click
+
+from alexnet.verbs.options import NEW_FILE, PATH, json_option, threads_option
+from alexnet.verbs.search_output import begin, entry_json, show_comparison, shown, write_groups
+
+BITS = ("16", "32", "64", "128", "256")
+METHODS = ("autoencoder", "random", "pca", "itq")
+"""Names of `retrieval.autoencoder.METHODS`, here so that --help need not load them; a test compares the two."""
+SHOWN_GROUPS = 20
+
+seed_option = click.option("--seed", default=0, show_default=True, help="Fixes samples and first weights.")
+
+
+@click.command()
+@click.argument("index", type=PATH)
+@click.option("--bits", default="128", show_default=True, type=click.Choice(BITS), help="Length of the codes.")
+@click.option(
+    "--method",
+    default="autoencoder",
+    show_default=True,
+    type=click.Choice(METHODS),
+    help="What learns or draws the codes.",
+)
+@seed_option
+@threads_option
+@json_option
+def codes(index: Path, bits: str, method: str, seed: int, threads: int | None, as_json: bool) -> None:
+    """Learn short binary codes of the images in INDEX, for query --bits.
+
+    The autoencoder is trained on up to 20,000 of the features (about half a minute on two cores). Codes of the same
+    length are replaced; alexnet search compare tells how good they are.
+    """
+    import time
+
+    import torch
+
+    from alexnet.retrieval.autoencoder import fit_encoder
+    from alexnet.retrieval.codes import write_codes
+    from alexnet.retrieval.comparison import choose_fit_rows
+    from alexnet.retrieval.index import open_index
+    from alexnet.retrieval.index_writer import sole_writer
+
+    terminal = begin(threads)
+    open_index(index)
+    with sole_writer(index):
+        opened = open_index(index)
+        start = time.monotonic()
+        sample = torch.from_numpy(opened.gather(choose_fit_rows(opened.rows(), seed=seed)))
+        with terminal.progress("learning", "steps") as meter:
+            encoder = fit_encoder(sample, int(bits), method, seed=seed, report=meter)
+            meter.restart("encoding")
+            write_codes(opened, encoder, tick=meter)
+        seconds = time.monotonic() - start
+    size = opened.num_rows * int(bits) // 8
+    if as_json:
+        document = {"index": str(index), "bits": int(bits), "method": method, "bytes": size, "seconds": seconds}
+        terminal.print_json(json.dumps(document))
+        return
+    terminal.print(
+        f"{index}: {bits}-bit codes of {len(opened):,} images, {size:,} bytes, by {method} in {seconds:.0f} s. "
+        f"Search them: alexnet search query {index} picture.jpg --bits {bits}"
+    )
+
+
+@click.command()
+@click.argument("index", type=PATH)
+@click.option("--bits", default="16,32,64,128,256", show_default=True, metavar="N,N,…", help="Lengths to compare.")
+@click.option("--pixels", is_flag=True, help="Also codes of 32 x 32 pixels; the images are read again.")
+@click.option("--out", type=PATH, help="Picture to write, without suffix: .png, .svg and .csv.")
+@seed_option
+@threads_option
+@json_option
+def compare(
+    index: Path, bits: str, pixels: bool, out: Path | None, seed: int, threads: int | None, as_json: bool
+) -> None:
+    """Compare codes of INDEX with exact search: recall, and how many neighbours are of the query's class.
+
+    Autoencoder, random hyperplanes, PCA signs and ITQ at equal lengths, fitted without the queries. Nothing is kept.
+    """
+    from alexnet.retrieval.comparison import PIXELS, compare_codes
+    from alexnet.retrieval.index import open_index
+
+    lengths = bits.split(",")
+    for length in lengths:
+        if length.strip() not in BITS:
+            raise click.UsageError(f"--bits {bits}: accepted are {', '.join(BITS)}, separated by commas.")
+    if out and not out.parent.is_dir():
+        raise click.UsageError(f"--out {out}: there is no folder {out.parent}. Create it, or choose another place.")
+    terminal = begin(threads)
+    opened = open_index(index)
+    methods = [*METHODS, *([PIXELS] if pixels else [])]
+    with terminal.progress("comparing", "codes") as meter:
+        result = compare_codes(opened, [int(length) for length in lengths], methods, seed=seed, report=meter)
+    if out:
+        from alexnet.interpretation.code_figures import draw_codes
+        from alexnet.interpretation.drawing import save_drawing
+
+        for path in save_drawing(draw_codes(result), out):
+            terminal.say(str(path))
+    if as_json:
+        terminal.print_json(json.dumps({**result._asdict(), "results": [each._asdict() for each in result.results]}))
+    else:
+        show_comparison(terminal, result)
+
+
+@click.command()
+@click.argument("index", type=PATH)
+@click.option(
+    "--threshold",
+    default=0.5,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Share of the usual distance between neighbours below which images are near-identical.",
+)
+@click.option("--html", type=NEW_FILE, help="Page with thumbnails to write.")
+@threads_option
+@json_option
+def duplicates(index: Path, threshold: float, html: Path | None, threads: int | None, as_json: bool) -> None:
+    """List near-identical images of INDEX, those in more than one split first: they make errors look too low.
+
+    Distances are compared with the median distance of an image to its nearest other. Copies that were resized or
+    compressed again are found, which equal bytes (alexnet prepare) do not tell.
+    """
+    from alexnet.retrieval.index import open_index
+    from alexnet.retrieval.near_duplicates import find_near_duplicates
+
+    terminal = begin(threads)
+    opened = open_index(index)
+    with terminal.progress("comparing", "images") as meter:
+        found = find_near_duplicates(opened, threshold=threshold, tick=meter)
+    if html:
+        write_groups(opened, found.groups, html)
+        terminal.say(f"Page: {html}")
+    across = sum(group.across_splits for group in found.groups)
+    if as_json:
+        groups = [
+            {
+                "distance": group.distance,
+                "closeness": group.closeness,
+                "across_splits": group.across_splits,
+                "across_classes": group.across_classes,
+                "images": [entry_json(opened.entry(row)) for row in group.rows],
+            }
+            for group in found.groups
+        ]
+        document = {"median_distance": found.median_distance, "threshold": threshold, "groups": groups}
+        terminal.print_json(json.dumps(document))
+        return
+    terminal.print(
+        f"{len(found.groups):,} groups of near-identical images among {len(opened):,}, {across:,} of them across "
+        f"splits. (Distance below {threshold:g} of {found.median_distance:.4g}, the median between nearest images.)"
+    )
+    for group in found.groups[:SHOWN_GROUPS]:
+        notes = [
+            *(["ACROSS SPLITS"] if group.across_splits else []),
+            *(["across classes"] if group.across_classes else []),
+        ]
+        terminal.print(
+            f"\ndistance {group.distance:.4g}, {group.closeness:.2f} of the usual  {'  '.join(notes)}".rstrip()
+        )
+        for row in group.rows:
+            entry = opened.entry(row)
+            terminal.print("  " + "  ".join(filter(None, [entry.split, entry.label, shown(entry)])))
+    if len(found.groups) > SHOWN_GROUPS:
+        terminal.print(f"\n{len(found.groups) - SHOWN_GROUPS:,} more: give --json, or --html PAGE to see them.")

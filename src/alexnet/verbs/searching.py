@@ -1,0 +1,353 @@
+"""alexnet search: an index of features, its nearest images, binary codes and near-identical images."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from alexnet.verbs.options import (
+    NEW_FILE,
+    PATH,
+    device_option,
+    image_files,
+    json_option,
+    precision_option,
+    threads_option,
+)
+from alexnet.verbs.search_codes import BITS, codes, compare, duplicates
+from alexnet.verbs.search_output import (
+    answers_json,
+    begin,
+    entry_json,
+    new_terminal,
+    show_answers,
+    shown,
+    tell_changes,
+    write_answers,
+)
+
+if TYPE_CHECKING:
+    from alexnet.evaluation.classifier import Classifier
+    from alexnet.retrieval.index import Index
+
+
+model_option = click.option(
+    "--model", type=PATH, help="Run or model file that made the index.  [default: where it was then]"
+)
+
+
+class _InOrder(click.Group):
+    """Lists its commands in the order in which they are used."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder)
+def search() -> None:
+    """Find alike images in a collection by what the network knows of them (paper, section 6.1).
+
+    \b
+    alexnet search index RUN PHOTOS --out INDEX        features of every image, once
+    alexnet search query INDEX picture.jpg             the nearest images
+    alexnet search codes INDEX --bits 128              then: search query INDEX picture.jpg --bits 128
+    alexnet search duplicates INDEX                    near-identical images, also across splits
+    """
+
+
+@search.command("index")
+@click.argument("model", type=PATH)
+@click.argument("images", nargs=-1, required=True, type=PATH)
+@click.option("--out", required=True, type=PATH, help="Index to create: a folder.")
+@click.option(
+    "--layer", help="Activation to keep: fc6.relu, conv5.pool, …  [default: the last hidden layer, rectified]"
+)
+@click.option(
+    "--dtype",
+    default="float32",
+    show_default=True,
+    type=click.Choice(["float32", "float16"]),
+    help="Of the features on the disk; float16 takes half the room.",
+)
+@click.option("--split", "splits", multiple=True, help="Split of a store; repeatable.  [default: all]")
+@click.option("--batch-size", default=128, show_default=True, type=click.IntRange(1, 4096), help="Images at a time.")
+@device_option
+@precision_option
+@threads_option
+@json_option
+def make(
+    model: Path,
+    images: tuple[Path, ...],
+    out: Path,
+    layer: str | None,
+    dtype: str,
+    splits: tuple[str, ...],
+    batch_size: int,
+    device: str,
+    precision: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Write the features of IMAGES, as MODEL sees them, into a new index.
+
+    IMAGES are a store, or files and folders; in folders, the folder that holds an image names its class, and train, val
+    or test at the top its split. Interrupted, the same command continues. One that cannot be read is named and left out
+    (exit code 1).
+    """
+    from alexnet.evaluation.classifier import load
+    from alexnet.retrieval.images import choose_images
+    from alexnet.retrieval.index_writer import make_index
+
+    terminal = begin(threads)
+    chosen = choose_images(images, splits)
+    classifier = load(model, device=device, precision=precision)
+    with terminal.progress("indexing", "images") as meter:
+        report = make_index(classifier, chosen, out, layer=layer, dtype=dtype, batch_size=batch_size, tick=meter)
+    tell_changes(terminal, out, report, as_json)
+
+
+@search.command()
+@click.argument("index", type=PATH)
+@click.argument("images", nargs=-1, required=True, type=PATH)
+@click.option("--split", "splits", multiple=True, help="Split of a store; repeatable.  [default: all]")
+@click.option("--batch-size", default=128, show_default=True, type=click.IntRange(1, 4096), help="Images at a time.")
+@model_option
+@device_option
+@threads_option
+@json_option
+def add(
+    index: Path,
+    images: tuple[Path, ...],
+    splits: tuple[str, ...],
+    batch_size: int,
+    model: Path | None,
+    device: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Add IMAGES to INDEX; nothing else is computed again.
+
+    What is there already is kept, and a file that has changed replaces what it was. Codes grow with the index.
+    """
+    from alexnet.retrieval.images import choose_images
+    from alexnet.retrieval.index import open_index
+    from alexnet.retrieval.index_writer import add_images
+
+    terminal = begin(threads)
+    classifier = _load_model(open_index(index), model, device)
+    chosen = choose_images(images, splits)
+    with terminal.progress("indexing", "images") as meter:
+        report = add_images(index, classifier, chosen, batch_size=batch_size, tick=meter)
+    tell_changes(terminal, index, report, as_json)
+
+
+@search.command()
+@click.argument("index", type=PATH)
+@click.argument("images", nargs=-1, type=PATH)
+@click.option("--id", "ids", multiple=True, type=int, help="Id of an image, as query --json tells it; repeatable.")
+@click.option("--missing", is_flag=True, help="Every image whose file is gone or has changed.")
+@json_option
+def remove(index: Path, images: tuple[Path, ...], ids: tuple[int, ...], missing: bool, as_json: bool) -> None:
+    """Remove images from INDEX: by path (a folder means everything below it), by id, or those that are gone."""
+    import os
+
+    import numpy as np
+
+    from alexnet.errors import ConfigError
+    from alexnet.retrieval.images import Originals
+    from alexnet.retrieval.index_writer import remove_rows
+
+    if not images and not ids and not missing:
+        raise click.UsageError("Name images, or give --id or --missing.")
+    terminal = new_terminal()
+
+    def choose(opened: "Index") -> Any:
+        rows = opened.rows()
+        entries = [opened.entry(row) for row in rows.tolist()]
+        chosen = np.zeros(len(rows), bool)
+        for path in images:
+            names = {str(path), os.path.abspath(path)}
+            below = tuple(f"{name}{os.sep}" for name in names)
+            matches = np.array([entry.path in names or entry.path.startswith(below) for entry in entries], bool)
+            if not matches.any():
+                raise ConfigError(f"{path}: {index} has no such image. Its paths: alexnet search info {index} --images")
+            chosen |= matches
+        own = np.array([entry.id for entry in entries])
+        for number in ids:
+            if number not in own:
+                raise ConfigError(f"--id {number}: {index} has no image of this id.")
+            chosen |= own == number
+        if missing:
+            originals = Originals(opened)
+            with terminal.progress("checking", "images") as meter:
+                for place, entry in enumerate(entries):
+                    chosen[place] |= originals.explain(entry) is not None
+                    meter(place + 1, len(entries))
+        return rows[chosen]
+
+    removed, left = remove_rows(index, choose)
+    if as_json:
+        terminal.print_json(json.dumps({"index": str(index), "removed": removed, "images": left}))
+    else:
+        terminal.print(f"{index}: {removed:,} images removed, {left:,} left.")
+
+
+@search.command()
+@click.argument("index", type=PATH)
+@click.argument("images", nargs=-1, required=True, type=PATH)
+@click.option("--k", default=6, show_default=True, type=click.IntRange(1), help="Nearest images to list.")
+@click.option("--bits", type=click.Choice(BITS), help="Search the codes of this length.  [default: features, exactly]")
+@click.option(
+    "--rerank", default=500, show_default=True, type=click.IntRange(0), help="Codes to rank again by exact distance."
+)
+@click.option(
+    "--backend",
+    default="exact",
+    show_default=True,
+    type=click.Choice(["exact", "faiss"]),
+    help="faiss: approximate search of large collections (extra search).",
+)
+@click.option(
+    "--faiss", "factory", default="HNSW32,Flat", show_default=True, help="What faiss makes: its factory string."
+)
+@click.option("--html", type=NEW_FILE, help="Page with thumbnails to write.")
+@model_option
+@device_option
+@threads_option
+@json_option
+def query(
+    index: Path,
+    images: tuple[Path, ...],
+    k: int,
+    bits: str | None,
+    rerank: int,
+    backend: str,
+    factory: str,
+    html: Path | None,
+    model: Path | None,
+    device: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """List the images of INDEX that are nearest to IMAGES, by Euclidean distance of their features.
+
+    An image that is indexed itself is its own nearest, at distance 0. One that cannot be read is named and left out
+    (exit code 1). Neighbours whose file is gone or has changed since are marked.
+    """
+    from alexnet.retrieval.index import open_index
+    from alexnet.retrieval.querying import answer, read_queries
+
+    if bits and backend == "faiss":
+        raise click.UsageError("Give --bits or --backend faiss, not both.")
+    terminal = begin(threads)
+    opened = open_index(index)
+    classifier = _load_model(opened, model, device)
+    questions = read_queries(opened, classifier, image_files(images))
+    with terminal.progress("searching", "images") as meter:
+        answers = answer(
+            opened,
+            questions,
+            k,
+            bits=int(bits) if bits else None,
+            rerank=rerank,
+            faiss=factory if backend == "faiss" else None,
+            tick=meter,
+        )
+    if html:
+        write_answers(opened, answers, html)
+        terminal.say(f"Page: {html}")
+    if as_json:
+        terminal.print_json(json.dumps(answers_json(index, k, answers, questions.left_out)))
+    else:
+        show_answers(terminal, answers, index)
+    for reason in questions.left_out:
+        terminal.show_error("Left out", reason)
+    if questions.left_out:
+        sys.exit(1)
+
+
+for _verb in (codes, compare, duplicates):
+    search.add_command(_verb)
+
+
+@search.command()
+@click.argument("index", type=PATH)
+@click.option("--verify", is_flag=True, help="Read every file of the index and compare checksums.")
+@click.option("--check", is_flag=True, help="Compare every indexed image with its file as it is now.")
+@click.option("--images", "list_images", is_flag=True, help="List the images: id, split, class, path.")
+@json_option
+def info(index: Path, verify: bool, check: bool, list_images: bool, as_json: bool) -> None:
+    """Tell what INDEX holds, and whether it and the images behind it are as they were."""
+    from alexnet.retrieval.images import Originals
+    from alexnet.retrieval.index import read_index
+
+    terminal = new_terminal()
+    opened = read_index(index)
+    if verify:
+        opened.verify()
+    if list_images:
+        for row in opened.rows().tolist():
+            entry = opened.entry(row)
+            words = (str(entry.id), entry.split, entry.label or "", shown(entry))
+            terminal.print_json(json.dumps(entry_json(entry)) if as_json else "\t".join(words))
+        return
+    problems: list[str] = []
+    if check:
+        originals = Originals(opened)
+        with terminal.progress("checking", "images") as meter:
+            for place, row in enumerate(opened.rows().tolist()):
+                problem = originals.explain(opened.entry(row))
+                problems += [f"{shown(opened.entry(row))} {problem}"] if problem else []
+                meter(place + 1, len(opened))
+    header = opened.header
+    values = {
+        "index": str(index),
+        "finished": header["finished"],
+        "images": len(opened),
+        "removed_rows": opened.num_rows - len(opened),
+        "layer": opened.layer,
+        "dimensions": opened.dimensions,
+        "dtype": header["features"]["dtype"],
+        "classes": len(opened.class_names),
+        "codes": {bits: codes["method"] for bits, codes in header["codes"].items()},
+        "model": header["model"],
+        "bytes": sum(record["bytes"] for record in opened.file_records()),
+        "problems": problems,
+    }
+    if as_json:
+        terminal.print_json(json.dumps(values))
+    else:
+        names = ", ".join(f"{bits} bits ({method})" for bits, method in values["codes"].items())
+        terminal.table(
+            ["", str(index)],
+            [
+                ["images", f"{len(opened):,}" + ("" if header["finished"] else " so far: unfinished")],
+                ["features", f"{opened.dimensions:,} of {opened.layer}, {values['dtype']}"],
+                ["classes", f"{len(opened.class_names):,}"],
+                ["codes", names or "none"],
+                ["model", f"{header['model']['dialect']}, weights {header['model']['weights_sha256'][:12]}…"],
+                ["size", f"{values['bytes']:,} bytes"],
+                ["removed", f"{values['removed_rows']:,} rows that still take room"],
+            ],
+        )
+    for problem in problems:
+        terminal.show_error("Not as indexed", problem)
+    if problems:
+        terminal.say(
+            f"Index what has changed: alexnet search add {index} IMAGES. Remove what is gone: alexnet search remove "
+            f"{index} --missing"
+        )
+        sys.exit(1)
+
+
+def _load_model(index: "Index", model: Path | None, device: str) -> "Classifier":
+    """The model of an index, in the precision that its features were computed in."""
+    from alexnet.errors import SearchError
+    from alexnet.evaluation.classifier import load
+
+    place = model or Path(index.header["model"]["path"])
+    if model is None and not place.exists():
+        raise SearchError(f"{index.path} was made with {place}, which is not there. Say where it is: --model MODEL")
+    return load(place, device=device, precision=index.header["model"]["precision"])

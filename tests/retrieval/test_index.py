@@ -1,0 +1,287 @@
+"""The index: what it holds, how it grows and shrinks, what an interruption leaves, and how damage is told."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from alexnet.errors import SearchError, SourceError
+from alexnet.evaluation.classifier import Classifier
+from alexnet.exchange.importing import hash_file
+from alexnet.retrieval import index_writer
+from alexnet.retrieval.images import Originals, StoreImages, choose_images
+from alexnet.retrieval.index import Index, open_index
+from alexnet.retrieval.index_format import write_header
+from alexnet.retrieval.index_writer import add_images, make_index, remove_rows
+from retrieval.conftest import LAYER, draw_picture, open_model, pictures
+
+
+def names(index: Index) -> list[str]:
+    return sorted(Path(index.entry(row).path).name for row in index.rows().tolist())
+
+
+def test_rows_are_the_features_of_the_images_in_order(scene: Path, classifier: Classifier) -> None:
+    index = open_index(scene / "index")
+    files = pictures(scene)
+    assert [index.entry(row).path for row in range(24)] == [str(path) for path in files]
+    expected = classifier.activations(files, [LAYER])[LAYER]
+    np.testing.assert_allclose(np.concatenate(index.features), expected, rtol=1e-5, atol=1e-6)
+    entry = index.entry(23)
+    assert (entry.id, entry.label, entry.split) == (23, files[23].parent.name, "val")
+    assert index.header["model"]["weights_sha256"] == hash_file(scene / "model.safetensors")
+    assert index.header["preprocessing"]["crop_px"] == 28
+    assert index.fingerprint == json.loads((scene / "index" / "index.json").read_text())["checksum"]
+    index.verify()
+
+
+def test_it_is_read_with_numpy_alone(scene: Path) -> None:
+    header = json.loads((scene / "index" / "index.json").read_text())
+    (part,) = header["parts"]
+    features = np.load(scene / "index" / part["features"]["file"], mmap_mode="r")
+    lines = (scene / "index" / part["images"]["file"]).read_text().splitlines()
+    labels = np.load(scene / "index" / part["labels"]["file"])
+    assert features.shape == (24, 16)
+    assert json.loads(lines[0])["path"] == str(pictures(scene)[0])
+    assert header["class_names"][labels[0]] == pictures(scene)[0].parent.name
+
+
+def test_float16_takes_half_and_agrees(scene: Path, classifier: Classifier, tmp_path: Path) -> None:
+    make_index(classifier, choose_images([scene / "pictures"]), tmp_path / "half", layer=LAYER, dtype="float16")
+    half = open_index(tmp_path / "half")
+    assert half.features[0].dtype == np.float16
+    np.testing.assert_allclose(half.features[0], open_index(scene / "index").features[0], rtol=1e-3, atol=1e-4)
+
+
+def test_a_store_is_indexed_by_splits(small_store_path: Path, tmp_path: Path) -> None:
+    from alexnet.network.model_file import save_model
+    from exchange.miniature import everything, make_model
+
+    save_model(tmp_path / "model.safetensors", make_model(everything(), image_px=256))
+    classifier = open_model(tmp_path)
+    make_index(classifier, choose_images([small_store_path], ["val"]), tmp_path / "index", layer=LAYER)
+    index = open_index(tmp_path / "index")
+    assert (len(index), index.entry(8).split, index.entry(8).label) == (9, "val", "cat")
+    report = add_images(tmp_path / "index", classifier, choose_images([small_store_path]))
+    assert (report.images, report.added, report.kept) == (33, 24, 9)
+    index = open_index(tmp_path / "index")
+    assert Originals(index).explain(index.entry(0)) is None
+    assert Originals(index).read(index.entry(0), 64).shape == (256, 256, 3)  # type: ignore[union-attr]
+
+
+def test_adding_keeps_what_is_there_and_replaces_what_has_changed(
+    scene: Path, classifier: Classifier, index_path: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(scene / "pictures", tmp_path / "pictures")
+    make_index(classifier, choose_images([tmp_path / "pictures"]), tmp_path / "own", layer=LAYER)
+    draw_picture(100).save(tmp_path / "pictures" / "val" / "new.png")
+    changed = pictures(tmp_path)[3]
+    draw_picture(101).save(changed)
+    before = open_index(tmp_path / "own")
+    report = add_images(tmp_path / "own", classifier, choose_images([tmp_path / "pictures"]), batch_size=1)
+    assert report == (25, 2, 23, 1, ())
+    index = open_index(tmp_path / "own")
+    assert (len(index), index.num_rows) == (25, 26)
+    assert index.header["parts"][0] == before.header["parts"][0]  # nothing was written again
+    row = next(row for row in index.rows().tolist() if index.entry(row).path == str(changed))
+    assert index.entry(row).id >= 24
+    expected = classifier.activations([changed], [LAYER])[LAYER]
+    np.testing.assert_allclose(index.gather(np.array([row])), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_removed_images_are_not_found_and_empty_parts_go(
+    scene: Path, classifier: Classifier, index_path: Path, tmp_path: Path
+) -> None:
+    draw_picture(100).save(tmp_path / "new.png")
+    add_images(index_path, classifier, choose_images([tmp_path / "new.png"]))
+    assert remove_rows(index_path, lambda index: np.array([2, 24])) == (2, 23)
+    index = open_index(index_path)
+    assert [path.name for path in sorted(index_path.glob("part-*"))] == ["part-00000"]
+    assert names(index) == sorted(path.name for path in pictures(scene) if path != pictures(scene)[2])
+    assert remove_rows(index_path, lambda index: np.array([2])) == (0, 23)
+    report = add_images(index_path, classifier, choose_images([scene / "pictures"]))
+    assert (report.images, report.added) == (24, 1)
+    assert max(open_index(index_path).ids) == 25  # ids are not used again
+    with pytest.raises(SearchError) as problem:
+        remove_rows(index_path, lambda index: index.rows())
+    assert str(problem.value) == f"{index_path}: nothing would be left. Delete the folder instead."
+
+
+@pytest.mark.parametrize("stop_after", [1, 3])
+def test_an_interrupted_index_says_so_and_the_same_command_continues(
+    scene: Path, classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int
+) -> None:
+    monkeypatch.setattr(index_writer, "PART_BYTES", 10 * 16 * 4)
+    calls = []
+
+    def interrupt(done: int, total: int) -> None:
+        calls.append(done)
+        if len(calls) == stop_after:
+            raise KeyboardInterrupt
+
+    images = choose_images([scene / "pictures"])
+    with pytest.raises(KeyboardInterrupt):
+        make_index(classifier, images, tmp_path / "index", layer=LAYER, batch_size=6, tick=interrupt)
+    assert not (tmp_path / "index" / ".writing").exists()
+    with pytest.raises(SearchError, match=r"index is an unfinished index.* again"):
+        open_index(tmp_path / "index")
+    report = make_index(classifier, images, tmp_path / "index", layer=LAYER, batch_size=6)
+    assert (report.images, report.kept) == (24, 0 if stop_after == 1 else 12)
+    assert names(open_index(tmp_path / "index")) == names(open_index(scene / "index"))
+
+
+def test_an_unfinished_index_of_another_layer_is_not_continued(
+    scene: Path, classifier: Classifier, index_path: Path
+) -> None:
+    header = open_index(index_path).header
+    write_header(index_path, {**header, "finished": False})
+    with pytest.raises(SearchError) as problem:
+        make_index(classifier, choose_images([scene / "pictures"]), index_path, layer="fc8")
+    assert str(problem.value) == (
+        f"{index_path} is an unfinished index of other weights or features (layer fc6.relu, float32). Give its own command "
+        "again, or choose another --out."
+    )
+
+
+def test_what_a_stopped_writer_left_is_cleared_away(scene: Path, classifier: Classifier, index_path: Path) -> None:
+    (index_path / ".writing").mkdir()
+    (index_path / "part-00009").mkdir()
+    (index_path / "removed-00000001-00000001.npy").write_bytes(b"")
+    assert len(open_index(index_path)) == 24
+    add_images(index_path, classifier, choose_images([pictures(scene)[0]]))
+    assert sorted(path.name for path in index_path.iterdir()) == [".lock", "index.json", "part-00000"]
+
+
+def test_two_writers_do_not_meet(classifier: Classifier, index_path: Path) -> None:
+    with index_writer.sole_writer(index_path), pytest.raises(SearchError) as problem:
+        remove_rows(index_path, lambda index: np.array([0]))
+    assert str(problem.value) == f"{index_path} is being changed by another process. Wait until it has ended."
+
+
+def test_an_index_of_another_model_is_not_mixed(scene: Path, index_path: Path) -> None:
+    with pytest.raises(SearchError) as problem:
+        add_images(index_path, open_model(scene, "other.safetensors"), choose_images([scene / "pictures"]))
+    expected, found = (hash_file(scene / name)[:12] for name in ("model.safetensors", "other.safetensors"))
+    assert str(problem.value) == (
+        f"{index_path} was made with weights {expected}…, {scene / 'other.safetensors'} holds {found}…: their features "
+        f"cannot be compared. Name the model it was made with (then: {scene / 'model.safetensors'}), or index the images again."
+    )
+
+
+def spoil_truncated(path: Path) -> str:
+    file = path / "part-00000" / "features.npy"
+    size = file.stat().st_size
+    file.write_bytes(file.read_bytes()[:-10])
+    return f"{file} has {size - 10:,} bytes instead of {size:,}. The index is damaged: copy it again, or index the images again."
+
+
+def spoil_missing(path: Path) -> str:
+    (path / "part-00000" / "ids.npy").unlink()
+    return (
+        f"{path / 'part-00000' / 'ids.npy'} is missing. The index is damaged: copy it again, or index the images again."
+    )
+
+
+def spoil_header(path: Path) -> str:
+    text = (path / "index.json").read_text()
+    (path / "index.json").write_text(text.replace('"rows": 24', '"rows": 23'))
+    return f"{path / 'index.json'} does not agree with its own checksum. The index is damaged: copy it again, or index the images again."
+
+
+def spoil_json(path: Path) -> str:
+    (path / "index.json").write_text("{")
+    return f"{path / 'index.json'} is not valid JSON. The index is damaged: copy it again, or index the images again."
+
+
+def spoil_version(path: Path) -> str:
+    write_header(path, {**json.loads((path / "index.json").read_text()), "version": 9})
+    return f"{path} is an index of version 9; this alexnet reads version 1. Update alexnet, or index the images again with this one."
+
+
+def spoil_other(path: Path) -> str:
+    (path / "index.json").write_text("{}")
+    return (
+        f"{path / 'index.json'} is not the header of an index. Make one: alexnet search index MODEL IMAGES --out INDEX"
+    )
+
+
+def spoil_field(path: Path) -> str:
+    header = json.loads((path / "index.json").read_text())
+    del header["codes"]
+    write_header(path, header)
+    return f"{path / 'index.json'} lacks a field or has one of the wrong kind ('codes'). The index is damaged: copy it again, or index the images again."
+
+
+def spoil_all(path: Path) -> str:
+    shutil.rmtree(path)
+    return f"{path} does not exist. Make an index: alexnet search index MODEL IMAGES --out {path}"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [spoil_truncated, spoil_missing, spoil_header, spoil_json, spoil_version, spoil_other, spoil_field, spoil_all],
+)
+def test_damage_is_named_with_the_next_step(index_path: Path, spoil: Any) -> None:
+    message = spoil(index_path)
+    with pytest.raises(SearchError) as problem:
+        open_index(index_path)
+    assert str(problem.value) == message
+
+
+def test_changed_bytes_are_found_by_verify(index_path: Path) -> None:
+    file = index_path / "part-00000" / "features.npy"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(SearchError) as problem:
+        open_index(index_path).verify()
+    assert str(problem.value).startswith(f"{file} has other bytes than when it was written.")
+
+
+def test_vanished_and_changed_images_are_told(scene: Path, classifier: Classifier, tmp_path: Path) -> None:
+    shutil.copytree(scene / "pictures", tmp_path / "pictures")
+    make_index(classifier, choose_images([tmp_path / "pictures"]), tmp_path / "own", layer=LAYER)
+    index = open_index(tmp_path / "own")
+    first, second = pictures(tmp_path)[:2]
+    first.unlink()
+    draw_picture(50).save(second)
+    originals = Originals(index)
+    assert [originals.explain(index.entry(row)) for row in range(3)] == ["is gone", "has changed", None]
+    assert originals.read(index.entry(0), 32) is None
+
+
+def test_no_readable_image_makes_no_index(classifier: Classifier, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.jpg").write_bytes(b"no picture")
+    with pytest.raises(SearchError, match=r"index: none of the 1 images could be read\. .*a\.jpg: is not an image"):
+        make_index(classifier, choose_images([tmp_path / "pictures"]), tmp_path / "index")
+    assert not (tmp_path / "index").exists()
+    with pytest.raises(SourceError, match="is an empty folder"):
+        (tmp_path / "empty").mkdir()
+        choose_images([tmp_path / "empty"])
+
+
+def test_features_that_are_not_finite_are_refused(
+    scene: Path, classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def activations_each(pixels: Any, layers: Any, *, batch_size: int) -> Any:
+        yield [], [], {LAYER: np.full((len(pixels), 16), 70_000, np.float32)}
+
+    monkeypatch.setattr(classifier, "activations_each", activations_each)
+    images = choose_images([scene / "pictures"])
+    make_index(classifier, images, tmp_path / "a", layer=LAYER)
+    with pytest.raises(SearchError) as problem:
+        make_index(classifier, images, tmp_path / "b", layer=LAYER, dtype="float16")
+    assert str(problem.value) == (
+        f"{pictures(scene)[0]}: its features are not finite. float16 holds numbers up to 65,504: index with --dtype float32."
+    )
+
+
+def test_a_folder_of_something_else_is_not_touched(scene: Path, classifier: Classifier, tmp_path: Path) -> None:
+    (tmp_path / "letters.txt").write_text("dear")
+    with pytest.raises(SearchError) as problem:
+        make_index(classifier, choose_images([scene / "pictures"]), tmp_path)
+    assert str(problem.value) == f"{tmp_path} exists and is not an index. Choose another --out."
+    assert isinstance(StoreImages, type)
