@@ -1,8 +1,9 @@
-"""Near-identical images: pairs whose features are much closer than those of neighbours usually are.
+"""Near-identical images: pairs that are much closer to each other than to the images around them.
 
-How close is close depends on the network and on the images, so distances are compared with the collection's own median
-distance between an image and its nearest other. Equal images have distance 0; copies that were compressed again,
-resized or slightly cropped a small part of the median; different photographs of a thing about the median.
+How close is close depends on the network, and within it on the image: pictures of one thing before an empty sky lie
+close together without being copies. So a distance is compared with that to the SURROUNDING-th nearest other image, of
+both images of the pair, whichever is smaller. Where more copies than that crowd together, a tenth of what would be
+close elsewhere counts as well.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,9 +18,10 @@ from alexnet.retrieval.index import Index
 Tick = Callable[[int, int], None]
 
 THRESHOLD = 0.5
-"""Of the median distance to the nearest other image."""
-MOST_NEIGHBORS = 8
-"""Nearest others that are looked at for each image; a larger group hangs together through several of them."""
+"""Of the distance to the surroundings. docs/search.md tells what it finds."""
+SURROUNDING = 20
+CROWDED = 0.1
+"""Times the threshold and the median distance to the surroundings: close for certain."""
 _QUERIES = 512
 
 
@@ -31,7 +33,7 @@ class Group(NamedTuple):
     distance: float
     """The smallest between two of them."""
     closeness: float
-    """The same over the median distance of nearest others."""
+    """The smallest share of the distance to the surroundings; 0 for equal features."""
     across_splits: bool
     across_classes: bool
 
@@ -40,9 +42,9 @@ class Duplicates(NamedTuple):
     """What was found."""
 
     groups: list[Group]
-    """Across splits first, then by distance."""
+    """Across splits first, then by closeness."""
     median_distance: float
-    """Between an image and its nearest other."""
+    """To the surroundings."""
     threshold: float
 
 
@@ -52,14 +54,14 @@ def find_near_duplicates(index: Index, *, threshold: float = THRESHOLD, tick: Ti
     The cost grows with the square of the number of images: 60,000 of 4,096 features are 15 trillion multiply-adds.
 
     Args:
-        threshold: Pairs closer than this share of the median nearest distance count.
+        threshold: Pairs closer than this share of the distance to their surroundings count.
     Raises:
         ConfigError: there are fewer than two images.
     """
     rows = index.rows()
     if len(rows) < 2:
         raise ConfigError(f"{index.path} holds {len(rows)} image; duplicates need two. Add images: alexnet search add.")
-    k = min(MOST_NEIGHBORS + 1, len(rows))
+    k = min(SURROUNDING + 1, len(rows))
     distances, found = np.empty((len(rows), k - 1), np.float32), np.empty((len(rows), k - 1), np.int64)
     for start in range(0, len(rows), _QUERIES):
         own = rows[start : start + _QUERIES]
@@ -70,17 +72,22 @@ def find_near_duplicates(index: Index, *, threshold: float = THRESHOLD, tick: Ti
             found[start + position] = nearest.rows[position, others]
         if tick:
             tick(start + len(own), len(rows))
-    positive = distances[:, 0][distances[:, 0] > 0]
-    median = float(np.median(positive)) if len(positive) else 0.0
-    close = (distances < threshold * median) | (distances == 0)
-    pairs = [(int(rows[q]), int(found[q, n]), float(distances[q, n])) for q, n in zip(*np.nonzero(close), strict=True)]
-    groups = [_describe(index, members, nearest_pair, median) for members, nearest_pair in _connect(pairs)]
-    groups.sort(key=lambda group: (not group.across_splits, group.distance, group.rows))
+    around = distances[:, -1]
+    median = float(np.median(around))
+    scale = np.minimum(around[:, None], around[np.searchsorted(rows, found)])
+    closeness = np.where(distances == 0, 0, distances / np.maximum(scale, np.finfo(np.float32).tiny))
+    close = (closeness < threshold) | (distances < CROWDED * threshold * median)
+    pairs = [
+        (int(rows[q]), int(found[q, n]), float(distances[q, n]), float(closeness[q, n]))
+        for q, n in zip(*np.nonzero(close), strict=True)
+    ]
+    groups = [_describe(index, *group) for group in _connect(pairs)]
+    groups.sort(key=lambda group: (not group.across_splits, group.closeness, group.rows))
     return Duplicates(groups, median, threshold)
 
 
-def _connect(pairs: Sequence[tuple[int, int, float]]) -> list[tuple[list[int], float]]:
-    """Groups of rows that are connected by pairs, each with its smallest distance."""
+def _connect(pairs: Sequence[tuple[int, int, float, float]]) -> list[tuple[list[int], float, float]]:
+    """Groups of rows that are connected by pairs, each with its smallest distance and closeness."""
     parent: dict[int, int] = {}
 
     def root(row: int) -> int:
@@ -89,23 +96,24 @@ def _connect(pairs: Sequence[tuple[int, int, float]]) -> list[tuple[list[int], f
             row = parent[row]
         return row
 
-    for a, b, _ in pairs:
+    for a, b, *_ in pairs:
         parent[root(a)] = root(b)
     members: dict[int, list[int]] = {}
     for row in sorted(parent):
         members.setdefault(root(row), []).append(row)
-    least: dict[int, float] = {}
-    for a, _, distance in pairs:
-        least[root(a)] = min(distance, least.get(root(a), distance))
-    return [(rows, least[key]) for key, rows in members.items()]
+    least: dict[int, tuple[float, float]] = {}
+    for a, _, *measures in pairs:
+        before = least.get(root(a), (np.inf, np.inf))
+        least[root(a)] = (min(before[0], measures[0]), min(before[1], measures[1]))
+    return [(rows, *least[key]) for key, rows in members.items()]
 
 
-def _describe(index: Index, rows: list[int], distance: float, median: float) -> Group:
+def _describe(index: Index, rows: list[int], distance: float, closeness: float) -> Group:
     entries = [index.entry(row) for row in rows]
     return Group(
         tuple(rows),
         distance,
-        distance / median if median else 0.0,
+        closeness,
         len({entry.split for entry in entries}) > 1,
         len({entry.label for entry in entries}) > 1,
     )

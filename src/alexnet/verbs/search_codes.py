@@ -115,7 +115,7 @@ def compare(
     default=0.5,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
-    help="Share of the usual distance between neighbours below which images are near-identical.",
+    help="Share of the distance to the images around them below which images are near-identical.",
 )
 @click.option("--html", type=NEW_FILE, help="Page with thumbnails to write.")
 @threads_option
@@ -123,8 +123,8 @@ def compare(
 def duplicates(index: Path, threshold: float, html: Path | None, threads: int | None, as_json: bool) -> None:
     """List near-identical images of INDEX, those in more than one split first: they make errors look too low.
 
-    Distances are compared with the median distance of an image to its nearest other. Copies that were resized or
-    compressed again are found, which equal bytes (alexnet prepare) do not tell.
+    A distance is compared with that to the twentieth nearest image, so that pictures which are merely alike stay out.
+    Copies that were compressed again, resized or cut are found, which equal bytes (alexnet prepare) do not tell.
     """
     from alexnet.retrieval.index import open_index
     from alexnet.retrieval.near_duplicates import find_near_duplicates
@@ -153,7 +153,7 @@ def duplicates(index: Path, threshold: float, html: Path | None, threads: int | 
         return
     terminal.print(
         f"{len(found.groups):,} groups of near-identical images among {len(opened):,}, {across:,} of them across "
-        f"splits. (Distance below {threshold:g} of {found.median_distance:.4g}, the median between nearest images.)"
+        f"splits."
     )
     for group in found.groups[:SHOWN_GROUPS]:
         notes = [
@@ -161,7 +161,7 @@ def duplicates(index: Path, threshold: float, html: Path | None, threads: int | 
             *(["across classes"] if group.across_classes else []),
         ]
         terminal.print(
-            f"\ndistance {group.distance:.4g}, {group.closeness:.2f} of the usual  {'  '.join(notes)}".rstrip()
+            f"\ndistance {group.distance:.4g}, {group.closeness:.2f} of that to others  {'  '.join(notes)}".rstrip()
         )
         for row in group.rows:
             entry = opened.entry(row)

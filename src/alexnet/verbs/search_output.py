@@ -145,7 +145,7 @@ def write_groups(index: "Index", groups: Any, path: Path) -> None:
             *(["across splits"] if group.across_splits else []),
             *(["across classes"] if group.across_classes else []),
         ]
-        heading = " · ".join([f"distance {group.distance:.4g}, {group.closeness:.2f} of the usual", *notes])
+        heading = " · ".join([f"distance {group.distance:.4g}, {group.closeness:.2f} of that to others", *notes])
         entries = [index.entry(row) for row in group.rows]
         words = [" · ".join(filter(None, [entry.split, entry.label, Path(entry.path).name])) for entry in entries]
         rows.append((heading, [(draw(entry), each) for entry, each in zip(entries, words, strict=True)]))
