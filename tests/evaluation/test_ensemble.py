@@ -15,7 +15,8 @@ from alexnet.cli import cli
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.calibration import measure_calibration
 from alexnet.evaluation.comparison import compare_errors, mcnemar_p_value
-from alexnet.evaluation.ensemble import Ensemble, fit_weights, load_ensemble, save_ensemble
+from alexnet.evaluation.ensemble import Ensemble, FittedOn, fit_weights, load_ensemble, save_ensemble
+from alexnet.evaluation.metrics import find_errors
 from alexnet.evaluation.prediction_files import write_submission
 from alexnet.network.alexnet import build
 from alexnet.network.model_file import Model, Preprocessing, save_model
@@ -130,6 +131,7 @@ def test_an_ensemble_is_exported_as_one_graph(models: list[Path], tmp_path: Path
 def test_a_member_that_is_missing_or_changed_is_named(models: list[Path], tmp_path: Path) -> None:
     saved = tmp_path / "two.json"
     save_ensemble(saved, Ensemble([alexnet.load(path) for path in models[:2]]))
+    assert load_ensemble(saved).fitted_on is None
     shutil.copy(models[2], models[1])
     with pytest.raises(WeightsError, match=r"its member .*1.safetensors is not the file it was"):
         load_ensemble(saved)
@@ -154,7 +156,8 @@ def test_two_models_are_compared_in_pairs(models: list[Path], small_store_path: 
     assert comparison["only_second"] - comparison["only_first"] == round(9 * comparison["difference"])
     assert "against_first" not in first
     code, output = call(models[0], models[2], small_store_path, "--views", 1)
-    assert f"{models[2]} against {models[0]}:" in " ".join(output.split())
+    flat = " ".join(output.split())
+    assert f"Top-1 error against {models[0]}, image by image points 95 % interval only it errs only first" in flat
 
 
 def test_a_difference_is_paired_image_by_image() -> None:
@@ -232,9 +235,35 @@ def test_a_report_is_one_page_with_its_figures(models: list[Path], small_store_p
 
 
 def test_a_submission_has_five_labels_a_line_counted_from_one(tmp_path: Path) -> None:
-    probabilities = np.array([[0.1, 0.3, 0.05, 0.2, 0.15, 0.2]], np.float32)
-    write_submission(tmp_path / "s.txt", probabilities)
-    assert (tmp_path / "s.txt").read_text() == "2 4 6 5 1\n"
+    probabilities = np.array([[0.1, 0.3, 0.05, 0.2, 0.15, 0.2], [0.9, 0.06, 0.01, 0.015, 0.01, 0.005]], np.float32)
+    write_submission(tmp_path / "s.txt", probabilities, ["val/ant/val_0002.JPEG", "val/bee/val_0001.JPEG"])
+    assert (tmp_path / "s.txt").read_text() == "1 2 4 3 5\n2 4 6 5 1\n"
+
+
+SIX = ("ant", "bee", "cat", "dog", "eel", "fox")
+
+
+def test_a_submission_is_refused_or_left_out_where_its_lines_would_lie(
+    models: list[Path], small_store_path: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "s.txt"
+    code, output = call(models[0], small_store_path, "--submission", out)
+    assert code == 1
+    assert "a line holds 5 classes; " in output
+    assert "knows 3. Use --predictions." in output
+    pictures = tmp_path / "pictures"
+    shutil.copytree(small_store_path.parent / "pictures" / "val", pictures)
+    six = write_model(tmp_path / "six.safetensors", seed=0, classes=SIX)
+    assert call(six, pictures, "--views", 1, "--submission", out)[0] == 0
+    assert [len(line.split()) for line in out.read_text().splitlines()] == [5] * 9
+    out.unlink()
+    (pictures / "ant" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    code, output = call(six, pictures, "--views", 1, "--submission", out)
+    assert code == 1
+    assert "was not written: a line stands for an image by its place, and 1 images could not be read" in " ".join(
+        output.split()
+    )
+    assert not out.exists()
 
 
 def test_a_folder_of_class_folders_can_be_tested(models: list[Path], small_store_path: Path, tmp_path: Path) -> None:
@@ -284,6 +313,87 @@ def test_weights_are_fitted_on_another_split_than_the_one_reported(models: list[
     assert found["models"][-1]["model"] == "average of 2"
 
 
+def test_weights_are_never_reported_on_the_images_they_were_found_on(
+    models: list[Path], small_store_path: Path, tmp_path: Path
+) -> None:
+    saved = tmp_path / "two.json"
+    code, output = call(models[0], models[2], small_store_path, "--fit-weights", "train", "--views", 1,
+                        "--save-ensemble", saved)  # fmt: skip
+    assert code == 0, output
+    fitted_on = load_ensemble(saved).fitted_on
+    assert fitted_on == FittedOn(
+        f"{small_store_path}, split train", alexnet.open_store(small_store_path).fingerprint, "train"
+    )
+    warning = "Weights of the average were found on these very images"
+    assert warning in " ".join(call(saved, small_store_path, "--split", "train", "--views", 1)[1].split())
+    assert warning not in " ".join(call(saved, small_store_path, "--views", 1)[1].split())
+    # A folder without a part for each split is the same images under both names.
+    plain = small_store_path.parent / "pictures" / "val"
+    code, output = call(models[0], models[2], plain, "--fit-weights", "train", "--views", 1)
+    assert code == 1
+    assert "has no folders train and val, so --fit-weights would find weights on the images that are reported" in output
+
+
+def test_weights_found_on_training_images_are_noticed(small_store_path: Path, tmp_path: Path) -> None:
+    fingerprint = alexnet.open_store(small_store_path).fingerprint
+    a, b = (
+        write_model(
+            tmp_path / f"{seed}.safetensors", seed=seed, store=str(small_store_path), store_fingerprint=fingerprint
+        )
+        for seed in (0, 1)
+    )
+    code, output = call(a, b, small_store_path, "--fit-weights", "train", "--views", 1)
+    assert code == 0, output
+    flat = " ".join(output.split())
+    assert f"Weights were found on the images that {a} and {b} learned from" in flat
+
+
+def test_an_ensemble_is_compared_with_models_and_joined_with_them(
+    models: list[Path], small_store_path: Path, tmp_path: Path
+) -> None:
+    saved, more = tmp_path / "two.json", tmp_path / "three.json"
+    save_ensemble(saved, Ensemble([alexnet.load(path) for path in models[:2]], [3, 1]))
+    code, output = call(models[0], saved, models[2], small_store_path, "--views", 1, "--average", "--json",
+                        "--save-ensemble", more)  # fmt: skip
+    assert code == 0, output
+    found = json.loads(output[output.index("{") :])["models"]
+    assert [each["model"] for each in found] == [*map(str, (models[0], saved, models[2])), "average of 3"]
+    joined = load_ensemble(more)
+    assert [member.path.name for member in joined.members] == ["0.safetensors", "1.safetensors", "2.safetensors"]
+    assert joined.weights == pytest.approx(((1 + 0.75) / 3, 0.25 / 3, 1 / 3))
+    store = alexnet.open_store(small_store_path)
+    images = [np.asarray(store["val"].images[i]) for i in range(9)]
+    labels = [store.class_names[label] for label in store["val"].labels]
+    wrong = sum(
+        prediction.top(1)[0][0] != label
+        for prediction, label in zip(load_ensemble(saved).predict(images), labels, strict=True)
+    )
+    assert found[1]["top1_error"] == pytest.approx(wrong / 9)
+
+
+def test_files_that_cannot_be_written_are_refused_before_an_image_is_read(
+    models: list[Path], small_store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alexnet.evaluation.assessment.run_trial", None)  # calling it would be a TypeError
+    before = models[1].read_bytes()
+    for options, reason in (
+        (("--save-ensemble", models[1], "--average"), f"--save-ensemble {models[1]}: is a model that is tested."),
+        (("--predictions", tmp_path / "p.xlsx"), "accepted are files named .csv and .parquet"),
+        (("--html", tmp_path / "x", "--predictions", tmp_path / "x"), "is what --html writes already. Choose another"),
+    ):
+        code, output = call(models[0], models[1], small_store_path, *options)
+        assert code == 1
+        assert reason in output
+    assert models[1].read_bytes() == before
+
+
+def test_a_difference_shares_ties_as_the_errors_do() -> None:
+    tied = np.array([[0.5, 0.5], [0.5, 0.5]], np.float32)
+    labels = np.array([0, 1])
+    assert find_errors(tied, labels).tolist() == [0.5, 0.5]
+    assert compare_errors(find_errors(tied, labels), np.zeros(2)).difference == -0.5
+
+
 def test_leakage_is_noticed(small_store_path: Path, tmp_path: Path) -> None:
     store = alexnet.open_store(small_store_path)
     own = write_model(
@@ -301,3 +411,8 @@ def test_leakage_is_noticed(small_store_path: Path, tmp_path: Path) -> None:
     write_store(copied, {"train": (images, [0, 0, 1, 2]), "val": (images, [0, 0, 1, 2])}, list(CLASSES))
     code, output = call(own, copied, "--views", 1)
     assert "4 of the images are, pixel for pixel, among those that" in " ".join(output.split())
+    # The pictures that the store was made of, without a store.
+    code, output = call(own, small_store_path.parent / "pictures" / "train", "--views", 1)
+    assert f"24 of the images are, pixel for pixel, among those that {own} was trained on" in " ".join(output.split())
+    code, output = call(own, small_store_path.parent / "pictures", "--views", 1)
+    assert "pixel for pixel" not in output

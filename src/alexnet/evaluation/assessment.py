@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +11,21 @@ from numpy.typing import NDArray
 from alexnet.data.store_format import HEADER_NAME
 from alexnet.errors import ConfigError
 from alexnet.evaluation.calibration import Calibration, measure_calibration
-from alexnet.evaluation.classifier import load
+from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.comparison import Comparison, compare_errors
-from alexnet.evaluation.ensemble import Ensemble, fit_weights, is_ensemble, load_ensemble, save_ensemble
+from alexnet.evaluation.ensemble import Ensemble, FittedOn, fit_weights, is_ensemble, open_model, save_ensemble
 from alexnet.evaluation.evaluate import Evaluation, Tick, default_k
-from alexnet.evaluation.labeled_images import open_labeled_images
-from alexnet.evaluation.prediction_files import write_predictions, write_submission
-from alexnet.evaluation.trial import Trial, find_doubts, run_trial
+from alexnet.evaluation.fairness import find_doubts, find_doubts_of_fit
+from alexnet.evaluation.labeled_images import LabeledImages, open_labeled_images
+from alexnet.evaluation.metrics import find_errors
+from alexnet.evaluation.prediction_files import (
+    LISTED,
+    check_prediction_file,
+    write_predictions,
+    write_submission,
+)
+from alexnet.evaluation.trial import Trial, run_trial
+from alexnet.network.model_file import find_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +38,26 @@ class Options:
     average: bool = False
     fit_on: str | None = None
     save_ensemble: Path | None = None
+    html: Path | None = None
+    """Checked here, written by the interpretation stage."""
     predictions: Path | None = None
     submission: Path | None = None
     device: str = "auto"
     precision: str = "auto"
+
+    def files(self) -> dict[str, Path]:
+        """Return the files to write, by option."""
+        named = {"--save-ensemble": self.save_ensemble, "--html": self.html, "--predictions": self.predictions,
+                 "--submission": self.submission}  # fmt: skip
+        return {option: path for option, path in named.items() if path}
+
+    def words(self) -> list[str]:
+        """Return what to type for the figures to be the same."""
+        words = ["--views", str(self.views)]
+        words += ["--split", self.split] if self.split != "val" else []
+        words += ["--top", str(self.top)] if self.top else []
+        words += ["--fit-weights", self.fit_on] if self.fit_on else ["--average"] if self.average else []
+        return words
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +81,7 @@ class Assessment:
     """The models in the order given, then their average if it was asked for."""
     trial: Trial
     weights: tuple[float, ...] | None
-    """Of the average, if they were found on other images."""
+    """Of the average, one for each model given, if they were found on other images."""
     doubts: list[str]
     left_out: list[str]
     written: dict[Path, str] = field(default_factory=dict)
@@ -80,55 +104,70 @@ class Assessment:
         return {**shared, **models[0]} if len(models) == 1 else {**shared, "models": models}
 
 
+class _Entry(NamedTuple):
+    """What was named on the command line: a model, or an ensemble as weights of the models in it."""
+
+    name: str
+    weights: NDArray[np.float32]
+    """One for every network that is loaded; they sum to 1."""
+    fitted_on: FittedOn | None
+
+
 def assess(paths: Sequence[Path], images: Path, options: Options, *, tick: Tick | None = None) -> Assessment:
     """Test models on images, and write the files that were asked for.
 
+    A model that is named more than once, by itself and inside ensembles, is computed once.
+
     Raises:
-        ConfigError: options that do not go together, models and images in the wrong order, or a k that is too large.
+        ConfigError: options that do not go together, models and images in the wrong order, a k that is too large, or a
+            file that cannot be written; all of this is found before the first image is read.
         WeightsError, StoreError, SourceError: a model or the images cannot be used.
     """
     _check_order(paths, images, options)
-    models = _load_models(paths, options)
     averaging = options.average or options.fit_on is not None
-    if averaging and len(models.members) < 2:
+    if averaging and len(paths) < 2:
         raise ConfigError("an average needs two models or more. Name several: alexnet evaluate A B STORE --average.")
     if options.save_ensemble and not averaging:
         raise ConfigError("--save-ensemble keeps an average. Add --average, or --fit-weights SPLIT.")
-    classes = len(models.class_names)
-    if options.top is not None and options.top >= classes:
-        raise ConfigError(
-            f"--top {options.top}: of {classes} classes the top {options.top} always hold the right one. Accepted are "
-            f"1 to {classes - 1}."
-        )
-    if options.fit_on is not None:
-        models = _fit(models, images, options, tick)
+    if options.predictions:
+        check_prediction_file(options.predictions)
+    models, entries = _load(paths, options)
+    _check_files(models, paths, options)
     tested = open_labeled_images(images, split=options.split, image_px=models.image_px)
-    trial = run_trial(models, tested, num_views=options.views, tick=tick)
-    rows = list(zip(_name_models(models, paths), trial.probabilities, strict=True))
+    doubts: list[str] = []
+    found: tuple[float, ...] | None = None
     if averaging:
-        mean = np.tensordot(np.array(models.weights, np.float32), np.stack(trial.probabilities), axes=1)
-        rows.append((f"average of {len(models.members)}", mean.astype(np.float32)))
-    elif len(paths) == 1 and is_ensemble(paths[0]):  # an ensemble file counts as one model
-        mean = np.tensordot(np.array(models.weights, np.float32), np.stack(trial.probabilities), axes=1)
-        rows = [(str(paths[0]), mean.astype(np.float32))]
+        fitted_on: FittedOn | None = None
+        if options.fit_on is not None:
+            fitting = open_labeled_images(images, split=options.fit_on, image_px=models.image_px)
+            _check_fit(fitting, tested, images)
+            found = _fit(models, entries, fitting, options, tick)
+            doubts += find_doubts_of_fit(models.members, fitting)
+            fitted_on = FittedOn(fitting.name, fitting.store.fingerprint if fitting.store else None, fitting.split)
+        shares = np.array(found or [1 / len(entries)] * len(entries), np.float32)
+        mean = shares @ np.stack([entry.weights for entry in entries])
+        entries.append(_Entry(f"average of {len(entries)}", mean, fitted_on))
+    trial = run_trial(models, tested, num_views=options.views, tick=tick)
     results: list[Result] = []
     first: NDArray[np.float64] | None = None
-    for name, probabilities in rows:
-        evaluation = trial.measure(probabilities, k=options.top)
-        errors = (probabilities.argmax(1) != trial.labels).astype(np.float64)
+    for entry in entries:
+        probabilities = trial.average(entry.weights)
+        errors = find_errors(probabilities, trial.labels)
         comparison = None if first is None else compare_errors(first, errors)
         first = errors if first is None else first
-        results.append(Result(name, evaluation, measure_calibration(probabilities, trial.labels), comparison))
+        evaluation = trial.measure(probabilities, k=options.top)
+        results.append(Result(entry.name, evaluation, measure_calibration(probabilities, trial.labels), comparison))
+    fits = [entry.fitted_on for entry in entries if entry.fitted_on]
     assessment = Assessment(
         images=tested.name,
         class_titles=models.class_titles,
         results=results,
         trial=trial,
-        weights=models.weights if options.fit_on is not None else None,
-        doubts=find_doubts(models.members, tested),
+        weights=found,
+        doubts=doubts + find_doubts(models.members, trial, fits),
         left_out=tested.left_out,
     )
-    _write_files(assessment, models, options)
+    _write_files(assessment, models, entries[-1], options)
     return assessment
 
 
@@ -152,40 +191,87 @@ def _check_order(paths: Sequence[Path], images: Path, options: Options) -> None:
         )
 
 
-def _load_models(paths: Sequence[Path], options: Options) -> Ensemble:
-    if len(paths) == 1 and is_ensemble(paths[0]):
-        return load_ensemble(paths[0], device=options.device, precision=options.precision)
-    inside = [path for path in paths if is_ensemble(path)]
-    if inside:
-        raise ConfigError(f"{inside[0]} is an ensemble. Test it alone, or name its members.")
-    return Ensemble([load(path, device=options.device, precision=options.precision) for path in paths])
+def _check_files(models: Ensemble, paths: Sequence[Path], options: Options) -> None:
+    """Refuse what could not be written, or would destroy a model, before hours of work are spent on it."""
+    classes = len(models.class_names)
+    if options.top is not None and options.top >= classes:
+        raise ConfigError(
+            f"--top {options.top}: of {classes} classes the top {options.top} always hold the right one. Accepted are "
+            f"1 to {classes - 1}."
+        )
+    if options.submission and classes < LISTED:
+        raise ConfigError(
+            f"--submission {options.submission}: a line holds {LISTED} classes; {models.members[0].path} knows "
+            f"{classes}. Use --predictions."
+        )
+    taken = {find_model(member.path).resolve(): "is a model that is tested" for member in models.members}
+    taken |= {path.resolve(): "is an ensemble that is tested" for path in paths if is_ensemble(path)}
+    for option, path in options.files().items():
+        if path.resolve() in taken:
+            raise ConfigError(f"{option} {path}: {taken[path.resolve()]}. Choose another place.")
+        taken[path.resolve()] = f"is what {option} writes already"
 
 
-def _name_models(models: Ensemble, paths: Sequence[Path]) -> list[str]:
-    if len(paths) != len(models.members):
-        return [str(member.path) for member in models.members]
-    return [str(path) for path in paths]
+def _check_fit(fitting: LabeledImages, tested: LabeledImages, images: Path) -> None:
+    if fitting.name == tested.name:
+        raise ConfigError(
+            f"{images} has no folders {fitting.split or 'train'} and {tested.split or 'val'}, so --fit-weights would "
+            "find weights on the images that are reported. Put the images into a folder for each split, or prepare a "
+            "store: alexnet prepare."
+        )
 
 
-def _fit(models: Ensemble, images: Path, options: Options, tick: Tick | None) -> Ensemble:
-    """The same models with the weights that serve best on another split of the images."""
-    assert options.fit_on is not None
-    tested = open_labeled_images(images, split=options.fit_on, image_px=models.image_px)
-    trial = run_trial(models, tested, num_views=options.views, tick=tick)
+def _load(paths: Sequence[Path], options: Options) -> tuple[Ensemble, list[_Entry]]:
+    """Every network once, and what was named as weights of them."""
+    members: dict[Path, Classifier] = {}
+    shares: list[tuple[str, dict[Path, float], FittedOn | None]] = []
+    for path in paths:
+        opened = open_model(path, device=options.device, precision=options.precision)
+        ensemble = opened if isinstance(opened, Ensemble) else Ensemble([opened])
+        own: dict[Path, float] = {}
+        for member, weight in zip(ensemble.members, ensemble.weights, strict=True):
+            file = find_model(member.path).resolve()
+            members.setdefault(file, member)
+            own[file] = own.get(file, 0) + weight
+        shares.append((str(path), own, ensemble.fitted_on))
+    entries = [
+        _Entry(name, np.array([own.get(file, 0) for file in members], np.float32), fitted_on)
+        for name, own, fitted_on in shares
+    ]
+    return Ensemble(list(members.values())), entries
+
+
+def _fit(
+    models: Ensemble, entries: Sequence[_Entry], images: LabeledImages, options: Options, tick: Tick | None
+) -> tuple[float, ...]:
+    """The weights of what was named that serve best on other images."""
+    trial = run_trial(models, images, num_views=options.views, tick=tick)
     k = options.top or default_k(len(models.class_names))
-    return Ensemble(models.members, fit_weights(trial.probabilities, trial.labels, k=k))
+    return fit_weights([trial.average(entry.weights) for entry in entries], trial.labels, k=k)
 
 
-def _write_files(assessment: Assessment, models: Ensemble, options: Options) -> None:
-    last = assessment.results[-1]
+def _write_files(assessment: Assessment, models: Ensemble, last: _Entry, options: Options) -> None:
+    evaluation = assessment.results[-1].evaluation
     trial, written = assessment.trial, assessment.written
     if options.predictions:
-        write_predictions(options.predictions, last.evaluation, trial.paths)
+        write_predictions(options.predictions, evaluation, trial.paths)
         written[options.predictions] = "Predictions"
-    if options.submission:
-        write_submission(options.submission, last.evaluation.probabilities)
+    if options.submission and assessment.left_out:
+        assessment.doubts.append(
+            f"{options.submission} was not written: a line stands for an image by its place, and "
+            f"{len(assessment.left_out):,} images could not be read."
+        )
+    elif options.submission:
+        write_submission(options.submission, evaluation.probabilities, trial.paths)
         written[options.submission] = "Submission"
     if options.save_ensemble:
-        fitted = f"{assessment.images} with --fit-weights {options.fit_on}" if options.fit_on else None
-        save_ensemble(options.save_ensemble, models, fitted_on=fitted)
+        kept = [place for place, weight in enumerate(last.weights) if weight]
+        save_ensemble(
+            options.save_ensemble,
+            Ensemble(
+                [models.members[place] for place in kept],
+                [float(last.weights[place]) for place in kept],
+                fitted_on=last.fitted_on,
+            ),
+        )
         written[options.save_ensemble] = "Ensemble"

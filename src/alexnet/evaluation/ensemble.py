@@ -9,6 +9,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,34 @@ WEIGHT_STEP = 0.05
 """Distance of the weights that are tried, from 0 to 1 (2012 source, avg-valid.py)."""
 
 
+@dataclass(frozen=True, slots=True)
+class FittedOn:
+    """Which images weights were found on: an error measured on these looks lower than it is."""
+
+    images: str
+    """What messages call them."""
+    store_fingerprint: str | None
+    """Of their store; None for a folder of pictures."""
+    split: str | None
+
+
 class Ensemble:
     """Classifiers whose probabilities are averaged; used like one.
 
     Members may have other networks and crops, and their classes in another order; their images have the same size.
     """
 
-    def __init__(self, members: Sequence[Classifier], weights: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        members: Sequence[Classifier],
+        weights: Sequence[float] | None = None,
+        *,
+        fitted_on: FittedOn | None = None,
+    ) -> None:
         """Hold members; without weights all count the same.
 
+        Args:
+            fitted_on: The images that the weights were found on; None for weights that were given.
         Raises:
             WeightsError: members have other classes, or want images of other sizes.
             ConfigError: there is no member, or weights are not one for each, at least 0 and not all 0.
@@ -52,6 +72,7 @@ class Ensemble:
         if len(values) != len(members) or not all(0 <= value < math.inf for value in values) or not sum(values):
             raise ConfigError(f"weights {values} do not fit {len(members)} models: give one for each, 0 or more.")
         self.weights = tuple(value / sum(values) for value in values)
+        self.fitted_on = fitted_on
         self.class_names = members[0].class_names
         self.class_titles = members[0].model.class_titles
         self.path = members[0].path
@@ -179,12 +200,8 @@ def fit_weights(
     return tuple(value / sum(weights) for value in weights)
 
 
-def save_ensemble(path: Path, ensemble: Ensemble, *, fitted_on: str | None = None) -> None:
-    """Write an ensemble file; members are named relative to it.
-
-    Args:
-        fitted_on: Which images the weights were found on; None for weights that were given.
-    """
+def save_ensemble(path: Path, ensemble: Ensemble) -> None:
+    """Write an ensemble file; members are named relative to it."""
     members = []
     for member, weight in zip(ensemble.members, ensemble.weights, strict=True):
         file = find_model(member.path)
@@ -195,7 +212,7 @@ def save_ensemble(path: Path, ensemble: Ensemble, *, fitted_on: str | None = Non
         "format": FORMAT,
         "members": members,
         "class_names": list(ensemble.class_names),
-        "fitted_on": fitted_on,
+        "fitted_on": asdict(ensemble.fitted_on) if ensemble.fitted_on else None,
     }
     write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
@@ -218,6 +235,7 @@ def load_ensemble(path: Path, *, device: str = "auto", precision: str = "auto") 
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         entries = [(str(each["path"]), str(each["sha256"]), float(each["weight"])) for each in document["members"]]
         version = int(document["format"])
+        fitted_on = FittedOn(**document["fitted_on"]) if document.get("fitted_on") else None
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise WeightsError(
             f"{path}: cannot be read as an ensemble ({problem}). Make it again: alexnet evaluate MODEL... STORE "
@@ -237,7 +255,7 @@ def load_ensemble(path: Path, *, device: str = "auto", precision: str = "auto") 
             )
         members.append(load(file, device=device, precision=precision))
         weights.append(weight)
-    return Ensemble(members, weights)
+    return Ensemble(members, weights, fitted_on=fitted_on)
 
 
 def open_model(path: Path, *, device: str = "auto", precision: str = "auto") -> Classifier | Ensemble:

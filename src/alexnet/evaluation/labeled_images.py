@@ -28,6 +28,8 @@ class LabeledImages:
     paths: Sequence[str]
     decode: Decode
     store: Store | None = None
+    split: str | None = None
+    """Of the store, or the folder's part of this name; None where a folder has no such part and was taken whole."""
     left_out: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -72,7 +74,13 @@ def open_labeled_images(path: Path, *, split: str, image_px: int) -> LabeledImag
     paths = [file.relative_to(root).as_posix() for _, file in files]
     labels = np.array([label for label, _ in files], np.int64)
     return LabeledImages(
-        str(root), names, names, labels, paths, lambda number: open_image(files[number][1], size=image_px)
+        str(root),
+        names,
+        names,
+        labels,
+        paths,
+        lambda number: open_image(files[number][1], size=image_px),
+        split=None if root == path else split,
     )
 
 
@@ -97,6 +105,7 @@ def _open_split(store: Store, split: str, image_px: int) -> LabeledImages:
         part.paths,
         lambda number: np.asarray(part.images[number]),
         store,
+        split,
     )
 
 

@@ -2,7 +2,9 @@
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -26,6 +28,14 @@ def top_k_credit(probabilities: Tensor, labels: Tensor, k: int) -> Tensor:
     equal = (probabilities == own).sum(1)
     credit = ((k - above).clamp(min=0).double() / equal.clamp(min=1)).clamp(max=1)
     return torch.where(torch.isfinite(probabilities).all(1), credit, torch.zeros_like(credit))
+
+
+def find_errors(probabilities: NDArray[np.float32], labels: NDArray[np.int64], k: int = 1) -> NDArray[np.float64]:
+    """Return, for each of N images, the probability in [0, 1] that its label is not among the k best classes.
+
+    Its mean is the top-k error, ties included; see `top_k_credit`.
+    """
+    return (1 - top_k_credit(torch.from_numpy(probabilities), torch.from_numpy(labels), k)).numpy()
 
 
 def wilson_interval(errors: float, count: int, *, z: float = 1.959964) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """What a test predicted, image by image, as files."""
 
 import csv
+import importlib.util
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,18 +18,32 @@ LISTED = 5
 """Classes that are listed for an image, or all where there are fewer; the challenge took as many."""
 
 
+def check_prediction_file(path: Path) -> None:
+    """Find out whether `write_predictions` can write this kind of file, before there is anything to write.
+
+    Raises:
+        ConfigError: the suffix is neither .csv nor .parquet, or is .parquet and pyarrow is not installed.
+    """
+    if path.suffix not in (".csv", ".parquet", ""):
+        raise ConfigError(f"--predictions {path}: accepted are files named .csv and .parquet.")
+    if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise ConfigError(
+            f"--predictions {path}: Parquet needs pyarrow. Install it with: pip install 'alexnet[parquet]', or name a "
+            ".csv file."
+        )
+
+
 def write_predictions(path: Path, evaluation: Evaluation, image_paths: Sequence[str]) -> None:
     """Write a row per image: path, label, the five best classes and their probabilities; CSV, or Parquet by suffix.
 
     Raises:
-        ConfigError: the suffix is .parquet and pyarrow is not installed, or another suffix than these two.
+        ConfigError: see `check_prediction_file`.
     """
+    check_prediction_file(path)
     columns = _columns(evaluation, image_paths)
     if path.suffix == ".parquet":
         _write_parquet(path, columns)
         return
-    if path.suffix not in (".csv", ""):
-        raise ConfigError(f"--predictions {path}: accepted are files named .csv and .parquet.")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -37,10 +52,15 @@ def write_predictions(path: Path, evaluation: Evaluation, image_paths: Sequence[
     write_text(path, text.getvalue())
 
 
-def write_submission(path: Path, probabilities: NDArray[np.float32]) -> None:
-    """Write a line per image with its five best classes, best first, numbered from 1 (2012 source, txt-preds.py)."""
+def write_submission(path: Path, probabilities: NDArray[np.float32], image_paths: Sequence[str]) -> None:
+    """Write a line per image with its five best classes, best first, numbered from 1 (2012 source, txt-preds.py).
+
+    Lines follow the names of the image files, as the challenge numbers its images; files of one name follow their
+    paths. Classes are numbered in the order of the model's class names.
+    """
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :LISTED] + 1
-    write_text(path, "".join(" ".join(map(str, row)) + "\n" for row in order.tolist()))
+    lines = sorted(range(len(image_paths)), key=lambda i: (image_paths[i].rsplit("/", 1)[-1], image_paths[i]))
+    write_text(path, "".join(" ".join(map(str, order[line])) + "\n" for line in lines))
 
 
 def _columns(evaluation: Evaluation, image_paths: Sequence[str]) -> dict[str, list[Any]]:
@@ -55,14 +75,9 @@ def _columns(evaluation: Evaluation, image_paths: Sequence[str]) -> dict[str, li
 
 
 def _write_parquet(path: Path, columns: dict[str, list[Any]]) -> None:
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError:
-        raise ConfigError(
-            f"--predictions {path}: Parquet needs pyarrow. Install it with: pip install 'alexnet[parquet]', or name a "
-            ".csv file."
-        ) from None
+    import pyarrow as pa
+    from pyarrow import parquet
+
     buffer = io.BytesIO()
     parquet.write_table(pa.table(columns), buffer)
     write_bytes(path, buffer.getvalue())

@@ -46,10 +46,12 @@ def draw_assessment(assessment: Assessment) -> list[Themed]:
     return drawings
 
 
-def write_assessment(
-    assessment: Assessment, models: Sequence[Path], images: Path, *, html: Path | None, figures: Path | None
-) -> None:
-    """Write the page, the figures, or both; they are added to `assessment.written`."""
+def write_assessment(assessment: Assessment, typed: Sequence[str], *, html: Path | None, figures: Path | None) -> None:
+    """Write the page, the figures, or both; they are added to `assessment.written`.
+
+    Args:
+        typed: The words of the command that gives the same figures again.
+    """
     drawings = draw_assessment(assessment)
     if figures:
         for light, dark in drawings:
@@ -62,14 +64,9 @@ def write_assessment(
     found = last.evaluation
     k = found.k
     head = ["Model", "Top-1 error", "95 % interval"] + ([f"Top-{k} error"] if k > 1 else [])
-    head += ["Cross-entropy", "Calibration error", "Difference, 95 %", "McNemar p"]
+    head += ["Cross-entropy", "Calibration error"]
     rows = []
     for result in assessment.results:
-        comparison = result.comparison
-        points = ("–", "–")
-        if comparison:
-            low, high = (100 * bound for bound in comparison.interval)
-            points = (f"{100 * comparison.difference:+.2f} ({low:+.2f} to {high:+.2f})", f"{comparison.p_value:.2g}")
         measured = result.evaluation
         rows.append(
             [
@@ -79,7 +76,6 @@ def write_assessment(
                 *([percent(measured.topk_error)] if k > 1 else []),
                 f"{measured.cross_entropy:.4f}",
                 percent(result.calibration.expected_error),
-                *points,
             ]
         )
     worst = sorted(
@@ -93,16 +89,25 @@ def write_assessment(
         evaluation=found,
         models=rows,
         head=head,
+        differences=[
+            [
+                result.name,
+                f"{100 * result.comparison.difference:+.2f}",
+                " to ".join(f"{100 * bound:+.2f}" for bound in result.comparison.interval),
+                f"{result.comparison.only_second:,}",
+                f"{result.comparison.only_first:,}",
+                f"{result.comparison.p_value:.2g}",
+            ]
+            for result in assessment.results
+            if result.comparison
+        ],
         notes=[*assessment.doubts, *(f"Left out: {reason}" for reason in assessment.left_out[:20])],
         drawings=drawings,
         classes=[
             [name, f"{count:,}", percent(errors / count) if count else "–", _interval(wilson_interval(errors, count))]
             for name, count, errors in worst
         ],
-        commands=[
-            shlex.join(["alexnet", "evaluate", *map(str, models), str(images), "--views", str(found.num_views)])
-            + (" --average" if len(assessment.results) > len(models) else "")
-        ],
+        commands=[shlex.join(typed)],
     )
     assessment.written[html] = "Report"
 

@@ -69,6 +69,9 @@ def write_report(
     write_text(path, page)
 
 
+_AGAINST = ("Model", "Points", "95 % interval", "Only it errs", "Only the first errs", "McNemar p")
+
+
 def write_test_report(
     path: Path,
     *,
@@ -77,6 +80,7 @@ def write_test_report(
     evaluation: Evaluation,
     models: Sequence[Sequence[str]],
     head: Sequence[str],
+    differences: Sequence[Sequence[str]],
     notes: Sequence[str],
     drawings: Sequence[Themed],
     classes: Sequence[Sequence[str]],
@@ -87,6 +91,7 @@ def write_test_report(
     Args:
         evaluation: Of the model that makes the headline.
         models, head: A table with a row for each model.
+        differences: A row for each model but the first: points, interval, images that only one gets wrong, p-value.
         notes: What the reader should know before believing it.
         drawings: In the order of the page.
         classes: Rows of class, images, error and interval.
@@ -98,6 +103,9 @@ def write_test_report(
         _headline([evaluation]),
         _section("To note", warned) if notes else "",
         _section("Errors", _table(head, models)),
+        _section(f"Top-1 error against {models[0][0]}, image by image", _table(_AGAINST, differences))
+        if differences
+        else "",
         *(_section(pair.light.title, _figure(pair)) for pair in drawings),
         _section("Classes", _table(("Class", "Images", "Top-1 error", "95 % interval"), classes)),
         _section("The same again", f"<pre><code>{_lines(commands)}</code></pre>"),

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 PATH = click.Path(path_type=Path)
+FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 class InOrder(click.Group):

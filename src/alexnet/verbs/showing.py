@@ -39,15 +39,23 @@ def show_assessment(terminal: "Terminal", assessment: "Assessment") -> None:
             for result in assessment.results
         ],
     )
-    for result in assessment.results[1:]:
-        comparison = result.comparison
-        if comparison is None:
-            continue
-        low, high = (100 * bound for bound in comparison.interval)
-        terminal.print(
-            f"\n{result.name} against {assessment.results[0].name}: {100 * comparison.difference:+.2f} points "
-            f"(95 % {low:+.2f} to {high:+.2f}); wrong alone on {comparison.only_second:,} images, the other on "
-            f"{comparison.only_first:,} (McNemar p {comparison.p_value:.2g})."
+    compared = [(result.name, result.comparison) for result in assessment.results if result.comparison]
+    if compared:
+        terminal.print("")
+        terminal.table(
+            ["", "points", "95 % interval", "only it errs", "only first", "McNemar p"],
+            [
+                [
+                    name,
+                    f"{100 * each.difference:+.2f}",
+                    " to ".join(f"{100 * bound:+.2f}" for bound in each.interval),
+                    f"{each.only_second:,}",
+                    f"{each.only_first:,}",
+                    f"{each.p_value:.2g}",
+                ]
+                for name, each in compared
+            ],
+            title=f"Top-1 error against {assessment.results[0].name}, image by image",
         )
     if assessment.weights is not None:
         terminal.print("\nWeights: " + ", ".join(f"{weight:.3f}" for weight in assessment.weights))

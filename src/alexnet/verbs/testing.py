@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from alexnet.verbs.options import (
+    FOLDER,
     NEW_FILE,
     PATH,
     device_option,
@@ -34,9 +35,9 @@ from alexnet.verbs.showing import show_assessment
 @click.option("--fit-weights", "fit_on", metavar="SPLIT", help="Average with weights found on another split.")
 @click.option("--save-ensemble", type=NEW_FILE, help="File to keep the average in; used like a model.")
 @click.option("--html", type=NEW_FILE, help="Report with confusions, calibration and the surest mistakes.")
-@click.option("--figures", type=PATH, help="Folder for the report's figures: PNG, SVG and CSV.")
+@click.option("--figures", type=FOLDER, help="Folder for the report's figures: PNG, SVG and CSV.")
 @click.option("--predictions", type=NEW_FILE, help="Each image with label and best classes: .csv or .parquet.")
-@click.option("--submission", type=NEW_FILE, help="Five class numbers a line, counted from 1, as the challenge took.")
+@click.option("--submission", type=NEW_FILE, help="Five class numbers a line, counted from 1, by file name.")
 @device_option
 @precision_option
 @threads_option
@@ -45,8 +46,8 @@ def evaluate(models: tuple[Path, ...], images: Path, as_json: bool, threads: int
     """Measure the errors of one or more MODELs on IMAGES (paper, section 6).
 
     MODEL is a run folder, a model file or an ensemble file; IMAGES a store, or a folder with a folder of pictures for
-    each class. Every image is decoded once, for all models. Intervals are 95 %: Wilson's for errors, for differences
-    from resampling the images in pairs.
+    each class. Every image is decoded once, for all models. Intervals are 95 %: Wilson's for errors, for
+    differences from resampling the images in pairs.
 
     \b
       alexnet evaluate RUN STORE
@@ -63,14 +64,15 @@ def evaluate(models: tuple[Path, ...], images: Path, as_json: bool, threads: int
     terminal = Terminal()
     set_threads(threads)
     tune_allocator()
-    html, figures = options.pop("html"), options.pop("figures")
+    figures = options.pop("figures")
     chosen = Options(views=int(options.pop("views")), **options)
     with terminal.progress("evaluating", "images") as meter:
         assessment = assess(models, images, chosen, tick=meter)
-    if html or figures:
+    if chosen.html or figures:
         from alexnet.interpretation.evaluation_report import write_assessment
 
-        write_assessment(assessment, models, images, html=html, figures=figures)
+        typed = ["alexnet", "evaluate", *map(str, models), str(images), *chosen.words()]
+        write_assessment(assessment, typed, html=chosen.html, figures=figures)
     for path, what in assessment.written.items():
         terminal.say(f"{what}: {path}")
     for sentence in assessment.doubts:

@@ -1,0 +1,134 @@
+"""What could make a test unfair or misleading: images the models have seen, weights fitted on them, other colours."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alexnet.data.store import Store, open_store
+from alexnet.data.store_format import TRAIN
+from alexnet.errors import AlexNetError
+from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.ensemble import FittedOn
+from alexnet.evaluation.labeled_images import LabeledImages
+from alexnet.evaluation.trial import Trial, mark_image
+from alexnet.network.model_file import MODEL
+
+FAR_MEAN = 16.0
+"""Grey levels by which a store's mean colour may differ from a model's before it is worth a sentence."""
+MOST_COMPARED = {"raw": 200_000, "jpeg": 5_000}
+"""Training images that are compared with the tested ones, by the store's codec: seconds of work."""
+
+
+def find_doubts(models: Sequence[Classifier], trial: Trial, fits: Sequence[FittedOn] = ()) -> list[str]:
+    """Return sentences about what makes a test on these images unfair or misleading; empty if nothing is seen.
+
+    Args:
+        fits: The images on which weights of averages were found.
+    """
+    images, store = trial.images, trial.images.store
+    doubts = [
+        f"{model.path} is not trained to its end: its newest checkpoint was tested."
+        for model in models
+        if model.path.is_dir() and not (model.path / MODEL).exists()
+    ]
+    for trained, paths in _group_by_store(models):
+        names = " and ".join(paths) + (" was" if len(paths) == 1 else " were")
+        if store is not None and trained.get("store_fingerprint") == store.fingerprint:
+            if images.split == TRAIN:
+                doubts.append(f"{names} trained on these very images: the error here says little about others.")
+            continue
+        shared = _count_shared(trained, trial)
+        if shared:
+            doubts.append(
+                f"{shared:,} of the images are, pixel for pixel, among those that {names} trained on: leakage makes "
+                "the error look lower."
+            )
+    if any(_are_same(fit, images) for fit in fits):
+        doubts.append("Weights of the average were found on these very images: its error here looks lower than it is.")
+    for model in models if store is not None else ():
+        assert store is not None
+        difference = np.abs(model.model.preprocessing.mean_image.mean((0, 1)) - store.mean_image.mean((0, 1))).max()
+        if difference > FAR_MEAN:
+            doubts.append(
+                f"The mean colour of {store.path} is {difference:.0f} grey levels from that of the images "
+                f"{model.path} was trained on: these are other pictures, or were prepared in another way."
+            )
+    across = int(_report(store).get("duplicates", {}).get("across_splits", 0)) if store is not None else 0
+    if across and store is not None:
+        doubts.append(
+            f"{across:,} groups of equal files lie in more than one split of {store.path}: leakage makes the error "
+            "look lower. Its report.html names them."
+        )
+    return doubts
+
+
+def find_doubts_of_fit(models: Sequence[Classifier], images: LabeledImages) -> list[str]:
+    """Return a sentence if weights found on these images would trust the models that know them by heart."""
+    if images.store is None or images.split != TRAIN:
+        return []
+    known = [
+        str(model.path) for model in models if _environment(model).get("store_fingerprint") == images.store.fingerprint
+    ]
+    if not known:
+        return []
+    return [
+        f"Weights were found on the images that {' and '.join(known)} learned from: they favour what was learned by "
+        "heart. Find them on a split that no model has seen."
+    ]
+
+
+def _are_same(fit: FittedOn, images: LabeledImages) -> bool:
+    if images.store is None:
+        return fit.store_fingerprint is None and fit.images == images.name
+    return (fit.store_fingerprint, fit.split) == (images.store.fingerprint, images.split)
+
+
+def _group_by_store(models: Sequence[Classifier]) -> list[tuple[dict[str, Any], list[str]]]:
+    """What is recorded of the training, and the models that were trained on that store."""
+    groups: dict[str, tuple[dict[str, Any], list[str]]] = {}
+    for model in models:
+        trained = _environment(model)
+        groups.setdefault(str(trained.get("store_fingerprint")), (trained, []))[1].append(str(model.path))
+    return list(groups.values())
+
+
+def _count_shared(trained: dict[str, Any], trial: Trial) -> int:
+    """How many of the images are among those of the training store, if that store can still be read and is small."""
+    if not trained.get("store"):
+        return 0
+    try:
+        training: Store = open_store(Path(str(trained["store"])))
+    except AlexNetError:
+        return 0
+    if training.fingerprint != trained.get("store_fingerprint") or training.size != trial.image_px:
+        return 0
+    if len(training) > MOST_COMPARED[training.header["codec"]]:
+        return 0
+    places = defaultdict(list)
+    for place, mark in enumerate(trial.marks):
+        places[mark].append(place)
+    shared: set[int] = set()
+    for number in range(len(training)):
+        # Of a raw store this touches one row of the image, a page of the disk.
+        for place in places.get(mark_image(training.images[number]), ()):
+            if place not in shared and np.array_equal(
+                trial.images.decode(int(trial.numbers[place])), training.images[number]
+            ):
+                shared.add(place)
+    return len(shared)
+
+
+def _environment(model: Classifier) -> dict[str, Any]:
+    found = model.model.provenance.get("environment")
+    return found if isinstance(found, dict) else {}
+
+
+def _report(store: Store | None) -> dict[str, Any]:
+    if store is None:
+        return {}
+    path = store.path / "report.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
