@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -33,11 +34,11 @@ class Terminal:
 
     def say(self, sentence: str) -> None:
         """Print a line of information on standard error."""
-        self.errors.print(sentence, markup=False)
+        _print_sentences(self.errors, Text(sentence))
 
     def show_error(self, kind: str, message: str) -> None:
         """Print an error on standard error."""
-        self.errors.print(Text.assemble((f"{kind}:", "bold red"), f" {message}"))
+        _print_sentences(self.errors, Text.assemble((f"{kind}:", "bold red"), f" {message}"))
 
     def print(self, text: str) -> None:
         """Print a line of results on standard output."""
@@ -77,7 +78,7 @@ class Terminal:
 
     def prose(self, text: str) -> None:
         """Print a paragraph on standard output."""
-        self._results.print(text, markup=False, soft_wrap=not self.output.is_terminal)
+        _print_sentences(self._results, Text(text))
 
     @contextmanager
     def progress(self, what: str, unit: str) -> Iterator["Meter"]:
@@ -256,7 +257,7 @@ _COLUMNS: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
     ("validation", (("loss", 9), ("top-1", 8), ("K", 8))),
     ("learning", (("rate", 9),)),
     ("", (("images/s", 10),)),
-    ("    time left", (("LEFT", 12),)),
+    ("   time left", (("LEFT", 12),)),
 )
 """Groups of columns of the line per epoch, each with its name and width: 79 characters together."""
 
@@ -268,6 +269,27 @@ def _loss(value: float | None) -> str:
 def _short_percent(rate: float | None) -> str:
     """Percent with one digit, as the paper prints errors."""
     return "–" if rate is None else f"{100 * rate:.1f} %"
+
+
+_COMMAND = re.compile(r"(?<=: )(alexnet [a-z]+ .+?)(?=\. [A-Z]|\.$|; |$)", re.MULTILINE)
+"""A command inside a sentence."""
+
+
+def _print_sentences(console: Console, text: Text) -> None:
+    """Print sentences: as they are where it is not a terminal, or where they fit; else folded between words.
+
+    Commands then have lines of their own, which only the terminal itself folds: copied, they are still one line.
+    """
+    if not console.is_terminal or max(map(cell_len, text.plain.splitlines()), default=0) <= console.width:
+        console.print(text)
+        return
+    place = 0
+    for found in _COMMAND.finditer(text.plain):
+        console.print(text[place : found.start() - 1], soft_wrap=False)
+        console.print(Text("  ") + text[found.start() : found.end()], soft_wrap=True)
+        place = found.end() + len(re.match(r"[.;]? ?", text.plain[found.end() :])[0])  # type: ignore[index]
+    if place < len(text):
+        console.print(text[place:], soft_wrap=False)
 
 
 def _are_numbers(cells: Sequence[str]) -> bool:
