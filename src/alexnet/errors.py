@@ -49,10 +49,6 @@ class StoreError(AlexNetError, ValueError):
     """A store is missing, damaged, unfinished or of a format that this version does not read."""
 
 
-class StoreExistsError(StoreError):
-    """The store that was asked for is there already, made from the same images with the same options."""
-
-
 class WeightsError(AlexNetError, ValueError):
     """A model file or checkpoint is missing, damaged or belongs to another network."""
 

@@ -4,7 +4,6 @@ A recipe is a function without arguments that returns a whole `Recipe`; its docs
 and what to expect of it. The fields are in `recipe_fields`.
 """
 
-import difflib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 
 from alexnet.errors import RecipeError
 from alexnet.recipe_fields import Batches, Evaluation, Group, Network, Optimization, RateChange, Recipe
+from alexnet.wording import nearest
 
 __all__ = [
     "RECIPES",
@@ -304,5 +304,5 @@ def _nearest_field(path: str, known: Sequence[str]) -> str:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {close[0]}?" if close else ""
+    close = nearest(name, known)
+    return f" Did you mean {close}?" if close else ""

@@ -15,13 +15,11 @@ import torch
 from torch import Tensor
 
 from alexnet.errors import WeightsError
+from alexnet.file_kinds import SAFETENSORS, FileKind, recognise
 from alexnet.files import new_file_mode, sync_folder
 
 _KEY = "alexnet"
 """The one entry of the safetensors header: a JSON document with `kind`, `format` and what the writer adds."""
-
-_FOREIGN_SUFFIXES = (".pth", ".pt", ".bin", ".caffemodel")
-_FOREIGN = " For another program's weights, first: alexnet export {path} --to alexnet --out model.safetensors"
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], document: dict[str, Any]) -> None:
@@ -71,24 +69,28 @@ def read_document(path: Path, *, kinds: tuple[str, ...], newest_format: int) -> 
     except FileNotFoundError:
         raise WeightsError(f"{path}: there is no such file.") from None
     except (OSError, safetensors.SafetensorError, json.JSONDecodeError) as problem:
+        kind = recognise(path)
+        if kind is not None and kind.name != "safetensors":
+            raise _foreign(path, kind) from None
         raise WeightsError(
             f"{path}: is damaged or not a safetensors file ({problem}). Obtain it again, or use another one."
-            + (_FOREIGN.format(path=path) if path.suffix in _FOREIGN_SUFFIXES else "")
         ) from None
     except KeyError:
-        raise WeightsError(
-            f"{path}: is a safetensors file, but not one that alexnet wrote.{_FOREIGN.format(path=path)}"
-        ) from None
-    kind = document.get("kind") if isinstance(document, dict) else None
-    if kind not in kinds:
-        raise WeightsError(f"{path}: holds a {kind or 'document without a kind'}, not a {' or '.join(kinds)}.")
+        raise _foreign(path, SAFETENSORS) from None
+    held = document.get("kind") if isinstance(document, dict) else None
+    if held not in kinds:
+        raise WeightsError(f"{path}: holds a {held or 'document without a kind'}, not a {' or '.join(kinds)}.")
     if not isinstance(document.get("format"), int) or document["format"] > newest_format:
         raise WeightsError(
-            f"{path}: has {kind} format {document.get('format')}; this version reads up to {newest_format}. "
+            f"{path}: has {held} format {document.get('format')}; this version reads up to {newest_format}. "
             "Update alexnet."
         )
     result: dict[str, Any] = document
     return result
+
+
+def _foreign(path: Path, kind: FileKind) -> WeightsError:
+    return WeightsError(f"{path}: is {kind.what}, not a model of alexnet. {kind.advise(path)}")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -1,45 +1,48 @@
 """What people see: progress, tables and notices. On a terminal with colour and bars, elsewhere as plain lines."""
 
+import itertools
 import math
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
-WAITING_SHARE = 0.05
-"""Share of an epoch spent waiting for images that is worth a sentence."""
-UNFOLDED = 10_000
-"""Width of tables that no terminal shows."""
 PLAIN_EVERY_SECONDS = 10.0
 """How often progress is printed where the output is not a terminal."""
+WAITING_SHARE = 0.05
+"""Share of an epoch spent waiting for images that is worth a sentence."""
 
 
 class Terminal:
-    """Standard error for progress and notices; standard output for results."""
+    """Standard error for progress and notices; standard output for results.
+
+    On a terminal results are folded to its width. Elsewhere they are plain: one fact or row a line, however long.
+    """
 
     def __init__(self) -> None:
         self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
         self.output = Console(highlight=False, soft_wrap=True)
-        if not self.output.is_terminal:  # a line is a fact for the program that reads it: never folded
-            self.output = Console(highlight=False, soft_wrap=True, width=UNFOLDED)
+        self._bars = 0
 
     def say(self, sentence: str) -> None:
         """Print a line of information on standard error."""
-        self.errors.print(sentence, markup=False)
+        _print_sentences(self.errors, Text(sentence))
 
     def show_error(self, kind: str, message: str) -> None:
         """Print an error on standard error."""
-        self.errors.print(f"[bold red]{kind}:[/bold red]", end=" ")
-        self.errors.print(message, markup=False)
+        _print_sentences(self.errors, Text.assemble((f"{kind}:", "bold red"), f" {message}"))
 
     def print(self, text: str) -> None:
         """Print a line of results on standard output."""
-        self.output.print(text, markup=False)
+        self._results.print(text, markup=False)
 
     def print_json(self, text: str) -> None:
         """Print JSON on standard output, as it is."""
@@ -47,20 +50,51 @@ class Terminal:
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
         """Print a table on standard output; columns of numbers are aligned to the right."""
+        numbers = [i > 0 and _are_numbers([row[i] for row in rows]) for i in range(len(columns))]
+        if not self.output.is_terminal:
+            for line in ([title] if title else []) + _align([columns, *rows], numbers):
+                self.print(line)
+            return
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-        for position, column in enumerate(columns):
-            numbers = position > 0 and _are_numbers([row[position] for row in rows])
-            table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+        for column, is_number in zip(columns, numbers, strict=True):
+            table.add_column(column, justify="right" if is_number else "left", overflow="fold")
         for row in rows:
-            table.add_row(*map(_escaped, row))
-        self.output.print(table)
+            table.add_row(*map(Text, row))
+        self._results.print(table)
+
+    def facts(self, facts: Sequence[tuple[str, str]], *, title: str | None = None) -> None:
+        """Print names with what is to say of each, on standard output; a name may be empty, to go on with the last."""
+        if not self.output.is_terminal:
+            names = itertools.accumulate((name for name, _ in facts), lambda last, name: name or last)
+            for line in ([title] if title else []) + _align([*zip(names, (what for _, what in facts), strict=True)]):
+                self.print(line)
+            return
+        grid = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False)
+        grid.add_column(no_wrap=True, style="bold")
+        grid.add_column(overflow="fold")
+        for name, what in facts:
+            grid.add_row(Text(name), Text(what))
+        self._results.print(grid)
+
+    def prose(self, text: str) -> None:
+        """Print a paragraph on standard output."""
+        _print_sentences(self._results, Text(text))
 
     @contextmanager
     def progress(self, what: str, unit: str) -> Iterator["Meter"]:
-        """Show how far something is, with its rate and the time left."""
+        """Show how far something is, with its rate and the time left. Results that are printed meanwhile stand above."""
         meter = Meter(self, what, unit)
-        with meter:
-            yield meter
+        self._bars += 1
+        try:
+            with meter:
+                yield meter
+        finally:
+            self._bars -= 1
+
+    @property
+    def _results(self) -> Console:
+        """Where results go: while a bar is drawn on the same screen through its console, which keeps them apart."""
+        return self.errors if self._bars and self.errors.is_terminal and self.output.is_terminal else self.output
 
 
 class Meter:
@@ -77,10 +111,10 @@ class Meter:
         if terminal.errors.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
+                BarColumn(bar_width=20),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[words]}"),
-                TimeRemainingColumn(),
+                TimeRemainingColumn(compact=True),
                 console=terminal.errors,
                 transient=True,
             )
@@ -101,22 +135,16 @@ class Meter:
             self._first, self._start = done, now
         elapsed = now - self._start
         rate = (done - self._first) * unit_scale / elapsed if elapsed > 0 else 0.0
-        speed = f"{rate:,.0f} {self._unit}/s" if rate >= 10 else f"{rate:.1f} {self._unit}/s" if rate else "starting"
+        speed = f"{rate:,.0f} {self._unit}/s" if rate >= 10 else f"{rate:.1f} {self._unit}/s" if rate else ""
+        said = [part for part in (speed, words) if part]
         if self._bar:
             if self._task is None:
                 self._task = self._bar.add_task(self._what, total=total, words="")
-            self._bar.update(self._task, completed=done, total=total, words=f"{speed}  {words}".rstrip())
+            self._bar.update(self._task, completed=done, total=total, words="  ".join(said))
         elif now - self._printed >= PLAIN_EVERY_SECONDS:
             self._printed = now
-            left = f", {duration((total - done) * unit_scale / rate)} left" if rate else ""
-            self._terminal.say(f"{self._what}: {done:,} of {total:,}, {speed}{left}{', ' + words if words else ''}")
-
-    def print_above(self, text: str) -> None:
-        """Print a line of results on standard output; on a terminal above the bar, which would be torn otherwise."""
-        if self._bar and self._terminal.output.is_terminal:
-            self._bar.console.print(text, markup=False)
-        else:
-            self._terminal.print(text)
+            left = [f"{duration((total - done) * unit_scale / rate)} left"] if rate and done < total else []
+            self._terminal.say(", ".join([f"{self._what}: {done:,} of {total:,}", *said[:1], *left, *said[1:]]))
 
     def restart(self, what: str) -> None:
         """Begin to count something else on the same line."""
@@ -127,13 +155,15 @@ class Meter:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it: 42 s, 3 min 20 s, 2 h 05 min."""
+    """Return a time as people say it: 42 s, 3 min 20 s, 2 h 05 min, 140 h."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    if whole < 360_000:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{round(whole / 3600):,} h"
 
 
 def percent(rate: float | None) -> str:
@@ -152,6 +182,7 @@ class TrainingDisplay:
         self._at_most = at_most
         self._printed_header = False
         self._epoch: int | None = None
+        self._is_validating = False
         self._said_chance = False
 
     def notice(self, sentence: str) -> None:
@@ -172,40 +203,93 @@ class TrainingDisplay:
 
     def validated(self, done: int, total: int) -> None:
         """Move the meter during validation."""
-        if done <= 128:
+        if not self._is_validating:
             self._meter.restart("validating")
         self._meter(done, total)
-        if done == total:
-            self._epoch = None
+        self._is_validating = done < total
+        self._epoch = None
 
     def epoch_done(self, row: dict[str, Any]) -> None:
-        """Print the line of an epoch."""
+        """Print the line of an epoch; before the first one, what its columns are."""
         self._epoch = None
-        topk = next((name for name in row if name.startswith("val_top") and name != "val_top1_error"), None)
         if not self._printed_header:
             self._printed_header = True
-            label = topk.removeprefix("val_").removesuffix("_error").replace("top", "top-") if topk else ""
-            self._terminal.say("loss, error: of training images as they were seen, cropped and with dropout.")
-            self._meter.print_above(
-                f"{'epoch':>5} {'loss':>7} {'error':>8} {'val loss':>8} {'val top-1':>9} {label:>8} {'rate':>8} "
-                f"{'images/s':>8}  left"
-            )
+            self._terminal.say("Training errors are those of the crops as they were seen, with dropout, while it learned.")
+            for line in self._head():
+                self._terminal.print(line)
         left = (self._total_epochs - row["epoch"]) * row["seconds_with_validation"]
-        bound = "≤ " if self._at_most and left else ""
-        validation = (
-            f"{row['val_loss']:8.4f} {percent(row['val_top1_error']):>9} {percent(row[topk]) if topk else '':>8}"
-            if "val_loss" in row
-            else f"{'–':>8} {'–':>9} {'':>8}"
-        )
-        self._meter.print_above(
-            f"{row['epoch']:>5} {row['train_loss']:7.4f} {percent(row['train_top1_error']):>8} {validation} "
-            f"{row['learning_rate']:8.2g} {row['images_per_second']:8.1f}  {bound}{duration(left)}"
-        )
+        rate = row["images_per_second"]
+        k = self._k()
+        cells = [
+            f"{row['epoch']}/{self._total_epochs}",
+            _loss(row["train_loss"]),
+            _short_percent(row["train_top1_error"]),
+            _loss(row.get("val_loss")),
+            _short_percent(row.get("val_top1_error")),
+            _short_percent(row.get(f"val_top{k}_error")) if k > 1 else "",
+            f"{row['learning_rate']:.2g}",
+            f"{rate:,.0f}" if rate >= 1000 else f"{rate:.1f}",
+            duration(left),
+        ]
+        widths = [width for _, columns in _COLUMNS for _, width in columns]
+        self._terminal.print("".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
         if row["waiting_share"] > WAITING_SHARE:
             self._terminal.say(
-                f"{percent(row['waiting_share'])} of this epoch was spent waiting for images: the disk is slow, or "
-                "other programs take the processor."
+                f"{percent(row['waiting_share'])} of epoch {row['epoch']} was spent waiting for images: the disk is slow, "
+                "or other programs take the processor."
             )
+
+    def _head(self) -> tuple[str, str]:
+        """Return the two lines above the columns."""
+        groups = [group.center(sum(width for _, width in columns)) for group, columns in _COLUMNS]
+        names = {"K": f"top-{self._k()}" if self._k() > 1 else "", "LEFT": "at most" if self._at_most else "about"}
+        heads = [f"{names.get(name, name):>{width}}" for _, columns in _COLUMNS for name, width in columns]
+        return "".join(groups).rstrip(), "".join(heads)
+
+    def _k(self) -> int:
+        """The k of the top-k error that is measured beside top-1; 1 where there is none."""
+        return min(5, self._num_classes - 1)
+
+
+_COLUMNS: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
+    ("", (("epoch", 7),)),
+    ("training", (("loss", 8), ("top-1", 8))),
+    ("validation", (("loss", 9), ("top-1", 8), ("K", 8))),
+    ("learning", (("rate", 9),)),
+    ("", (("images/s", 10),)),
+    ("   time left", (("LEFT", 12),)),
+)
+"""Groups of columns of the line per epoch, each with its name and width: 79 characters together."""
+
+
+def _loss(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}" if value < 10 else f"{value:.3g}"
+
+
+def _short_percent(rate: float | None) -> str:
+    """Percent with one digit, as the paper prints errors."""
+    return "–" if rate is None else f"{100 * rate:.1f} %"
+
+
+_COMMAND = re.compile(r"(?<=: )(alexnet [a-z]+ .+?)(?=\. [A-Z]|\.$|; |$)", re.MULTILINE)
+"""A command inside a sentence."""
+
+
+def _print_sentences(console: Console, text: Text) -> None:
+    """Print sentences: as they are where it is not a terminal, or where they fit; else folded between words.
+
+    Commands then have lines of their own, which only the terminal itself folds: copied, they are still one line.
+    """
+    if not console.is_terminal or max(map(cell_len, text.plain.splitlines()), default=0) <= console.width:
+        console.print(text)
+        return
+    place = 0
+    for found in _COMMAND.finditer(text.plain):
+        console.print(text[place : found.start() - 1], soft_wrap=False)
+        console.print(Text("  ") + text[found.start() : found.end()], soft_wrap=True)
+        place = found.end() + len(re.match(r"[.;]? ?", text.plain[found.end() :])[0])  # type: ignore[index]
+    if place < len(text):
+        console.print(text[place:], soft_wrap=False)
 
 
 def _are_numbers(cells: Sequence[str]) -> bool:
@@ -213,5 +297,15 @@ def _are_numbers(cells: Sequence[str]) -> bool:
     return sum(cell[:1].isdigit() or cell[:1] in ("-", "+", "–", "") for cell in cells) * 2 > len(cells)
 
 
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")
+def _align(rows: Sequence[Sequence[str]], numbers: Sequence[bool] = ()) -> list[str]:
+    """Return rows as lines with aligned columns, two spaces apart, as wide as they are."""
+    cells = [[cell.replace("\n", " ") for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    right = [*numbers, *[False] * (len(widths) - len(numbers))]
+    return [
+        "  ".join(
+            " " * (width - cell_len(cell)) + cell if is_number else cell + " " * (width - cell_len(cell))
+            for cell, width, is_number in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in cells
+    ]

@@ -35,22 +35,10 @@ def trained(small_store_path: Path, tmp_path_factory: pytest.TempPathFactory) ->
                "--set", "batches.size=8")  # fmt: skip
     assert "Computing in" in done.stderr
     assert "A loss near ln 3 = 1.099 is chance" in done.stderr
-    header, line = [text for text in done.stdout.splitlines() if text.strip()][:2]
-    assert header.split() == [
-        "epoch",
-        "loss",
-        "error",
-        "val",
-        "loss",
-        "val",
-        "top-1",
-        "top-2",
-        "rate",
-        "images/s",
-        "left",
-    ]
-    assert max(len(header), len(line)) < 80
-    assert line.split()[0] == "1"
+    groups, header, line = [text for text in done.stdout.splitlines() if text.strip()][:3]
+    assert header.split() == ["epoch", "loss", "top-1", "loss", "top-1", "top-2", "rate", "images/s", "about"]
+    assert max(len(groups), len(header), len(line)) < 80
+    assert line.split()[0] == "1/1"
     return out
 
 
@@ -83,9 +71,9 @@ def test_on_a_terminal_rows_of_training_stand_whole_above_the_bar(small_store_pa
     os.close(main)
     assert process.wait(timeout=60) == 0, seen.decode()
     visible = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode()).replace("\r", "\n").splitlines()
-    rows = [line for line in visible if re.fullmatch(r" +\d +\d\.\d{4} .* \d+ s *", line)]
-    assert [row.split()[0] for row in rows] == ["1", "2", "3"]
-    assert any(line.startswith("epoch    loss    error") for line in visible)
+    rows = [line for line in visible if re.fullmatch(r" +\d/3 +\d\.\d{4} .* \d+ s *", line)]
+    assert [row.split()[0] for row in rows] == ["1/3", "2/3", "3/3"]
+    assert any(line.startswith("  epoch    loss   top-1") for line in visible)
 
 
 def test_help_lists_the_verbs_in_the_order_of_the_data() -> None:
@@ -246,7 +234,10 @@ def test_prepare_again_says_that_it_is_done(tmp_path: Path) -> None:
     assert "--recipe cifar-18pct --out RUN" in first.stderr
     assert json.loads(run("info", tmp_path / "store", "--json").stdout)["splits"] == {"train": 8, "val": 2}
     again = run("prepare", tmp_path / "photos", "--val-fraction", "0.2", "--out", tmp_path / "store", "--size", "32")
-    assert "is already there, made from the same images" in again.stderr
+    assert f"{tmp_path / 'store'} is already complete, made from these images with these options" in again.stderr
+    assert again.stdout == first.stdout
+    other = run("prepare", tmp_path / "photos", "--val-fraction", "0.4", "--out", tmp_path / "store", "--size", "32", ok=1)
+    assert "with other options: val fraction was 0.2, is 0.4. Choose another --out" in other.stderr
 
 
 def test_info_describes_each_kind_of_thing(trained: Path, small_store_path: Path) -> None:

@@ -177,12 +177,10 @@ def test_output_that_exists_is_never_touched(photos: Photos, tmp_path: Path) -> 
     prepare(root, out, size=8)  # an empty folder is no loss
     before = contents(out)
     (tmp_path / "STORE.partial").mkdir()  # as if killed between renaming and cleaning up
-    assert message_of(StoreError, lambda: prepare(root, out, size=8)) == (
-        f"{out} is already there, made from the same images with the same options. Use it as it is: alexnet train {out} --out RUN"
-    )
+    assert prepare(root, out, size=8).was_complete
     assert message_of(StoreError, lambda: prepare(root, out, size=9)) == (
-        f"{out} exists and was made from other images or with other options. Choose another --out, or remove it: "
-        f"rm -r {out}"
+        f"{out} exists and was made from other images or with other options: size was 8, is 9. Choose another --out, or "
+        f"remove it: rm -r {out}"
     )
     assert contents(out) == before
     assert not (tmp_path / "STORE.partial").exists()
@@ -194,6 +192,41 @@ def test_output_that_exists_is_never_touched(photos: Photos, tmp_path: Path) -> 
     assert message_of(StoreError, lambda: prepare(root, root / "STORE", size=8)) == (
         f"{root}/STORE lies inside {root}, where it would be read as images. Choose another --out."
     )
+
+
+def test_a_store_that_is_complete_is_reported_as_it_was_made(photos: Photos, tmp_path: Path) -> None:
+    root, out = photos({**dict.fromkeys(TWO_SPLITS), "train/cat/bad.jpg": b"no image"}), tmp_path / "STORE"
+    first = prepare(root, out, size=8)
+    again = prepare(root, out, size=8)
+    assert not first.was_complete
+    assert again.was_complete
+    assert (again.per_class, again.skipped, again.notes) == (first.per_class, first.skipped, first.notes)
+    assert (again.num_continued, again.images_per_second) == (len(TWO_SPLITS) + 1, 0.0)
+    assert message_of(ImageError, lambda: prepare(root, out, size=8, on_bad_image="stop")) == (
+        f"{out} leaves out 1 image; the first is train/cat/bad.jpg: {first.skipped[0][1]} Keep it so: --on-bad-image skip."
+    )
+
+
+def test_a_store_of_other_images_labels_or_names_is_not_taken_for_the_same(photos: Photos, tmp_path: Path) -> None:
+    tree = ["a/1.png", "a/2.png", "a/3.png", "b/1.png", "b/2.png", "b/3.png"]
+    root, out, listed = photos(tree), tmp_path / "STORE", tmp_path / "list.txt"
+    listed.write_text("a/3.png\nb/3.png\n")
+    prepare(root, out, size=8, val_list=listed)
+
+    def difference(**options: Any) -> str:
+        text = message_of(StoreError, lambda: prepare(root, out, **{"size": 8, "val_list": listed, **options}))
+        return text.removeprefix(f"{out} exists and was made from other images or with other options: ").split(". ")[0]
+
+    names = tmp_path / "names.tsv"
+    names.write_text("a\tAnt\nb\tBee\n")
+    assert difference(class_names_file=names) == "the names of the classes are not the same"
+    assert difference(val_list=None, val_fraction=0.1) == "val fraction was none, is 0.1; val list was list.txt, is none"
+    listed.write_text("a/3.png\nb/2.png\nb/3.png\n")
+    assert difference() == "the images are not the same"
+    listed.write_text("a/3.png\nb/3.png\n")
+    assert prepare(root, out, size=8, val_list=listed).was_complete
+    (root / "a/4.png").write_bytes((root / "a/1.png").read_bytes())
+    assert difference() == "the images are not the same"
 
 
 @pytest.mark.parametrize(

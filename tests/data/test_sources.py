@@ -33,7 +33,7 @@ def test_validation_labels_follow_names_even_where_a_class_has_no_validation_ima
     source = find_images(photos([*TWO_SPLITS, "train/ant/1.png", "train/bee/1.png", "val/bee/1.png"]))
     assert source.class_names == ("ant", "bee", "cat", "dog")
     assert [label for _, label in as_pairs(source, "val")] == [1, 2, 3]
-    assert source.notes == ("1 classes have no validation images: ant.",)
+    assert source.notes == ("Without validation images: 1 class (ant).",)
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation", "Val"])
@@ -58,8 +58,8 @@ def test_what_is_no_photograph_is_passed_over_and_counted(photos: Photos) -> Non
 def test_images_outside_a_class_folder_and_other_splits_are_noted(photos: Photos) -> None:
     source = find_images(photos([*TWO_SPLITS, "train/stray.png", "test/cat/1.png"]))
     assert source.notes == (
-        "1 images directly in train belong to no class and were not read.",
-        "test holds 1 images and was not read.",
+        "Not read, since it lies in no class folder: 1 image directly in train.",
+        "test holds 1 image and was not read.",
     )
 
 
@@ -101,6 +101,32 @@ def test_the_division_depends_on_seed_and_paths_only(photos: Photos) -> None:
     assert first.splits != other.splits
     chosen = ["a/0.png", "a/11.png", "a/12.png", "a/13.png", "a/4.png", "a/8.png", "b/1.png"]
     assert [path for path, _ in as_pairs(first, "val")] == chosen
+
+
+def test_a_train_folder_alone_is_divided_like_a_tree_of_classes(photos: Photos, tmp_path: Path) -> None:
+    paths = [f"train/{path}" for path in SINGLE_TREE]
+    root = photos([*paths, "train/stray.png", "test/a/1.png"])
+    source = find_images(root, val_fraction=0.1)
+    assert source.class_names == ("a", "b", "c")
+    counts = {split: [label for _, label in as_pairs(source, split)] for split in ("train", "val")}
+    assert [counts["train"].count(label) for label in range(3)] == [18, 2, 1]
+    assert [counts["val"].count(label) for label in range(3)] == [2, 1, 0]
+    assert sorted(path for split in source.splits.values() for path, _ in split) == sorted(paths)
+    assert source.splits == find_images(root, val_fraction=0.1).splits
+    assert source.notes == (
+        f"{root} has no val folder, so 10 % of each class in train is set aside for validation: 3 of 24 images, always "
+        "the same.",
+        "Not read, since it lies in no class folder: 1 image directly in train.",
+        "test holds 1 image and was not read.",
+    )
+    listed = tmp_path / "chosen.txt"
+    listed.write_text("train/a/0.png\ntrain/b/1.png\n")
+    source = find_images(root, val_list=listed)
+    assert as_pairs(source, "val") == [("train/a/0.png", 0), ("train/b/1.png", 1)]
+    assert source.notes[0] == (
+        f"{root} has no val folder, so what {listed} names in train is set aside for validation: 2 of 24 images, always "
+        "the same."
+    )
 
 
 def test_readable_names_come_from_a_table(photos: Photos, tmp_path: Path) -> None:

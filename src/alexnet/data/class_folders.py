@@ -5,7 +5,7 @@ training split, sorted by name; validation images get their label by the name of
 A flat folder of validation images gets its labels from a list.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from alexnet.data.archives import build_tree, open_archive
@@ -27,6 +27,7 @@ from alexnet.data.listing import (
 )
 from alexnet.data.store_format import TRAIN, VAL
 from alexnet.errors import SourceError
+from alexnet.wording import counted
 
 
 def find_folders(root: Path, options: Options) -> Source:
@@ -62,46 +63,38 @@ def _label_tree(root: Path, kind: str, files: Files, top: Folder, options: Optio
     """
     train = _find_split(top, SPLIT_NAMES[TRAIN])
     val = _find_split(top, SPLIT_NAMES[VAL][:3])
-    if train is not None and val is None and options.val_fraction is not None:
-        return _label_tree(root, kind, files, train, options, titles_text)
+    if train is None and val is not None:
+        raise SourceError(
+            f"{top.path} has {val.name} but no train folder. Put the training images in {top.path / 'train'}/<class>/."
+        )
     notes: list[str] = []
-    if train is None:
-        if val is not None:
-            raise SourceError(
-                f"{top.path} has {val.name} but no train folder. Put the training images in "
-                f"{top.path / 'train'}/<class>/."
-            )
-        classes = _find_classes(top, root)
+    whole = train if train is not None else top
+    classes = _find_classes(whole, root)
+    names = sorted(classes)
+    if val is None:
         if options.val_fraction is None and options.val_list is None:
-            raise SourceError(_explain_missing_val(top.path, top))
-        names = sorted(classes)
-        labels = {name: label for label, name in enumerate(names)}
-        records = [Record(path, name, None) for name in names for path in sorted(classes[name])]
-        splits = {
-            split: [LabeledPath(record.path, labels[record.class_name]) for record in part]
-            for split, part in zip((TRAIN, VAL), set_aside(root, records, options), strict=True)
-        }
-        _note_stray_images(top, notes)
+            raise SourceError(
+                _explain_missing_val(top.path, top) if train is None else _explain_missing_val_folder(top, train)
+            )
+        splits = _divide(root, classes, options)
+        if train is not None:
+            notes.append(_tell_division(top, train, splits, options))
     else:
-        classes = _find_classes(train, root)
-        names = sorted(classes)
-        splits = {TRAIN: _label([classes[name] for name in names])}
-        if val is None:
-            raise SourceError(_explain_missing_val_folder(top.path, top, train))
         if options.val_fraction is not None:
             raise SourceError(
                 f"{top.path} has a {val.name} folder, so a validation fraction has no meaning. Leave out "
-                f"--val-fraction, or pass {top.path / train.name} to divide the training images only."
+                f"--val-fraction, or pass {top.path / whole.name} to divide the training images only."
             )
+        splits = {TRAIN: _label([classes[name] for name in names])}
         if options.val_list is not None:
             splits[VAL] = _label_by_list(list(val.walk(root)), ValList(options.val_list), names)
         else:
             splits[VAL] = _label_by_name(val, names, root, notes)
             _note_stray_images(val, notes)
-        _note_stray_images(train, notes)
-        for other in top.folders:
-            if other not in (train, val) and other.num_images:
-                notes.append(f"{other.name} holds {other.num_images:,} images and was not read.")
+    _note_stray_images(whole, notes)
+    for other in top.folders if train is not None else ():
+        if other not in (train, val) and other.num_images:
+            notes.append(f"{other.name} holds {counted(other.num_images, 'image')} and was not read.")
     return Source(
         root=root,
         kind=kind,
@@ -111,6 +104,31 @@ def _label_tree(root: Path, kind: str, files: Files, top: Folder, options: Optio
         splits=splits,
         ignored=dict(sorted(top.count_ignored().items())),
         notes=tuple(notes),
+    )
+
+
+def _divide(root: Path, classes: Mapping[str, Sequence[str]], options: Options) -> dict[str, list[LabeledPath]]:
+    """Both splits of one tree of class folders."""
+    labels = {name: label for label, name in enumerate(sorted(classes))}
+    records = [Record(path, name, None) for name in labels for path in sorted(classes[name])]
+    return {
+        split: [LabeledPath(record.path, labels[record.class_name]) for record in part]
+        for split, part in zip((TRAIN, VAL), set_aside(root, records, options), strict=True)
+    }
+
+
+def _tell_division(
+    top: Folder, train: Folder, splits: Mapping[str, Sequence[LabeledPath]], options: Options
+) -> str:
+    count, total = len(splits[VAL]), sum(map(len, splits.values()))
+    which = (
+        f"{100 * options.val_fraction:g} % of each class in {train.name}"
+        if options.val_fraction is not None
+        else f"what {options.val_list} names in {train.name}"
+    )
+    return (
+        f"{top.path} has no val folder, so {which} is set aside for validation: {count:,} of "
+        f"{counted(total, 'image')}, always the same."
     )
 
 
@@ -222,7 +240,7 @@ def _label_by_name(val: Folder, names: Sequence[str], root: Path, notes: list[st
         )
     without = [name for name in names if name not in filled]
     if without:
-        notes.append(f"{len(without):,} classes have no validation images: {shorten(without)}.")
+        notes.append(f"Without validation images: {counted(len(without), 'class', 'classes')} ({shorten(without)}).")
     classes = [list(filled[name].walk(root)) if name in filled else [] for name in names]
     return _label(classes)
 
@@ -239,15 +257,16 @@ def _explain_missing_val(root: Path, top: Folder) -> str:
     )
 
 
-def _explain_missing_val_folder(root: Path, top: Folder, train: Folder) -> str:
+def _explain_missing_val_folder(top: Folder, train: Folder) -> str:
     test = next((folder.name for folder in top.folders if folder.name.lower() == "test"), None)
     rename = f", or rename {test} to val if its images lie in class folders" if test else ""
     return (
-        f"{root} has a {train.name} folder but no val folder. Add --val-fraction 0.1 to set a tenth of each class "
+        f"{top.path} has a {train.name} folder but no val folder. Add --val-fraction 0.1 to set a tenth of each class "
         f"aside{rename}."
     )
 
 
 def _note_stray_images(parent: Folder, notes: list[str]) -> None:
     if parent.images:
-        notes.append(f"{len(parent.images):,} images directly in {parent.name} belong to no class and were not read.")
+        stray = counted(len(parent.images), "image")
+        notes.append(f"Not read, since it lies in no class folder: {stray} directly in {parent.name}.")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from alexnet.errors import ImageError
+from alexnet.wording import counted
 
 SAMPLE_BYTES = 8192
 """Bytes at each end of a file that its digest covers, beside its length."""
@@ -86,13 +87,13 @@ def describe_duplicates(duplicates: Mapping[str, Any]) -> list[str]:
     sentences = []
     if duplicates["across_splits"]:
         sentences.append(
-            f"Leakage: {duplicates['across_splits']:,} files are in more than one split, so the error measured on "
+            f"Leakage: {counted(duplicates['across_splits'], 'file')} in more than one split, so the error measured on "
             f"validation images is too low. The first: {' = '.join(duplicates['groups'][0])}. Remove one of each."
         )
     if duplicates["files"]:
-        sentences.append(f"{duplicates['files']:,} images have the same bytes as an earlier one (see report.html).")
+        sentences.append(f"With the same bytes as an earlier image: {counted(duplicates['files'], 'image')} (see report.html).")
     if duplicates["across_classes"]:
         sentences.append(
-            f"{duplicates['across_classes']:,} files lie in more than one class: one of the labels is wrong."
+            f"In more than one class: {counted(duplicates['across_classes'], 'file')}; one of the labels is wrong."
         )
     return sentences

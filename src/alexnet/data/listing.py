@@ -5,7 +5,6 @@ images are set aside, in which order classes are numbered, and where readable na
 """
 
 import csv
-import difflib
 import hashlib
 import os
 import re
@@ -17,6 +16,7 @@ from typing import NamedTuple, Protocol
 from alexnet.data.decode import read_file
 from alexnet.data.store_format import TRAIN, VAL
 from alexnet.errors import SourceError
+from alexnet.wording import counted, nearest
 
 TEST = "test"
 SPLIT_NAMES = {
@@ -258,7 +258,7 @@ class ValList:
         missing = [name for name in self._classes if name not in self._found and name != self._first]
         if missing or not self._found:
             raise SourceError(
-                f"{self.path} lists {len(missing) or len(self._classes):,} images that the source does not have: "
+                f"{self.path} lists {counted(len(missing) or len(self._classes), 'image')} that the source does not have: "
                 f"{shorten(missing or list(self._classes), 3)}. Check that the list belongs to these images."
             )
 
@@ -327,8 +327,8 @@ def parse_titles(text: str, names: Iterable[str]) -> dict[str, str]:
 
 def suggest(name: str, names: Sequence[str]) -> str:
     """The name, with the nearest of the names that exist."""
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"{name} (did you mean {near[0]}?)" if near else name
+    near = nearest(name, names)
+    return f"{name} (did you mean {near}?)" if near else name
 
 
 def shorten(names: Sequence[str], limit: int = 10) -> str:

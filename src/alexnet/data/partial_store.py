@@ -26,10 +26,9 @@ from numpy.typing import NDArray
 
 from alexnet.data.listing import Source
 from alexnet.data.statistics import PixelStatistics
-from alexnet.data.store import open_store
 from alexnet.data.store_format import PARTIAL_SUFFIX, TRAIN, FileRecord, verify_file
 from alexnet.data.store_writer import StoreFiles, encode_json, publish, write_whole_file
-from alexnet.errors import StoreError, StoreExistsError
+from alexnet.errors import StoreError
 from alexnet.files import lock_file
 from alexnet.version import __version__
 
@@ -205,29 +204,3 @@ def describe_job(images: Source, options: Mapping[str, Any]) -> tuple[dict[str, 
         "classes": list(zip(images.class_names, images.class_titles, strict=True)),
     }
     return provenance, {**job, "source": provenance["source"], "images": state.hexdigest()}
-
-
-def refuse_existing(target: Path, provenance: Mapping[str, Any]) -> None:
-    """Let a target pass that is absent or an empty folder.
-
-    Raises:
-        StoreError: it is anything else; the message tells whether it is the store that was asked for.
-    """
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return
-    try:
-        store = open_store(target)
-    except StoreError:
-        raise StoreError(f"{target} exists and is not a store. Choose another --out, or remove it first.") from None
-    if all(store.provenance.get(key) == value for key, value in provenance.items()):
-        remains = target.with_name(target.name + PARTIAL_SUFFIX)
-        if remains.is_dir() and not (remains / "store").exists():  # killed between publishing and cleaning up
-            shutil.rmtree(remains)
-        raise StoreExistsError(
-            f"{target} is already there, made from the same images with the same options. Use it as it is: "
-            f"alexnet train {target} --out RUN"
-        )
-    raise StoreError(
-        f"{target} exists and was made from other images or with other options. Choose another --out, or remove it: "
-        f"rm -r {target}"
-    )

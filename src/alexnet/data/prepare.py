@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from alexnet.data.partial_store import PartialStore, describe_job, refuse_existing
+from alexnet.data.existing_store import find_same_store, read_report
+from alexnet.data.partial_store import PartialStore, describe_job
 from alexnet.data.prepare_run import Progress, Run, Settings
-from alexnet.data.sources import find_images
+from alexnet.data.sources import Source, find_images
 from alexnet.data.store_writer import rows_per_shard
-from alexnet.errors import ConfigError, Interrupted, StoreError
+from alexnet.errors import ConfigError, ImageError, Interrupted, StoreError
+from alexnet.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,8 @@ class PrepareReport:
     seconds: float
     images_per_second: float
     """Images of this run alone."""
+    was_complete: bool = False
+    """Whether the store was there already, made from the same images with the same options; nothing was written."""
 
     @property
     def num_images(self) -> int:
@@ -66,11 +70,13 @@ def prepare(
     """Make a store of labelled photographs.
 
     Interrupted in any way, the same call continues after the last part that was finished. The same images and options
-    give the same bytes, whatever the number of threads and interruptions.
+    give the same bytes, whatever the number of threads and interruptions. Where the store is complete already, nothing
+    is written.
 
     Args:
         source: What `find_images` reads; it also explains kind, val_fraction, val_list, seed and class_names_file.
-        out: The store to make; it must not exist, or be an empty folder. OUT.partial beside it holds the work.
+        out: The store to make: a new or empty folder, or one that this very call made. OUT.partial beside it holds the
+            work.
         size: Height and width of the stored images in pixels.
         codec: "raw" keeps pixels, "jpeg" keeps them compressed: a tenth of the space, and time to decode in training.
         quality: Of "jpeg", 1 to 100.
@@ -83,7 +89,7 @@ def prepare(
     Raises:
         SourceError: the folder is not laid out as `find_images` needs it, or no image of a class can be read.
         ImageError: an image cannot be read and on_bad_image is "stop".
-        StoreError: out exists, its disk is full or not writable, or OUT.partial belongs to another job.
+        StoreError: out is something else, its disk is full or not writable, or OUT.partial belongs to another job.
         Interrupted: Ctrl-C; what is finished is kept.
         ConfigError: an option is outside what is accepted.
     """
@@ -110,7 +116,16 @@ def prepare(
         "shard_rows": rows,
     }
     provenance, job = describe_job(images, options)
-    refuse_existing(target, provenance)
+    existing = find_same_store(target, images, provenance)
+    if existing is not None:
+        report = read_report(existing)
+        if on_bad_image == "stop" and report["skipped"]:
+            first = report["skipped"][0]
+            raise ImageError(
+                f"{target} leaves out {counted(len(report['skipped']), 'image')}; the first is {first['path']}: "
+                f"{first['reason']} Keep it so: --on-bad-image skip."
+            )
+        return _summarize(target, images, report, run=None, seconds=time.perf_counter() - started)
     settings = Settings(
         size=size, rows=rows, codec=codec, quality=quality, stop_on_bad=on_bad_image == "stop", max_bad=max_bad
     )
@@ -127,7 +142,15 @@ def prepare(
         ) from None
     except OSError as error:  # reading errors were turned into bad images, so this is the disk of the store
         raise StoreError(run.explain_write_error(error, target)) from None
-    seconds = time.perf_counter() - started
+    return _summarize(target, images, report, run=run, seconds=time.perf_counter() - started)
+
+
+def _summarize(
+    target: Path, images: Source, report: Mapping[str, Any], *, run: Run | None, seconds: float
+) -> PrepareReport:
+    """What to tell about a store; without a run, it was there."""
+    num_done = sum(len(entries) for entries in images.splits.values())
+    num_continued = num_done if run is None else run.num_continued
     return PrepareReport(
         store=target,
         per_class={split: fields["per_class"] for split, fields in report["splits"].items()},
@@ -135,9 +158,10 @@ def prepare(
         ignored=images.ignored,
         notes=report["notes"],
         duplicates=report["duplicates"],
-        num_continued=run.num_continued,
+        num_continued=num_continued,
         seconds=seconds,
-        images_per_second=(run.total - run.num_continued) / seconds,
+        images_per_second=(num_done - num_continued) / seconds,
+        was_complete=run is None,
     )
 
 

@@ -11,6 +11,7 @@ import simplejpeg
 from PIL import Image
 
 from alexnet.data.decode import MAX_PIXELS, show_name
+from alexnet.wording import counted
 
 THUMBNAIL_PX = 96
 LISTED_IMAGES = 200
@@ -44,7 +45,7 @@ def build_page(title: str, report: Mapping[str, Any], read: Callable[[str], byte
         parts.append(_table(["why", "number"], [[why, f"{n:,}"] for why, n in report["ignored"].items()]))
     if report["skipped"]:
         shown = report["skipped"][:LISTED_IMAGES]
-        parts.append(f"<h2>Left out: {len(report['skipped']):,} images</h2>")
+        parts.append(f"<h2>Left out: {counted(len(report['skipped']), 'image')}</h2>")
         if len(shown) < len(report["skipped"]):
             parts.append(f"<p>The first {len(shown):,}; report.json lists all.</p>")
         parts.append("<table><tr><th></th><th>image</th><th>reason</th></tr>")

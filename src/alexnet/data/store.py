@@ -21,6 +21,7 @@ from alexnet.data.jpeg_images import JpegImages
 from alexnet.data.raw_images import Images
 from alexnet.data.store_format import HEADER_NAME, TRAIN, check_size, damaged, load_array, read_header, verify_file
 from alexnet.errors import StoreError
+from alexnet.wording import counted
 
 Int64Array = NDArray[np.int64]
 Float32Array = NDArray[np.float32]
@@ -184,7 +185,7 @@ class Split:
         return len(self.images)
 
     def __repr__(self) -> str:
-        return f"Split({self.name!r}, {len(self):,} images)"
+        return f"Split({self.name!r}, {counted(len(self), 'image')})"
 
     @functools.cached_property
     def labels(self) -> Int64Array:

@@ -26,6 +26,7 @@ from alexnet.interpretation.panels import (
 )
 from alexnet.interpretation.pictures import Pictures
 from alexnet.terminal import percent
+from alexnet.wording import counted
 
 if TYPE_CHECKING:
     from alexnet.data.store import Store
@@ -152,7 +153,7 @@ def _describe_images(store: "Store") -> str:
     training = counts.pop("train", 0)
     others = ", ".join(f"{count:,} set aside ({name})" for name, count in counts.items())
     classes = f"{len(store.class_names):,} classes"
-    return f"Trained on {training:,} images of {classes} from {store.path.name}{'; ' + others if others else ''}."
+    return f"Trained on {counted(training, 'image')} of {classes} from {store.path.name}{'; ' + others if others else ''}."
 
 
 def _list_facts(

@@ -62,6 +62,9 @@ AT_CHANCE_UPDATES = 100
 """Updates before which a network is not expected to have left chance."""
 AT_CHANCE_MARGIN = 0.02
 """A mean loss closer than this share to ln K counts as chance."""
+_LOWER_RATE = (
+    "Train again with another --out and a lower rate, for example a third: --set optimization.learning_rate=…"
+)
 
 
 def train_model(
@@ -169,8 +172,7 @@ def _refuse_broken_weights(optimizer: MomentumDescent, progress: Progress) -> No
         if not bool(weight.isfinite().all()):
             raise DivergedError(
                 f"Values of {name} are not finite in epoch {progress.epoch + 1} after batch {progress.batch}. The last "
-                "checkpoint is kept. Train again with a lower rate (--set optimization.learning_rate=…), or with the "
-                "small-data recipe."
+                f"checkpoint is kept. {_LOWER_RATE}"
             )
 
 
@@ -201,8 +203,7 @@ def refuse_diverged(loss: float, rates: dict[str, float], progress: Progress) ->
     if not math.isfinite(loss):
         raise DivergedError(
             f"The loss is {loss} in epoch {progress.epoch + 1}, batch {progress.batch + 1}, at learning rate "
-            f"{max(rates.values()):g}. The last checkpoint is kept. Train again with a lower rate (--set "
-            "optimization.learning_rate=…), or with the small-data recipe."
+            f"{max(rates.values()):g}. The last checkpoint is kept. {_LOWER_RATE}"
         )
 
 

@@ -20,14 +20,14 @@ class InOrder(click.Group):
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that is meant, as click does."""
-        import difflib
+        from alexnet.wording import nearest
 
         try:
             return super().resolve_command(context, args)
         except click.UsageError as problem:
-            close = difflib.get_close_matches(args[0], self.commands, n=1)
+            close = nearest(args[0], self.commands)
             if close:
-                raise click.UsageError(f"{problem.message} Did you mean {close[0]!r}?", context) from None
+                raise click.UsageError(f"{problem.message} Did you mean {close!r}?", context) from None
             raise
 
 

@@ -1,5 +1,6 @@
 """alexnet prepare."""
 
+import shlex
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,31 +93,26 @@ def prepare(
     import json
 
     from alexnet.data.prepare import prepare as prepare_store
-    from alexnet.errors import StoreExistsError
     from alexnet.terminal import Terminal
 
     terminal = Terminal()
-    try:
-        with terminal.progress("preparing", "images") as meter:
-            report = prepare_store(
-                source,
-                out,
-                kind=kind,
-                size=size,
-                codec=codec,
-                quality=quality,
-                val_fraction=val_fraction,
-                val_list=val_list,
-                seed=seed,
-                on_bad_image=on_bad_image,
-                max_bad=max_bad,
-                workers=workers,
-                class_names_file=class_names,
-                progress=lambda done, total, skipped: meter(done, total, f"{skipped} left out" if skipped else ""),
-            )
-    except StoreExistsError as known:  # the command was given again: what it asks for is there
-        terminal.say(str(known))
-        return
+    with terminal.progress("preparing", "images") as meter:
+        report = prepare_store(
+            source,
+            out,
+            kind=kind,
+            size=size,
+            codec=codec,
+            quality=quality,
+            val_fraction=val_fraction,
+            val_list=val_list,
+            seed=seed,
+            on_bad_image=on_bad_image,
+            max_bad=max_bad,
+            workers=workers,
+            class_names_file=class_names,
+            progress=lambda done, total, skipped: meter(done, total, f"{skipped:,} left out" if skipped else ""),
+        )
     if as_json:
         terminal.print_json(json.dumps(dataclasses.asdict(report), default=str))
         return
@@ -142,8 +138,10 @@ def _show_preparation(terminal: Any, report: Any, out: Path, size: int) -> None:
         terminal.table(["left out", "reason"], rows)
         more = f"… and {len(report.skipped) - 10:,} more. " if len(report.skipped) > 10 else ""
         terminal.print(f"{more}See them: {out / 'report.html'}; as data: {out / 'report.json'}")
-    recipe = "--recipe cifar-18pct " if size < SMALL_IMAGE_PX else ""  # the paper's network reads 224 px
     terminal.say(
-        f"{out}: verified, {duration(report.seconds)}, {report.images_per_second:,.0f} images/s. "
-        f"Train with: alexnet train {out} {recipe}--out RUN"
+        f"{out} is already complete, made from these images with these options; nothing was written."
+        if report.was_complete
+        else f"{out}: verified, {duration(report.seconds)}, {report.images_per_second:,.0f} images/s."
     )
+    recipe = "--recipe cifar-18pct " if size < SMALL_IMAGE_PX else ""  # the paper's network reads 224 px
+    terminal.say(f"Train with: alexnet train {shlex.quote(str(out))} {recipe}--out RUN")

@@ -13,6 +13,7 @@ MOST_CLASSES = 20
 def show_assessment(terminal: "Terminal", assessment: "Assessment") -> None:
     """Print errors, differences, calibration, and the classes of the model that counts."""
     from alexnet.terminal import percent
+    from alexnet.wording import counted
 
     first = assessment.results[0].evaluation
     views = {1: "centre view", 9: "nine views", 10: "ten views"}[first.num_views]
@@ -30,7 +31,7 @@ def show_assessment(terminal: "Terminal", assessment: "Assessment") -> None:
         if first.k > 1:
             row += [percent(found.topk_error), _interval(found.topk_interval)]
         rows.append(row)
-    terminal.table(head, rows, title=f"{first.images:,} images of {assessment.images}, {views}")
+    terminal.table(head, rows, title=f"{counted(first.images, 'image')} of {assessment.images}, {views}")
     terminal.print("")
     terminal.table(
         ["", "cross-entropy", "calibration error"],
