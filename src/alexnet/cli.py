@@ -3,6 +3,7 @@
 Nothing heavy is imported at the top, so that --help answers at once; each verb of alexnet.verbs imports what it needs.
 """
 
+import os
 import signal
 import sys
 
@@ -41,6 +42,17 @@ for _verb in (prepare, train, evaluate, predict, features, draw, report, reprodu
     cli.add_command(_verb)
 
 
+def _told_elsewhere(problem: AlexNetError) -> bool:
+    """Whether another process tells the user: the one that started this one, or another of the same training."""
+    if "RANK" not in os.environ:
+        return False
+    from alexnet.distribution import launch
+
+    launch.record_failure(problem)
+    first = os.environ["RANK"] == "0" if problem.told_elsewhere is None else not problem.told_elsewhere
+    return launch.STARTED in os.environ or not first
+
+
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 misuse, 130 interrupted."""
     from click.exceptions import Abort
@@ -54,7 +66,8 @@ def main() -> None:
     except AlexNetError as problem:
         from alexnet.terminal import Terminal
 
-        Terminal().show_error(type(problem).__name__, str(problem))
+        if not _told_elsewhere(problem):
+            Terminal().show_error(type(problem).__name__, str(problem))
         sys.exit(problem.exit_code)
     except (KeyboardInterrupt, Abort):
         click.echo("Interrupted.", err=True)

@@ -8,6 +8,7 @@ AlexNetError
 ├── StoreError (ValueError)         a store that is missing, damaged, unfinished or of another format
 ├── WeightsError (ValueError)       a model file or checkpoint that is missing, damaged or of another network
 ├── RunError (RuntimeError)         a run folder that cannot be started or continued
+├── DistributionError (RuntimeError)  processes that do not fit together, or lost each other
 ├── DivergedError (ArithmeticError) training whose loss is no longer finite
 ├── ExportError (RuntimeError)      an exported file that does not compute what the model does, or cannot be written
 └── Interrupted (Exception)         the user, or SIGTERM, asked to stop; state was saved
@@ -21,6 +22,8 @@ class AlexNetError(Exception):
     """Base of every error raised on purpose by this package."""
 
     exit_code = 1
+    told_elsewhere: bool | None = None
+    """Whether another process of the same training tells the user; None leaves it to the first of them."""
 
 
 class ConfigError(AlexNetError, ValueError):
@@ -55,6 +58,10 @@ class WeightsError(AlexNetError, ValueError):
 
 class RunError(AlexNetError, RuntimeError):
     """A run folder cannot be started or continued."""
+
+
+class DistributionError(AlexNetError, RuntimeError):
+    """The processes of one training do not fit together, or one of them is gone."""
 
 
 class DivergedError(AlexNetError, ArithmeticError):

@@ -1,7 +1,7 @@
 """From a store and a recipe to a run folder: begins a run, or continues the one that is there."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,21 +13,25 @@ from alexnet import kernels, system
 from alexnet.batches.loader import TrainingBatches
 from alexnet.batches.views import scale_axes
 from alexnet.data.store import Store
+from alexnet.distribution.team import ALONE, Team
 from alexnet.errors import RecipeError, RunError, StoreError
 from alexnet.evaluation.evaluate import Tick, evaluate_network
 from alexnet.files import lock_file
 from alexnet.network.alexnet import AlexNet, build
-from alexnet.network.model_file import MODEL, Model, Preprocessing, find_checkpoint, save_model
+from alexnet.network.model_file import MODEL, Model, Preprocessing, find_checkpoint, save_model, tensors_of
 from alexnet.network.spec import find_dialect
 from alexnet.recipes import Recipe, read_recipe
 from alexnet.training.checkpoint import Progress, load_checkpoint, read_progress
 from alexnet.training.journal import ENVIRONMENT, RECIPE, Journal, read_environment
 from alexnet.training.loop import Listener, train_model
 from alexnet.training.optimizer import MomentumDescent
+from alexnet.training.shared_update import SharedUpdate
 from alexnet.training.transfer import Start, copy_layers
 
 LOCK = ".lock"
 """File in a run folder that the process at work holds."""
+IDENTITY = ("store_fingerprint", "seed", "precision", "start_sha256")
+"""What the environment of a run must have in common with that of its continuation, and all its processes."""
 FAR_MEAN = 16.0
 """Grey levels by which the mean colour of images may differ from that of a model's before it is worth a sentence."""
 COMPILED_SECONDS = 3.0
@@ -56,6 +60,8 @@ def train(
     checkpoint_minutes: float = 5.0,
     tick: Tick | None = None,
     start: Start | None = None,
+    local_batch: int | None = None,
+    team: Team = ALONE,
 ) -> Outcome:
     """Train a network on a store into a run folder; continue if the folder holds an unfinished run of the same kind.
 
@@ -66,16 +72,20 @@ def train(
         tick: Progress of each validation.
         start: Begin with the weights of this model where they fit; `recipe` was adapted to it by
             `training.transfer.adapt_recipe`.
+        local_batch: Images to compute at once; larger batches come in parts whose gradients are summed.
+        team: The processes that train together, each of which calls this.
     Raises:
         RecipeError, ConfigError: the recipe names a layer or a dialect that there is not.
         StoreError: the images are smaller than the network's crops.
         RunError: `out` holds a finished run, a run of another recipe, store or seed, or something else.
+        DistributionError: the processes disagree, or lost each other.
         Interrupted, DivergedError: see `training.loop.train_model`.
     """
     _check_layer_names(recipe, len(store.class_names))
     _check_size(store, recipe)
+    team.check_spec(find_dialect(recipe.network.dialect, len(store.class_names)))
     compute = system.choose_compute(device, precision)
-    thread_count = system.set_threads(threads)
+    thread_count = system.set_threads(team.choose_threads(threads))
     allocator = system.tune_allocator()
     environment = {
         **system.describe_system(),
@@ -87,10 +97,19 @@ def train(
         "threads": thread_count,
         "allocator": allocator,
         **({"start": str(start.path), "start_sha256": start.sha256} if start else {}),
+        **team.describe(),
     }
-    with _locked(out):
+    team.check_same(
+        {
+            **{name: environment.get(name) for name in ("alexnet", "torch", *IDENTITY)},
+            "recipe": recipe.model_dump(mode="json"),
+        }
+    )
+    with ExitStack() as stack:
+        team.together(lambda: stack.enter_context(_locked(out)) if team.leads else None)
         journal = Journal(out)
-        checkpoint = _open_run(out, journal, recipe, environment, listener)
+        begun = team.from_leader(lambda: _open_run(out, journal, recipe, environment, listener))
+        checkpoint = Path(begun) if begun else None
         listener.notice(f"Computing in {compute.explanation}, {thread_count} threads; {allocator}.")
         if compute.device.type == "cpu":
             seconds = kernels.warm_up(compute.dtype)
@@ -100,10 +119,13 @@ def train(
         validation = store["val"] if "val" in store.splits and len(store["val"]) else None
 
         mean_image = _choose_mean(store, start, listener)
+        network = build(
+            recipe.network.dialect, len(store.class_names), seed=seed, initialization=recipe.network.initialization
+        )
+        if start is not None and checkpoint is None:
+            listener.notice(copy_layers(start, network, store.class_names))
         model = Model(
-            network=build(
-                recipe.network.dialect, len(store.class_names), seed=seed, initialization=recipe.network.initialization
-            ).to(compute.device),
+            network=team.divide(network).to(compute.device),
             class_names=tuple(store.class_names),
             class_titles=tuple(store.class_titles),
             preprocessing=Preprocessing(mean_image, recipe.batches.divisor, recipe.batches.mean),
@@ -117,11 +139,9 @@ def train(
             weight_decays=recipe.optimization.weight_decays,
             at_rate_zero=recipe.optimization.at_rate_zero,
         )
-        if start is not None and checkpoint is None:
-            listener.notice(copy_layers(start, model.network, store.class_names))
-            optimizer.refresh()
-        progress = Progress() if checkpoint is None else load_checkpoint(checkpoint, optimizer)
-        journal.continue_from(progress.history)
+        progress = Progress() if checkpoint is None else load_checkpoint(checkpoint, optimizer, team)
+        if team.leads:
+            journal.continue_from(progress.history)
         batches = TrainingBatches(
             training.images,
             np.asarray(training.labels),
@@ -143,7 +163,12 @@ def train(
             mean_place=recipe.batches.mean,
             images_per_crop=recipe.batches.images_per_crop,
             scaled_crops=recipe.batches.scaled_crops,
+            share=team.share(local_batch),
         )
+
+        update = None
+        if team.data is not None or local_batch is not None:
+            update = SharedUpdate(optimizer.working, team.data, divided=team.divided)
 
         def validate(network: AlexNet) -> dict[str, float]:
             assert validation is not None
@@ -155,6 +180,7 @@ def train(
                 compute,
                 class_names=model.class_names,
                 tick=tick,
+                data=team.data,
             )
             return {
                 "val_loss": result.cross_entropy,
@@ -170,10 +196,13 @@ def train(
             progress,
             folder=out,
             validate=validate if validation is not None else None,
-            listener=_Recorded(listener, journal),
+            listener=_Recorded(listener, journal) if team.leads else listener,
             checkpoint_minutes=checkpoint_minutes,
+            update=update,
+            team=team,
         )
-        save_model(out / MODEL, model)
+        tensors = team.whole(tensors_of(model))
+        team.together(lambda: save_model(out / MODEL, model, tensors) if team.leads else None)
         return Outcome(out, progress.history)
 
 
@@ -259,7 +288,7 @@ def _check_layer_names(recipe: Recipe, num_classes: int) -> None:
 
 def _open_run(
     out: Path, journal: Journal, recipe: Recipe, environment: dict[str, Any], listener: Listener
-) -> Path | None:
+) -> str | None:
     """Create the run folder, or return the checkpoint to continue from."""
     if not _entries(out):
         journal.begin(recipe.to_yaml(), environment)
@@ -275,7 +304,7 @@ def _open_run(
     differences = _differences(read_recipe(out / RECIPE).model_dump(), recipe.model_dump())
     differences += [
         f"{name} was {before.get(name)!r}, now {environment.get(name)!r}"
-        for name in ("store_fingerprint", "seed", "precision", "start_sha256")
+        for name in IDENTITY
         if before.get(name) != environment.get(name)
     ]
     if differences:
@@ -283,11 +312,14 @@ def _open_run(
             f"{out}: holds an unfinished run that differs: {'; '.join(differences)}. Give the same options to continue "
             "it, or choose another --out."
         )
-    if before.get("threads") != environment["threads"]:
-        listener.notice(
-            f"This run began with {before.get('threads')} threads and continues with {environment['threads']}: results "
-            "will agree, but not to the last bit."
-        )
+    for name, alone in (("threads", None), ("mesh", "data=1,tower=1")):
+        was, now = before.get(name, alone), environment.get(name, alone)
+        if was != now:
+            began, goes_on = (f"{value} {name}" if name == "threads" else f"the mesh {value}" for value in (was, now))
+            listener.notice(
+                f"This run began with {began} and continues with {goes_on}: results will agree, but not to the last "
+                "bit."
+            )
     found = find_checkpoint(out)
     if found is None:
         listener.notice("The run that was begun here had not saved anything yet; it starts from the beginning.")
@@ -297,7 +329,7 @@ def _open_run(
         listener.notice(f"Continuing from an older checkpoint: {problem}")
     progress = read_progress(path)
     listener.notice(f"Continuing in epoch {progress.epoch + 1} after {progress.batch} batches.")
-    return path
+    return str(path)
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:

@@ -105,22 +105,25 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from None
 
 
-def copy_into(path: Path, targets: Mapping[str, Tensor], sources: Mapping[str, Tensor], *, prefix: str = "") -> None:
-    """Copy tensors named prefix + name into the targets.
+def copy_into(path: Path, targets: Mapping[str, Tensor], sources: Mapping[str, Tensor], *, called: str = "") -> None:
+    """Copy tensors into the targets of the same names.
+
+    Args:
+        called: What comes before the names in the file, for messages.
 
     Raises:
         WeightsError: one is missing, has another shape, or holds values that are not finite.
     """
     with torch.no_grad():
         for name, target in targets.items():
-            source = sources.get(prefix + name)
+            source = sources.get(name)
             if source is None:
-                raise WeightsError(f"{path}: lacks the tensor {prefix + name}; it belongs to another network.")
+                raise WeightsError(f"{path}: lacks the tensor {called + name}; it belongs to another network.")
             if source.shape != target.shape:
                 raise WeightsError(
-                    f"{path}: tensor {prefix + name} has shape {tuple(source.shape)}, this network needs "
+                    f"{path}: tensor {called + name} has shape {tuple(source.shape)}, this network needs "
                     f"{tuple(target.shape)}; it belongs to another network."
                 )
             if not bool(torch.isfinite(source).all()):
-                raise WeightsError(f"{path}: tensor {prefix + name} holds values that are not finite.")
+                raise WeightsError(f"{path}: tensor {called + name} holds values that are not finite.")
             target.copy_(source)

@@ -112,3 +112,12 @@ def test_impossible_dropout_is_refused() -> None:
         "keys have shape (1,) and dtype torch.int64 for an input of shape (2, 3); "
         "give one torch.int64 key for each sample."
     )
+
+
+@pytest.mark.parametrize("version", ["numba", "plain", "reference"])
+def test_a_part_of_the_features_is_dropped_as_within_the_whole(version: str) -> None:
+    x = torch.randn(len(KEYS), 60)
+    with kernels.using(version):
+        whole = kernels.dropout(x, KEYS, p=0.5, layer=2)
+        part = kernels.dropout(x[:, 25:].clone(), KEYS, p=0.5, layer=2, first=25)
+    assert torch.equal(part, whole[:, 25:])

@@ -14,6 +14,7 @@ from torch import Tensor
 from alexnet.batches.assemble import Divisor, MeanPlace, assemble_views
 from alexnet.batches.order import epoch_order
 from alexnet.batches.randomness import Purpose, hash_samples
+from alexnet.batches.share import FILLING, WHOLE, Share
 from alexnet.batches.views import Views, draw_views
 
 _AHEAD = 2
@@ -34,9 +35,13 @@ class Batch(NamedTuple):
     inputs: Tensor
     """(N, 3, crop, crop), channels_last."""
     labels: Tensor
-    """(N,) int64."""
+    """(N,) int64; `share.FILLING` where an image only fills up."""
     keys: Tensor
     """(N,) int64: what fixes the dropout mask of each image."""
+    total: int
+    """Images of the whole batch: N, unless it is shared or comes in parts."""
+    closes: bool = True
+    """Whether this is the last part of its batch, after which the update follows."""
 
 
 class TrainingBatches:
@@ -67,8 +72,15 @@ class TrainingBatches:
         mean_place: MeanPlace = "aligned",
         images_per_crop: int = 1,
         scaled_crops: tuple[float, float] | None = None,
+        share: Share = WHOLE,
     ) -> None:
-        """Hold what batches are made of. Options are the fields of `recipes.Batches`, in their order there."""
+        """Hold what batches are made of. Options are the fields of `recipes.Batches`, in their order there.
+
+        Args:
+            share: What is yielded of every batch.
+        """
+        self._share = share
+        self._assembled = 0
         self._color_noise_epochs = color_noise_epochs
         self._color_noise_rescales = color_noise_rescales
         self._mean_place: MeanPlace = mean_place
@@ -93,7 +105,7 @@ class TrainingBatches:
         # One being used, those waiting, one being written.
         self._buffers = [
             torch.empty(
-                (batch_size, 3, crop_px, crop_px),
+                (share.longest_part(batch_size), 3, crop_px, crop_px),
                 dtype=dtype,
                 memory_format=torch.channels_last,
                 pin_memory=device.type == "cuda",
@@ -106,7 +118,7 @@ class TrainingBatches:
         return -(-len(self._images) // self._batch_size)
 
     def epoch(self, epoch: int, *, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch in order, from batch number `first` on.
+        """Yield the batches of an epoch in order, or the parts that the share consists of, from batch `first` on.
 
         Raises:
             Whatever the background thread met, such as a StoreError, at the batch where it met it.
@@ -128,26 +140,34 @@ class TrainingBatches:
             try:
                 for number in range(first, len(self)):
                     indices = order[number * self._batch_size : (number + 1) * self._batch_size]
-                    if not hand_over(self._assemble(indices, epoch, number)):
-                        return
+                    parts = self._share.parts(len(indices))
+                    for count, positions in enumerate(parts, start=1):
+                        part = self._assemble(indices, positions, epoch, number, closes=count == len(parts))
+                        if not hand_over(part):
+                            return
             except BaseException as problem:  # handed to the consumer, who raises it
                 hand_over(problem)
 
         producer = threading.Thread(target=produce, name="alexnet-batches", daemon=True)
         producer.start()
         try:
-            for _ in range(first, len(self)):
+            number = first
+            while number < len(self):
                 start = time.perf_counter()
                 item = ready.get()
                 self.waited_seconds += time.perf_counter() - start
                 if isinstance(item, BaseException):
                     raise item
+                number += item.closes
                 yield item
         finally:
             stop.set()
             producer.join()
 
-    def _assemble(self, indices: NDArray[np.int64], epoch: int, number: int) -> Batch:
+    def _assemble(
+        self, batch: NDArray[np.int64], positions: NDArray[np.int64], epoch: int, number: int, *, closes: bool
+    ) -> Batch:
+        indices = batch[positions]  # position -1 fills up with the last image
         options, divisor = self._view_options, self._divisor
         if self._color_noise_epochs is not None and epoch >= self._color_noise_epochs:
             options = options | {"color_noise": 0.0}
@@ -155,10 +175,11 @@ class TrainingBatches:
             factor = 1 + options["color_noise"]
             divisor = tuple(each * factor for each in divisor) if isinstance(divisor, tuple) else divisor * factor
         if self._images_per_crop > 1:
-            places = number * self._batch_size + np.arange(len(indices))
+            places = number * self._batch_size + positions
             options = options | {"crop_indices": places // self._images_per_crop}
         views = draw_views(indices, seed=self._seed, epoch=epoch, **options)
-        inputs = self._buffers[number % len(self._buffers)][: len(indices)]
+        inputs = self._buffers[self._assembled % len(self._buffers)][: len(indices)]
+        self._assembled += 1
         assemble_views(
             [self._images[int(i)] for i in indices],
             self._mean,
@@ -168,9 +189,13 @@ class TrainingBatches:
             mean_place=self._mean_place,
         )
         keys = hash_samples(indices, seed=self._seed, epoch=epoch, purpose=Purpose.DROPOUT).view(np.int64)
-        labels = torch.from_numpy(self._labels[indices])
+        labels = torch.from_numpy(np.where(positions < 0, FILLING, self._labels[indices]))
         return Batch(
-            inputs.to(self._device, non_blocking=True), labels.to(self._device), torch.from_numpy(keys).to(self._device)
+            inputs.to(self._device, non_blocking=True),
+            labels.to(self._device),
+            torch.from_numpy(keys).to(self._device),
+            total=len(batch),
+            closes=closes,
         )
 
 

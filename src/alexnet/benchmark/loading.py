@@ -79,7 +79,7 @@ def bench_epoch(images: Sequence[bytes], batch: int, rounds: int, tick: Tick) ->
         optimizer.step(1e-6)
 
     fixed = next(iter(raw.epoch(0)))
-    fixed = Batch(fixed.inputs.clone(memory_format=torch.preserve_format), fixed.labels, fixed.keys)
+    fixed = fixed._replace(inputs=fixed.inputs.clone(memory_format=torch.preserve_format))
     step(fixed)
 
     def rate(items: Iterable[Batch]) -> float:

@@ -72,9 +72,11 @@ def _mix64(z: np.uint64) -> np.uint64:
 
 
 @compiled_exactly
-def _drop_sample(x: Bits, y: Bits, first: np.uint32, second: np.uint32, threshold: np.uint32) -> None:
+def _drop_sample(
+    x: Bits, y: Bits, first: np.uint32, second: np.uint32, threshold: np.uint32, first_feature: np.uint32
+) -> None:
     for j in range(x.shape[0]):
-        h = _u32(_u32(j) * _u32(0x9E3779B1) + first)
+        h = _u32((_u32(j) + first_feature) * _u32(0x9E3779B1) + first)
         h = _u32((h ^ (h >> _u32(16))) * _u32(0x21F0AAAD))
         h = _u32((h ^ (h >> _u32(15))) + second)
         h = _u32((h ^ (h >> _u32(16))) * _u32(0x735A2D97))
@@ -83,8 +85,10 @@ def _drop_sample(x: Bits, y: Bits, first: np.uint32, second: np.uint32, threshol
 
 
 @compiled_parallel
-def drop(x: Bits, y: Bits, keys: npt.NDArray[np.int64], layer: np.uint64, threshold: np.uint32) -> None:
+def drop(
+    x: Bits, y: Bits, keys: npt.NDArray[np.int64], layer: np.uint64, threshold: np.uint32, first_feature: int
+) -> None:
     """y = x * mask, samples along the first axis; the hash is described in `alexnet.kernels.plain.dropout_mask`."""
     for n in numba.prange(x.shape[0]):
         seed = _mix64(_mix64(_u64(keys[n])) ^ layer)
-        _drop_sample(x[n], y[n], _u32(seed & _u64(0xFFFFFFFF)), _u32(seed >> _u64(32)), threshold)
+        _drop_sample(x[n], y[n], _u32(seed & _u64(0xFFFFFFFF)), _u32(seed >> _u64(32)), threshold, _u32(first_feature))

@@ -161,7 +161,7 @@ def update_weights(
     run(weight, velocity, gradient, rate=rate, momentum=momentum, decay=decay, working=working)
 
 
-def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int) -> Tensor:
+def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int, first: int = 0) -> Tensor:
     """Set each feature to zero with probability p, as in training in the paper (section 4.2): kept ones are not scaled.
 
     Feature j of sample n is kept if and only if a 32-bit hash of (keys[n], layer, j) is at least p * 2**32: a pure
@@ -173,13 +173,14 @@ def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int) -> Tensor:
         keys: int64, one per sample; a fresh key gives a fresh mask.
         p: Probability of dropping, at least 0 and below 1.
         layer: Number that tells apart the dropout layers of one network.
+        first: j of x's first feature, where x is a part of the layer's features.
     Returns:
         A new tensor of x's shape and dtype: x * mask.
     Raises:
         ConfigError: p or the keys are outside what is accepted.
     """
     rules.check_dropout(x, keys, p)
-    y: Tensor = implementation("dropout", x)(x, keys, p=p, layer=layer)
+    y: Tensor = implementation("dropout", x)(x, keys, p=p, layer=layer, first=first)
     return y
 
 

@@ -63,9 +63,9 @@ def update_weights(
         _update(weight, velocity, matching_gradient(weight, gradient), rate, momentum, decay, working)
 
 
-def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int) -> Tensor:
+def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int, first: int = 0) -> Tensor:
     """Set the features that the keys' hash selects to zero; see `alexnet.kernels`."""
-    y: Tensor = _drop(x, keys, p, layer)
+    y: Tensor = _drop(x, keys, p, layer, first)
     return y
 
 
@@ -229,19 +229,19 @@ def _update(
 
 
 @torch.library.custom_op("alexnet::dropout", mutates_args=())
-def _drop(x: Tensor, keys: Tensor, p: float, layer: int) -> Tensor:
+def _drop(x: Tensor, keys: Tensor, p: float, layer: int, first: int = 0) -> Tensor:
     from alexnet.kernels import cpu_parameters
 
     y = torch.empty(x.shape, dtype=x.dtype)
     samples = (x.shape[0], x[:1].numel())
     source = _bits_flat(x.contiguous()).reshape(samples)
     word, threshold = np.uint64(layer_word(layer)), np.uint32(dropout_threshold(p))
-    cpu_parameters.drop(source, _bits_flat(y).reshape(samples), keys.contiguous().numpy(), word, threshold)
+    cpu_parameters.drop(source, _bits_flat(y).reshape(samples), keys.contiguous().numpy(), word, threshold, first)
     return y
 
 
 @_drop.register_fake
-def _(x: Tensor, keys: Tensor, p: float, layer: int) -> Tensor:
+def _(x: Tensor, keys: Tensor, p: float, layer: int, first: int = 0) -> Tensor:
     return torch.empty(x.shape, dtype=x.dtype, device=x.device)
 
 
@@ -252,7 +252,7 @@ def _keep_keys(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _differentiate_drop(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
     (keys,) = ctx.saved_tensors
-    return _drop(dy, keys, *ctx.options), None, None, None
+    return _drop(dy, keys, *ctx.options), None, None, None, None
 
 
 _drop.register_autograd(_differentiate_drop, setup_context=_keep_keys)

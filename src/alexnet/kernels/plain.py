@@ -77,13 +77,13 @@ def update_weights(
             working.copy_(weight)
 
 
-def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int) -> Tensor:
+def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int, first: int = 0) -> Tensor:
     """Set the features that the keys' hash selects to zero; see `alexnet.kernels`."""
-    mask = dropout_mask(keys.to(x.device), x[:1].numel(), p=p, layer=layer)
+    mask = dropout_mask(keys.to(x.device), x[:1].numel(), p=p, layer=layer, first_feature=first)
     return x * mask.reshape(x.shape).to(x.dtype)
 
 
-def dropout_mask(keys: Tensor, features: int, *, p: float, layer: int) -> Tensor:
+def dropout_mask(keys: Tensor, features: int, *, p: float, layer: int, first_feature: int = 0) -> Tensor:
     """Return the mask of kept features, bool (N, features): hash32(key, layer, feature) >= p * 2**32.
 
     Two rounds of 64-bit mixing turn (key, layer) into two 32-bit words; a 32-bit hash of the feature's index takes
@@ -92,7 +92,7 @@ def dropout_mask(keys: Tensor, features: int, *, p: float, layer: int) -> Tensor
     """
     seed = _mix64(_mix64(keys) ^ layer_word(layer))
     first, second = (seed & _UINT32)[:, None], (seed >> 32 & _UINT32)[:, None]
-    j = torch.arange(features, dtype=torch.int64, device=keys.device)
+    j = torch.arange(first_feature, first_feature + features, dtype=torch.int64, device=keys.device)
     h = (j * 0x9E3779B1 + first) & _UINT32
     h = (h ^ h >> 16) * 0x21F0AAAD & _UINT32
     h = ((h ^ h >> 15) + second) & _UINT32

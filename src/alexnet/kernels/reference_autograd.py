@@ -101,9 +101,9 @@ def update_weights(
             working.copy_(weight)
 
 
-def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int) -> Tensor:
+def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int, first: int = 0) -> Tensor:
     """Set the features that the keys' hash selects to zero; see `alexnet.kernels`."""
-    mask = reference.dropout_mask(keys.tolist(), x[:1].numel(), p=p, layer=layer).reshape(x.shape)
+    mask = reference.dropout_mask(keys.tolist(), first + x[:1].numel(), p=p, layer=layer)[:, first:].reshape(x.shape)
     return _apply(x, lambda x: x * mask, lambda x, dy: dy * mask)
 
 

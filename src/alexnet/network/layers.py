@@ -128,13 +128,21 @@ AnyLayer = ConvolutionLayer | LocalLayer | DenseLayer
 
 
 def apply_one(
-    x: Tensor, operation: Operation, *, towers: int, training: bool, keys: Tensor | None, layer: int
+    x: Tensor,
+    operation: Operation,
+    *,
+    towers: int,
+    training: bool,
+    keys: Tensor | None,
+    layer: int,
+    first: int = 0,
 ) -> Tensor:
     """Return the output of one operation, computed by itself.
 
     Args:
         keys: (N,) int64, one per image; dropout masks are a function of (key, layer, unit). Needed in training only.
         layer: Position of the layer in its network.
+        first: Where x begins among the layer's units, if it is a part of them.
     """
     match operation:
         case Rectify():
@@ -157,14 +165,24 @@ def apply_one(
             if not training:
                 return x if operation.scaling == "in training" else x * keep
             assert keys is not None
-            kept = kernels.dropout(x, keys, p=operation.probability, layer=layer)
+            kept = kernels.dropout(x, keys, p=operation.probability, layer=layer, first=first)
             return kept / keep if operation.scaling == "in training" else kept
 
 
 def apply_all(
-    x: Tensor, operations: Sequence[Operation], *, towers: int, training: bool, keys: Tensor | None, layer: int
+    x: Tensor,
+    operations: Sequence[Operation],
+    *,
+    towers: int,
+    training: bool,
+    keys: Tensor | None,
+    layer: int,
+    first: int = 0,
 ) -> Tensor:
-    """Return the output of the operations in order, with neighbours merged into one kernel where there is one."""
+    """Return the output of the operations in order, with neighbours merged into one kernel where there is one.
+
+    Arguments as in `apply_one`.
+    """
     rectify: kernels.Rectify
     for group in merge(operations):
         if len(group) > 1 and isinstance(
@@ -183,7 +201,7 @@ def apply_all(
                 x = kernels.normalize_responses(x, **_constants(norm, towers), rectify=True)
                 continue
             case (operation,):
-                x = apply_one(x, operation, towers=towers, training=training, keys=keys, layer=layer)
+                x = apply_one(x, operation, towers=towers, training=training, keys=keys, layer=layer, first=first)
                 continue
             case _:
                 raise AssertionError(f"no kernel computes {group}")

@@ -1,6 +1,7 @@
 """The model file: weights, and everything that inference needs beside them, in one safetensors file."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -74,9 +75,15 @@ def tensors_of(model: Model) -> dict[str, torch.Tensor]:
     return {**model.network.state_dict(), _MEAN: torch.from_numpy(np.array(model.preprocessing.mean_image))}
 
 
-def save_model(path: Path, model: Model) -> None:
-    """Write a model file; it appears whole or not at all."""
-    write_tensors(path, tensors_of(model), {"kind": "model", "format": FORMAT, **describe(model)})
+def save_model(path: Path, model: Model, tensors: Mapping[str, torch.Tensor] | None = None) -> None:
+    """Write a model file; it appears whole or not at all.
+
+    Args:
+        tensors: What `tensors_of` returns for the whole network, where the model holds a part of it.
+    """
+    write_tensors(
+        path, tensors_of(model) if tensors is None else tensors, {"kind": "model", "format": FORMAT, **describe(model)}
+    )
 
 
 def load_model(path: Path) -> Model:

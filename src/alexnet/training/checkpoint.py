@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from alexnet.distribution.team import ALONE, Team
 from alexnet.errors import WeightsError
 from alexnet.network.model_file import CHECKPOINTS, FORMAT, LATEST, NEXT, PREVIOUS, Model, describe, tensors_of
 from alexnet.tensor_files import copy_into, read_document, read_tensors, write_tensors
@@ -42,29 +43,39 @@ class Progress:
     finished: bool = False
 
 
-def save_checkpoint(folder: Path, model: Model, optimizer: MomentumDescent, progress: Progress) -> None:
-    """Write the newest checkpoint of a run folder and keep the one before it."""
-    place = folder / CHECKPOINTS
-    place.mkdir(exist_ok=True)
-    latest, staged = place / LATEST, place / NEXT
-    tensors = tensors_of(model)
-    tensors |= {_VELOCITY + name: velocity for name, velocity in optimizer.velocities.items()}
-    document = {"kind": "checkpoint", "format": FORMAT, **describe(model), "progress": asdict(progress)}
-    write_tensors(staged, tensors, document)
-    if latest.exists():
-        latest.replace(place / PREVIOUS)
-    staged.replace(latest)
+def save_checkpoint(
+    folder: Path, model: Model, optimizer: MomentumDescent, progress: Progress, team: Team = ALONE
+) -> None:
+    """Write the newest checkpoint of a run folder and keep the one before it.
+
+    It holds the whole network, however it is divided: any number of processes can continue from it.
+    """
+    velocities = team.whole(optimizer.velocities)
+    tensors = team.whole(tensors_of(model)) | {_VELOCITY + name: velocity for name, velocity in velocities.items()}
+
+    def write() -> None:
+        place = folder / CHECKPOINTS
+        place.mkdir(exist_ok=True)
+        latest, staged = place / LATEST, place / NEXT
+        document = {"kind": "checkpoint", "format": FORMAT, **describe(model), "progress": asdict(progress)}
+        write_tensors(staged, tensors, document)
+        if latest.exists():
+            latest.replace(place / PREVIOUS)
+        staged.replace(latest)
+
+    team.together(write if team.leads else lambda: None)
 
 
-def load_checkpoint(path: Path, optimizer: MomentumDescent) -> Progress:
+def load_checkpoint(path: Path, optimizer: MomentumDescent, team: Team = ALONE) -> Progress:
     """Fill weights and velocities of the optimizer from a checkpoint and return the progress.
 
     Raises:
         WeightsError: the file is damaged or belongs to another network.
     """
     tensors = read_tensors(path)
-    copy_into(path, optimizer.master.state_dict(), tensors)
-    copy_into(path, optimizer.velocities, tensors, prefix=_VELOCITY)
+    velocities = {name.removeprefix(_VELOCITY): tensors.pop(name) for name in [*tensors] if name.startswith(_VELOCITY)}
+    copy_into(path, optimizer.master.state_dict(), team.own(tensors))
+    copy_into(path, optimizer.velocities, team.own(velocities), called=_VELOCITY)
     optimizer.refresh()
     return read_progress(path)
 

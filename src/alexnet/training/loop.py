@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from torch.nn import functional as F
 
 from alexnet.batches.loader import Batch, TrainingBatches
+from alexnet.distribution.team import ALONE, Team
 from alexnet.errors import DivergedError, Interrupted
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model
@@ -38,11 +39,27 @@ class Listener(Protocol):
         """Something that the user should read."""
 
 
+class Silent:
+    """A listener of processes that do not speak to the user."""
+
+    def batch_done(self, progress: Progress, num_batches: int, loss: float) -> None:
+        """Say nothing."""
+
+    def epoch_done(self, row: dict[str, Any]) -> None:
+        """Say nothing."""
+
+    def notice(self, sentence: str) -> None:
+        """Say nothing."""
+
+
 Validate = Callable[[AlexNet], dict[str, float]]
 """From a network in evaluation mode to what is recorded about it; "val_top1_error" among it."""
 
 AT_CHANCE_UPDATES = 100
 """Updates before which a network is not expected to have left chance."""
+Update = Callable[[AlexNet, MomentumDescent, Batch, dict[str, float], Progress, float], tuple[float, int] | None]
+"""Takes a batch, or a part of one; returns its mean loss and wrong images when the update is made, else None."""
+
 AT_CHANCE_MARGIN = 0.02
 """A mean loss closer than this share to ln K counts as chance."""
 
@@ -58,12 +75,17 @@ def train_model(
     validate: Validate | None,
     listener: Listener,
     checkpoint_minutes: float = 5.0,
+    update: Update | None = None,
+    team: Team = ALONE,
 ) -> Progress:
     """Train from `progress` to the end of the schedule, and return where it ended.
 
     Saves a checkpoint every `checkpoint_minutes`, at the end, and when interrupted. Continuing from any of them gives
     the weights of an uninterrupted run, bit for bit on the same machine and number of threads.
 
+    Args:
+        update: How a batch becomes an update, where it is shared or comes in parts.
+        team: The processes that train together.
     Raises:
         DivergedError: the loss is not finite; the last checkpoint is kept as it was.
         Interrupted: SIGINT or SIGTERM arrived; a checkpoint was saved.
@@ -72,15 +94,16 @@ def train_model(
     if progress.schedule:
         schedule.restore(progress.schedule)
     network = optimizer.working
+    take = update or _update
     num_batches = len(batches)
     names = [name for name, _ in network.named_parameters()]
     saved_at = time.perf_counter()
 
     def save() -> None:
         nonlocal saved_at
-        _refuse_broken_weights(optimizer, progress)
+        team.together(lambda: _refuse_broken_weights(optimizer, progress))
         progress.schedule = schedule.state()
-        save_checkpoint(folder, model, optimizer, progress)
+        save_checkpoint(folder, model, optimizer, progress, team)
         saved_at = time.perf_counter()
 
     with _stop_requests() as stop_requested:
@@ -91,23 +114,27 @@ def train_model(
             for batch in batches.epoch(progress.epoch, first=progress.batch):
                 rates = schedule.rates(progress.epoch + progress.batch / num_batches, names)
                 optimizer.freeze(rates)
-                loss, errors = _update(network, optimizer, batch, rates, progress, recipe.optimization.label_smoothing)
+                done = take(network, optimizer, batch, rates, progress, recipe.optimization.label_smoothing)
+                if done is None:
+                    continue
+                loss, errors = done
                 progress.batch += 1
-                progress.images += len(batch.labels)
-                progress.loss_sum += loss * len(batch.labels)
+                progress.images += batch.total
+                progress.loss_sum += loss * batch.total
                 progress.errors += errors
                 now = time.perf_counter()
                 progress.seconds += now - clock
                 progress.waited_seconds += batches.waited_seconds
                 batches.waited_seconds = 0.0
                 listener.batch_done(progress, num_batches, loss)
-                if stop_requested.is_set():
+                stop, due = team.agree(stop_requested.is_set(), now - saved_at > 60 * checkpoint_minutes)
+                if stop:
                     save()
                     raise Interrupted(
                         f"Stopped in epoch {progress.epoch + 1} after {progress.batch} of {num_batches} batches; "
                         "saved. The same command continues from here."
                     )
-                if now - saved_at > 60 * checkpoint_minutes:
+                if due:
                     save()
                 clock = time.perf_counter()
 
@@ -159,15 +186,24 @@ def _update(
     logits = network(batch.inputs, batch.keys).float()
     loss = F.cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
     value = loss.item()
-    if not math.isfinite(value):
-        raise DivergedError(
-            f"The loss is {value} in epoch {progress.epoch + 1}, batch {progress.batch + 1}, at learning rate "
-            f"{max(rates.values()):g}. The last checkpoint is kept. Train again with a lower rate (--set "
-            "optimization.learning_rate=…), or with the small-data recipe."
-        )
+    refuse_diverged(value, rates, progress)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step(rates)
     return value, int((logits.detach().argmax(1) != batch.labels).sum())
+
+
+def refuse_diverged(loss: float, rates: dict[str, float], progress: Progress) -> None:
+    """Refuse a loss that is not finite.
+
+    Raises:
+        DivergedError: it is not.
+    """
+    if not math.isfinite(loss):
+        raise DivergedError(
+            f"The loss is {loss} in epoch {progress.epoch + 1}, batch {progress.batch + 1}, at learning rate "
+            f"{max(rates.values()):g}. The last checkpoint is kept. Train again with a lower rate (--set "
+            "optimization.learning_rate=…), or with the small-data recipe."
+        )
 
 
 def _summarize(progress: Progress, schedule: Schedule, num_batches: int) -> dict[str, Any]:

@@ -61,18 +61,19 @@ class MomentumDescent:
         for name, weight in self.working.named_parameters():
             weight.requires_grad_(everything or rates[name] != 0)
 
-    def step(self, rate: float | Mapping[str, float]) -> None:
+    def step(self, rate: float | Mapping[str, float], gradients: Mapping[str, Tensor] | None = None) -> None:
         """Update every weight from the gradients of `working`, and drop the gradients.
 
         Args:
             rate: One for all, or one for each parameter by name. Without a gradient there must be a rate of 0.
+            gradients: By name, in place of those of `working`; float32 or its dtype.
         """
         shared = self.working is self.master
         copies = dict(self.working.named_parameters())
         with torch.no_grad():
             for name, weight in self.master.named_parameters():
                 own_rate = rate if isinstance(rate, float | int) else rate[name]
-                gradient = copies[name].grad
+                gradient = copies[name].grad if gradients is None else gradients.get(name)
                 if own_rate == 0:
                     if self._coasts:
                         weight.add_(self.velocities[name].mul_(self._momentum))

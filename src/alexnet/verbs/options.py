@@ -54,6 +54,29 @@ precision_option = click.option(
 threads_option = click.option(
     "--threads", type=click.IntRange(1), help="Threads to compute with.  [default: every core]"
 )
+local_batch_option = click.option(
+    "--local-batch",
+    type=click.IntRange(1),
+    metavar="IMAGES",
+    help="Images to compute at once; larger batches come in parts.  [default: the whole batch]",
+)
+devices_option = click.option(
+    "--devices", metavar="A,B,…", help="Start a process on each: cuda:0,cuda:1 or cpu,cpu. Or start them by torchrun."
+)
+mesh_option = click.option(
+    "--mesh",
+    metavar="data=N,tower=M",
+    help="How processes divide the work; dense=N too, for the dense layers.  [default: data alone]",
+)
+timeout_option = click.option(
+    "--timeout",
+    "timeout_seconds",
+    default=120.0,
+    show_default=True,
+    type=click.FloatRange(1),
+    metavar="SECONDS",
+    help="Give up on a process that does not answer for so long.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 
 

@@ -1,10 +1,25 @@
 """alexnet train and alexnet demo."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from alexnet.verbs.options import PATH, device_option, precision_option, threads_option
+from alexnet.verbs.options import (
+    PATH,
+    device_option,
+    devices_option,
+    local_batch_option,
+    mesh_option,
+    precision_option,
+    threads_option,
+    timeout_option,
+)
+
+if TYPE_CHECKING:
+    from alexnet.data.store import Store
+    from alexnet.recipes import Recipe
+    from alexnet.training.transfer import Start
 
 WHY_MODERN = (
     "No --recipe: training with modern, which beats the paper's own on few images and on few epochs "
@@ -37,6 +52,11 @@ WHY_MODERN = (
 @device_option
 @precision_option
 @threads_option
+@local_batch_option
+@devices_option
+@click.option("--towers", type=click.IntRange(1), help="The same as --mesh tower=…; with --devices.")
+@mesh_option
+@timeout_option
 def train(
     store: Path,
     recipe: str | None,
@@ -50,6 +70,11 @@ def train(
     device: str,
     precision: str,
     threads: int | None,
+    local_batch: int | None,
+    devices: str | None,
+    towers: int | None,
+    mesh: str | None,
+    timeout_seconds: float,
 ) -> None:
     """Train a network on STORE (paper, sections 3 to 5). Continues by itself if --out is an unfinished run.
 
@@ -62,36 +87,50 @@ def train(
     others      demo, caffe, cifar-80sec, cifar-19pct, cifar-18pct, cifar-13pct, cifar-11pct
     """
     from alexnet.data.store import open_store
+    from alexnet.distribution.session import join_team, start_if_asked
     from alexnet.recipes import find_recipe
     from alexnet.terminal import Terminal
     from alexnet.training.transfer import adapt_recipe, choose_dialect, freeze_layers, read_start
     from alexnet.workflow import train_and_report
 
     terminal = Terminal()
-    opened = open_store(store)
-    start = read_start(start_path) if start_path else None
-    if recipe is None and start is None:
-        terminal.say(WHY_MODERN)
-    chosen = find_recipe(recipe or ("fine-tune" if start else "modern"), assignments)
-    if start is None:
-        chosen = choose_dialect(chosen, chosen.network.dialect, sixth_convolution=sixth)
-    else:
-        chosen = adapt_recipe(chosen, start, opened.class_names, sixth_convolution=sixth)
-    if freeze:
-        chosen = freeze_layers(chosen, freeze)
-    train_and_report(
-        terminal,
-        opened,
-        chosen,
-        out,
-        start=start,
-        seed=seed,
-        checkpoint_minutes=checkpoint_minutes,
-        device=device,
-        precision=precision,
-        threads=threads,
-    )
-    terminal.say(f"Trained: {out}. Test it with: alexnet evaluate {out} {store} --views 10")
+
+    def choose() -> "tuple[Store, Start | None, Recipe]":
+        opened = open_store(store)
+        start = read_start(start_path) if start_path else None
+        chosen = find_recipe(recipe or ("fine-tune" if start else "modern"), assignments)
+        if start is None:
+            chosen = choose_dialect(chosen, chosen.network.dialect, sixth_convolution=sixth)
+        else:
+            chosen = adapt_recipe(chosen, start, opened.class_names, sixth_convolution=sixth)
+        return opened, start, freeze_layers(chosen, freeze) if freeze else chosen
+
+    if towers and mesh:
+        raise click.UsageError("Give --towers or --mesh, not both.")
+    mesh = f"tower={towers}" if towers else mesh
+    places = tuple(name.strip() for name in devices.split(",")) if devices else ()
+    if start_if_asked(places, mesh):
+        return
+    with join_team(mesh, places, device, timeout_seconds) as (team, own_device):
+        if team.leads and recipe is None and start_path is None:
+            terminal.say(WHY_MODERN)
+        opened, start, chosen = team.together(choose)
+        train_and_report(
+            terminal,
+            opened,
+            chosen,
+            out,
+            start=start,
+            seed=seed,
+            checkpoint_minutes=checkpoint_minutes,
+            device=own_device,
+            precision=precision,
+            threads=threads,
+            local_batch=local_batch,
+            team=team,
+        )
+    if team.leads:
+        terminal.say(f"Trained: {out}. Test it with: alexnet evaluate {out} {store} --views 10")
 
 
 @click.command()

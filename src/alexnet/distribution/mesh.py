@@ -1,0 +1,158 @@
+"""How the processes of a training divide the work: data x tower, and the dense layers (docs/scaling.md)."""
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from alexnet.distribution.axis import Axis
+from alexnet.errors import ConfigError
+from alexnet.network.spec import Convolution, Dense, Local, Spec
+
+_FORM = "--mesh data=2,tower=2 or --mesh data=4,dense=4"
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """A grid of processes. Process number r has share r // tower of every batch and tower r % tower of the network."""
+
+    data: int = 1
+    """Shares that every batch is divided into."""
+    tower: int = 1
+    """Processes that one network's towers are divided among: 1, or as many as there are towers (paper, section 3.2)."""
+    dense: int = 1
+    """Processes that the units of the dense layers are divided among: as many as `tower`, or all of them, so that dense
+    weights are nowhere twice (Krizhevsky 2014, "One weird trick")."""
+
+    @property
+    def processes(self) -> int:
+        """Processes in all."""
+        return self.data * self.tower
+
+    @property
+    def splits_network(self) -> bool:
+        """Whether a process holds a part of the network only."""
+        return self.tower > 1 or self.dense > 1
+
+    def __str__(self) -> str:
+        dense = f",dense={self.dense}" if self.dense != self.tower else ""
+        return f"data={self.data},tower={self.tower}{dense}"
+
+
+def parse_mesh(text: str | None, processes: int) -> Mesh:
+    """Read "data=2,tower=2,dense=4"; what is missing follows from the rest, and nothing at all means shares of batches.
+
+    Raises:
+        ConfigError: the text is not of this form, or its product is not the number of processes.
+    """
+    sizes: dict[str, int] = {}
+    for part in (text or "").split(",") if text else ():
+        name, equals, value = part.strip().partition("=")
+        if name not in ("data", "tower", "dense") or not equals or not value.isdigit() or int(value) < 1:
+            raise ConfigError(f"mesh {text!r}: {part!r} is not a size of data, tower or dense. Write it as {_FORM}.")
+        if name in sizes:
+            raise ConfigError(f"mesh {text!r} gives {name} twice. Write it as {_FORM}.")
+        sizes[name] = int(value)
+    tower = sizes.get("tower", 1)
+    data = sizes.get("data", max(1, processes // tower))
+    mesh = Mesh(data, tower, sizes.get("dense", tower))
+    if mesh.processes != processes:
+        raise ConfigError(
+            f"mesh {text or mesh} needs {data} x {tower} = {mesh.processes} processes, and there are {processes}. "
+            f"Start {mesh.processes} (torchrun --nproc-per-node, or as many --devices), or choose sizes whose product is "
+            f"{processes}."
+        )
+    return mesh
+
+
+def check_mesh(mesh: Mesh, spec: Spec) -> None:
+    """Refuse a mesh that does not fit a network.
+
+    Raises:
+        ConfigError: its towers or dense layers cannot be divided so.
+    """
+    if mesh.tower not in (1, spec.towers):
+        towers = "one tower" if spec.towers == 1 else f"{spec.towers} towers"
+        accepted = "1" if spec.towers == 1 else f"1 or {spec.towers}"
+        raise ConfigError(f"mesh {mesh}: dialect {spec.dialect} has {towers}; accepted for tower is {accepted}.")
+    if mesh.dense not in (mesh.tower, mesh.processes):
+        raise ConfigError(
+            f"mesh {mesh}: dense layers are divided among {mesh.tower} (as the towers) or among all "
+            f"{mesh.processes} processes. Give dense={mesh.processes}, or leave it out."
+        )
+    if not mesh.splits_network:
+        return
+    last = spec.layers[-1]
+    if not isinstance(last, Dense) or last.sees != "all":
+        raise ConfigError(
+            f"mesh {mesh}: the last layer of dialect {spec.dialect} is not a dense one that sees all units, so that "
+            "the network cannot be divided. Use a mesh of data alone."
+        )
+    hidden = [row for row in spec.layers[:-1] if isinstance(row, Dense)]
+    if mesh.dense > mesh.tower and (not hidden or any(row.sees != "all" for row in hidden)):
+        raise ConfigError(
+            f"mesh {mesh}: dialect {spec.dialect} has no dense layers that see everything before the last one, so that "
+            f"they cannot be divided among {mesh.dense} processes. Leave dense out."
+        )
+    for row in spec.layers[:-1]:
+        if isinstance(row, Local) and mesh.tower > 1:
+            raise ConfigError(
+                f"mesh {mesh}: layer {row.name} of dialect {spec.dialect} is locally connected; give tower=1."
+            )
+        units = row.units if isinstance(row, Dense) else row.kernels
+        parts = mesh.dense if isinstance(row, Dense) and row.sees == "all" else mesh.tower
+        if units % parts:
+            kind = "units" if isinstance(row, Dense) else "kernels"
+            raise ConfigError(
+                f"mesh {mesh}: the {units} {kind} of layer {row.name} do not divide among {parts} processes. Choose a "
+                f"divisor of {units}."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Which part of a parameter a process holds."""
+
+    axis: str
+    """Axis of the mesh that the parts lie along: "tower" or "dense"."""
+    dim: int
+    """Dimension of the parameter that is divided."""
+
+    def cut(self, whole: Tensor, axis: Axis) -> Tensor:
+        """Return the part of a parameter that belongs to this process, as a view."""
+        part = axis.part(whole.shape[self.dim])
+        return whole.narrow(self.dim, part.start, part.stop - part.start)
+
+
+def place_parameters(mesh: Mesh, spec: Spec) -> dict[str, Piece]:
+    """Return the parameters that are divided, by name; every process holds the others whole.
+
+    A tower holds its kernels and its units; the last layer, which belongs to no tower, is divided by its inputs.
+    """
+    pieces = {}
+    for row in spec.layers[:-1]:
+        axis = "dense" if isinstance(row, Dense) and row.sees == "all" else "tower"
+        if isinstance(row, Convolution | Dense) and (mesh.dense if axis == "dense" else mesh.tower) > 1:
+            pieces[f"layers.{row.name}.weight"] = pieces[f"layers.{row.name}.bias"] = Piece(axis, 0)
+    if mesh.dense > 1:
+        pieces[f"layers.{spec.layers[-1].name}.weight"] = Piece("dense", 1)
+    return pieces
+
+
+def count_parameters(mesh: Mesh, spec: Spec) -> int:
+    """Return how many weights and biases one process holds."""
+    from alexnet.network.shapes import measure
+
+    pieces = place_parameters(mesh, spec)
+    total = 0
+    for shape in measure(spec):
+        biases = shape.kernel[0]
+        for name, count in (("weight", shape.parameters - biases), ("bias", biases)):
+            piece = pieces.get(f"layers.{shape.name}.{name}")
+            total += count // (1 if piece is None else mesh.dense if piece.axis == "dense" else mesh.tower)
+    return total
+
+
+def largest_share(mesh: Mesh, batch: int) -> int:
+    """Images of a batch that one process computes."""
+    return math.ceil(batch / mesh.data)

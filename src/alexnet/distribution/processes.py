@@ -1,0 +1,276 @@
+"""The processes of a training: how they find each other, agree, fail together, and name the one that is lost."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
+
+from alexnet.batches.share import Share
+from alexnet.distribution.axis import Axis, LostContactError, Traffic, watched
+from alexnet.distribution.mesh import Mesh, Piece, check_mesh
+from alexnet.distribution.team import Team
+from alexnet.distribution.towers import NetworkPart
+from alexnet.errors import AlexNetError, ConfigError, DistributionError
+from alexnet.network.alexnet import AlexNet
+from alexnet.network.spec import Spec
+from alexnet.system import available_cores
+
+T = TypeVar("T")
+
+TIMEOUT_SECONDS = 120.0
+"""A process that does not answer for this long is given up, unless told otherwise."""
+GRACE_SECONDS = 5.0
+"""After an exchange failed: how long the others have to say that they are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the launcher (torchrun, or --devices) says about this process."""
+
+    rank: int
+    world: int
+    local_rank: int
+    local_world: int
+
+    @classmethod
+    def from_environment(cls) -> "Place | None":
+        """Return the place of a process that a launcher started, else None."""
+        if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+            return None
+        rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        local_world = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+        return cls(rank, world, int(os.environ.get("LOCAL_RANK", rank)), local_world)
+
+
+def choose_device(place: Place, devices: tuple[str, ...]) -> str:
+    """Return the device of a process: of those given, else a GPU of its own, else the CPU.
+
+    Raises:
+        ConfigError: there are fewer devices than processes here.
+    """
+    if devices:
+        if len(devices) < place.local_world:
+            raise ConfigError(f"{len(devices)} devices are given for {place.local_world} processes; give one each.")
+        return devices[place.local_rank]
+    if not torch.cuda.is_available():
+        return "cpu"
+    if torch.cuda.device_count() < place.local_world:
+        raise ConfigError(
+            f"there are {torch.cuda.device_count()} CUDA devices for {place.local_world} processes on this machine. "
+            "Start one process for each, or give --devices."
+        )
+    return f"cuda:{place.local_rank}"
+
+
+class ProcessTeam(Team):
+    """All processes of a mesh. Every method is called by all of them, at the same point of the program."""
+
+    def __init__(self, mesh: Mesh, place: Place, device: torch.device, *, timeout_seconds: float) -> None:
+        """Meet the other processes.
+
+        Raises:
+            DistributionError: they do not come within the time limit.
+        """
+        self.mesh, self.place, self.device = mesh, place, device
+        self.leads = place.rank == 0
+        self.traffic = Traffic()
+        self.pieces: dict[str, Piece] = {}
+        limit = timedelta(seconds=timeout_seconds)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        try:
+            self._store, _, _ = next(rendezvous("env://", timeout=limit))
+            backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+            dist.init_process_group(
+                backend,
+                store=PrefixStore("alexnet", self._store),
+                rank=place.rank,
+                world_size=place.world,
+                timeout=limit,
+            )
+        except (RuntimeError, ValueError) as problem:
+            raise DistributionError(
+                f"rank {place.rank} of {place.world} did not meet the others within {timeout_seconds:g} s ({problem}). "
+                "Start as many processes as the mesh needs, with the same --rdzv-endpoint and --rdzv-id."
+            ) from None
+        self.timeout_seconds = timeout_seconds
+        grid = torch.arange(mesh.processes).view(mesh.data, mesh.tower)
+        everyone = [grid.flatten().tolist()]
+        self.data: Axis = self._make_axis(grid.t().tolist(), limit)
+        self.tower = self._make_axis(grid.tolist(), limit)
+        self.everyone = self._make_axis(everyone, limit)
+        self.dense = self.tower
+        if mesh.dense > mesh.tower:
+            self.dense = self._make_axis(everyone, limit)
+            self.dense.rows = mesh.data
+
+    def _make_axis(self, groups: list[list[int]], limit: timedelta) -> Axis:
+        # The device mesh of PyTorch makes the same groups, but has no way to give them a time limit.
+        with watched():
+            group, _ = dist.new_subgroups_by_enumeration(groups, timeout=limit)  # type: ignore[no-untyped-call]
+        ranks = next(ranks for ranks in groups if self.place.rank in ranks)
+        return Axis(group, ranks.index(self.place.rank), len(ranks), tuple(ranks), self.traffic)
+
+    def axis(self, piece: Piece) -> Axis:
+        """Return the processes that a parameter is divided among."""
+        return self.dense if piece.axis == "dense" else self.tower
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a run folder records of the processes."""
+        return {"mesh": str(self.mesh), "processes": self.place.world}
+
+    def check_spec(self, spec: Spec) -> None:
+        """Refuse a network that cannot be divided as the mesh says.
+
+        Raises:
+            ConfigError: see `mesh.check_mesh`.
+        """
+        check_mesh(self.mesh, spec)
+
+    def share(self, most: int | None) -> Share:
+        """Return this process's share of every batch."""
+        return Share(self.data.index, self.data.count, most)
+
+    def choose_threads(self, threads: int | None) -> int:
+        """Return the threads of this process: an equal part of the machine's cores."""
+        return threads or max(1, available_cores() // self.place.local_world)
+
+    def agree(self, *flags: bool) -> tuple[bool, ...]:
+        """Return for each flag whether it is set in any process."""
+        votes = torch.tensor(flags, dtype=torch.int32)
+        return tuple(bool(vote) for vote in self.everyone.sum(votes, "agreement").wait())
+
+    def collect(self, value: Any) -> list[Any]:
+        """Return the JSON values of all processes, by rank."""
+        data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+        lengths = self.everyone.gather(torch.tensor([len(data)]), "agreement").wait().flatten().tolist()
+        padded = torch.zeros(max(lengths), dtype=torch.uint8)
+        padded[: len(data)] = data
+        rows = self.everyone.gather(padded, "agreement").wait()
+        return [json.loads(bytes(row[:n].tolist())) for row, n in zip(rows, lengths, strict=True)]
+
+    def together(self, work: Callable[[], T]) -> T:
+        """Do something in every process; the first error in one of them is raised in all, with its rank."""
+        result: T | None = None
+        problem: AlexNetError | OSError | None = None
+        try:
+            result = work()
+        except (AlexNetError, OSError) as raised:
+            if isinstance(raised, LostContactError):
+                raise
+            problem = raised
+        (failed,) = self.agree(problem is not None)
+        if not failed:
+            return cast(T, result)
+        reports = self.collect(None if problem is None else [getattr(problem, "exit_code", 1), str(problem)])
+        rank, (code, message) = next((rank, report) for rank, report in enumerate(reports) if report)
+        everywhere = all(report and report[1] == message for report in reports)
+        if problem is not None and (everywhere or self.place.rank == rank):
+            raise problem
+        elsewhere = DistributionError(f"rank {rank}: {message}")
+        elsewhere.exit_code = code
+        raise elsewhere
+
+    def from_leader(self, work: Callable[[], T]) -> T:
+        """Do something in the leader and return what it returns, a JSON value; if it fails, it fails in all."""
+        result = self.together(work if self.leads else lambda: None)
+        return cast(T, self.collect(result)[0])
+
+    def check_same(self, facts: dict[str, Any]) -> None:
+        """Refuse processes that disagree about what they are to do.
+
+        Raises:
+            DistributionError: they do; the message names the first difference and the ranks.
+        """
+        everyone = self.collect(facts)
+        for name, value in everyone[0].items():
+            for rank, other in enumerate(everyone):
+                if other.get(name) != value:
+                    raise DistributionError(
+                        f"{name} is {value!r} on rank 0 and {other.get(name)!r} on rank {rank}. All processes need the "
+                        "same version, store, recipe and options."
+                    )
+
+    def divide(self, network: AlexNet) -> AlexNet:
+        """Return the part of a network, with its weights, that this process computes."""
+        if not self.mesh.splits_network:
+            return network
+        part = NetworkPart(network.spec, self.mesh, self.tower, self.dense, self.data)
+        part.fill(dict(network.named_parameters()))
+        self.pieces = part.pieces
+        if self.dense.rows > 1:
+            self.divided = frozenset(name for name, piece in self.pieces.items() if piece.axis == "dense")
+        return part
+
+    def whole(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return parameters and velocities in one piece, in the leader."""
+        result = {}
+        for name, tensor in tensors.items():
+            piece = self.pieces.get(name)
+            if piece is None or 0 not in self.axis(piece).ranks:
+                result[name] = tensor
+                continue
+            axis, part = self.axis(piece), tensor.detach().contiguous()
+            parts = [torch.empty_like(part) for _ in range(axis.count)] if self.leads else None
+            with watched():
+                dist.gather(part, parts, dst=0, group=axis.group)
+            result[name] = torch.cat(parts, piece.dim) if parts else tensor
+        return result
+
+    def own(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return this process's part of what `whole` returned."""
+        cut = {}
+        for name, tensor in tensors.items():
+            piece = self.pieces.get(name)
+            cut[name] = piece.cut(tensor, self.axis(piece)) if piece else tensor
+        return cut
+
+    def _find_lost(self) -> list[int]:
+        """Return the ranks that do not answer, after an exchange failed; waits a few seconds for them."""
+        try:
+            self._store.set(f"alive/{self.place.rank}", "1")
+            missing = [rank for rank in range(self.place.world) if rank != self.place.rank]
+            end = time.monotonic() + GRACE_SECONDS
+            while missing and time.monotonic() < end:
+                missing = [rank for rank in missing if not self._store.check([f"alive/{rank}"])]
+                time.sleep(0.05)
+        except RuntimeError:  # the store's own process is gone
+            return [0]
+        return missing
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Do the work of the team; when it is done, part from each other.
+
+        Raises:
+            DistributionError: a process was lost on the way; the message names it.
+        """
+        try:
+            yield
+        except LostContactError as problem:
+            raise self._explain_loss(problem) from None
+        dist.destroy_process_group()
+
+    def _explain_loss(self, problem: LostContactError) -> DistributionError:
+        lost = self._find_lost()
+        present = [rank for rank in range(self.place.world) if rank not in lost]
+        if not lost:
+            problem.told_elsewhere = self.place.rank != 0
+            return problem
+        who = f"rank {lost[0]}" if len(lost) == 1 else "ranks " + ", ".join(map(str, lost))
+        error = DistributionError(
+            f"{who} of {self.place.world} is gone, or has not answered for {self.timeout_seconds:g} s. The same "
+            "command continues from the last checkpoint."
+        )
+        error.told_elsewhere = self.place.rank != present[0]
+        return error

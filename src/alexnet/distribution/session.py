@@ -1,0 +1,54 @@
+"""From what the user asked for to the team that does it: alone, started here, or started by torchrun."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from alexnet.distribution.launch import start_processes
+from alexnet.distribution.mesh import parse_mesh
+from alexnet.distribution.processes import Place, ProcessTeam, choose_device
+from alexnet.distribution.team import ALONE, Team
+from alexnet.errors import ConfigError
+
+
+def start_if_asked(devices: tuple[str, ...], mesh: str | None) -> bool:
+    """Start a process for each of several devices, unless this is one of them; return whether they did the work.
+
+    Raises:
+        ConfigError: the mesh has another number of processes.
+        DistributionError: one of them failed.
+    """
+    if len(devices) < 2 or Place.from_environment() is not None:
+        return False
+    parse_mesh(mesh, len(devices))
+    start_processes(len(devices), sys.argv[1:])
+    return True
+
+
+@contextmanager
+def join_team(
+    mesh: str | None, devices: tuple[str, ...], device: str, timeout_seconds: float
+) -> Iterator[tuple[Team, str]]:
+    """Meet the other processes, if a launcher started several; yield the team and the device of this process.
+
+    Args:
+        mesh: See `mesh.parse_mesh`.
+        devices: One for each process of this machine; empty leaves the choice to `device`.
+        device: "auto" takes a GPU for each process, where there are some.
+    Raises:
+        ConfigError: processes, mesh and devices do not fit together.
+        DistributionError: the processes lost each other.
+    """
+    place = Place.from_environment()
+    if devices and device != "auto":
+        raise ConfigError("--device and --devices are both given. Give --devices alone: one for each process.")
+    shape = parse_mesh(mesh, place.world if place else 1)
+    if place is None or place.world == 1:
+        yield ALONE, devices[0] if devices else device
+        return
+    own = choose_device(place, devices) if device == "auto" else device
+    team = ProcessTeam(shape, place, torch.device(own), timeout_seconds=timeout_seconds)
+    with team.session():
+        yield team, own

@@ -1,0 +1,111 @@
+"""What the processes of a test do, and the networks they do it with. Without pytest: other processes import this."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+import alexnet
+from alexnet import runs, system
+from alexnet.batches.share import Share
+from alexnet.distribution.mesh import parse_mesh
+from alexnet.distribution.processes import Place, ProcessTeam
+from alexnet.network import spec as spec_module
+from alexnet.network.alexnet import AlexNet, build
+from alexnet.network.spec import Convolution, Dense, Dropout, Normalize, Pool, Rectify, Spec
+from alexnet.recipes import Recipe
+from alexnet.training.loop import Silent
+
+
+
+def small(num_classes: int) -> Spec:
+    """The paper's network in little: every kind of layer and exchange."""
+    relu, norm = Rectify(), Normalize(size=5, alpha=0.01)
+    own: Any = {"sees": "own tower"}
+    return Spec(
+        dialect="small",
+        layers=(
+            Convolution(name="conv1", kernels=8, window_px=11, stride_px=8, then=(relu, norm, Pool())),
+            Convolution(name="conv2", kernels=16, window_px=5, padding_px=2, then=(relu, norm, Pool()), bias=1, **own),
+            Convolution(name="conv3", kernels=16, window_px=3, padding_px=1, then=(relu, Dropout(probability=0.2))),
+            Convolution(name="conv4", kernels=16, window_px=3, padding_px=1, then=(relu, Pool()), **own),
+            Dense(name="fc6", units=32, then=(relu, Dropout())),
+            Dense(name="fc7", units=16, then=(relu, Dropout())),
+            Dense(name="fc8", units=num_classes),
+        ),
+    )
+
+
+spec_module.DIALECTS["small"] = small
+
+
+def meet(mesh: str | None, timeout_seconds: float = 60) -> ProcessTeam:
+    warnings.simplefilter("error")
+    system.set_threads(1)
+    place = Place.from_environment()
+    assert place is not None
+    return ProcessTeam(parse_mesh(mesh, place.world), place, torch.device("cpu"), timeout_seconds=timeout_seconds)
+
+
+def batch_of(network: AlexNet, images: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    side, classes = network.spec.input_px, network.spec.num_classes
+    inputs = torch.randn((images, 3, side, side), generator=generator)
+    return inputs, torch.arange(images) % classes, torch.arange(images) * 7919 + 1
+
+
+def differentiate_whole(dialect: str, classes: int, images: int) -> dict[str, Any]:
+    """One process: logits and gradients."""
+    network = build(dialect, classes, seed=3, initialization="he").train()
+    inputs, labels, keys = batch_of(network, images)
+    logits = network(inputs, keys)
+    F.cross_entropy(logits, labels).backward()
+    gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
+    return {"logits": logits.detach(), "gradients": gradients}
+
+
+def differentiate_part(mesh: str, dialect: str, classes: int, images: int) -> dict[str, Any]:
+    """Every process: its logits, the gradients put together, and what was sent."""
+    from alexnet.distribution.gradients import GradientSums
+
+    team = meet(mesh)
+    network = team.divide(build(dialect, classes, seed=3, initialization="he")).train()
+    sums = GradientSums(network, team.data, divided=team.divided)
+    inputs, labels, keys = batch_of(network, images)
+    (positions,) = Share(team.data.index, team.data.count).parts(images)
+    counted = torch.from_numpy(np.where(positions < 0, -100, labels[positions]))
+    sums.begin()
+    sums.expect_last()
+    team.traffic.clear()
+    logits = network(inputs[positions], keys[positions])
+    (F.cross_entropy(logits, counted, reduction="sum") / images).backward()
+    gradients = sums.finish()
+    sent = dict(team.traffic.bytes)
+    result = {
+        "logits": logits.detach().numpy(),
+        "gradients": {name: value.clone().numpy() for name, value in team.whole(gradients).items()},
+        "sent": sent,
+    }
+    team.everyone.gather(torch.zeros(1), "end").wait()
+    return result
+
+
+class Losses(Silent):
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def batch_done(self, progress: Any, num_batches: int, loss: float) -> None:
+        self.losses.append(loss)
+
+
+def train_shared(store: str, recipe: Recipe, out: str, mesh: str | None, **options: Any) -> dict[str, Any]:
+    team = meet(mesh)
+    listener = Losses()
+    with team.session():
+        outcome = runs.train(
+            alexnet.open_store(Path(store)), recipe, Path(out), listener=listener, threads=1, team=team, **options
+        )
+    return {"losses": listener.losses, "history": outcome.history}
