@@ -48,9 +48,10 @@ def _told_elsewhere(problem: AlexNetError) -> bool:
         return False
     from alexnet.distribution import launch
 
-    launch.record_failure(problem)
-    first = os.environ["RANK"] == "0" if problem.told_elsewhere is None else not problem.told_elsewhere
-    return launch.STARTED in os.environ or not first
+    if launch.STARTED in os.environ:
+        launch.record_failure(problem)
+        return True
+    return os.environ["RANK"] != "0" if problem.told_elsewhere is None else problem.told_elsewhere
 
 
 def main() -> None:

@@ -76,3 +76,9 @@ class Interrupted(AlexNetError):  # noqa: N818 - an interruption is not an error
     """The user asked to stop; what was done so far is saved."""
 
     exit_code = 130
+
+
+def error_called(name: str, message: str) -> AlexNetError:
+    """Return an error of the class of this name, as another process reported it; of the base class if unknown."""
+    kind = globals().get(name)
+    return kind(message) if isinstance(kind, type) and issubclass(kind, AlexNetError) else AlexNetError(message)

@@ -13,8 +13,12 @@ from typing import Any
 SECONDS = 200
 
 
+GONE = "gone"
+"""Result of a rank that ended without one."""
+
+
 def run_crew(count: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """Return work(*arguments) of each rank; whatever happens, no process outlives the call."""
+    """Return work(*arguments) of each rank, or GONE; whatever happens, no process outlives the call."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["distribution.work"])
     with socket.socket() as probe:
@@ -32,7 +36,10 @@ def run_crew(count: int, work: Callable[..., Any], *arguments: Any) -> list[Any]
         for rank, (receiver, sender) in enumerate(pipes):
             sender.close()
             assert receiver.poll(SECONDS), f"rank {rank} did not answer"
-            results.append(receiver.recv())
+            try:
+                results.append(receiver.recv())
+            except EOFError:
+                results.append(("done", GONE))
     finally:
         for process in crew:
             process.join(5)

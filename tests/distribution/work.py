@@ -1,5 +1,8 @@
 """What the processes of a test do, and the networks they do it with. Without pytest: other processes import this."""
 
+import os
+import signal
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,12 +16,12 @@ from alexnet import runs, system
 from alexnet.batches.share import Share
 from alexnet.distribution.mesh import parse_mesh
 from alexnet.distribution.processes import Place, ProcessTeam
+from alexnet.errors import AlexNetError
 from alexnet.network import spec as spec_module
 from alexnet.network.alexnet import AlexNet, build
 from alexnet.network.spec import Convolution, Dense, Dropout, Normalize, Pool, Rectify, Spec
 from alexnet.recipes import Recipe
 from alexnet.training.loop import Silent
-
 
 
 def small(num_classes: int) -> Spec:
@@ -94,18 +97,49 @@ def differentiate_part(mesh: str, dialect: str, classes: int, images: int) -> di
 
 
 class Losses(Silent):
-    def __init__(self) -> None:
+    """Remembers the losses, and does something to a rank at a batch."""
+
+    def __init__(self, fault: str | None = None, at: int = 0) -> None:
         self.losses: list[float] = []
+        self.fault, self.at = fault, at
 
     def batch_done(self, progress: Any, num_batches: int, loss: float) -> None:
         self.losses.append(loss)
+        if len(self.losses) == self.at and self.fault == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if len(self.losses) == self.at and self.fault == "stopped":
+            os.kill(os.getpid(), signal.SIGTERM)
+        if len(self.losses) == self.at and self.fault == "hanging":
+            time.sleep(1000)
 
 
-def train_shared(store: str, recipe: Recipe, out: str, mesh: str | None, **options: Any) -> dict[str, Any]:
-    team = meet(mesh)
-    listener = Losses()
-    with team.session():
-        outcome = runs.train(
-            alexnet.open_store(Path(store)), recipe, Path(out), listener=listener, threads=1, team=team, **options
-        )
-    return {"losses": listener.losses, "history": outcome.history}
+def train_shared(
+    store: str,
+    recipe: Recipe,
+    out: str,
+    mesh: str | None,
+    *,
+    fault: tuple[str, int, int] | None = None,
+    timeout_seconds: float = 60,
+    **options: Any,
+) -> dict[str, Any]:
+    """Every process: the losses, the metrics and the error of a training; `fault` befalls a rank at a batch."""
+    team = meet(mesh, timeout_seconds)
+    kind, rank, at = fault or (None, 0, 0)
+    listener = Losses(kind, at) if rank == team.place.rank else Losses()
+    error = history = None
+    try:
+        with team.session():
+            history = runs.train(
+                alexnet.open_store(Path(store)),
+                recipe,
+                Path(out),
+                listener=listener,
+                threads=1,
+                precision="float32",
+                team=team,
+                **options,
+            ).history
+    except AlexNetError as problem:
+        error = (type(problem).__name__, str(problem), problem.told_elsewhere)
+    return {"losses": listener.losses, "history": history, "error": error}

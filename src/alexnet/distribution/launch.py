@@ -4,9 +4,14 @@ import logging
 import os
 import signal
 import sys
+import uuid
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from alexnet.errors import DistributionError
+from alexnet.errors import AlexNetError, DistributionError, Interrupted, error_called
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 STARTED = "ALEXNET_STARTED_PROCESSES"
 """Set in processes that were started here: what they meet is told by the process that started them."""
@@ -16,7 +21,9 @@ def start_processes(count: int, arguments: Sequence[str]) -> None:
     """Run `python -m alexnet ARGUMENTS` in `count` processes and wait for them.
 
     Raises:
-        DistributionError: one of them failed; with its message and its exit code, or the signal that ended it.
+        AlexNetError: one of them failed; what it raised.
+        DistributionError: a signal ended one of them.
+        Interrupted: SIGINT or SIGTERM arrived; it was passed on, and they had half a minute to save their work.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -29,6 +36,7 @@ def start_processes(count: int, arguments: Sequence[str]) -> None:
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=count,
+        run_id=uuid.uuid4().hex,
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         local_addr="localhost",
@@ -39,27 +47,23 @@ def start_processes(count: int, arguments: Sequence[str]) -> None:
         elastic_launch(config, sys.executable)("-m", "alexnet", *arguments)
     except ChildFailedError as problem:
         raise _explain(problem, count) from None
-    except SignalException as problem:
-        raise KeyboardInterrupt from problem
+    except SignalException:
+        raise Interrupted("Stopped. The same command continues from the last checkpoint.") from None
 
 
-def _explain(problem: object, count: int) -> DistributionError:
-    failures = dict(sorted(problem.failures.items()))  # type: ignore[attr-defined]
-    for rank, failure in failures.items():
-        if failure.exitcode < 0 and -failure.exitcode != signal.SIGTERM:
-            name = signal.Signals(-failure.exitcode).name
-            why = " (often: the machine is out of memory)" if name == "SIGKILL" else ""
-            return DistributionError(
-                f"rank {rank} of {count} was ended by {name}{why}. The same command continues from the last checkpoint."
-            )
-    rank, failure = next(iter(failures.items()))
+def _explain(problem: "ChildFailedError", count: int) -> AlexNetError:
+    rank, failure = problem.get_first_failure()
+    if failure.exitcode < 0:
+        name = signal.Signals(-failure.exitcode).name
+        why = " (often: the machine is out of memory)" if name == "SIGKILL" else ""
+        return DistributionError(
+            f"rank {rank} of {count} was ended by {name}{why}. The same command continues from the last checkpoint."
+        )
     told = failure.error_file_data.get("message")
     if not isinstance(told, dict):
-        error = DistributionError(f"rank {rank} of {count} ended with code {failure.exitcode}; see its message above.")
-    else:
-        error = DistributionError(str(told["message"]).partition(": ")[2])
-    error.exit_code = failure.exitcode if failure.exitcode > 0 else 1
-    return error
+        return DistributionError(f"rank {rank} of {count} ended with code {failure.exitcode}; see its message above.")
+    kind, _, message = str(told["message"]).partition(": ")
+    return error_called(kind, message)
 
 
 def record_failure(problem: Exception) -> None:

@@ -59,8 +59,8 @@ def parse_mesh(text: str | None, processes: int) -> Mesh:
     if mesh.processes != processes:
         raise ConfigError(
             f"mesh {text or mesh} needs {data} x {tower} = {mesh.processes} processes, and there are {processes}. "
-            f"Start {mesh.processes} (torchrun --nproc-per-node, or as many --devices), or choose sizes whose product is "
-            f"{processes}."
+            f"Start {mesh.processes} (torchrun --nproc-per-node, or as many --devices), or choose sizes whose product "
+            f"is {processes}."
         )
     return mesh
 

@@ -20,7 +20,7 @@ from alexnet.distribution.axis import Axis, LostContactError, Traffic, watched
 from alexnet.distribution.mesh import Mesh, Piece, check_mesh
 from alexnet.distribution.team import Team
 from alexnet.distribution.towers import NetworkPart
-from alexnet.errors import AlexNetError, ConfigError, DistributionError
+from alexnet.errors import AlexNetError, ConfigError, DistributionError, error_called
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.spec import Spec
 from alexnet.system import available_cores
@@ -172,14 +172,12 @@ class ProcessTeam(Team):
         (failed,) = self.agree(problem is not None)
         if not failed:
             return cast(T, result)
-        reports = self.collect(None if problem is None else [getattr(problem, "exit_code", 1), str(problem)])
-        rank, (code, message) = next((rank, report) for rank, report in enumerate(reports) if report)
+        reports = self.collect(None if problem is None else [type(problem).__name__, str(problem)])
+        rank, (kind, message) = next((rank, report) for rank, report in enumerate(reports) if report)
         everywhere = all(report and report[1] == message for report in reports)
         if problem is not None and (everywhere or self.place.rank == rank):
             raise problem
-        elsewhere = DistributionError(f"rank {rank}: {message}")
-        elsewhere.exit_code = code
-        raise elsewhere
+        raise error_called(kind, f"rank {rank}: {message}")
 
     def from_leader(self, work: Callable[[], T]) -> T:
         """Do something in the leader and return what it returns, a JSON value; if it fails, it fails in all."""
