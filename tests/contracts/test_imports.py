@@ -23,7 +23,7 @@ ARROWS = {
     "network": {"kernels", "tensor_files", "errors"},
     "data": {"compiling", "files", "errors", "version"},
     "batches": {"data", "compiling", "errors"},
-    "distribution": {"batches", "network", "system", "errors"},
+    "distribution": {"batches", "kernels", "network", "system", "errors"},
     "recipe_fields": set(),
     "recipes": {"recipe_fields", "errors"},
     "training": {"distribution", "batches", "network", "kernels", "recipes", "files", "tensor_files", "errors"},
