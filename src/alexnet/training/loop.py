@@ -57,6 +57,7 @@ Validate = Callable[[AlexNet], dict[str, float]]
 
 AT_CHANCE_UPDATES = 100
 """Updates before which a network is not expected to have left chance."""
+
 Update = Callable[[AlexNet, MomentumDescent, Batch, dict[str, float], Progress, float], tuple[float, int] | None]
 """Takes a batch, or a part of one; returns its mean loss and wrong images when the update is made, else None."""
 
