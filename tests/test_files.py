@@ -55,9 +55,7 @@ def test_other_documents_are_refused(tmp_path: Path, document: dict[str, object]
     assert str(problem.value) == f"{path}: {message}"
 
 
-@pytest.mark.parametrize(
-    "content", [b"no safetensors", b"\xff" * 8 + b"{}", (2**40).to_bytes(8, "little") + b"{}"]
-)
+@pytest.mark.parametrize("content", [b"no safetensors", b"\xff" * 8 + b"{}", (2**40).to_bytes(8, "little") + b"{}"])
 def test_damaged_files_are_refused_without_reading_what_they_claim(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(content)

@@ -138,7 +138,9 @@ def test_on_a_terminal_facts_are_folded_beside_their_names() -> None:
 def test_a_folded_sentence_gives_its_command_a_line_that_can_be_copied() -> None:
     terminal = on_screen()
     place = "/a/place/" + "x" * 80
-    terminal.show_error("RunError", f"{place}: is finished. Test it with: alexnet evaluate {place} STORE. Or train again.")
+    terminal.show_error(
+        "RunError", f"{place}: is finished. Test it with: alexnet evaluate {place} STORE. Or train again."
+    )
     assert text_of(terminal.errors).splitlines()[-2:] == [f"  alexnet evaluate {place} STORE", "Or train again."]
     terminal = on_screen(errors=False)
     terminal.show_error("RunError", f"Test it with: alexnet evaluate {place} STORE.")

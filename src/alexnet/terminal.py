@@ -214,7 +214,9 @@ class TrainingDisplay:
         self._epoch = None
         if not self._printed_header:
             self._printed_header = True
-            self._terminal.say("Training errors are those of the crops as they were seen, with dropout, while it learned.")
+            self._terminal.say(
+                "Training errors are those of the crops as they were seen, with dropout, while it learned."
+            )
             for line in self._head():
                 self._terminal.print(line)
         left = (self._total_epochs - row["epoch"]) * row["seconds_with_validation"]

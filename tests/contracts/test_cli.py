@@ -236,7 +236,9 @@ def test_prepare_again_says_that_it_is_done(tmp_path: Path) -> None:
     again = run("prepare", tmp_path / "photos", "--val-fraction", "0.2", "--out", tmp_path / "store", "--size", "32")
     assert f"{tmp_path / 'store'} is already complete, made from these images with these options" in again.stderr
     assert again.stdout == first.stdout
-    other = run("prepare", tmp_path / "photos", "--val-fraction", "0.4", "--out", tmp_path / "store", "--size", "32", ok=1)
+    other = run(
+        "prepare", tmp_path / "photos", "--val-fraction", "0.4", "--out", tmp_path / "store", "--size", "32", ok=1
+    )
     assert "with other options: val fraction was 0.2, is 0.4. Choose another --out" in other.stderr
 
 

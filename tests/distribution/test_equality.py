@@ -17,7 +17,10 @@ from distribution.work import differentiate_part, differentiate_whole, train_sha
 import alexnet
 from alexnet import kernels, runs
 from alexnet.data.prepare import prepare
+from alexnet.distribution.mesh import parse_mesh
+from alexnet.distribution.volume import count_step
 from alexnet.errors import Interrupted
+from alexnet.network.spec import find_dialect
 from alexnet.recipes import Recipe, find_recipe
 from alexnet.tensor_files import read_tensors
 from conftest import Listener, write_pictures
@@ -75,6 +78,7 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
 def test_logits_and_gradients_are_those_of_the_whole_network(mesh: str, processes: int, tower: int) -> None:
     images = 7
     whole = differentiate_whole("small", 5, images)
+    shape, spec = parse_mesh(mesh, processes), find_dialect("small", 5)
     parts = run_crew(processes, differentiate_part, mesh, "small", 5, images)
     logits = np.concatenate([part["logits"] for part in parts[::tower]])[:images]
     np.testing.assert_allclose(logits, whole["logits"], atol=3e-6 * whole["logits"].abs().max())
@@ -82,13 +86,15 @@ def test_logits_and_gradients_are_those_of_the_whole_network(mesh: str, processe
         found = parts[0]["gradients"][name]
         assert found.shape == gradient.shape
         np.testing.assert_allclose(found, gradient, atol=3e-6 * float(gradient.abs().max()), err_msg=name)
+    for rank, part in enumerate(parts):
+        assert part["sent"] == count_step(shape, spec, images, tower=rank % tower)
 
 
 @pytest.mark.parametrize(
     ("mesh", "processes"),
     [
-        ("data=2", 2),
         ("data=2,tower=2", 4),
+        pytest.param("data=2", 2, marks=pytest.mark.slow),
         pytest.param("tower=2", 2, marks=pytest.mark.slow),
         pytest.param("data=3", 3, marks=pytest.mark.slow),
         pytest.param("data=4", 4, marks=pytest.mark.slow),
@@ -163,6 +169,7 @@ def test_after_a_killed_rank_the_same_command_ends_as_if_nothing_had_happened(st
         assert torch.equal(weights_of(tmp_path / "disturbed")[name], weight), name
 
 
+@pytest.mark.slow
 def test_a_rank_that_hangs_is_named_when_its_time_is_over(store_path: Path, tmp_path: Path) -> None:
     train = partial(train_shared, fault=("hanging", 0, 2), timeout_seconds=3)
     hanging, other, third = run_crew(3, train, str(store_path), recipe(), str(tmp_path / "out"), "data=3")

@@ -117,9 +117,7 @@ def _divide(root: Path, classes: Mapping[str, Sequence[str]], options: Options) 
     }
 
 
-def _tell_division(
-    top: Folder, train: Folder, splits: Mapping[str, Sequence[LabeledPath]], options: Options
-) -> str:
+def _tell_division(top: Folder, train: Folder, splits: Mapping[str, Sequence[LabeledPath]], options: Options) -> str:
     count, total = len(splits[VAL]), sum(map(len, splits.values()))
     which = (
         f"{100 * options.val_fraction:g} % of each class in {train.name}"

@@ -153,7 +153,9 @@ def _describe_images(store: "Store") -> str:
     training = counts.pop("train", 0)
     others = ", ".join(f"{count:,} set aside ({name})" for name, count in counts.items())
     classes = f"{len(store.class_names):,} classes"
-    return f"Trained on {counted(training, 'image')} of {classes} from {store.path.name}{'; ' + others if others else ''}."
+    return (
+        f"Trained on {counted(training, 'image')} of {classes} from {store.path.name}{'; ' + others if others else ''}."
+    )
 
 
 def _list_facts(

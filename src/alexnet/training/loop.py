@@ -60,11 +60,10 @@ Update = Callable[[AlexNet, MomentumDescent, Batch, dict[str, float], Progress, 
 
 AT_CHANCE_UPDATES = 100
 """Updates before which a network is not expected to have left chance."""
+
 AT_CHANCE_MARGIN = 0.02
 """A mean loss closer than this share to ln K counts as chance."""
-_LOWER_RATE = (
-    "Train again with another --out and a lower rate, for example a third: --set optimization.learning_rate=…"
-)
+_LOWER_RATE = "Train again with another --out and a lower rate, for example a third: --set optimization.learning_rate=…"
 
 
 def train_model(
