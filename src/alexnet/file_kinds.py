@@ -138,7 +138,9 @@ _KINDS: tuple[tuple[Callable[[_Content], bool], FileKind], ...] = (
     ),
     (
         _has_entry("/archive_format", "serialized_exported_program.json", "models/model.json"),
-        FileKind("program", "a program of torch.export", "To run it: torch.export.load. Give alexnet what it was made from."),
+        FileKind(
+            "program", "a program of torch.export", "To run it: torch.export.load. Give alexnet what it was made from."
+        ),
     ),
     (
         lambda content: bool(content.entries) and all(name.endswith(".npy") for name in content.entries),
@@ -149,7 +151,10 @@ _KINDS: tuple[tuple[Callable[[_Content], bool], FileKind], ...] = (
         ),
     ),
     (_starts(b"PK\x03\x04", b"PK\x05\x06"), FileKind("zip", "a zip archive", _PREPARE)),
-    (_starts(b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"), FileKind("pickle", "a pickle, as older versions of PyTorch write them", _IMPORT)),
+    (
+        _starts(b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"),
+        FileKind("pickle", "a pickle, as older versions of PyTorch write them", _IMPORT),
+    ),
     (
         _starts(b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*"),
         FileKind("image", "an image", _PREDICT),
@@ -160,25 +165,43 @@ _KINDS: tuple[tuple[Callable[[_Content], bool], FileKind], ...] = (
     ),
     (_starts(b"\x1f\x8b", b"BZh", b"\xfd7zXZ"), FileKind("compressed", "a compressed file or archive", _PREPARE)),
     (lambda content: content.start[257:262] == b"ustar", FileKind("tar", "a tar archive", _PREPARE)),
-    (_starts(b"PAR1"), FileKind("parquet", "a Parquet file", "If it holds images and labels: alexnet prepare {path} --out STORE")),
-    (_starts(b"\x89HDF"), FileKind("hdf5", "an HDF5 file", "Activations are read with h5py. alexnet itself reads none.")),
+    (
+        _starts(b"PAR1"),
+        FileKind("parquet", "a Parquet file", "If it holds images and labels: alexnet prepare {path} --out STORE"),
+    ),
+    (
+        _starts(b"\x89HDF"),
+        FileKind("hdf5", "an HDF5 file", "Activations are read with h5py. alexnet itself reads none."),
+    ),
     (_starts(b"\x93NUMPY"), FileKind("npy", "a NumPy array", "It is read with numpy.load.")),
     (
         _is_onnx,
         FileKind(
             "onnx",
             "an ONNX model",
-            "To run it: onnxruntime. alexnet writes ONNX and does not read it; give it the run or model file that this was "
-            "exported from.",
+            "To run it: onnxruntime. alexnet writes ONNX and does not read it; give it the run or model file that this "
+            "was exported from.",
         ),
     ),
-    (_is_caffe_mean, FileKind("caffe-mean", "a mean file of Caffe", "To use it with weights: alexnet export WEIGHTS.caffemodel --mean {path} --to alexnet --out model.safetensors")),
+    (
+        _is_caffe_mean,
+        FileKind(
+            "caffe-mean",
+            "a mean file of Caffe",
+            "To use it with weights: alexnet export WEIGHTS.caffemodel --mean {path} --to alexnet --out "
+            "model.safetensors",
+        ),
+    ),
     (_is_caffemodel, FileKind("caffemodel", "a network of Caffe (.caffemodel)", _IMPORT)),
     (
         lambda content: content.text.startswith(("<!doctype", "<html")),
-        FileKind("html", "a web page", "Open it in a browser. If it came instead of a download, that download failed: obtain it again."),
+        FileKind(
+            "html",
+            "a web page",
+            "Open it in a browser. If it came instead of a download, that download failed: obtain it again.",
+        ),
     ),
-)  # fmt: skip
+)
 """Test and kind, in the order in which they are tried: the particular before the general."""
 
 

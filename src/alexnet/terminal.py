@@ -1,6 +1,5 @@
 """What people see: progress, tables and notices. On a terminal with colour and bars, elsewhere as plain lines."""
 
-import itertools
 import math
 import re
 import sys
@@ -65,7 +64,9 @@ class Terminal:
     def facts(self, facts: Sequence[tuple[str, str]], *, title: str | None = None) -> None:
         """Print names with what is to say of each, on standard output; a name may be empty, to go on with the last."""
         if not self.output.is_terminal:
-            names = itertools.accumulate((name for name, _ in facts), lambda last, name: name or last)
+            names: list[str] = []
+            for name, _ in facts:
+                names.append(name or (names[-1] if names else ""))
             for line in ([title] if title else []) + _align([*zip(names, (what for _, what in facts), strict=True)]):
                 self.print(line)
             return
@@ -82,7 +83,7 @@ class Terminal:
 
     @contextmanager
     def progress(self, what: str, unit: str) -> Iterator["Meter"]:
-        """Show how far something is, with its rate and the time left. Results that are printed meanwhile stand above."""
+        """Show how far something is, with its rate and the time left. Results printed meanwhile stand above."""
         meter = Meter(self, what, unit)
         self._bars += 1
         try:
@@ -237,8 +238,8 @@ class TrainingDisplay:
         self._terminal.print("".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
         if row["waiting_share"] > WAITING_SHARE:
             self._terminal.say(
-                f"{percent(row['waiting_share'])} of epoch {row['epoch']} was spent waiting for images: the disk is slow, "
-                "or other programs take the processor."
+                f"{percent(row['waiting_share'])} of epoch {row['epoch']} was spent waiting for images: the disk is "
+                "slow, or other programs take the processor."
             )
 
     def _head(self) -> tuple[str, str]:

@@ -258,8 +258,8 @@ class ValList:
         missing = [name for name in self._classes if name not in self._found and name != self._first]
         if missing or not self._found:
             raise SourceError(
-                f"{self.path} lists {counted(len(missing) or len(self._classes), 'image')} that the source does not have: "
-                f"{shorten(missing or list(self._classes), 3)}. Check that the list belongs to these images."
+                f"{self.path} lists {counted(len(missing) or len(self._classes), 'image')} that the source does not "
+                f"have: {shorten(missing or list(self._classes), 3)}. Check that the list belongs to these images."
             )
 
 
