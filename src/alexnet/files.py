@@ -56,6 +56,22 @@ def lock_file(path: Path) -> IO[bytes] | None:
     return handle
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process holds this file with `lock_file`; without POSIX nothing can be told, and it is False."""
+    if os.name != "posix" or not path.is_file():
+        return False
+    import fcntl
+
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back when the file is closed
+    except BlockingIOError:
+        return True
+    except OSError:  # it may not be read: another user's
+        return False
+    return False
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in this folder survive a power cut, where the system offers that."""
     if os.name != "posix":

@@ -6,18 +6,43 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Table as Grid
 from rich.text import Text
 
 PLAIN_EVERY_SECONDS = 10.0
 """How often progress is printed where the output is not a terminal."""
 WAITING_SHARE = 0.05
 """Share of an epoch spent waiting for images that is worth a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Names, and what is to say of each; an empty name goes on with the one before."""
+
+    rows: Sequence[tuple[str, str]]
+    title: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of cells under headings."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    title: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prose:
+    """A paragraph."""
+
+    text: str
 
 
 class Terminal:
@@ -54,7 +79,7 @@ class Terminal:
             for line in ([title] if title else []) + _align([columns, *rows], numbers):
                 self.print(line)
             return
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        table = Grid(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
         for column, is_number in zip(columns, numbers, strict=True):
             table.add_column(column, justify="right" if is_number else "left", overflow="fold")
         for row in rows:
@@ -70,16 +95,32 @@ class Terminal:
             for line in ([title] if title else []) + _align([*zip(names, (what for _, what in facts), strict=True)]):
                 self.print(line)
             return
-        grid = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False)
-        grid.add_column(no_wrap=True, style="bold")
-        grid.add_column(overflow="fold")
+        console = self._results
+        if title:
+            console.print(Text(title, "bold"))
+        indent = max(cell_len(name) for name, _ in facts) + 2
         for name, what in facts:
-            grid.add_row(Text(name), Text(what))
-        self._results.print(grid)
+            head = Text(name + " " * (indent - cell_len(name)), "bold")
+            if _COMMAND_LINE.match(what):  # left to the terminal to fold, so that it can be copied
+                console.print(head + Text(what))
+                continue
+            for line in Text(what).wrap(console, max(20, console.width - indent)) or [Text()]:
+                console.print(head + line)
+                head = Text(" " * indent)
 
     def prose(self, text: str) -> None:
         """Print a paragraph on standard output."""
         _print_sentences(self._results, Text(text))
+
+    def show(self, part: Facts | Table | Prose) -> None:
+        """Print a part of a page."""
+        match part:
+            case Facts(rows, title):
+                self.facts(rows, title=title)
+            case Table(columns, rows, title):
+                self.table(columns, rows, title=title)
+            case Prose(text):
+                self.prose(text)
 
     @contextmanager
     def progress(self, what: str, unit: str) -> Iterator["Meter"]:
@@ -276,6 +317,10 @@ def _short_percent(rate: float | None) -> str:
 
 _COMMAND = re.compile(r"(?<=: )(alexnet [a-z]+ .+?)(?=\. [A-Z]|\.$|; |$)", re.MULTILINE)
 """A command inside a sentence."""
+
+
+_COMMAND_LINE = re.compile(r"alexnet [a-z]+ ")
+"""How what is a command and nothing else begins."""
 
 
 def _print_sentences(console: Console, text: Text) -> None:

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from alexnet.cli import cli
-from alexnet.description import compare, describe
+from alexnet.description.describe import describe
+from alexnet.description.dialects import compare
 from alexnet.errors import AlexNetError
 from alexnet.network.comparison import draw_taps, tabulate_costs, tabulate_differences
 from alexnet.network.spec import find_dialect

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.evaluate import Evaluation, Tick
+from alexnet.evaluation.record import write_errors
 from alexnet.interpretation.drawing import Format, Themed, in_both_themes, save_drawing
 from alexnet.interpretation.figures import draw_class_errors, draw_curves, draw_filters
 from alexnet.interpretation.page import write_report
@@ -48,11 +49,11 @@ def report_run(
     split: str = "val",
     tick: Tick | None = None,
 ) -> Path:
-    """Test a run's classifier with one and ten views, write report.html and figures/ into its folder; return the page.
+    """Test a run's classifier with one and ten views, write report.html, errors.json and figures/ into its folder.
 
     Neighbours are searched among MOST_SEARCHED training images, evenly spaced, so that a report takes seconds.
 
-    Where the store has no such split, or no images in it, the report is about the training alone.
+    Returns the page. Where the store has no such split, or no images in it, the report is about the training alone.
 
     Args:
         history: The run's rows, one per epoch.
@@ -81,6 +82,8 @@ def report_run(
 
     recipe, environment = _provenance(classifier, "recipe"), _provenance(classifier, "environment")
     recipe_name = str(recipe.get("name", "unknown"))
+    if evaluations:
+        write_errors(run_folder, evaluations, split=split, store_fingerprint=store.fingerprint)
     path = run_folder / REPORT
     write_report(
         path,

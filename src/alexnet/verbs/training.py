@@ -35,7 +35,7 @@ WHY_MODERN = (
     "assignments",
     multiple=True,
     metavar="GROUP.FIELD=VALUE",
-    help="Change one field of the recipe; repeatable. `alexnet info RECIPE` lists them.",
+    help="Change one field of the recipe; repeatable. `alexnet info RECIPE --all` explains them.",
 )
 @click.option("--from", "start_path", type=PATH, metavar="MODEL", help="Start from the layers of a model that fit.")
 @click.option("--freeze", metavar="LAYERS", help="Layers that stay as they are: conv1-conv5, or conv1,conv2.")

@@ -1,0 +1,108 @@
+"""Finds out what is meant: a store, a run, a file, a folder, a dialect or a recipe."""
+
+from pathlib import Path
+
+from alexnet.description.dialects import describe_dialect
+from alexnet.description.models import describe_ensemble, describe_model
+from alexnet.description.page import Description, Facts, command
+from alexnet.description.recipes import describe_recipe
+from alexnet.description.runs import describe_run
+from alexnet.description.stores import describe_store
+from alexnet.errors import ConfigError, RecipeError, WeightsError
+from alexnet.evaluation.ensemble import is_ensemble
+from alexnet.file_kinds import recognise
+from alexnet.network.spec import DIALECTS, is_dialect
+from alexnet.recipes import RECIPES, find_recipe, read_recipe
+from alexnet.tensor_files import is_own
+from alexnet.training.journal import ENVIRONMENT
+from alexnet.wording import counted, nearest
+
+STORE_HEADER = "store.json"
+
+
+def describe(what: str, *, verify: bool = False, every: bool = False) -> Description:
+    """Return what a store, run folder, file, dialect or recipe is; paths come before names.
+
+    Args:
+        verify: Read a whole store and compare its checksums.
+        every: Leave nothing out, however long it becomes.
+    Raises:
+        ConfigError: it is none of these.
+        StoreError, WeightsError, RunError: it is one, but damaged.
+    """
+    path = Path(what)
+    if path.is_dir():
+        return _describe_folder(path, verify=verify, every=every)
+    if path.is_file():
+        return _describe_file(path, every=every)
+    if is_dialect(what) and what in RECIPES:
+        dialect = describe_dialect(what, every=every, is_alone=False)
+        recipe = describe_recipe(what, find_recipe(what), every=every, is_alone=False)
+        return Description({"recipe": recipe.values, "dialect": dialect.values}, [*dialect.parts, *recipe.parts])
+    if is_dialect(what):
+        return describe_dialect(what, every=every)
+    if what in RECIPES:
+        return describe_recipe(what, find_recipe(what), every=every)
+    raise ConfigError(
+        f"{what}: there is no such file or folder, and no dialect ({', '.join(DIALECTS)}) or recipe "
+        f"({', '.join(RECIPES)}) has this name.{_suggest(what)}"
+    )
+
+
+def _suggest(what: str) -> str:
+    """Return a question that names the nearest path or name; nothing where none is near."""
+    path = Path(what)
+    known = nearest(what, [*DIALECTS, *RECIPES])
+    for up, folder in enumerate(path.parents):  # the part of the path that is mistyped may be above its end
+        if folder.is_dir():
+            wrong = path.parts[len(path.parts) - 1 - up]
+            near = nearest(wrong, [each.name for each in folder.iterdir() if not each.name.startswith(".")])
+            if near is not None:
+                whole = folder.joinpath(near, *path.parts[len(path.parts) - up :])
+                known = str(whole if whole.exists() else folder / near)
+            break
+    return f" Did you mean {known}?" if known else ""
+
+
+def _describe_folder(path: Path, *, verify: bool, every: bool) -> Description:
+    """A run, a store, or a folder that holds some."""
+    if (path / ENVIRONMENT).exists():
+        return describe_run(path, every=every)
+    inside = [] if (path / STORE_HEADER).exists() else sorted(each for each in path.iterdir() if each.is_dir())
+    held = [("a run", each) for each in inside if (each / ENVIRONMENT).exists()]
+    held += [("a store", each) for each in inside if (each / STORE_HEADER).exists()]
+    if not held:
+        return describe_store(path, verify=verify, every=every)
+    facts = [("what", f"a folder that holds {counted(len(held), 'run or store', 'runs and stores')}")]
+    facts += [(kind, command("info", each)) for kind, each in held]
+    values = {"kind": "folder", "path": str(path), "holds": [str(each) for _, each in held]}
+    return Description(values, [Facts(facts, str(path))])
+
+
+def _describe_file(path: Path, *, every: bool) -> Description:
+    """A model, an ensemble, a recipe; or another kind of file, and what to do with it.
+
+    Raises:
+        WeightsError: it is a damaged model file, or of no kind that is known.
+    """
+    if is_ensemble(path):
+        return describe_ensemble(path, every=every)
+    kind = recognise(path)
+    if kind is not None and not is_own(path):
+        facts = [("what", f"{kind.what}, {counted(path.stat().st_size, 'byte')}"), ("next", kind.advise(path))]
+        return Description({"kind": kind.name, "path": str(path)}, [Facts(facts, str(path))])
+    if kind is None:
+        try:
+            return describe_recipe(path.stem, read_recipe(path), path=path, every=every)
+        except RecipeError:
+            pass
+        for name, whole in ((ENVIRONMENT, "run"), (STORE_HEADER, "store")):
+            if (path.parent / name).exists():
+                facts = [("what", f"a file of the {whole} {path.parent}"), ("next", command("info", path.parent))]
+                return Description({"kind": "part", "of": str(path.parent)}, [Facts(facts, str(path))])
+        if not is_own(path) and path.suffix != ".safetensors":
+            raise WeightsError(
+                f"{path}: is of no kind that alexnet knows. It tells of stores, runs, model files, ensembles and recipes, "
+                "and recognises images, archives and the models of other programs."
+            )
+    return describe_model(path, every=every)

@@ -1,0 +1,91 @@
+"""The pages of model files and ensembles."""
+
+from pathlib import Path
+from typing import Any
+
+from alexnet.description.dialects import tabulate_layers, values_of
+from alexnet.description.page import Description, Facts, Table, command, count_towers, name_classes
+from alexnet.network.model_file import Preprocessing, find_model, load_model
+from alexnet.wording import counted
+
+
+def describe_model(path: Path, *, every: bool = False) -> Description:
+    """Return what a model file holds.
+
+    Args:
+        every: Name all classes, and list what each layer costs.
+    Raises:
+        WeightsError: it is none, or damaged.
+    """
+    model = load_model(find_model(path))
+    spec, values = model.network.spec, values_of(model.network.spec)
+    facts = [
+        ("what", f"a model file, {counted(path.stat().st_size, 'byte')}"),
+        ("network", f"{spec.dialect}: {count_towers(spec.towers)}, {values['parameters']:,} parameters"),
+        ("classes", name_classes(model.class_titles, every=every)),
+        ("images", f"of any size: their centre becomes {_square(model.preprocessing.image_px)}, of which the network sees "
+                   f"views of {_square(spec.input_px)}"),
+        ("inputs", _describe_inputs(model.preprocessing)),
+        ("origin", _describe_origin(model.provenance)),
+        ("next", command("predict", path, "picture.jpg")),
+        ("", command("evaluate", path, "STORE")),
+    ]  # fmt: skip
+    document = {
+        "kind": "model",
+        "path": str(path),
+        "class_names": list(model.class_names),
+        **values,
+        "provenance": model.provenance,
+    }
+    return Description(document, [Facts(facts, str(path)), *tabulate_layers(spec, every=every)])
+
+
+def describe_ensemble(path: Path, *, every: bool = False) -> Description:
+    """Return what an ensemble file names.
+
+    Args:
+        every: Name all classes.
+    Raises:
+        WeightsError: it is damaged, or a member is missing or has changed.
+    """
+    from alexnet.evaluation.ensemble import load_ensemble
+
+    ensemble = load_ensemble(path)
+    rows = [
+        [str(member.path), f"{weight:.3f}", member.model.network.spec.dialect]
+        for member, weight in zip(ensemble.members, ensemble.weights, strict=True)
+    ]
+    facts = [
+        ("what", f"an ensemble of {counted(len(rows), 'model')}, whose probabilities are averaged with these weights"),
+        ("classes", name_classes(ensemble.members[0].model.class_titles, every=every)),
+        ("next", command("predict", path, "picture.jpg")),
+        ("", command("evaluate", path, "STORE")),
+    ]
+    values = {"kind": "ensemble", "path": str(path), "members": rows, "class_names": list(ensemble.class_names)}
+    return Description(values, [Facts(facts, str(path)), Table(["member", "weight", "network"], rows)])
+
+
+def _square(side: int) -> str:
+    return f"{side} x {side}"
+
+
+def _describe_inputs(preprocessing: Preprocessing) -> str:
+    divisor = preprocessing.divisor
+    words = "RGB of 0 to 255 less the mean image" + (", always its centre" if preprocessing.mean_place == "central" else "")
+    if isinstance(divisor, tuple):
+        return f"{words}, divided by {', '.join(f'{part:g}' for part in divisor)}"
+    return words + (f", divided by {divisor:g}" if divisor != 1 else "")
+
+
+def _describe_origin(provenance: dict[str, Any]) -> str:
+    """Where the weights came from, as far as the file says."""
+    imported, recipe, environment = (provenance.get(name) for name in ("imported", "recipe", "environment"))
+    if isinstance(imported, dict):
+        return f"imported from {imported.get('file', 'an unknown file')} ({imported.get('kind', 'unknown kind')})"
+    if not isinstance(recipe, dict):
+        return "not recorded"
+    words = [f"trained with recipe {recipe.get('name', 'unknown')}"]
+    if isinstance(environment, dict):
+        words += [f"{name} {environment[name]}" for name in ("seed", "store") if name in environment]
+        words += [f"by alexnet {environment['alexnet']}"] if "alexnet" in environment else []
+    return ", ".join(words)

@@ -1,0 +1,40 @@
+"""What a page of `alexnet info` consists of."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from alexnet.terminal import Facts, Prose, Table
+from alexnet.wording import counted
+
+__all__ = ["Description", "Facts", "Prose", "Table", "command", "count_towers", "name_classes"]
+
+LISTED_CLASSES = 8
+"""Classes that a page names; `--all` names them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What to show to people, and values for programs."""
+
+    values: dict[str, Any]
+    parts: Sequence[Facts | Table | Prose] = field(default_factory=tuple)
+
+
+def command(*words: str | Path) -> str:
+    """Return a command line that a shell takes as it is."""
+    return shlex.join(["alexnet", *map(str, words)])
+
+
+def name_classes(titles: Sequence[str], *, every: bool) -> str:
+    """Return how many classes there are, and the names of the first."""
+    shown = titles if every else titles[:LISTED_CLASSES]
+    more = len(titles) - len(shown)
+    return f"{len(titles):,}: {', '.join(shown)}" + (f" and {more:,} more" if more else "")
+
+
+def count_towers(towers: int) -> str:
+    """Return "one tower" in the words of a page."""
+    return counted(towers, "tower")

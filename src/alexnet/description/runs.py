@@ -1,0 +1,175 @@
+"""The page of a run: what is trained, how far it is, how well it does, and the next command."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from alexnet.description.page import Description, Facts, command, count_towers, name_classes
+from alexnet.errors import WeightsError
+from alexnet.evaluation.record import read_errors
+from alexnet.files import is_locked
+from alexnet.network.model_file import FORMAT, MODEL, find_checkpoint
+from alexnet.network.spec import Spec, measure
+from alexnet.recipes import Recipe, read_recipe
+from alexnet.tensor_files import read_document
+from alexnet.terminal import duration, percent
+from alexnet.training.checkpoint import Progress, read_progress
+from alexnet.training.journal import RECIPE, read_environment, read_metrics
+
+REPORT, LOCK = "report.html", ".lock"
+_VIEWS = {1: "centre view", 9: "nine views", 10: "ten views"}
+
+
+def describe_run(path: Path, *, every: bool = False) -> Description:
+    """Return what a run folder holds.
+
+    Args:
+        every: Name all classes.
+    Raises:
+        RunError, RecipeError: its environment or recipe is damaged.
+        WeightsError: none of its checkpoints is readable.
+    """
+    environment, history = read_environment(path), read_metrics(path)
+    recipe = read_recipe(path / RECIPE)
+    is_finished, is_training = (path / MODEL).exists(), is_locked(path / LOCK)
+    newest = _find_newest(path, is_finished=is_finished)
+    progress = None if newest is None or is_finished else read_progress(newest)
+    facts = [("what", _say_state(recipe, history, progress, is_finished=is_finished, is_training=is_training))]
+    facts += _list_trained(recipe, environment, newest, every=every)
+    facts.append(("trained for", _say_time(recipe, history, is_finished=is_finished)))
+    if history:
+        facts += _list_errors(history)
+    measured = read_errors(path)
+    for test in measured["tests"] if measured else ():
+        if test["views"] != 1:
+            low, high = test["top1_interval"]
+            facts.append((
+                _VIEWS[test["views"]],
+                f"{_say_errors(test, '')} (95 %: {100 * low:.2f} to {100 * high:.2f}), on {test['images']:,} images of "
+                f"{measured['split'] if measured else ''}",
+            ))  # fmt: skip
+    if (path / REPORT).exists():
+        facts.append(("report", str(path / REPORT)))
+    facts += _list_next(path, environment, is_finished=is_finished, is_training=is_training)
+    values: dict[str, Any] = {
+        "kind": "run",
+        "path": str(path),
+        "finished": is_finished,
+        "training": is_training,
+        "recipe": recipe.model_dump(mode="json"),
+        "environment": environment,
+        "history": history,
+        "errors": measured,
+    }
+    return Description(values, [Facts(facts, str(path))])
+
+
+def _find_newest(path: Path, *, is_finished: bool) -> Path | None:
+    """The finished model, or the newest readable checkpoint; None before the first is saved."""
+    if is_finished:
+        return path / MODEL
+    found = find_checkpoint(path)
+    return None if found is None else found[0]
+
+
+def _say_state(
+    recipe: Recipe,
+    history: Sequence[dict[str, Any]],
+    progress: Progress | None,
+    *,
+    is_finished: bool,
+    is_training: bool,
+) -> str:
+    total = recipe.optimization.total_epochs
+    if is_finished:
+        early = f" of at most {total}" if len(history) < total else ""
+        return f"a finished run of {len(history)}{early} epochs"
+    state = "a run that is being trained now" if is_training else "an unfinished run"
+    if progress is None:
+        return f"{state}; nothing is saved yet"
+    batches = f" after {progress.batch} batches" if progress.batch else ""
+    return f"{state}; saved in epoch {min(progress.epoch + 1, total)} of {total}{batches}"
+
+
+def _list_trained(
+    recipe: Recipe, environment: dict[str, Any], newest: Path | None, *, every: bool
+) -> list[tuple[str, str]]:
+    """What is trained, from what, on what and where."""
+    facts = [("recipe", f"{recipe.name}, seed {environment.get('seed', 'unknown')}")]
+    if newest is None:
+        facts.append(("network", recipe.network.dialect))
+    else:
+        document = read_document(newest, kinds=("model", "checkpoint"), newest_format=FORMAT)
+        try:
+            spec, titles = Spec.from_json(document["spec"], where=str(newest)), document["class_titles"]
+        except KeyError as problem:
+            raise WeightsError(f"{newest}: its header lacks {problem}. Obtain the file again.") from None
+        parameters = sum(shape.parameters for shape in measure(spec))
+        facts.append(("network", f"{spec.dialect}: {count_towers(spec.towers)}, {parameters:,} parameters"))
+        facts.append(("classes", name_classes(titles, every=every)))
+    store = str(environment.get("store", "not recorded"))
+    facts.append(("store", store if Path(store).is_dir() else f"{store} (not there now)"))
+    if environment.get("start"):
+        facts.append(("started from", str(environment["start"])))
+    known = {name: environment.get(name, "unknown") for name in ("precision", "device", "threads", "processor")}
+    facts.append(("computed in", "{precision} on {device}, {threads} threads, {processor}".format(**known)))
+    versions = [f"{name} {environment[name]}" for name in ("alexnet", "torch", "python") if name in environment]
+    return [*facts, ("versions", ", ".join(versions))]
+
+
+def _say_time(recipe: Recipe, history: Sequence[dict[str, Any]], *, is_finished: bool) -> str:
+    if not history:
+        return "less than an epoch"
+    spent = sum(row["seconds_with_validation"] for row in history)
+    rate = sorted(row["images_per_second"] for row in history)[len(history) // 2]
+    words = f"{duration(spent)}, {rate:,.0f} images/s"
+    left = recipe.optimization.total_epochs - len(history)
+    if is_finished or left <= 0:
+        return words
+    most = "at most " if recipe.optimization.schedule == "plateau" else ""
+    return f"{words}; {most}{duration(left * spent / len(history))} left"
+
+
+def _list_errors(history: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Losses and errors of the newest epoch, and the lowest."""
+    last = history[-1]
+    facts = [
+        (
+            f"epoch {last['epoch']}",
+            f"training: loss {last['train_loss']:.4f}, top-1 error {percent(last['train_top1_error'])} (with dropout)",
+        )
+    ]
+    tested = [row for row in history if "val_top1_error" in row]
+    if tested:
+        row = tested[-1]
+        best = min(tested, key=lambda each: each["val_top1_error"])
+        least = f"; lowest: {percent(best['val_top1_error'])} in epoch {best['epoch']}" if best["val_top1_error"] < row["val_top1_error"] else ""
+        facts.append((
+            "" if row is last else f"epoch {row['epoch']}",
+            f"validation: loss {row['val_loss']:.4f}, {_say_errors(row, 'val_')}{least}",
+        ))  # fmt: skip
+    return facts
+
+
+def _say_errors(row: dict[str, Any], prefix: str) -> str:
+    """Return the errors in a row: "top-1 error 24.50 %, top-5 3.20 %"."""
+    named = re.compile(rf"{prefix}top(\d+)_error")
+    found = sorted((int(match[1]), row[name]) for name in row if (match := named.fullmatch(name)))
+    return ", ".join(f"top-{k}{' error' if k == 1 else ''} {percent(value)}" for k, value in found)
+
+
+def _list_next(
+    path: Path, environment: dict[str, Any], *, is_finished: bool, is_training: bool
+) -> list[tuple[str, str]]:
+    """The commands that come next."""
+    store = str(environment.get("store", "STORE"))
+    store = store if Path(store).is_dir() else "STORE"
+    if is_finished:
+        return [("next", command("evaluate", path, store)), ("", command("predict", path, "picture.jpg"))]
+    if is_training:
+        return []
+    words = ["train", store, "--recipe", path / RECIPE, "--seed", str(environment.get("seed", 0)), "--out", path]
+    if environment.get("start"):
+        words += ["--from", str(environment["start"])]
+    return [("next", command(*words))]

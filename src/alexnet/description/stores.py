@@ -1,0 +1,127 @@
+"""The page of a store, and the list of its images."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alexnet.description.page import LISTED_CLASSES, Description, Facts, Table, command, name_classes
+from alexnet.wording import counted
+
+if TYPE_CHECKING:
+    from alexnet.data.store import Store
+
+
+def describe_store(path: Path, *, verify: bool = False, every: bool = False) -> Description:
+    """Return what a store holds.
+
+    Args:
+        verify: Read every byte and compare checksums.
+        every: List all classes.
+    Raises:
+        StoreError: it is no store, or damaged.
+    """
+    from alexnet.data.store import open_store
+
+    store = open_store(path)
+    if verify:
+        store.verify()
+    splits = {name: len(split) for name, split in store.splits.items()}
+    listed = every or len(store.class_names) <= LISTED_CLASSES + 2
+    facts = [
+        ("what", "a store: " + ", ".join(f"{counted(count, 'image')} for {_PURPOSES.get(name, name)}"
+                                         for name, count in splits.items())),
+        ("images", f"{store.size} x {store.size} pixels, {_CODECS[store.header['codec']]}; {_say_size(store)} on the disk"),
+        ("source", _describe_source(store)),
+        ("classes", f"{len(store.class_names):,}, below" if listed else name_classes(store.class_titles, every=False)),
+    ]  # fmt: skip
+    if not listed:
+        facts.append(("per class", "; ".join(f"{name}: {_describe_spread(split.per_class_counts, store.class_titles)}"
+                                             for name, split in store.splits.items())))  # fmt: skip
+    mean, spread = store.mean_image.mean((0, 1)), store.color_eigenvalues**0.5
+    facts += [
+        ("mean colour", f"{_numbers(mean)} (R, G, B of 0 to 255), subtracted from inputs"),
+        ("colour axes", f"standard deviations {_numbers(spread)}; colour noise follows them"),
+        ("fingerprint", store.fingerprint),
+        ("checked", "that every byte is the one of the fingerprint" if verify else "that all files have their sizes"),
+    ]
+    if not verify:
+        facts.append(("check bytes", command("info", path, "--verify")))
+    if "page" in store.header:
+        facts.append(("report", str(path / str(store.header["page"]["file"]))))
+    facts.append(("next", command("train", path, "--out", "RUN")))
+    parts: list[Facts | Table] = [Facts(facts, str(path))]
+    if listed:
+        has_titles = store.class_titles != store.class_names
+        rows = [
+            [name, *([title] if has_titles else []), *(f"{split.per_class_counts[i]:,}" for split in store.splits.values())]
+            for i, (name, title) in enumerate(zip(store.class_names, store.class_titles, strict=True))
+        ]
+        parts.append(Table(["class", *(["name"] if has_titles else []), *splits], rows))
+    values: dict[str, Any] = {
+        "kind": "store",
+        "path": str(path),
+        "splits": splits,
+        "size": store.size,
+        "class_names": list(store.class_names),
+        "color_eigenvalues": store.color_eigenvalues.tolist(),
+        "fingerprint": store.fingerprint,
+        "provenance": store.provenance,
+    }
+    return Description(values, parts)
+
+
+def list_images(what: str) -> Iterator[dict[str, str]]:
+    """Yield split, class name, readable name and original path of every image of a store, in its order.
+
+    Raises:
+        StoreError: it is no store, or damaged.
+    """
+    from alexnet.data.decode import show_name
+    from alexnet.data.store import open_store
+
+    store = open_store(what)
+    for name, split in store.splits.items():
+        for label, path in zip(split.labels.tolist(), split.paths, strict=True):
+            yield {
+                "split": name,
+                "class": store.class_names[label],
+                "name": store.class_titles[label],
+                "path": show_name(path),
+            }
+
+
+_PURPOSES = {"train": "training", "val": "validation", "test": "testing"}
+_CODECS = {"raw": "as they are", "jpeg": "as JPEG"}
+
+
+def _say_size(store: "Store") -> str:
+    num_bytes = sum(int(record["bytes"]) for record in store.file_records())
+    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.1f} MB"
+
+
+def _describe_source(store: "Store") -> str:
+    """Where the images came from, what was left out, and how validation images were chosen."""
+    recorded = store.provenance
+    options = recorded.get("options", {})
+    words = [f"{recorded['source']}" if "source" in recorded else "not recorded"]
+    if "kind" in recorded:
+        words[0] += f" ({recorded['kind']})"
+    if recorded.get("skipped"):
+        words.append(f"{counted(int(recorded['skipped']), 'image')} left out")
+    if options.get("val_fraction") is not None:
+        words.append(f"{100 * options['val_fraction']:g} % of each class set aside, seed {options.get('seed', 0)}")
+    if options.get("val_list") is not None:
+        words.append(f"validation images as in {options['val_list']}")
+    return "; ".join(words)
+
+
+def _describe_spread(counts: Sequence[int], titles: Sequence[str]) -> str:
+    """The smallest and the largest class."""
+    least, most = min(counts), max(counts)
+    if least == most:
+        return f"{least:,} each"
+    return f"{least:,} ({titles[counts.index(least)]}) to {most:,} ({titles[counts.index(most)]})"
+
+
+def _numbers(values: Any) -> str:
+    return ", ".join(f"{value:.1f}" for value in values)

@@ -1,0 +1,265 @@
+"""The pages of `alexnet info`: what they say, that they fit a screen, and what is suggested where nothing is meant."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from alexnet.data.prepare import prepare
+from alexnet.description.describe import describe
+from alexnet.description.page import Description, Facts
+from alexnet.errors import ConfigError, StoreError, WeightsError
+from alexnet.evaluation.evaluate import Evaluation
+from alexnet.evaluation.record import read_errors, write_errors
+from alexnet.files import lock_file
+from alexnet.network.alexnet import build
+from alexnet.network.model_file import MODEL, Model, Preprocessing, save_model
+from alexnet.network.spec import DIALECTS
+from alexnet.recipes import RECIPES, find_recipe
+from alexnet.terminal import Terminal
+from alexnet.training.checkpoint import Progress, save_checkpoint
+from alexnet.training.optimizer import MomentumDescent
+from conftest import write_pictures
+
+EPOCH: dict[str, Any] = {
+    "epoch": 1,
+    "learning_rate": 0.001,
+    "train_loss": 2.2,
+    "train_top1_error": 0.8,
+    "images_per_second": 94.0,
+    "waiting_share": 0.0,
+    "seconds": 50.0,
+    "val_loss": 2.1,
+    "val_top1_error": 0.75,
+    "val_top2_error": 0.5,
+    "seconds_with_validation": 60.0,
+}
+
+
+def facts_of(description: Description) -> dict[str, str]:
+    """Name -> what is said of it; what goes on with a name is joined to it."""
+    found: dict[str, str] = {}
+    for part in description.parts:
+        last = ""
+        for name, what in part.rows if isinstance(part, Facts) else ():
+            last = name or last
+            found[last] = f"{found[last]} | {what}" if last in found else what
+    return found
+
+
+def on_screen(description: Description) -> list[str]:
+    """The lines of a page on a terminal of 80 columns."""
+    terminal = Terminal()
+    terminal.output = Console(
+        file=io.StringIO(), force_terminal=True, width=80, color_system=None, highlight=False, soft_wrap=True
+    )
+    for part in description.parts:
+        terminal.show(part)
+        terminal.print("")
+    assert isinstance(terminal.output.file, io.StringIO)
+    return terminal.output.file.getvalue().rstrip().splitlines()
+
+
+def make_model() -> Model:
+    network = build("cifar-80sec", 3, seed=0)
+    return Model(network, ("a", "b", "c"), ("ant", "bee", "cat"), Preprocessing(np.zeros((32, 32, 3), np.float32), 1.0), {})
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Path:
+    """A run folder with a recipe and an environment, and nothing saved."""
+    run = tmp_path / "my run"
+    run.mkdir()
+    recipe = find_recipe("cifar-80sec", ["optimization.drop_epochs=[3]", "optimization.total_epochs=5"])
+    (run / "recipe.yaml").write_text(recipe.to_yaml())
+    environment = {"store": str(tmp_path / "gone"), "seed": 7, "precision": "float32", "device": "cpu", "threads": 2,
+                   "processor": "a processor", "alexnet": "0.1.0", "torch": "2.9"}  # fmt: skip
+    (run / "environment.json").write_text(json.dumps(environment))
+    return run
+
+
+def test_a_run_that_was_only_begun_says_so(begun: Path) -> None:
+    facts = facts_of(describe(str(begun)))
+    assert facts == {
+        "what": "an unfinished run; nothing is saved yet",
+        "recipe": "cifar-80sec, seed 7",
+        "network": "cifar-80sec",
+        "store": f"{begun.parent / 'gone'} (not there now)",
+        "computed in": "float32 on cpu, 2 threads, a processor",
+        "versions": "alexnet 0.1.0, torch 2.9",
+        "trained for": "less than an epoch",
+        "next": f"alexnet train STORE --recipe '{begun}/recipe.yaml' --seed 7 --out '{begun}'",
+    }
+
+
+def test_an_unfinished_run_tells_where_it_stands_and_how_to_go_on(begun: Path) -> None:
+    (begun.parent / "gone").mkdir()
+    (begun / "metrics.jsonl").write_text(json.dumps(EPOCH) + "\n")
+    model = make_model()
+    optimizer = MomentumDescent(model.network, dtype=model.network.layers["conv1"].weight.dtype, momentum=0.9,
+                                weight_decay=0.0)  # fmt: skip
+    save_checkpoint(begun, model, optimizer, Progress(epoch=1, batch=17, history=[EPOCH]))
+    facts = facts_of(describe(str(begun)))
+    assert facts["what"] == "an unfinished run; saved in epoch 2 of 5 after 17 batches"
+    assert facts["network"].startswith("cifar-80sec: 1 tower, ")
+    assert facts["classes"] == "3: ant, bee, cat"
+    assert facts["trained for"] == "1 min 00 s, 94 images/s; 4 min 00 s left"
+    assert facts["epoch 1"] == (
+        "training: loss 2.2000, top-1 error 80.00 % (with dropout) | validation: loss 2.1000, top-1 error 75.00 %, top-2 "
+        "50.00 %"
+    )
+    assert facts["next"] == (
+        f"alexnet train {begun.parent}/gone --recipe '{begun}/recipe.yaml' --seed 7 --out '{begun}'"
+    )
+    with lock_file(begun / ".lock") as lock:  # type: ignore[union-attr]
+        assert lock is not None
+        facts = facts_of(describe(str(begun)))
+    assert facts["what"] == "a run that is being trained now; saved in epoch 2 of 5 after 17 batches"
+    assert "next" not in facts
+    assert len(on_screen(describe(str(begun)))) <= 24
+
+
+def test_a_finished_run_tells_its_errors_and_what_comes_next(begun: Path) -> None:
+    later = {**EPOCH, "epoch": 2, "val_top1_error": 0.8}
+    (begun / "metrics.jsonl").write_text(json.dumps(EPOCH) + "\n" + json.dumps(later) + "\n")
+    (begun / "report.html").write_text("")
+    save_model(begun / MODEL, make_model())
+    assert "ten views" not in facts_of(describe(str(begun)))
+    shared: dict[str, Any] = {"images": 1500, "k": 2, "top1_interval": (0.216, 0.26), "topk_interval": (0.1, 0.2),
+                              "cross_entropy": 1.0}  # fmt: skip
+    one = Evaluation(num_views=1, top1_error=0.245, topk_error=0.16, **shared)
+    ten = Evaluation(num_views=10, top1_error=0.237, topk_error=0.15, **shared)
+    write_errors(begun, [one, ten], split="val", store_fingerprint="f")
+    page = describe(str(begun))
+    facts = facts_of(page)
+    assert facts["what"] == "a finished run of 2 of at most 5 epochs"
+    assert facts["ten views"] == "top-1 error 23.70 %, top-2 15.00 % (95 %: 21.60 to 26.00), on 1,500 images of val"
+    assert facts["epoch 2"].endswith("top-1 error 80.00 %, top-2 50.00 %; lowest: 75.00 % in epoch 1")
+    assert facts["report"] == f"{begun}/report.html"
+    assert facts["next"] == f"alexnet evaluate '{begun}' STORE | alexnet predict '{begun}' picture.jpg"
+    assert page.values["errors"]["tests"][1]["top1_error"] == 0.237
+    assert len(on_screen(page)) <= 24
+
+
+def test_measured_errors_that_cannot_be_read_are_as_none(tmp_path: Path) -> None:
+    assert read_errors(tmp_path) is None
+    for text in ("{", "[]", "{}", '{"format": 2, "tests": [1], "split": "val"}'):
+        (tmp_path / "errors.json").write_text(text)
+        assert read_errors(tmp_path) is None
+
+
+def test_a_store_is_told_in_one_screen_whether_it_has_few_classes_or_many(tmp_path: Path) -> None:
+    names = tuple(f"c{number:02d}" for number in range(14))
+    write_pictures(tmp_path / "photos", per_class=4, classes=names)
+    write_pictures(tmp_path / "photos" / "c03" / "deeper", per_class=1, classes=("more",))
+    (tmp_path / "photos" / "c05" / "bad.jpg").write_bytes(b"no image")
+    prepare(tmp_path / "photos", tmp_path / "store", size=32, val_fraction=0.25)
+    page = describe(str(tmp_path / "store"))
+    facts = facts_of(page)
+    assert facts["what"] == "a store: 43 images for training, 14 images for validation"
+    assert facts["source"] == "photos (folders); 1 image left out; 25 % of each class set aside, seed 0"
+    assert facts["classes"] == "14: c00, c01, c02, c03, c04, c05, c06, c07 and 6 more"
+    assert facts["per class"] == "train: 3 (c00) to 4 (c03); val: 1 each"
+    assert facts["checked"] == "that all files have their sizes"
+    assert facts["next"] == f"alexnet train {tmp_path}/store --out RUN"
+    assert len(on_screen(page)) <= 24
+    verified = describe(str(tmp_path / "store"), verify=True, every=True)
+    assert facts_of(verified)["checked"] == "that every byte is the one of the fingerprint"
+    assert sum(line.startswith("c") and line[1:3].isdigit() for line in on_screen(verified)) == 14
+
+
+def test_a_fingerprint_stands_on_one_line(small_store_path: Path) -> None:
+    fingerprint = describe(str(small_store_path)).values["fingerprint"]
+    assert any(fingerprint in line for line in on_screen(describe(str(small_store_path))))
+
+
+@pytest.mark.parametrize("name", sorted({*RECIPES, *DIALECTS}))
+def test_the_page_of_a_name_fits_a_screen_and_shows_no_python(name: str) -> None:
+    page = describe(name)
+    lines = on_screen(page)
+    both = name in RECIPES and name in DIALECTS
+    assert len(lines) <= (36 if both else 24), "\n".join(lines)
+    assert max(map(len, lines)) <= 80
+    assert not any(word in line for line in lines for word in ("None", "[]", "{}", "True", "False"))
+
+
+def test_every_field_is_explained_on_demand() -> None:
+    facts = facts_of(describe("small-data", every=True))
+    fields = [f"{group}.{name}" for group, values in find_recipe("paper").model_dump().items()
+              if isinstance(values, dict) for name in values]  # fmt: skip
+    assert [name for name in facts if "." in name] == fields
+    assert facts["batches.divisor"].startswith("60. Inputs are divided by this after the mean is subtracted")
+    assert facts["optimization.drop_epochs"].startswith("empty. Epochs, counted from 0")
+
+
+def test_a_recipe_names_what_sets_it_apart() -> None:
+    facts = facts_of(describe("small-data"))
+    assert facts["batches.size"] == "64, not 128: images per update"
+    assert facts["optimization.schedule"] == "cosine, not plateau: fall smoothly to zero over `total_epochs`"
+    assert "optimization.momentum" not in facts
+
+
+def test_a_recipe_in_a_file_is_described_like_one_with_a_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(find_recipe("paper", ["batches.size=32"]).to_yaml())
+    page = describe(str(tmp_path / "mine.yaml"))
+    assert page.values["batches"]["size"] == 32
+    assert facts_of(page)["batches.size"] == "32, not 128: images per update"
+
+
+def test_files_of_other_kinds_are_named_with_what_to_do(tmp_path: Path, begun: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(96))
+    page = describe(str(tmp_path / "a.jpg"))
+    assert page.values == {"kind": "image", "path": str(tmp_path / "a.jpg")}
+    assert facts_of(page) == {
+        "what": "an image, 100 bytes",
+        "next": f"To see what a model makes of it: alexnet predict RUN {tmp_path}/a.jpg",
+    }
+    assert facts_of(describe(str(begun / "environment.json"))) == {
+        "what": f"a file of the run {begun}",
+        "next": f"alexnet info '{begun}'",
+    }
+    (tmp_path / "notes.txt").write_text("some words")
+    with pytest.raises(WeightsError, match=r"notes.txt: is of no kind that alexnet knows\. It tells of stores, runs"):
+        describe(str(tmp_path / "notes.txt"))
+    (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
+    with pytest.raises(WeightsError, match="is damaged or not a safetensors file"):
+        describe(str(tmp_path / "cut.safetensors"))
+
+
+def test_a_folder_above_runs_and_stores_names_them(begun: Path, small_store_path: Path) -> None:
+    assert facts_of(describe(str(begun.parent))) == {
+        "what": "a folder that holds 1 run or store",
+        "a run": f"alexnet info '{begun}'",
+    }
+    (begun.parent / "empty").mkdir()
+    with pytest.raises(StoreError, match="is not a store"):
+        describe(str(begun.parent / "empty"))
+
+
+@pytest.mark.parametrize(
+    ("mistyped", "meant"),
+    [("STOR", "STORE"), ("store", "STORE"), ("STOR/train", "STORE/train"), ("STORE/trian", "STORE/train"),
+     ("STOR/nothing", "STORE")],
+)  # fmt: skip
+def test_a_mistyped_path_is_answered_with_the_nearest(tmp_path: Path, mistyped: str, meant: str) -> None:
+    (tmp_path / "STORE" / "train").mkdir(parents=True)
+    with pytest.raises(ConfigError) as problem:
+        describe(str(tmp_path / mistyped))
+    assert str(problem.value).endswith(f" has this name. Did you mean {tmp_path / meant}?")
+
+
+def test_a_mistyped_name_is_answered_with_the_nearest_and_nonsense_with_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"Did you mean small-data\?"):
+        describe("smal-data")
+    (tmp_path / "RUN").mkdir()
+    with pytest.raises(ConfigError, match=r"Did you mean RUN\?"):
+        describe("RNU")
+    with pytest.raises(ConfigError, match=r"has this name\.$"):
+        describe("qqqqqq")
