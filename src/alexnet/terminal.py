@@ -58,15 +58,18 @@ class Terminal:
 
     def say(self, sentence: str) -> None:
         """Print a line of information on standard error."""
-        _print_sentences(self.errors, Text(sentence))
+        _print_sentences(self.errors, _visible(sentence))
 
     def show_error(self, kind: str, message: str) -> None:
         """Print an error on standard error."""
-        _print_sentences(self.errors, Text.assemble((f"{kind}:", "bold red"), f" {message}"))
+        _print_sentences(self.errors, Text.assemble((f"{kind}:", "bold red"), " ", _visible(message)))
 
     def print(self, text: str) -> None:
-        """Print a line of results on standard output."""
-        self._results.print(text, markup=False)
+        """Print a line of results on standard output; where that is no terminal, exactly as it is."""
+        if self.output.is_terminal:
+            self._results.print(_visible(text))
+        else:
+            self.output.file.write(f"{_encodable(text)}\n")
 
     def print_json(self, text: str) -> None:
         """Print JSON on standard output, as it is."""
@@ -83,7 +86,7 @@ class Terminal:
         for column, is_number in zip(columns, numbers, strict=True):
             table.add_column(column, justify="right" if is_number else "left", overflow="fold")
         for row in rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*map(_visible, row))
         self._results.print(table)
 
     def facts(self, facts: Sequence[tuple[str, str]], *, title: str | None = None) -> None:
@@ -102,15 +105,15 @@ class Terminal:
         for name, what in facts:
             head = Text(name + " " * (indent - cell_len(name)), "bold")
             if _COMMAND_LINE.match(what):  # left to the terminal to fold, so that it can be copied
-                console.print(head + Text(what))
+                console.print(head + _visible(what))
                 continue
-            for line in Text(what).wrap(console, max(20, console.width - indent)) or [Text()]:
-                console.print(head + line)
+            for folded in _visible(what).wrap(console, max(20, console.width - indent)) or [Text()]:
+                console.print(head + folded)
                 head = Text(" " * indent)
 
     def prose(self, text: str) -> None:
         """Print a paragraph on standard output."""
-        _print_sentences(self._results, Text(text))
+        _print_sentences(self._results, _visible(text))
 
     def show(self, part: Facts | Table | Prose) -> None:
         """Print a part of a page."""
@@ -343,6 +346,16 @@ def _print_sentences(console: Console, text: Text) -> None:
 def _are_numbers(cells: Sequence[str]) -> bool:
     """Whether most cells of a column begin like a number, or are dashes."""
     return sum(cell[:1].isdigit() or cell[:1] in ("-", "+", "–", "") for cell in cells) * 2 > len(cells)
+
+
+def _encodable(text: str) -> str:
+    """Return a text that can be written: names of files may hold bytes that are no UTF-8, which become "?"."""
+    return text.encode(errors="replace").decode()
+
+
+def _visible(text: str) -> Text:
+    """Return a text for the screen; characters that would steer it, as names of files may hold, are marked."""
+    return Text("".join("\ufffd" if ord(each) < 32 and each not in "\n\t" else each for each in _encodable(text)))
 
 
 def _align(rows: Sequence[Sequence[str]], numbers: Sequence[bool] = ()) -> list[str]:

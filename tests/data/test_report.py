@@ -63,14 +63,17 @@ def test_the_page_shows_what_was_left_out_and_loads_nothing(
     photos: Photos, tmp_path: Path, draw: Draw, encode: Encode
 ) -> None:
     cut = encode(draw(3, 200, 150), "JPEG", quality=90)[:3000]
-    bad = {"train/cat/<cut>.jpg": cut, "train/dog/page.jpg": b"<html>not & an image"}
+    binary = bytes(range(200))
+    bad = {"train/cat/<cut>.jpg": cut, "train/dog/page.jpg": b"<html>not & an\nimage", "train/dog/bin.jpg": binary}
     root = photos({**dict.fromkeys(PATHS), **bad, "train/notes.txt": b""})
     prepare(root, tmp_path / "STORE", size=8)
     page = (tmp_path / "STORE/report.html").read_text()
-    assert "Left out: 2 images" in page
+    assert "Left out: 3 images" in page
     assert "train/cat/&lt;cut&gt;.jpg" in page
     assert "data:image/jpeg;base64," in page
-    assert "&lt;html&gt;not" in page
+    assert "<pre>&lt;html&gt;not &amp; an image</pre>" in page
+    assert "<small>nothing to see</small>" in page
+    assert page.isprintable() or not any(ord(each) < 32 and each != "\n" for each in page)
     assert "not an image" in page
     for loading in ("http://", "https://", "<script", 'src="/', "url("):
         assert loading not in page

@@ -66,7 +66,9 @@ def on_screen(description: Description) -> list[str]:
 
 def make_model() -> Model:
     network = build("cifar-80sec", 3, seed=0)
-    return Model(network, ("a", "b", "c"), ("ant", "bee", "cat"), Preprocessing(np.zeros((32, 32, 3), np.float32), 1.0), {})
+    return Model(
+        network, ("a", "b", "c"), ("ant", "bee", "cat"), Preprocessing(np.zeros((32, 32, 3), np.float32), 1.0), {}
+    )
 
 
 @pytest.fixture
@@ -136,7 +138,7 @@ def test_a_finished_run_tells_its_errors_and_what_comes_next(begun: Path) -> Non
     write_errors(begun, [one, ten], split="val", store_fingerprint="f")
     page = describe(str(begun))
     facts = facts_of(page)
-    assert facts["what"] == "a finished run of 2 of at most 5 epochs"
+    assert facts["what"] == "a finished run of 2 epochs of at most 5"
     assert facts["ten views"] == "top-1 error 23.70 %, top-2 15.00 % (95 %: 21.60 to 26.00), on 1,500 images of val"
     assert facts["epoch 2"].endswith("top-1 error 80.00 %, top-2 50.00 %; lowest: 75.00 % in epoch 1")
     assert facts["report"] == f"{begun}/report.html"

@@ -14,6 +14,8 @@ from alexnet.data.decode import MAX_PIXELS, show_name
 from alexnet.wording import counted
 
 THUMBNAIL_PX = 96
+WORDS_BYTES = 40
+"""Of a file that is text, as much is shown in place of a picture."""
 LISTED_IMAGES = 200
 """Images left out that the page shows; report.json has all of them."""
 
@@ -21,7 +23,8 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; width: 100%; } h2 { margin-top: 2rem; }
 th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid #ddd; vertical-align: top; }
-td.number { text-align: right; } code { overflow-wrap: anywhere; } pre { margin: 0; color: #666; font-size: 12px; }
+td.number { text-align: right; } code { overflow-wrap: anywhere; } small, pre { color: #666; }
+pre { margin: 0; font-size: 12px; white-space: pre-wrap; width: 96px; }
 img { display: block; max-width: 96px; max-height: 96px; }
 @media (prefers-color-scheme: dark) { body { background: #181818; color: #ddd; } th, td { border-color: #444; } }
 """
@@ -93,8 +96,16 @@ def _preview(path: str, read: Callable[[str], bytes]) -> str:
     thumbnail = draw_thumbnail(data)
     if thumbnail is not None:
         return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(thumbnail).decode()}">'
-    text = "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in data[:36])
-    return "<pre>" + "\n".join(html.escape(text[start : start + 12]) for start in range(0, len(text), 12)) + "</pre>"
+    words = _read_words(data[:WORDS_BYTES])
+    return f"<pre>{_escape(words)}</pre>" if words else "<small>nothing to see</small>"
+
+
+def _read_words(data: bytes) -> str:
+    """The beginning of a text, as of a web page that was saved as an image; empty where it is no text."""
+    text = data.removeprefix(b"\xef\xbb\xbf").decode("ascii", "replace")
+    if not all(character.isprintable() or character in "\r\n\t" for character in text) or "\ufffd" in text:
+        return ""
+    return " ".join(text.split())
 
 
 def _table(columns: list[str], rows: list[list[str]]) -> str:

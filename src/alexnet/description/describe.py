@@ -102,7 +102,7 @@ def _describe_file(path: Path, *, every: bool) -> Description:
                 return Description({"kind": "part", "of": str(path.parent)}, [Facts(facts, str(path))])
         if not is_own(path) and path.suffix != ".safetensors":
             raise WeightsError(
-                f"{path}: is of no kind that alexnet knows. It tells of stores, runs, model files, ensembles and recipes, "
-                "and recognises images, archives and the models of other programs."
+                f"{path}: is of no kind that alexnet knows. It tells of stores, runs, model files, ensembles and "
+                "recipes, and recognises images, archives and the models of other programs."
             )
     return describe_model(path, every=every)

@@ -23,8 +23,8 @@ def describe_model(path: Path, *, every: bool = False) -> Description:
         ("what", f"a model file, {counted(path.stat().st_size, 'byte')}"),
         ("network", f"{spec.dialect}: {count_towers(spec.towers)}, {values['parameters']:,} parameters"),
         ("classes", name_classes(model.class_titles, every=every)),
-        ("images", f"of any size: their centre becomes {_square(model.preprocessing.image_px)}, of which the network sees "
-                   f"views of {_square(spec.input_px)}"),
+        ("images", f"of any size; the centre becomes {_square(model.preprocessing.image_px)}, views of it "
+                   f"{_square(spec.input_px)}"),
         ("inputs", _describe_inputs(model.preprocessing)),
         ("origin", _describe_origin(model.provenance)),
         ("next", command("predict", path, "picture.jpg")),
@@ -71,7 +71,9 @@ def _square(side: int) -> str:
 
 def _describe_inputs(preprocessing: Preprocessing) -> str:
     divisor = preprocessing.divisor
-    words = "RGB of 0 to 255 less the mean image" + (", always its centre" if preprocessing.mean_place == "central" else "")
+    words = "RGB of 0 to 255 less the mean image" + (
+        ", always its centre" if preprocessing.mean_place == "central" else ""
+    )
     if isinstance(divisor, tuple):
         return f"{words}, divided by {', '.join(f'{part:g}' for part in divisor)}"
     return words + (f", divided by {divisor:g}" if divisor != 1 else "")

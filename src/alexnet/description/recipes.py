@@ -11,7 +11,6 @@ from alexnet.description.page import Description, Facts, Prose, command
 from alexnet.recipes import RECIPES, Recipe
 from alexnet.wording import counted
 
-
 MOST_EXPLAINED = 7
 """Fields that a page explains; more would not fit a screen."""
 
@@ -41,7 +40,9 @@ def describe_recipe(
     if every:
         parts.append(Facts([(field.name, f"{plain(field.value)}. {field.meaning}") for field in fields]))
     elif different and (not is_alone or len(different) > MOST_EXPLAINED):
-        values = ", ".join(f"{field.name}={plain(field.value)}" for field in different if field.name != "network.dialect")
+        values = ", ".join(
+            f"{field.name}={plain(field.value)}" for field in different if field.name != "network.dialect"
+        )
         parts.append(Prose(f"Otherwise than in recipe paper: {values}."))
     elif different:
         rows = [

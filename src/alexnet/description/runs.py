@@ -16,6 +16,7 @@ from alexnet.tensor_files import read_document
 from alexnet.terminal import duration, percent
 from alexnet.training.checkpoint import Progress, read_progress
 from alexnet.training.journal import RECIPE, read_environment, read_metrics
+from alexnet.wording import counted
 
 REPORT, LOCK = "report.html", ".lock"
 _VIEWS = {1: "centre view", 9: "nine views", 10: "ten views"}
@@ -84,7 +85,7 @@ def _say_state(
     total = recipe.optimization.total_epochs
     if is_finished:
         early = f" of at most {total}" if len(history) < total else ""
-        return f"a finished run of {len(history)}{early} epochs"
+        return f"a finished run of {counted(len(history), 'epoch')}{early}"
     state = "a run that is being trained now" if is_training else "an unfinished run"
     if progress is None:
         return f"{state}; nothing is saved yet"
@@ -144,7 +145,11 @@ def _list_errors(history: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     if tested:
         row = tested[-1]
         best = min(tested, key=lambda each: each["val_top1_error"])
-        least = f"; lowest: {percent(best['val_top1_error'])} in epoch {best['epoch']}" if best["val_top1_error"] < row["val_top1_error"] else ""
+        least = (
+            f"; lowest: {percent(best['val_top1_error'])} in epoch {best['epoch']}"
+            if best["val_top1_error"] < row["val_top1_error"]
+            else ""
+        )
         facts.append((
             "" if row is last else f"epoch {row['epoch']}",
             f"validation: loss {row['val_loss']:.4f}, {_say_errors(row, 'val_')}{least}",
@@ -169,7 +174,16 @@ def _list_next(
         return [("next", command("evaluate", path, store)), ("", command("predict", path, "picture.jpg"))]
     if is_training:
         return []
-    words = ["train", store, "--recipe", path / RECIPE, "--seed", str(environment.get("seed", 0)), "--out", path]
+    words: list[str | Path] = [
+        "train",
+        store,
+        "--recipe",
+        path / RECIPE,
+        "--seed",
+        str(environment.get("seed", 0)),
+        "--out",
+        path,
+    ]
     if environment.get("start"):
         words += ["--from", str(environment["start"])]
     return [("next", command(*words))]

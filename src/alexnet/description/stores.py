@@ -26,14 +26,14 @@ def describe_store(path: Path, *, verify: bool = False, every: bool = False) -> 
     if verify:
         store.verify()
     splits = {name: len(split) for name, split in store.splits.items()}
+    what = ", ".join(f"{counted(count, 'image')} for {_PURPOSES.get(name, name)}" for name, count in splits.items())
     listed = every or len(store.class_names) <= LISTED_CLASSES + 2
     facts = [
-        ("what", "a store: " + ", ".join(f"{counted(count, 'image')} for {_PURPOSES.get(name, name)}"
-                                         for name, count in splits.items())),
-        ("images", f"{store.size} x {store.size} pixels, {_CODECS[store.header['codec']]}; {_say_size(store)} on the disk"),
+        ("what", f"a store: {what}"),
+        ("images", f"{store.size} x {store.size} pixels, {_CODECS[store.header['codec']]}; {_say_size(store)} in all"),
         ("source", _describe_source(store)),
         ("classes", f"{len(store.class_names):,}, below" if listed else name_classes(store.class_titles, every=False)),
-    ]  # fmt: skip
+    ]
     if not listed:
         facts.append(("per class", "; ".join(f"{name}: {_describe_spread(split.per_class_counts, store.class_titles)}"
                                              for name, split in store.splits.items())))  # fmt: skip
@@ -51,12 +51,10 @@ def describe_store(path: Path, *, verify: bool = False, every: bool = False) -> 
     facts.append(("next", command("train", path, "--out", "RUN")))
     parts: list[Facts | Table] = [Facts(facts, str(path))]
     if listed:
-        has_titles = store.class_titles != store.class_names
-        rows = [
-            [name, *([title] if has_titles else []), *(f"{split.per_class_counts[i]:,}" for split in store.splits.values())]
-            for i, (name, title) in enumerate(zip(store.class_names, store.class_titles, strict=True))
-        ]
-        parts.append(Table(["class", *(["name"] if has_titles else []), *splits], rows))
+        names = [store.class_names, *([store.class_titles] if store.class_titles != store.class_names else [])]
+        counts = [[f"{count:,}" for count in split.per_class_counts] for split in store.splits.values()]
+        rows = [list(row) for row in zip(*names, *counts, strict=True)]
+        parts.append(Table([*("class", "name")[: len(names)], *splits], rows))
     values: dict[str, Any] = {
         "kind": "store",
         "path": str(path),

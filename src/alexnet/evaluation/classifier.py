@@ -56,11 +56,11 @@ class Classifier:
         self._network = model.network.to(device=self.compute.device, dtype=self.compute.dtype).eval()
 
     def __repr__(self) -> str:
-        spec = self.model.network.spec
+        spec, image_px = self.model.network.spec, self.model.preprocessing.image_px
+        precision = str(self.compute.dtype).removeprefix("torch.")
         return (
-            f"Classifier({str(self.path)!r}: {len(self.class_names)} classes, dialect {spec.dialect}, images of "
-            f"{self.model.preprocessing.image_px} px, {str(self.compute.dtype).removeprefix('torch.')} on "
-            f"{self.compute.device})"
+            f"Classifier({str(self.path)!r}: {len(self.class_names):,} classes, dialect {spec.dialect}, images of "
+            f"{image_px} px, inputs of {spec.input_px} px, {precision} on {self.compute.device})"
         )
 
     @property
@@ -72,6 +72,11 @@ class Classifier:
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the logits."""
         return self.model.class_names
+
+    @property
+    def class_titles(self) -> tuple[str, ...]:
+        """Readable names of the classes, in the same order; the names where there are no others."""
+        return self.model.class_titles
 
     def predict(self, images: Iterable[Given], *, views: int = 1) -> list[Prediction]:
         """Return the probabilities of images, one prediction each, in order.

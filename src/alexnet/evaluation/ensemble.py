@@ -74,6 +74,7 @@ class Ensemble:
         self.weights = tuple(value / sum(values) for value in values)
         self.fitted_on = fitted_on
         self.class_names = members[0].class_names
+        self.class_titles = members[0].class_titles
         self.class_titles = members[0].model.class_titles
         self.path = members[0].path
         self._columns = [_match_columns(member, members[0]) for member in members]

@@ -1,5 +1,6 @@
 """alexnet features and alexnet export."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Literal
@@ -46,7 +47,8 @@ def features(
 ) -> None:
     """Write what layers of MODEL make of IMAGES into a file: one row per image, its path beside it.
 
-    IMAGES are files or folders; the centre view of each is used. docs/dialects.md has a picture of the layers' names; a
+    IMAGES are files or folders; the centre view of each is used. One that cannot be read has no row and is named (exit
+    code 1). docs/dialects.md has a picture of the layers' names; a
     wrong one lists them all. The file also holds where it comes from: weights, dialect, preprocessing.
     """
     import json
@@ -153,3 +155,14 @@ def export(
     terminal.say(f"{out}: dialect {opened.network.spec.dialect}, {done.bytes:,} bytes, {agreement}.")
     for note in done.notes:
         terminal.say(note)
+    command = f"alexnet predict {shlex.quote(str(out))} picture.jpg"
+    terminal.say(f"To use it: {_USES[to].format(out=str(out), inputs='images' if ten_views else 'inputs') or command}")
+
+
+_USES = {
+    "alexnet": "",
+    "onnx": 'onnxruntime.InferenceSession("{out}").run(None, {{"{inputs}": array}})[0]',
+    "torchvision": 'torchvision.models.alexnet(num_classes=…).load_state_dict(torch.load("{out}"))',
+    "program": 'torch.export.load("{out}").module()(inputs)',
+}
+"""Python that opens a file of each format; of our own, the command line does."""

@@ -90,7 +90,8 @@ def evaluate(models: tuple[Path, ...], images: Path, as_json: bool, threads: int
 @click.command()
 @click.argument("model", type=PATH)
 @click.argument("images", nargs=-1, required=True, type=PATH)
-@click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Classes to list.")
+@click.option("--top", type=click.IntRange(1), help="Classes to list.  [default: 5; with --one-line 1]")
+@click.option("--one-line", is_flag=True, help="A line for each image: path, class, probability, …, with tabs between.")
 @click.option(
     "--views",
     default="10",
@@ -105,7 +106,8 @@ def evaluate(models: tuple[Path, ...], images: Path, as_json: bool, threads: int
 def predict(
     model: Path,
     images: tuple[Path, ...],
-    top: int,
+    top: int | None,
+    one_line: bool,
     views: str,
     device: str,
     precision: str,
@@ -115,6 +117,10 @@ def predict(
     """Name what is in IMAGES, with probabilities.
 
     IMAGES are files or folders of any size and mode. One that cannot be read is named and left out (exit code 1).
+
+    \b
+    alexnet predict RUN picture.jpg
+    alexnet predict RUN PHOTOS --one-line | cut -f 2 | sort | uniq -c     how many of each class
     """
     import json
 
@@ -128,6 +134,8 @@ def predict(
     tune_allocator()
     classifier = open_model(model, device=device, precision=precision)
     paths = image_files(images)
+    titles = dict(zip(classifier.class_names, classifier.class_titles, strict=True))
+    best_k = top or (1 if one_line else 5)
     predictions: list[dict[str, Any]] = []
     left_out: list[str] = []
     with terminal.progress("predicting", "images") as meter:
@@ -135,12 +143,19 @@ def predict(
             if isinstance(outcome, ImageError):
                 left_out.append(str(outcome))
             elif as_json:
-                best = [{"name": name, "probability": probability} for name, probability in outcome.top(top)]
+                best = [
+                    {"name": name, "title": titles[name], "probability": probability}
+                    for name, probability in outcome.top(best_k)
+                ]
                 predictions.append({"path": outcome.source, "top": best})
+            elif one_line:
+                cells = [f"{titles[name]}\t{probability:.4f}" for name, probability in outcome.top(best_k)]
+                terminal.print("\t".join([outcome.source, *cells]))
             else:
                 terminal.print(outcome.source)
-                for name, probability in outcome.top(top):
-                    terminal.print(f"  {percent(probability):>9}  {'█' * round(20 * probability):<20}  {name}")
+                for name, probability in outcome.top(best_k):
+                    bar = "█" * round(20 * probability)
+                    terminal.print(f"  {percent(probability):>9}  {bar:<20}  {titles[name]}")
             meter(number + 1, len(paths))
     if as_json:
         document = {"model": str(model), "views": int(views), "images": predictions, "left_out": left_out}
