@@ -39,17 +39,18 @@ def write_bytes(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def lock_file(path: Path) -> IO[bytes] | None:
+def lock_file(path: Path, *, shared: bool = False) -> IO[bytes] | None:
     """Open a file that only one process may hold; None if another holds it.
 
-    The lock ends when the file is closed or its process ends, however it ends. Without POSIX there is no lock.
+    A shared lock is held by any number of processes, but not beside one that is not shared. A lock
+    ends when the file is closed or its process ends, however it ends. Without POSIX there is no lock.
     """
     handle = path.open("wb")
     if os.name == "posix":
         import fcntl
 
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             handle.close()
             return None

@@ -81,6 +81,9 @@ class Optimization(Group):
 
     learning_rate: float = Field(0.01, ge=0)
     """Rate at the start, or after the warm-up."""
+    learning_rate_images: int | None = Field(None, ge=1)
+    """Batch size that the rates are meant for: others multiply them by batches.size / learning_rate_images (Krizhevsky
+    2014; Goyal et al. 2017). Without a number, rates are taken as they are."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """Fraction of the previous update that is kept."""
     at_rate_zero: Literal["freeze", "coast"] = "freeze"
@@ -115,6 +118,9 @@ class Optimization(Group):
     """Rates of single layers from some epoch on, in place of the schedule's."""
     weight_decays: dict[str, float] = Field(default_factory=dict)
     """Layer -> its weight decay, where it is not weight_decay."""
+    layer_trust: float = Field(0.0, ge=0)
+    """Trust coefficient of LARS (You, Gitman, Ginsburg 2017), 0.001 there: the rate of each layer's weights is
+    multiplied by layer_trust * |w| / (|gradient| + weight_decay * |w|). For large batches; 0 turns it off."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of a label's weight that is spread evenly over all classes (Szegedy et al. 2016). Not in the paper."""
     total_epochs: int = Field(90, ge=1)
@@ -169,6 +175,12 @@ class Recipe(Group):
         ):
             raise ValueError("optimization.plateau_patience_epochs is shorter than evaluation.every_epochs")
         return self
+
+    @property
+    def rate_scale(self) -> float:
+        """Factor of the learning rates that follows from the batch size."""
+        meant_for = self.optimization.learning_rate_images
+        return self.batches.size / meant_for if meant_for else 1.0
 
     def to_yaml(self) -> str:
         """Return every field as YAML, for the run folder."""

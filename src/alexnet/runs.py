@@ -138,6 +138,8 @@ def train(
             weight_decay=recipe.optimization.weight_decay,
             weight_decays=recipe.optimization.weight_decays,
             at_rate_zero=recipe.optimization.at_rate_zero,
+            layer_trust=recipe.optimization.layer_trust,
+            team=team,
         )
         progress = Progress() if checkpoint is None else load_checkpoint(checkpoint, optimizer, team)
         if team.leads:

@@ -408,3 +408,41 @@ def test_real_photographs_are_prepared(shared_data: Path, tmp_path: Path) -> Non
     assert (store.color_mean < 160).all()
     assert store.color_eigenvalues[0] > 5 * store.color_eigenvalues[1]  # brightness dominates in photographs
     assert (store.color_eigenvectors[:, 0] > 0.4).all()
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
+def test_parts_of_the_work_make_the_store_of_one_machine(
+    photos: Photos, tmp_path: Path, order: tuple[int, ...]
+) -> None:
+    root = photos(TWO_SPLITS)
+    prepare(root, tmp_path / "ONE", size=16, shard_rows=2)
+    left = []
+    for number in order:
+        report = prepare(root, tmp_path / "STORE", size=16, shard_rows=2, part=(number, 3))
+        left.append(report.num_missing)
+        assert (tmp_path / "STORE").exists() == (number == order[-1])
+    assert left[0] > left[1] > left[2] == 0
+    assert contents(tmp_path / "STORE") == contents(tmp_path / "ONE")
+    assert not (tmp_path / "STORE.partial").exists()
+    assert prepare(root, tmp_path / "STORE", size=16, shard_rows=2, part=(2, 3)).was_complete
+
+
+def test_a_part_keeps_away_from_who_does_the_same_and_who_does_all(photos: Photos, tmp_path: Path) -> None:
+    root = photos(TWO_SPLITS)
+    prepare(root, tmp_path / "STORE", size=16, shard_rows=2, part=(1, 2))
+    job = json.loads((tmp_path / "STORE.partial" / "job.json").read_bytes())
+    with PartialStore(tmp_path / "STORE", job, turn=(1, 2)) as partial:
+        message = message_of(StoreError, lambda: prepare(root, tmp_path / "STORE", size=16, shard_rows=2, part=(1, 2)))
+        assert message == f"Another process does part 1/2 of {partial.path}. Give each its own --part."
+        assert message_of(StoreError, lambda: prepare(root, tmp_path / "STORE", size=16, shard_rows=2)) == (
+            f"Another process is preparing {partial.path}. Wait until it has finished, or choose another --out."
+        )
+        report = prepare(root, tmp_path / "STORE", size=16, shard_rows=2, part=(2, 2))
+        assert (report.num_missing, report.per_class) == (0, {})  # the other one finishes it
+    prepare(root, tmp_path / "STORE", size=16, shard_rows=2, part=(1, 2))
+    open_store(tmp_path / "STORE").verify()
+
+
+def test_a_part_that_there_is_not_is_refused(photos: Photos, tmp_path: Path) -> None:
+    call = lambda: prepare(photos(TWO_SPLITS), tmp_path / "STORE", part=(3, 2))  # noqa: E731
+    assert message_of(ConfigError, call) == "part is 3/2; accepted is i/n with i from 1 to n."

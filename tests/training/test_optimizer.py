@@ -101,3 +101,21 @@ def test_layers_may_have_decays_of_their_own(tiny: AlexNet) -> None:
     optimizer.step(0.1)
     assert weight[0, 0].item() == pytest.approx(1 - 0.25 * 0.1)
     assert bias[0].item() == 1
+
+
+def test_layer_trust_scales_each_layers_rate_by_the_norms_of_its_weights_and_gradients(tiny: AlexNet) -> None:
+    """LARS (You, Gitman, Ginsburg 2017), equation 6; biases are updated at the plain rate."""
+    optimizer = MomentumDescent(tiny, dtype=torch.float32, momentum=0.0, weight_decay=0.1, layer_trust=0.01)
+    before = {name: weight.detach().clone() for name, weight in tiny.named_parameters()}
+    for number, weight in enumerate(tiny.parameters()):
+        weight.grad = torch.full_like(weight, 0.1 * (number + 1))
+    gradients = {name: weight.grad.clone() for name, weight in tiny.named_parameters() if weight.grad is not None}
+    optimizer.step(0.5)
+    for name, weight in tiny.named_parameters():
+        w, g = before[name], gradients[name]
+        if name.endswith(".bias"):
+            expected = w - 0.5 * g
+        else:
+            rate = 0.5 * 0.01 * w.norm() / (g.norm() + 0.1 * w.norm())
+            expected = w - rate * (g + 0.1 * w)
+        torch.testing.assert_close(weight.detach(), expected)

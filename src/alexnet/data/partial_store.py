@@ -2,7 +2,9 @@
 
     OUT.partial/
       job.json            what is being prepared: only the same images and options may continue it
-      lock                held by the process at work; the system frees it when that process ends, however it ends
+      lock                held by the process at work, or shared by those of several machines; the system frees it
+                          when a process ends, however it ends
+      lock-1-of-2         held by the machine that does the first half of the work
       store/              files of the store to be, under their final names; no header until all else is there
       parts/              for each finished part its sums of pixels, then its record; the record makes it finished
       scratch/            files being written
@@ -53,25 +55,37 @@ class PartialStore:
     Args:
         out: The store to be.
         job: Plain values that decide every byte of the result.
+        turn: (i, n) for the i-th of n machines that share the work, each with a lock of its own.
     Raises (on entering):
         StoreError: another job left its unfinished store here, or another process is at work on it.
     """
 
-    def __init__(self, out: Path, job: Mapping[str, Any]) -> None:
+    def __init__(self, out: Path, job: Mapping[str, Any], *, turn: tuple[int, int] = (1, 1)) -> None:
         self.out = out
         self.path = out.with_name(out.name + PARTIAL_SUFFIX)
-        self.files = StoreFiles(self.path / "store", self.path / "scratch")
+        self.turn = turn
+        # Machines write under temporary names in folders of their own: the process numbers in them may be equal.
+        self.files = StoreFiles(self.path / "store", self.path / "scratch" / f"{turn[0]}-of-{turn[1]}")
         self._parts = self.path / "parts"
         self._job = encode_json(job)
         self._lock: IO[bytes] | None = None
+        self._own_lock: IO[bytes] | None = None
 
     def __enter__(self) -> "PartialStore":
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = lock_file(self.path / "lock")
+        shares = self.turn[1] > 1
+        self._lock = lock_file(self.path / "lock", shared=shares)
         if self._lock is None:
             raise StoreError(
                 f"Another process is preparing {self.path}. Wait until it has finished, or choose another --out."
             )
+        if shares:
+            self._own_lock = lock_file(self.path / "lock-{}-of-{}".format(*self.turn))
+            if self._own_lock is None:
+                self._lock.close()
+                raise StoreError(
+                    f"Another process does part {self.turn[0]}/{self.turn[1]} of {self.path}. Give each its own --part."
+                )
         job_file = self.path / "job.json"
         try:
             if job_file.exists():
@@ -80,13 +94,29 @@ class PartialStore:
             self._parts.mkdir(exist_ok=True)
             write_whole_file(job_file, [self._job], self.files.scratch)
         except BaseException:
-            self._lock.close()
+            self._release()
             raise
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        for lock in (self._lock, self._own_lock):
+            if lock is not None:
+                lock.close()
+
+    def take_over(self) -> bool:
+        """Become the only one at work here, which may finish the store; False if others are at work still."""
+        if self.turn[1] == 1:
+            return True
         if self._lock is not None:
             self._lock.close()
+        try:
+            self._lock = lock_file(self.path / "lock")
+        except FileNotFoundError:  # another machine has finished the store
+            self._lock = None
+        return self._lock is not None and self._parts.is_dir()
 
     def load_part(self, split: str, number: int) -> Part | None:
         """The record of a part if it is finished."""

@@ -40,6 +40,8 @@ class PrepareReport:
     seconds: float
     images_per_second: float
     """Images of this run alone."""
+    num_missing: int = 0
+    """Images that other machines have still to do, before the store is complete; see `prepare`, argument part."""
     was_complete: bool = False
     """Whether the store was there already, made from the same images with the same options; nothing was written."""
 
@@ -66,6 +68,7 @@ def prepare(
     progress: Progress | None = None,
     class_names_file: str | os.PathLike[str] | None = None,
     shard_rows: int | None = None,
+    part: tuple[int, int] = (1, 1),
 ) -> PrepareReport:
     """Make a store of labelled photographs.
 
@@ -86,6 +89,8 @@ def prepare(
         workers: Decoding threads; the number of CPUs when None.
         progress: Called from this thread after every image.
         shard_rows: Images in a part, and so in a shard; as many as fit 96 MiB when None.
+        part: (i, n) does the i-th of n shares of the work, with out on a file system that n machines share. Whoever is
+            last finishes the store, whose bytes are those of one machine's; until then the report has num_missing.
     Raises:
         SourceError: the folder is not laid out as `find_images` needs it, or no image of a class can be read.
         ImageError: an image cannot be read and on_bad_image is "stop".
@@ -94,6 +99,8 @@ def prepare(
         ConfigError: an option is outside what is accepted.
     """
     started = time.perf_counter()
+    if not 1 <= part[0] <= part[1]:
+        raise ConfigError(f"part is {part[0]}/{part[1]}; accepted is i/n with i from 1 to n.")
     _check_options(size, on_bad_image, workers, shard_rows, codec, quality, max_bad)
     target = Path(out)
     _check_outside(Path(source), target)
@@ -131,8 +138,13 @@ def prepare(
     )
     run = Run(images, settings, progress)
     try:
-        with PartialStore(target, job) as partial:
+        with PartialStore(target, job, turn=part) as partial:
             run.read_images(partial, workers or os.cpu_count() or 1)
+            missing = run.count_missing(partial)
+            if missing or not partial.take_over():
+                report = {"splits": {}, "skipped": [], "notes": [], "duplicates": {}}
+                seconds = time.perf_counter() - started
+                return _summarize(target, images, report, run=run, seconds=seconds, num_missing=missing)
             report = run.finish(partial, provenance)
             partial.publish()
     except KeyboardInterrupt:
@@ -146,10 +158,16 @@ def prepare(
 
 
 def _summarize(
-    target: Path, images: Source, report: Mapping[str, Any], *, run: Run | None, seconds: float
+    target: Path,
+    images: Source,
+    report: Mapping[str, Any],
+    *,
+    run: Run | None,
+    seconds: float,
+    num_missing: int = 0,
 ) -> PrepareReport:
     """What to tell about a store; without a run, it was there."""
-    num_done = sum(len(entries) for entries in images.splits.values())
+    num_done = sum(len(entries) for entries in images.splits.values()) if run is None else run.total
     num_continued = num_done if run is None else run.num_continued
     return PrepareReport(
         store=target,
@@ -161,6 +179,7 @@ def _summarize(
         num_continued=num_continued,
         seconds=seconds,
         images_per_second=(num_done - num_continued) / seconds,
+        num_missing=num_missing,
         was_complete=run is None,
     )
 

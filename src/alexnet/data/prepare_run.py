@@ -81,8 +81,14 @@ class Run:
     def read_images(self, partial: PartialStore, workers: int) -> None:
         """Finish every part that is not finished yet, after a look at the bytes of those that an earlier run wrote."""
         todo = []
+        turn, machines = partial.turn
+        position = -1
         for split, entries in self.source.splits.items():
             for number, stretch in enumerate(split_into_parts(len(entries), self.settings.rows)):
+                position += 1
+                if position % machines != turn - 1:
+                    self.total -= len(entries[stretch])
+                    continue
                 part = partial.load_part(split, number)
                 if part is None:
                     todo.append((split, number, entries[stretch]))
@@ -109,6 +115,15 @@ class Run:
         finally:
             decoders.shutdown(cancel_futures=True)
             writer.shutdown()  # a part that is complete is still written
+
+    def count_missing(self, partial: PartialStore) -> int:
+        """Return how many images are in parts that no machine has finished yet."""
+        return sum(
+            len(entries[stretch])
+            for split, entries in self.source.splits.items()
+            for number, stretch in enumerate(split_into_parts(len(entries), self.settings.rows))
+            if partial.load_part(split, number) is None
+        )
 
     def finish(self, partial: PartialStore, provenance: Mapping[str, Any]) -> dict[str, Any]:
         """Write the rest of the store, and the header last; returns the report."""
@@ -161,7 +176,7 @@ class Run:
             class_titles=self.source.class_titles,
             splits=contents,
             statistics=statistics,
-            provenance={**provenance, "found": self.total, "skipped": len(skipped)},
+            provenance={**provenance, "found": sum(map(len, self.source.splits.values())), "skipped": len(skipped)},
             report=report,
             page=build_page(provenance["source"], report, self.source.read),
             codec=self.settings.codec,

@@ -210,6 +210,11 @@ class ProcessTeam(Team):
             self.divided = frozenset(name for name, piece in self.pieces.items() if piece.axis == "dense")
         return part
 
+    def sum_parts(self, name: str, values: Tensor) -> Tensor:
+        """Return values summed over the processes that hold the parts of a parameter."""
+        piece = self.pieces.get(name)
+        return self.axis(piece).sum(values, "norms").wait() if piece else values
+
     def whole(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return parameters and velocities in one piece, in the leader."""
         result = {}

@@ -57,6 +57,10 @@ class Team:
         """Return the part of a network that this process computes."""
         return network
 
+    def sum_parts(self, name: str, values: Tensor) -> Tensor:
+        """Return values summed over the processes that hold the parts of a parameter."""
+        return values
+
     def whole(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return parameters, or velocities, by name in one piece, in the leader; in others, anything."""
         return tensors

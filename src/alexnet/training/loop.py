@@ -92,7 +92,7 @@ def train_model(
         DivergedError: the loss is not finite; the last checkpoint is kept as it was.
         Interrupted: SIGINT or SIGTERM arrived; a checkpoint was saved.
     """
-    schedule = Schedule(recipe.optimization, num_batches=len(batches))
+    schedule = Schedule(recipe.optimization, num_batches=len(batches), scale=recipe.rate_scale)
     if progress.schedule:
         schedule.restore(progress.schedule)
     network = optimizer.working

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from alexnet import kernels
+from alexnet.distribution.team import ALONE, Team
 from alexnet.network.alexnet import AlexNet
 
 
@@ -35,12 +36,16 @@ class MomentumDescent:
         weight_decay: float,
         weight_decays: Mapping[str, float] | None = None,
         at_rate_zero: Literal["freeze", "coast"] = "freeze",
+        layer_trust: float = 0.0,
+        team: Team = ALONE,
     ) -> None:
         """Hold a network for training.
 
         Args:
             dtype: What forward and backward compute in.
             weight_decays: Layer -> decay of its weights, where it is not `weight_decay`.
+            layer_trust: Trust coefficient of LARS; 0 leaves the rates as they are.
+            team: Processes that hold the other parts of the network.
         """
         self.master = master
         self._weight_decays = dict(weight_decays or {})
@@ -48,6 +53,7 @@ class MomentumDescent:
         self._momentum = momentum
         self._coasts = at_rate_zero == "coast"
         self._weight_decay = weight_decay
+        self._trust, self._team = layer_trust, team
         self.velocities: dict[str, Tensor] = {
             name: torch.zeros_like(weight, requires_grad=False) for name, weight in master.named_parameters()
         }
@@ -81,6 +87,8 @@ class MomentumDescent:
                     copies[name].grad = None
                     continue
                 assert gradient is not None
+                if self._trust and not name.endswith(".bias"):
+                    own_rate *= self._trust_in(name, weight, gradient)
                 kernels.update_weights(
                     weight.data,
                     self.velocities[name],
@@ -91,6 +99,14 @@ class MomentumDescent:
                     working=None if shared else copies[name].data,
                 )
                 copies[name].grad = None
+
+    def _trust_in(self, name: str, weight: Tensor, gradient: Tensor) -> float:
+        """Return the factor of a layer's rate (LARS); 1 where weights or gradients are all zero."""
+        squares = torch.stack([weight.double().square().sum(), gradient.double().square().sum()])
+        of_weight, of_gradient = self._team.sum_parts(name, squares).sqrt().tolist()
+        if not of_weight or not of_gradient:
+            return 1.0
+        return float(self._trust * of_weight / (of_gradient + self._decay(name) * of_weight))
 
     def _decay(self, name: str) -> float:
         return self._weight_decays.get(name.split(".")[-2], self._weight_decay)

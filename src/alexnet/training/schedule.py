@@ -26,11 +26,13 @@ class Schedule:
     """Whether the plateau rule ended the training."""
     num_batches: int = 1
     """Updates in an epoch; what schedule "steps" counts in."""
+    scale: float = 1.0
+    """Factor of the rates, see `Recipe.rate_scale`."""
 
     def rate(self, progress_epochs: float) -> float:
         """Return the learning rate for an update at this point, in epochs since the start."""
         optimization = self.optimization
-        base = optimization.learning_rate
+        base = optimization.learning_rate * self.scale
         if progress_epochs < optimization.warmup_epochs:
             return base * progress_epochs / optimization.warmup_epochs
         if optimization.schedule == "cosine":
@@ -53,7 +55,7 @@ class Schedule:
         of_weights = self.rate(progress_epochs)
         of_biases = of_weights
         if optimization.bias_learning_rate is not None and optimization.bias_schedule == "constant":
-            of_biases = optimization.bias_learning_rate
+            of_biases = optimization.bias_learning_rate * self.scale
         elif optimization.bias_learning_rate is not None and optimization.learning_rate:
             of_biases = of_weights * (optimization.bias_learning_rate / optimization.learning_rate)
         result = {}
@@ -98,7 +100,7 @@ class Schedule:
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps, as JSON values."""
         values = asdict(self)
-        del values["optimization"], values["num_batches"]
+        del values["optimization"], values["num_batches"], values["scale"]
         values["best_error"] = None if math.isinf(self.best_error) else self.best_error
         return values
 

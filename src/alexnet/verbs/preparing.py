@@ -65,6 +65,12 @@ SMALL_IMAGE_PX = 224
 )
 @click.option("--class-names", type=PATH, help="TSV with a readable name for each class.")
 @click.option("--workers", type=click.IntRange(1), help="Threads that decode.  [default: every core]")
+@click.option(
+    "--part",
+    metavar="I/N",
+    callback=lambda context, parameter, value: _read_part(value),
+    help="Do one of N shares of the work, on N machines that share --out; the last to end finishes the store.",
+)
 @json_option
 def prepare(
     source: Path,
@@ -80,6 +86,7 @@ def prepare(
     max_bad: float,
     class_names: Path | None,
     workers: int | None,
+    part: tuple[int, int],
     as_json: bool,
 ) -> None:
     """Bring images to 256x256 and measure their mean and colours, once (paper, section 2).
@@ -111,12 +118,30 @@ def prepare(
             max_bad=max_bad,
             workers=workers,
             class_names_file=class_names,
+            part=part,
             progress=lambda done, total, skipped: meter(done, total, f"{skipped:,} left out" if skipped else ""),
         )
     if as_json:
         terminal.print_json(json.dumps(dataclasses.asdict(report), default=str))
         return
+    if not report.per_class:
+        terminal.say(
+            f"Part {part[0]} of {part[1]} is done. "
+            + (
+                f"{report.num_missing:,} images of other parts are missing; whoever ends last finishes the store."
+                if report.num_missing
+                else "The others are about to finish the store."
+            )
+        )
+        return
     _show_preparation(terminal, report, out, size)
+
+
+def _read_part(text: str | None) -> tuple[int, int]:
+    number, slash, count = (text or "1/1").partition("/")
+    if not (slash and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise click.BadParameter(f"{text!r} is not a share of the work. Accepted: 1/4, 2/4 and so on.")
+    return int(number), int(count)
 
 
 def _show_preparation(terminal: Any, report: Any, out: Path, size: int) -> None:

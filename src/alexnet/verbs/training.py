@@ -112,9 +112,9 @@ def train(
     if start_if_asked(places, mesh):
         return
     with join_team(mesh, places, device, timeout_seconds) as (team, own_device):
-        if team.leads and recipe is None and start_path is None:
-            terminal.say(WHY_MODERN)
         opened, start, chosen = team.together(choose)
+        if team.leads and recipe is None and start is None:
+            terminal.say(WHY_MODERN)
         train_and_report(
             terminal,
             opened,
