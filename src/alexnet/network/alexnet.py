@@ -1,6 +1,6 @@
 """Table to module: the network that a spec describes (paper, section 3.5 and figure 2)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
 import torch
 from torch import Tensor, nn
@@ -79,7 +79,7 @@ class AlexNet(nn.Module):
         for name in wanted:
             self.locate_activation(name)
         plain = {name.partition(":")[0] for name in wanted}
-        found = {name: x for name, x in self._walk(inputs, keys) if name in plain}
+        found = {name: x for name, x in self._walk(inputs, keys, plain) if name in plain}
         if set(wanted) == set(found):
             return found
         order = {name: position for position, name in enumerate(found)}
@@ -150,10 +150,17 @@ class AlexNet(nn.Module):
         """Rows of the spec beside the modules that hold their weights, in order."""
         return list(zip(self.spec.layers, self.layers.values(), strict=True))  # type: ignore[arg-type]
 
-    def _walk(self, inputs: Tensor, keys: Tensor | None) -> Iterator[tuple[str, Tensor]]:
+    def _walk(self, inputs: Tensor, keys: Tensor | None, wanted: Set[str]) -> Iterator[tuple[str, Tensor]]:
+        """Yield outputs by name up to the last layer with a wanted one; operations of other layers run together."""
         x, keys = self._start(inputs, keys)
+        of_interest = [not wanted.isdisjoint((row.name, *name_steps(row))) for row, _ in self.named_layers()]
         for index, (row, layer) in enumerate(self.named_layers()):
+            if not any(of_interest[index:]):
+                return
             x = layer(x)
+            if not of_interest[index]:
+                x = apply_all(x, row.then, towers=self.spec.towers, training=self.training, keys=keys, layer=index)
+                continue
             yield row.name, x
             for name, step in zip(name_steps(row), row.then, strict=True):
                 x = apply_one(x, step, towers=self.spec.towers, training=self.training, keys=keys, layer=index)

@@ -18,7 +18,7 @@ Tick = Callable[[int, int], None]
 """Progress: called with (rows done, rows in all)."""
 Features = NDArray[np.float32] | NDArray[np.float16]
 
-BLOCK_BYTES = 32 * 2**20
+BLOCK_BYTES = 16 * 2**20
 """Features that are in work at a time."""
 FEW_QUERIES = 8
 """Up to so many, reading the features takes longer than summing differences."""
