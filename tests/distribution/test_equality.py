@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from distribution.crew import GONE, run_crew
-from distribution.work import differentiate_part, differentiate_whole, train_shared
+from distribution.work import differentiate_part, differentiate_whole, small, train_shared
 
 import alexnet
 from alexnet import kernels, runs
@@ -20,6 +20,7 @@ from alexnet.data.prepare import prepare
 from alexnet.distribution.mesh import parse_mesh
 from alexnet.distribution.volume import count_step
 from alexnet.errors import Interrupted
+from alexnet.network import spec as spec_module
 from alexnet.network.spec import find_dialect
 from alexnet.recipes import Recipe, find_recipe
 from alexnet.tensor_files import read_tensors
@@ -31,6 +32,11 @@ OPTIONS = ["batches.size=10", "batches.divisor=60", "network.initialization=he",
 
 def recipe(*more: str, epochs: int = 3) -> Recipe:
     return find_recipe("paper", [*OPTIONS, f"optimization.total_epochs={epochs}", *more])
+
+
+@pytest.fixture(autouse=True)
+def small_dialect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(spec_module.DIALECTS, "small", small)
 
 
 @pytest.fixture(autouse=True)

@@ -44,9 +44,6 @@ def small(num_classes: int) -> Spec:
     )
 
 
-spec_module.DIALECTS["small"] = small
-
-
 def meet(mesh: str | None, timeout_seconds: float = 60) -> ProcessTeam:
     warnings.simplefilter("error")
     torch.set_num_threads(1)
@@ -54,6 +51,7 @@ def meet(mesh: str | None, timeout_seconds: float = 60) -> ProcessTeam:
     choose._numba_failure = lambda: "starting is faster without"
     runs.kernels.warm_up = lambda dtype: 0.0
     processes.GRACE_SECONDS = 1.5
+    spec_module.DIALECTS["small"] = small  # of this process, which ends with its work
     place = Place.from_environment()
     assert place is not None
     return ProcessTeam(parse_mesh(mesh, place.world), place, torch.device("cpu"), timeout_seconds=timeout_seconds)

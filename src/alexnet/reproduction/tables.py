@@ -8,6 +8,7 @@ import numpy as np
 
 from alexnet.data.store import Store
 from alexnet.evaluation.comparison import compare_errors
+from alexnet.evaluation.evaluate import default_k
 from alexnet.recipes import find_recipe
 from alexnet.reproduction.engine import read_failure
 from alexnet.reproduction.experiment import Experiment, Reference, Variant
@@ -95,7 +96,7 @@ def collect_table(rows: Sequence[Row], jobs: Sequence[Job]) -> list[Outcome]:
         probabilities = np.mean([read_probabilities(job, row.views) for job in members], axis=0)
         labels = read_labels(members[0])
         errors = find_errors(probabilities, labels)
-        k = min(5, probabilities.shape[1])
+        k = default_k(probabilities.shape[1])
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
         first = errors if first is None else first
         comparison = compare_errors(first, errors)
