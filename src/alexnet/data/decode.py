@@ -235,7 +235,7 @@ def _load_quietly(data: bytes) -> _Loaded:
     image.load()
     try:
         exif = image.getexif()
-    except Exception:  # as above
+    except Exception:  # damaged EXIF raises anything; the picture is then taken as stored
         exif = Image.Exif()
     picture = simplify_mode(image)
     width, height = image.size  # after loading: a TIFF comes upright
@@ -281,7 +281,7 @@ def _available_formats() -> tuple[str, ...]:
 def _orientation(exif: Image.Exif) -> tuple[Image.Transpose | None, bool, bool]:
     try:
         value = exif.get(_ORIENTATION_TAG)
-    except Exception:  # as in _load_jpeg: entries are read when they are asked for
+    except Exception:  # damaged entries raise anything, and are read only when they are asked for
         value = None
     return _ORIENTATIONS.get(value, (None, False, False)) if isinstance(value, int) else (None, False, False)
 
