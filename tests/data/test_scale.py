@@ -46,7 +46,7 @@ def imagenet_sized(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with (folder / name).open("wb") as file:
             file.write(text)
             file.truncate(128 + count * 256 * 256 * 3)
-        shards.append({"file": name, "bytes": 128 + count * 256 * 256 * 3, "sha256": "0" * 64, "rows": count})
+        shards.append({"file": name, "bytes": 128 + count * 256 * 256 * 3, "xxh3": "0" * 32, "rows": count})
     statistics = PixelStatistics(256)
     statistics.add(np.zeros((1, 256, 256, 3), np.uint8))
     names = [f"n{number:08d}" for number in range(1000)]

@@ -28,9 +28,10 @@ from numpy.typing import NDArray
 
 from alexnet.data.listing import Source
 from alexnet.data.statistics import PixelStatistics
-from alexnet.data.store_format import PARTIAL_SUFFIX, TRAIN, FileRecord, verify_file
+from alexnet.data.store_format import PARTIAL_SUFFIX, TRAIN, VERSION, check_file
 from alexnet.data.store_writer import StoreFiles, encode_json, publish, write_whole_file
 from alexnet.errors import StoreError
+from alexnet.file_record import FileRecord
 from alexnet.files import lock_file
 from alexnet.version import __version__
 
@@ -174,9 +175,9 @@ class PartialStore:
             StoreError: it differs.
         """
         try:
-            verify_file(self.files.folder, shard)
+            check_file(self.files.folder, shard, every_byte=True)
             if "index" in shard:
-                verify_file(self.files.folder, shard["index"])
+                check_file(self.files.folder, shard["index"], every_byte=True)
         except StoreError:
             self._part_file(split, number, "json").unlink(missing_ok=True)
             raise StoreError(
@@ -231,6 +232,7 @@ def describe_job(images: Source, options: Mapping[str, Any]) -> tuple[dict[str, 
         **options,
         **versions,
         "kind": images.kind,
+        "store_version": VERSION,
         "classes": list(zip(images.class_names, images.class_titles, strict=True)),
     }
     return provenance, {**job, "source": provenance["source"], "images": state.hexdigest()}

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from alexnet.data.jpeg_images import JpegImages
 from alexnet.data.raw_images import Images
-from alexnet.data.store_format import HEADER_NAME, TRAIN, check_size, damaged, load_array, read_header, verify_file
+from alexnet.data.store_format import HEADER_NAME, TRAIN, check_file, damaged, load_array, read_header
 from alexnet.errors import StoreError
 from alexnet.wording import counted
 
@@ -44,7 +44,7 @@ def open_store(path: str | os.PathLike[str]) -> "Store":
     except (KeyError, TypeError) as error:  # the checksum agrees, so another program wrote this header
         raise damaged(folder / HEADER_NAME, f"lacks a field or has one of the wrong kind ({error})") from None
     for record in store.file_records():
-        check_size(folder, record)
+        check_file(folder, record)
     return store
 
 
@@ -143,7 +143,7 @@ class Store:
         return self.color_eigenvectors * np.sqrt(self.color_eigenvalues)
 
     def file_records(self) -> Iterator[dict[str, Any]]:
-        """Every file of the store but the header: its name inside the folder, bytes and sha256."""
+        """Every file of the store but the header: its name inside the folder, bytes and checksum."""
         yield self.header["statistics"]["mean_image"]
         yield self.header["report"]
         if "page" in self.header:
@@ -161,7 +161,7 @@ class Store:
             StoreError: a file is missing or differs from what was written; the message names it.
         """
         for record in self.file_records():
-            verify_file(self.path, record)
+            check_file(self.path, record, every_byte=True)
 
 
 class Split:

@@ -13,17 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import StoreError
+from alexnet.file_record import find_damage
 
 FORMAT = "alexnet-store"
-VERSION = 1
+VERSION = 2
 HEADER_NAME = "store.json"
 CODECS = ("raw", "jpeg")
 PARTIAL_SUFFIX = ".partial"  # prepare works in OUT.partial and renames it when all is written and checked
 TRAIN = "train"
 VAL = "val"
-
-FileRecord = dict[str, Any]
-"""How the header lists a file: {"file": name inside the store, "bytes": size, "sha256": hexadecimal}."""
 
 
 def header_checksum(header: Mapping[str, Any]) -> str:
@@ -32,17 +30,15 @@ def header_checksum(header: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def verify_file(folder: Path, record: Mapping[str, Any]) -> None:
-    """Compare the bytes of one listed file with its recorded size and SHA-256.
+def check_file(folder: Path, record: Mapping[str, Any], *, every_byte: bool = False) -> None:
+    """Compare the size of a listed file with its record, and every byte if asked.
 
     Raises:
         StoreError: the file is missing or differs.
     """
-    check_size(folder, record)
-    path = folder / record["file"]
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != record["sha256"]:
-            raise damaged(path, "has other bytes than when it was written")
+    damage = find_damage(folder, record, every_byte=every_byte)
+    if damage:
+        raise damaged(folder / record["file"], damage)
 
 
 def read_header(folder: Path) -> dict[str, Any]:
@@ -90,21 +86,6 @@ def _not_a_store(folder: Path) -> StoreError:
     return StoreError(
         f"{folder} is not a store: it has no {HEADER_NAME}. Make one: alexnet prepare {folder} --out STORE"
     )
-
-
-def check_size(folder: Path, record: Mapping[str, Any]) -> None:
-    """Compare the size of a listed file with its record.
-
-    Raises:
-        StoreError: the file is missing or has another size.
-    """
-    path = folder / record["file"]
-    try:
-        num_bytes = path.stat().st_size
-    except OSError:
-        raise damaged(path, "is missing") from None
-    if num_bytes != record["bytes"]:
-        raise damaged(path, f"has {num_bytes:,} bytes instead of {record['bytes']:,}")
 
 
 def load_array(folder: Path, record: Mapping[str, Any], *, mapped: bool = False) -> NDArray[Any]:

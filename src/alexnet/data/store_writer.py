@@ -4,7 +4,6 @@ Files are written under a temporary name in a scratch folder, flushed to the dis
 is written depends on the time, the machine or the number of threads: the same images and options give the same bytes.
 """
 
-import hashlib
 import io
 import json
 import os
@@ -26,10 +25,10 @@ from alexnet.data.store_format import (
     PARTIAL_SUFFIX,
     TRAIN,
     VERSION,
-    FileRecord,
     header_checksum,
 )
 from alexnet.errors import StoreError
+from alexnet.file_record import FileRecord, new_checksum
 
 SHARD_BYTES = 96 * 2**20  # 512 images of 256 px
 BLOCK_BYTES = 2**19  # written, hashed and counted while in the processor's cache: 2 % of the time of preparing
@@ -251,23 +250,23 @@ def write_store(
 
 
 def write_whole_file(target: Path, chunks: Iterable[bytes | memoryview], scratch: Path) -> dict[str, Any]:
-    """Write target so that it is whole or absent, whatever happens; returns its "bytes" and "sha256".
+    """Write target so that it is whole or absent, whatever happens; returns its "bytes" and "xxh3".
 
     An existing target is replaced. The bytes are on the disk before the name is.
     """
     temporary = scratch / f"{target.name}.{os.getpid()}"
-    digest = hashlib.sha256()
+    checksum = new_checksum()
     num_bytes = 0
     with temporary.open("wb") as file:
         for chunk in chunks:
             file.write(chunk)
-            digest.update(chunk)
+            checksum.update(chunk)
             num_bytes += len(chunk)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(target)
     sync_folder(target.parent)
-    return {"bytes": num_bytes, "sha256": digest.hexdigest()}
+    return {"bytes": num_bytes, "xxh3": checksum.hexdigest()}
 
 
 def publish(folder: Path, target: Path) -> None:

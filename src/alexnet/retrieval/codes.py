@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from alexnet.errors import ConfigError, SearchError, WeightsError
+from alexnet.file_record import record_file
 from alexnet.retrieval.exact import Features
 from alexnet.retrieval.hamming import Codes, pack
 from alexnet.retrieval.index import Index
-from alexnet.retrieval.index_format import load_array, record_file, write_header
+from alexnet.retrieval.index_format import load_array, write_header
 from alexnet.tensor_files import read_document, read_tensors, write_tensors
 
 ENCODER_FORMAT = 1

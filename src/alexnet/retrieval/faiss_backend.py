@@ -58,8 +58,8 @@ def find_nearest_with_faiss(
 def _open(faiss: Any, index: Index, factory: str, tick: Tick | None) -> Any:
     slug = hashlib.sha256(factory.encode()).hexdigest()[:12]
     path, note = index.path / f"faiss-{slug}.index", index.path / f"faiss-{slug}.json"
-    made_from: dict[str, Any] = {"factory": factory, "parts": [part["features"]["sha256"] for part in index.parts]}
-    made_from["removed"] = (index.header["removed"] or {}).get("sha256")
+    made_from: dict[str, Any] = {"factory": factory, "parts": [part["features"]["xxh3"] for part in index.parts]}
+    made_from["removed"] = (index.header["removed"] or {}).get("xxh3")
     try:
         if json.loads(note.read_text(encoding="utf-8")) == made_from:
             return faiss.read_index(str(path))

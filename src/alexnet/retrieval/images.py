@@ -3,13 +3,13 @@
 And the way back: whether an indexed image is still what it was, and its pixels for a thumbnail.
 """
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from alexnet.data.decode import decode_image, explain_unreadable, read_file, show_name
@@ -131,8 +131,8 @@ def choose_images(given: Sequence[Path], splits: Sequence[str] = ()) -> ImageFil
 
 
 def digest_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the 128-bit BLAKE2b digest of decoded pixels, (16,)."""
-    return np.frombuffer(hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16).digest(), np.uint8)
+    """Return the 128-bit XXH3 digest of decoded pixels, (16,)."""
+    return np.frombuffer(xxhash.xxh3_128_digest(np.ascontiguousarray(pixels).data), np.uint8)
 
 
 def list_known(index: Index) -> dict[tuple[Any, ...], tuple[int, Any]]:

@@ -20,11 +20,10 @@ from alexnet.retrieval.index_format import (
     DTYPES,
     HEADER_NAME,
     NO_LABEL,
-    check_size,
+    check_file,
     damaged,
     load_array,
     read_header,
-    verify_file,
 )
 
 
@@ -67,7 +66,7 @@ def read_index(folder: Path) -> "Index":
     except (KeyError, TypeError) as error:  # the checksum agrees, so another program wrote this header
         raise damaged(folder / HEADER_NAME, f"lacks a field or has one of the wrong kind ({error})") from None
     for record in records:
-        check_size(folder, record)
+        check_file(folder, record)
     return index
 
 
@@ -175,7 +174,7 @@ class Index:
             SearchError: a file is missing or differs from what was written; the message names it.
         """
         for record in self.file_records():
-            verify_file(self.path, record)
+            check_file(self.path, record, every_byte=True)
 
     def _column(self, name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         columns = [load_array(self.path, part[name], (part["rows"], *shape), dtype) for part in self.parts]

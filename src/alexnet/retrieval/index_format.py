@@ -3,7 +3,6 @@
 docs/formats.md describes the same for people who read an index without this package.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +13,11 @@ from numpy.typing import NDArray
 
 from alexnet.data.store_format import header_checksum
 from alexnet.errors import SearchError
+from alexnet.file_record import find_damage
 from alexnet.files import write_text
 
 FORMAT = "alexnet-index"
-VERSION = 1
+VERSION = 2
 HEADER_NAME = "index.json"
 WRITING = ".writing"
 """Folder of the part under construction."""
@@ -26,16 +26,6 @@ DTYPES: dict[str, type[np.float32] | type[np.float16]] = {"float32": np.float32,
 FEATURES, IDS, LABELS, PIXELS, IMAGES = "features.npy", "ids.npy", "labels.npy", "pixels.npy", "images.jsonl"
 """Files of a part."""
 NO_LABEL = -1
-
-FileRecord = dict[str, Any]
-"""How the header lists a file: {"file": name inside the index, "bytes": size, "sha256": hexadecimal}."""
-
-
-def record_file(folder: Path, name: str) -> FileRecord:
-    """Return the record of a file as it is now."""
-    with (folder / name).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"file": name, "bytes": (folder / name).stat().st_size, "sha256": digest}
 
 
 def write_header(folder: Path, header: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,30 +80,15 @@ def _not_an_index(folder: Path) -> SearchError:
     )
 
 
-def check_size(folder: Path, record: Mapping[str, Any]) -> None:
-    """Compare the size of a listed file with its record.
-
-    Raises:
-        SearchError: the file is missing or has another size.
-    """
-    path = folder / record["file"]
-    try:
-        num_bytes = path.stat().st_size
-    except OSError:
-        raise damaged(path, "is missing") from None
-    if num_bytes != record["bytes"]:
-        raise damaged(path, f"has {num_bytes:,} bytes instead of {record['bytes']:,}")
-
-
-def verify_file(folder: Path, record: Mapping[str, Any]) -> None:
-    """Compare the bytes of a listed file with its record.
+def check_file(folder: Path, record: Mapping[str, Any], *, every_byte: bool = False) -> None:
+    """Compare the size of a listed file with its record, and every byte if asked.
 
     Raises:
         SearchError: the file is missing or differs.
     """
-    check_size(folder, record)
-    if record_file(folder, record["file"])["sha256"] != record["sha256"]:
-        raise damaged(folder / record["file"], "has other bytes than when it was written")
+    damage = find_damage(folder, record, every_byte=every_byte)
+    if damage:
+        raise damaged(folder / record["file"], damage)
 
 
 def load_array(

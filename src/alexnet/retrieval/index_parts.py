@@ -12,9 +12,10 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.file_record import record_file
 from alexnet.files import sync_folder
 from alexnet.retrieval.images import Item, digest_pixels
-from alexnet.retrieval.index_format import FEATURES, IDS, IMAGES, LABELS, NO_LABEL, PIXELS, WRITING, record_file
+from alexnet.retrieval.index_format import FEATURES, IDS, IMAGES, LABELS, NO_LABEL, PIXELS, WRITING
 
 _AHEAD = 2
 """Batches that are decoded while one is computed."""

@@ -17,6 +17,7 @@ from alexnet.errors import ImageError, SearchError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.exchange.features import describe_features
 from alexnet.exchange.importing import hash_file
+from alexnet.file_record import record_file
 from alexnet.files import lock_file
 from alexnet.network.model_file import find_model
 from alexnet.retrieval.codes import encode_part
@@ -29,7 +30,6 @@ from alexnet.retrieval.index_format import (
     VERSION,
     WRITING,
     read_header,
-    record_file,
     write_header,
 )
 from alexnet.retrieval.index_parts import NewPart, collect_ahead, save_array

@@ -83,25 +83,75 @@ def measure_float16(rows: Any, queries: Any, out: Any) -> None:
 
 
 @functools.partial(compile_function, parallel=True)
+def measure_named_float32(rows: Any, first: int, queries: Any, named: Any, out: Any) -> None:
+    """Write the sums of squared differences of each query (Q, D) and the rows `named` (Q, M) for it into `out` (Q, M).
+
+    `rows` (B, D) are those numbered from `first` on; the others are left as they are in `out`.
+    """
+    for q in prange(queries.shape[0]):
+        for m in range(named.shape[1]):
+            b = named[q, m] - first
+            if b >= 0 and b < rows.shape[0]:
+                out[q, m] = square_distance(rows[b], queries[q])
+
+
+@functools.partial(compile_function, parallel=True)
+def measure_named_float16(rows: Any, first: int, queries: Any, named: Any, out: Any) -> None:
+    """As `measure_named_float32`, of the bits of float16 numbers."""
+    for q in prange(queries.shape[0]):
+        bits = np.empty(rows.shape[1], np.uint32)
+        values = bits.view(np.float32)
+        for m in range(named.shape[1]):
+            b = named[q, m] - first
+            if b >= 0 and b < rows.shape[0]:
+                widen(rows[b], bits, values)
+                out[q, m] = square_distance(values, queries[q])
+
+
+def measure_named(rows: Any, first: int, queries: Any, named: Any, out: Any) -> None:
+    """As `measure_named_float32`; rows are float32 or, with the bits of float16 numbers, uint16."""
+    (measure_named_float16 if rows.dtype == np.uint16 else measure_named_float32)(rows, first, queries, named, out)
+
+
+@compile_function
+def insert(value: Any, row: int, best: Any, best_rows: Any) -> None:
+    """Put a value that is below the last of `best` (M,), which is sorted, in its place."""
+    place = best.shape[0] - 1
+    while place > 0 and best[place - 1] > value:
+        best[place] = best[place - 1]
+        best_rows[place] = best_rows[place - 1]
+        place -= 1
+    best[place] = value
+    best_rows[place] = row
+
+
+@functools.partial(compile_function, parallel=True)
 def offer(distances: Any, skip: Any, first: int, best: Any, best_rows: Any) -> None:
     """Keep the M smallest distances (Q, B) beside those that `best` (Q, M) has; sorted by distance, then row.
 
     Rows come in ascending order; those that `skip` (B,) marks do not count.
     """
-    wanted = best.shape[1]
+    last = best.shape[1] - 1
     for q in prange(distances.shape[0]):
-        worst = best[q, wanted - 1]
         for b in range(distances.shape[1]):
-            value = distances[q, b]
-            if value < worst and not skip[b]:
-                place = wanted - 1
-                while place > 0 and best[q, place - 1] > value:
-                    best[q, place] = best[q, place - 1]
-                    best_rows[q, place] = best_rows[q, place - 1]
-                    place -= 1
-                best[q, place] = value
-                best_rows[q, place] = first + b
-                worst = best[q, wanted - 1]
+            if distances[q, b] < best[q, last] and not skip[b]:
+                insert(distances[q, b], first + b, best[q], best_rows[q])
+
+
+@functools.partial(compile_function, parallel=True)
+def offer_products(products: Any, lengths: Any, skip: Any, first: int, best: Any, best_rows: Any, stride: int) -> None:
+    """As `offer`, of lengths (B,) minus twice the products (B, Q), which are read as they lie.
+
+    Each thread takes `stride` queries.
+    """
+    queries, last = products.shape[1], best.shape[1] - 1
+    for lane in prange((queries + stride - 1) // stride):
+        for b in range(products.shape[0]):
+            if not skip[b]:
+                for q in range(lane * stride, min(queries, (lane + 1) * stride)):
+                    value = lengths[b] - np.float32(2) * products[b, q]
+                    if value < best[q, last]:
+                        insert(value, first + b, best[q], best_rows[q])
 
 
 @compile_function
