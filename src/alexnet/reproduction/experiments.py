@@ -22,7 +22,7 @@ _LISTED = (
             Variant("tanh", modifiers="+activation=tanh", views=1),
         ),
         measure="epochs",
-        choices={"optimization.learning_rate": ("0.0003", "0.001", "0.003", "0.01")},
+        choices={"optimization.learning_rate": ("0.0003", "0.001", "0.003", "0.01", "0.03")},
         references=(Reference("paper, figure 1", {"ReLU": "about 6 epochs", "tanh": "about 36, six times more"}),),
         remark="The paper gives neither width, rates nor the scale of its tanh, and no configuration with tanh "
         "survives. Here: the three convolutions and one dense layer of cuda-convnet's 19 % network, tanh(x) in place "
