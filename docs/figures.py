@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/gallery.md again, by the commands that stand there: make figures.
+"""Draws the pictures of docs/gallery.md by the commands that stand there, and those of docs/results: make figures.
 
 Pictures are made smaller for the page: a file that it calls .png keeps its size and gets a palette, one that it calls
 .webp is halved. Commands about runs that are not here are passed over.
@@ -13,6 +13,11 @@ from pathlib import Path
 from PIL import Image
 
 from alexnet.cli import cli
+from alexnet.interpretation.drawing import save_drawing
+from alexnet.reproduction.experiments import EXPERIMENTS
+from alexnet.reproduction.figure import draw_outcomes, draw_training_errors
+from alexnet.reproduction.results import read_results
+from alexnet.reproduction.tables import describe_table, list_rows
 
 DOCS = Path(__file__).parent
 LARGEST_BYTES = 150_000
@@ -44,6 +49,22 @@ def draw_figures(folder: Path = DOCS) -> list[Path]:
     return written
 
 
+def draw_results(folder: Path = DOCS) -> list[Path]:
+    """Draw the figure of every experiment whose results are kept, and return the pictures."""
+    written = []
+    for path in sorted((folder / "results").glob("*/*/results.json")):
+        document, outcomes, curves = read_results(path.parent)
+        name = document["experiment"]
+        experiment = EXPERIMENTS.get(name) or describe_table(name, list_rows(name, document["seeds"]))
+        drawn = draw_training_errors(experiment, curves) if curves else draw_outcomes(experiment, outcomes)
+        target = folder / "images" / f"{path.parent.parent.name}-{name}.png"
+        with tempfile.TemporaryDirectory() as temporary:
+            save_drawing(drawn, Path(temporary) / "figure")
+            shrink(Path(temporary) / "figure.png", target)
+        written.append(target)
+    return written
+
+
 def shrink(source: Path, target: Path) -> None:
     """Write a picture as the page shows it."""
     with Image.open(source) as opened:
@@ -56,5 +77,5 @@ def shrink(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    for path in draw_figures():
+    for path in [*draw_figures(), *draw_results()]:
         print(f"{path}: {path.stat().st_size:,} bytes")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -30,6 +31,13 @@ def load_generator() -> ModuleType:
 def test_the_page_of_dialects_is_what_the_code_says() -> None:
     committed = (DOCS / "dialects.md").read_text(encoding="utf-8")
     assert committed == load_generator().dialects_page(), "docs/dialects.md is out of date. Run: make docs"
+
+
+def test_the_page_of_results_is_what_their_files_say() -> None:
+    committed = (DOCS / "results" / "README.md").read_text(encoding="utf-8")
+    assert committed == load_generator().results_page(), "docs/results/README.md is out of date. Run: make docs"
+    for name in re.findall(r"\.\./(images/[^)]+)", committed):
+        assert (DOCS / name).is_file(), f"docs/{name} is missing. Run: make figures"
 
 
 def test_differences_are_those_of_the_sources_and_agreements_are_left_out() -> None:

@@ -14,7 +14,16 @@ from alexnet.network.spec import find_dialect
 from alexnet.recipes import find_recipe
 from alexnet.reproduction.experiments import EXPERIMENTS, find_experiment
 from alexnet.reproduction.plan import Job, make_job, plan_jobs
-from alexnet.reproduction.results import collect, count_epochs, find_errors, write_results
+from alexnet.reproduction.results import (
+    collect,
+    collect_curves,
+    compare_epochs,
+    count_epochs,
+    find_errors,
+    read_results,
+    tabulate,
+    write_results,
+)
 from alexnet.reproduction.tables import PLAIN, collect_table, list_rows, plan_table
 from alexnet.reproduction.worker import PROBABILITIES
 
@@ -80,7 +89,7 @@ def test_experiments_share_the_trainings_that_they_have_in_common(store: Store, 
 
 def test_figure_1_trains_without_regularisation_at_several_constant_rates(store: Store, tmp_path: Path) -> None:
     jobs = plan_jobs(EXPERIMENTS["figure1"], store, tmp_path, recipe=None, assignments=[], seeds=1)
-    assert [job.choice for job in jobs if job.variant == "tanh"] == ["0.0003", "0.001", "0.003", "0.01"]
+    assert [job.choice for job in jobs if job.variant == "tanh"] == ["0.0003", "0.001", "0.003", "0.01", "0.03"]
     for job in jobs:
         optimization = job.recipe.optimization
         assert (optimization.weight_decay, optimization.weight_decays, optimization.schedule) == (0, {}, "constant")
@@ -135,11 +144,28 @@ def test_the_fastest_rate_of_each_variant_counts_in_figure_1(store: Store, tmp_p
     experiment = EXPERIMENTS["figure1"]
     jobs = plan_jobs(experiment, store, tmp_path, recipe=None, assignments=[], seeds=1)
     for job in jobs:
-        speed = {"0.0003": 3, "0.001": 1, "0.003": 2, "0.01": 9}[job.choice] * (2 if job.variant == "tanh" else 1)
-        pretend(job, [], train_errors=tuple([0.5] * speed + [0.2]) if job.choice != "0.01" else (0.9,))
+        speed = {"0.0003": 3, "0.001": 1, "0.003": 2}.get(job.choice, 9) * (2 if job.variant == "tanh" else 1)
+        pretend(job, [], train_errors=tuple([0.5] * speed + [0.2]) if float(job.choice) < 0.01 else (0.9,))
     relu, tanh = collect(experiment, jobs)
     assert (relu.choice, tanh.choice) == ("0.001", "0.001")
     assert (relu.mean, tanh.mean) == (pytest.approx(1 - 1 / 6 + 0.5), pytest.approx(2 - 1 / 6 + 0.5))
+
+
+def test_a_variant_that_never_gets_there_is_said_to_take_longer(store: Store, tmp_path: Path) -> None:
+    experiment = EXPERIMENTS["figure1"]
+    jobs = plan_jobs(experiment, store, tmp_path, recipe=None, assignments=[], seeds=1)
+    for job in jobs:
+        pretend(job, [], train_errors=(0.5, 0.2) if job.variant == "ReLU" else (0.5,) * 12)
+    outcomes = collect(experiment, jobs)
+    curves = collect_curves(jobs)
+    assert [each.beyond for each in outcomes] == [None, 12]
+    assert compare_epochs(outcomes) == "tanh takes more than 9.0 times as many epochs."
+    assert [row[2] for row in tabulate(experiment, outcomes)[1]] == ["1.3", "> 12"]
+    write_results(tmp_path / "results", experiment, outcomes, {"seeds": 1}, curves)
+    document, read, read_curves = read_results(tmp_path / "results")
+    assert document["experiment"] == "figure1"
+    assert tabulate(experiment, read) == tabulate(experiment, outcomes)
+    assert [tuple(curve.errors) for curve in read_curves] == [(0.5, 0.2)] * 5 + [(0.5,) * 12] * 5
 
 
 def test_table_2_averages_probabilities_and_leaves_rows_empty_that_were_not_run(store: Store, tmp_path: Path) -> None:

@@ -13,7 +13,15 @@ from alexnet.reproduction.experiment import Experiment
 from alexnet.reproduction.experiments import TABLES, find_experiment
 from alexnet.reproduction.figure import draw_outcomes, draw_training_errors
 from alexnet.reproduction.plan import Job, plan_jobs
-from alexnet.reproduction.results import Outcome, collect, show_difference, show_error, write_results
+from alexnet.reproduction.results import (
+    Outcome,
+    collect,
+    collect_curves,
+    compare_epochs,
+    tabulate,
+    tabulate_recorded,
+    write_results,
+)
 from alexnet.reproduction.tables import collect_table, describe_table, list_rows, plan_table
 from alexnet.system import describe_system
 from alexnet.terminal import Terminal, duration
@@ -91,10 +99,11 @@ def carry_out(
         "seeds": seeds,
     }
     folder = out / experiment.name
-    write_results(folder, experiment, outcomes, conditions)
+    curves = collect_curves(jobs) if experiment.measure == "epochs" else []
+    write_results(folder, experiment, outcomes, conditions, curves)
     for theme in THEMES:
         drawn = (
-            draw_training_errors(experiment, jobs, theme)
+            draw_training_errors(experiment, curves, theme)
             if experiment.measure == "epochs"
             else draw_outcomes(experiment, outcomes, theme)
         )
@@ -135,46 +144,13 @@ def _seconds_left(jobs: Sequence[Job], estimates: Sequence[Estimate]) -> float:
 
 def _show_outcomes(terminal: Terminal, experiment: Experiment, outcomes: Sequence[Outcome]) -> None:
     terminal.print(f"{experiment.title}. {experiment.question}\n")
+    terminal.table(*tabulate(experiment, outcomes))
     if experiment.measure == "epochs":
-        terminal.table(
-            ["variant", "seeds", "epochs", "best choice", *(each.by for each in experiment.references)],
-            [
-                [
-                    each.variant,
-                    f"{len(each.seeds)} of {each.planned}",
-                    f"{each.mean:.1f}" if each.mean is not None else "–",
-                    each.choice or "–",
-                    *(reference.figures.get(each.variant, "–") for reference in experiment.references),
-                ]
-                for each in outcomes
-            ],
-        )
-        known = [each.mean for each in outcomes if each.mean]
-        if len(known) > 1:
-            terminal.print(f"\n{outcomes[1].variant} takes {known[1] / known[0]:.1f} times as many epochs.")
-    else:
-        k = next((each.k for each in outcomes if each.k), 5)
-        terminal.table(
-            ["variant", "seeds", "top-1", "± sd", f"top-{k}", "difference, 95 %"],
-            [
-                [
-                    each.variant,
-                    f"{len(each.seeds)} of {each.planned}",
-                    show_error(each.mean),
-                    show_error(each.deviation),
-                    show_error(each.topk),
-                    show_difference(each),
-                ]
-                for each in outcomes
-            ],
-        )
-        recorded = [
-            [each.variant, *(reference.figures.get(each.variant, "–") for reference in experiment.references)]
-            for each in outcomes
-        ]
-        if experiment.references:
-            terminal.print("")
-            terminal.table(["recorded, top-1 / top-5 in %", *(each.by for each in experiment.references)], recorded)
+        if sentence := compare_epochs(outcomes):
+            terminal.print(f"\n{sentence}")
+    elif experiment.references:
+        terminal.print("")
+        terminal.table(*tabulate_recorded(experiment))
     for message in (message for each in outcomes for message in each.failed):
         terminal.print(f"\nfailed: {message}")
     if experiment.remark:

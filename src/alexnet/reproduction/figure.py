@@ -19,8 +19,7 @@ from alexnet.interpretation.drawing import (
     write,
 )
 from alexnet.reproduction.experiment import TARGET_ERROR, Experiment
-from alexnet.reproduction.plan import Job
-from alexnet.reproduction.results import Outcome, show_difference, show_error
+from alexnet.reproduction.results import Curve, Outcome, show_difference, show_error
 
 _ROW_IN = 0.42
 _NAMES_IN, _FIGURES_IN = 3.0, 2.3
@@ -66,15 +65,13 @@ def draw_outcomes(experiment: Experiment, outcomes: Sequence[Outcome], theme: Th
     )
 
 
-def draw_training_errors(experiment: Experiment, jobs: Sequence[Job], theme: ThemeName = "light") -> Drawing:
+def draw_training_errors(experiment: Experiment, curves: Sequence[Curve], theme: ThemeName = "light") -> Drawing:
     """Figure 1: the training error over epochs, solid for the first variant and dashed for the others, every choice."""
     colors = find_theme(theme)
-    done = [job for job in jobs if job.done and job.seed == 0]
     figure = new_figure(WIDTH_IN, 4.2, colors)
     axes = figure.add_axes((0.07, 0.13, 0.68, 0.72))
-    curves = [(job, job.read_result()["train_top1_errors"]) for job in done]
-    last = max((len(errors) for _, errors in curves), default=1)
-    axes.set(xlim=(0, last), ylim=(0, max([0.8, *(errors[0] for _, errors in curves)])))
+    last = max((len(curve.errors) for curve in curves), default=1)
+    axes.set(xlim=(0, last), ylim=(0, max([0.8, *(curve.errors[0] for curve in curves)])))
     _plain(axes, colors)
     write(axes, 0, 1.07, experiment.title, colors.ink, NORMAL + 2, weight="bold", transform=axes.transAxes)
     axes.axhline(TARGET_ERROR, color=colors.muted, linewidth=1, linestyle=(0, (1, 2.5)))
@@ -93,20 +90,20 @@ def draw_training_errors(experiment: Experiment, jobs: Sequence[Job], theme: The
         )
     write(axes, 0.5, -0.14, "epochs", colors.muted, align="center", transform=axes.transAxes)
     names = [variant.name for variant in experiment.variants]
-    for job, errors in curves:
-        first = job.variant == names[0]
+    for curve in curves:
+        errors, first = curve.errors, curve.variant == names[0]
         color = colors.training if first else colors.validation
         points = [position + 0.5 for position in range(len(errors))]
         axes.plot(points, errors, color=color, linestyle="-" if first else (0, (4, 2)), linewidth=1.4)
-        write(axes, points[-1] + 0.01 * last, errors[-1], f"{job.variant} {job.choice}", color, SMALL)
+        write(axes, points[-1] + 0.01 * last, errors[-1], f"{curve.variant} {curve.choice}", color, SMALL)
     return Drawing(
         name=experiment.name,
         figure=figure,
         numbers={
-            "variant": [job.variant for job, errors in curves for _ in errors],
-            "choice": [job.choice for job, errors in curves for _ in errors],
-            "epoch": [epoch + 1 for _, errors in curves for epoch in range(len(errors))],
-            "train_top1_error": [error for _, errors in curves for error in errors],
+            "variant": [curve.variant for curve in curves for _ in curve.errors],
+            "choice": [curve.choice for curve in curves for _ in curve.errors],
+            "epoch": [epoch + 1 for curve in curves for epoch in range(len(curve.errors))],
+            "train_top1_error": [error for curve in curves for error in curve.errors],
         },
         title=experiment.title,
         caption=(

@@ -52,6 +52,18 @@ class Outcome:
     """Messages of trainings that failed."""
     seconds: float = 0.0
     """Training and validation, all seeds."""
+    beyond: int | None = None
+    """For measure "epochs", where no training got there: the epochs that the longest of them had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The training error of one training, epoch by epoch."""
+
+    variant: str
+    choice: str
+    errors: tuple[float, ...]
+    """Means over each epoch."""
 
 
 def collect(experiment: Experiment, jobs: Sequence[Job]) -> list[Outcome]:
@@ -62,6 +74,15 @@ def collect(experiment: Experiment, jobs: Sequence[Job]) -> list[Outcome]:
     first = experiment.variants[0]
     baseline = {job.seed: job for job in by_variant[first.name] if job.done}
     return [_collect_errors(variant, by_variant[variant.name], first, baseline) for variant in experiment.variants]
+
+
+def collect_curves(jobs: Sequence[Job]) -> list[Curve]:
+    """Return the training errors of the trainings with the first seed that are done."""
+    return [
+        Curve(job.variant, job.choice, tuple(job.read_result()["train_top1_errors"]))
+        for job in jobs
+        if job.done and job.seed == 0
+    ]
 
 
 def _collect_errors(variant: Variant, jobs: Sequence[Job], first: Variant, baseline: dict[int, Job]) -> Outcome:
@@ -110,6 +131,7 @@ def _collect_epochs(variant: Variant, jobs: Sequence[Job]) -> Outcome:
             if epochs is not None and (job.seed not in best or epochs < best[job.seed][0]):
                 best[job.seed] = (epochs, job.choice)
     values = [value for value, _ in best.values()]
+    lengths = [job.read_result()["epochs"] for job in jobs if job.done]
     return Outcome(
         variant=variant.name,
         seeds=tuple(best),
@@ -122,6 +144,7 @@ def _collect_epochs(variant: Variant, jobs: Sequence[Job]) -> Outcome:
         choice=", ".join(sorted({choice for _, choice in best.values()})),
         failed=tuple(filter(None, map(read_failure, jobs))),
         seconds=sum(job.read_result()["seconds"] for job in jobs if job.done),
+        beyond=max(lengths, default=None) if not values else None,
     )
 
 
@@ -163,7 +186,11 @@ def find_errors(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -
 
 
 def write_results(
-    folder: Path, experiment: Experiment, outcomes: Sequence[Outcome], conditions: dict[str, Any]
+    folder: Path,
+    experiment: Experiment,
+    outcomes: Sequence[Outcome],
+    conditions: dict[str, Any],
+    curves: Sequence[Curve] = (),
 ) -> None:
     """Write results.csv (a line per variant), results.json (all of it, with the conditions) into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -180,10 +207,70 @@ def write_results(
         "question": experiment.question,
         **conditions,
         "outcomes": [asdict(outcome) for outcome in outcomes],
+        "curves": [asdict(curve) for curve in curves],
         "references": [{"by": each.by, "figures": dict(each.figures)} for each in experiment.references],
         "remark": experiment.remark,
     }
     write_text(folder / "results.json", json.dumps(document, indent=2) + "\n")
+
+
+def read_results(folder: Path) -> tuple[dict[str, Any], list[Outcome], list[Curve]]:
+    """Return what `write_results` wrote: the whole document, the outcomes and the curves."""
+    document: dict[str, Any] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    outcomes = [Outcome(**fields) for fields in document["outcomes"]]
+    return document, outcomes, [Curve(**fields) for fields in document["curves"]]
+
+
+def tabulate(experiment: Experiment, outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
+    """Return the head and the rows of an experiment's table; what was not run is a dash."""
+    if experiment.measure == "epochs":
+        return ["variant", "seeds", "epochs", "best choice", *(each.by for each in experiment.references)], [
+            [
+                each.variant,
+                f"{len(each.seeds)} of {each.planned}",
+                show_epochs(each),
+                each.choice or "–",
+                *(reference.figures.get(each.variant, "–") for reference in experiment.references),
+            ]
+            for each in outcomes
+        ]
+    k = next((each.k for each in outcomes if each.k), 5)
+    return ["variant", "seeds", "top-1", "± sd", f"top-{k}", "difference, 95 %"], [
+        [
+            each.variant,
+            f"{len(each.seeds)} of {each.planned}",
+            show_error(each.mean),
+            show_error(each.deviation),
+            show_error(each.topk),
+            show_difference(each),
+        ]
+        for each in outcomes
+    ]
+
+
+def tabulate_recorded(experiment: Experiment) -> tuple[list[str], list[list[str]]]:
+    """Return the head and the rows of what others recorded of an experiment's variants."""
+    return ["recorded, top-1 / top-5 in %", *(each.by for each in experiment.references)], [
+        [each.name, *(reference.figures.get(each.name, "–") for reference in experiment.references)]
+        for each in experiment.variants
+    ]
+
+
+def compare_epochs(outcomes: Sequence[Outcome]) -> str | None:
+    """Return a sentence about how many times the epochs of the first variant the second one takes."""
+    first, second = outcomes[0].mean, outcomes[1].mean if len(outcomes) > 1 else None
+    if first and second:
+        return f"{outcomes[1].variant} takes {second / first:.1f} times as many epochs."
+    if first and len(outcomes) > 1 and outcomes[1].beyond:
+        return f"{outcomes[1].variant} takes more than {outcomes[1].beyond / first:.1f} times as many epochs."
+    return None
+
+
+def show_epochs(outcome: Outcome) -> str:
+    """Return 5.5, or > 30 where no training got there, or a dash where none was run."""
+    if outcome.mean is not None:
+        return f"{outcome.mean:.1f}"
+    return f"> {outcome.beyond}" if outcome.beyond else "–"
 
 
 def _cell(value: Any) -> str:
