@@ -31,7 +31,7 @@ ARROWS = {
     "training": {"distribution", "batches", "network", "kernels", "recipes", "files", "tensor_files", "errors"},
     "evaluation": {"distribution", "network", "batches", "data", "files", "system", "errors"},
     "exchange": {"evaluation", "network", "batches", "kernels", "files", "tensor_files", "errors", "version"},
-    "retrieval": {"exchange", "evaluation", "network", "data", "compiling", "files", "tensor_files", "errors"},
+    "retrieval": {"distribution", "exchange", "evaluation", "network", "data", "compiling", "files", "tensor_files", "errors"},
     "interpretation": {"retrieval", "evaluation", "network", "batches", "data", "files", "system", "terminal", "wording", "errors", "version"},
     "reproduction": {"interpretation", "evaluation", "benchmark", "training", "network", "data", "recipes", "runs", "files", "system", "terminal", "errors", "version"},
     "benchmark": {"retrieval", "training", "network", "batches", "data", "kernels", "evaluation", "recipes", "files", "system", "terminal", "errors", "version"},

@@ -17,12 +17,20 @@ from alexnet.batches.share import Share
 from alexnet.distribution import processes
 from alexnet.distribution.mesh import parse_mesh
 from alexnet.distribution.processes import Place, ProcessTeam
+from alexnet.distribution.team import ALONE
 from alexnet.errors import AlexNetError
+from alexnet.evaluation import trial
+from alexnet.evaluation.assessment import Options, assess
+from alexnet.evaluation.classifier import load
+from alexnet.evaluation.evaluate import evaluate_network
+from alexnet.evaluation.labeled_images import open_labeled_images
 from alexnet.kernels import choose
 from alexnet.network import spec as spec_module
 from alexnet.network.alexnet import AlexNet, build
 from alexnet.network.spec import Convolution, Dense, Dropout, Normalize, Pool, Rectify, Spec
 from alexnet.recipes import Recipe
+from alexnet.retrieval.images import choose_images
+from alexnet.retrieval.index_writer import make_index
 from alexnet.training.loop import Silent
 
 
@@ -148,3 +156,33 @@ def train_shared(
     except AlexNetError as problem:
         error = (type(problem).__name__, str(problem), problem.told_elsewhere)
     return {"losses": listener.losses, "history": history, "error": error}
+
+
+def find_out_in_twos(folder: str, out: str) -> dict[str, Any]:
+    """Every process: what it finds out about the model and the ten pictures of a folder; the index goes to `out`."""
+    team = meet(None) if Place.from_environment() else ALONE
+    root = Path(folder)
+    trial.VIEWS_AT_A_TIME = 20  # two images with ten views
+    options = Options(views=10, precision="float32", predictions=Path(out + ".csv"))
+    assessment = assess([root / "model.safetensors"], root / "pictures", options, team=team)
+    classifier = load(root / "model.safetensors", device="cpu", precision="float32")
+    report = make_index(classifier, choose_images([root / "pictures"]), Path(out), batch_size=2, team=team)
+    images = open_labeled_images(root / "pictures", split="val", image_px=classifier.model.preprocessing.image_px)
+    numbers, pixels, _ = images.read(range(len(images)))
+    validation = evaluate_network(
+        classifier.network,
+        pixels,
+        images.labels[numbers],
+        classifier.model.preprocessing,
+        classifier.compute,
+        class_names=classifier.class_names,
+        data=team.data,
+    )
+    return {
+        "json": assessment.to_json(),
+        "probabilities": assessment.trial.probabilities[0],
+        "numbers": assessment.trial.numbers,
+        "report": report,
+        "validation": validation,
+        "written": [str(path) for path in assessment.written],
+    }

@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from alexnet.batches.share import Share
 from alexnet.distribution.axis import Axis, LostContactError, Traffic, watched
+from alexnet.distribution.launch import CONTINUES
 from alexnet.distribution.mesh import Mesh, Piece, check_mesh
 from alexnet.distribution.team import Team
 from alexnet.distribution.towers import NetworkPart
@@ -75,14 +78,19 @@ def choose_device(place: Place, devices: tuple[str, ...]) -> str:
 class ProcessTeam(Team):
     """All processes of a mesh. Every method is called by all of them, at the same point of the program."""
 
-    def __init__(self, mesh: Mesh, place: Place, device: torch.device, *, timeout_seconds: float) -> None:
+    def __init__(
+        self, mesh: Mesh, place: Place, device: torch.device, *, timeout_seconds: float, advice: str = CONTINUES
+    ) -> None:
         """Meet the other processes.
 
+        Args:
+            advice: What to do after a fault, a sentence.
         Raises:
             DistributionError: they do not come within the time limit.
         """
         self.mesh, self.place, self.device = mesh, place, device
         self.leads = place.rank == 0
+        self.index, self.count = place.rank, place.world
         self.traffic = Traffic()
         self.pieces: dict[str, Piece] = {}
         limit = timedelta(seconds=timeout_seconds)
@@ -103,7 +111,7 @@ class ProcessTeam(Team):
                 f"rank {place.rank} of {place.world} did not meet the others within {timeout_seconds:g} s ({problem}). "
                 "Start as many processes as the mesh needs, with the same --rdzv-endpoint and --rdzv-id."
             ) from None
-        self.timeout_seconds = timeout_seconds
+        self.timeout_seconds, self.advice = timeout_seconds, advice
         grid = torch.arange(mesh.processes).view(mesh.data, mesh.tower)
         everyone = [grid.flatten().tolist()]
         self.data: Axis = self._make_axis(grid.t().tolist(), limit)
@@ -158,6 +166,16 @@ class ProcessTeam(Team):
         padded[: len(data)] = data
         rows = self.everyone.gather(padded, "agreement").wait()
         return [json.loads(bytes(row[:n].tolist())) for row, n in zip(rows, lengths, strict=True)]
+
+    def collect_rows(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Return the rows of all processes, each of which may have another number, one below the other."""
+        rows = np.ascontiguousarray(rows)
+        lengths = self.collect(len(rows))
+        shape, padded = rows.shape[1:], np.zeros((max(lengths), *rows.shape[1:]), rows.dtype)
+        padded[: len(rows)] = rows
+        data = torch.from_numpy(padded.view(np.uint8).reshape(-1))  # as bytes, so that any dtype will do
+        blocks = self.everyone.gather(data, "rows").wait().numpy().view(rows.dtype).reshape(self.count, -1, *shape)
+        return np.concatenate([block[:length] for block, length in zip(blocks, lengths, strict=True)])
 
     def together(self, work: Callable[[], T]) -> T:
         """Do something in every process; the first error in one of them is raised in all, with its rank."""
@@ -272,8 +290,7 @@ class ProcessTeam(Team):
             return problem
         who = f"rank {lost[0]}" if len(lost) == 1 else "ranks " + ", ".join(map(str, lost))
         error = DistributionError(
-            f"{who} of {self.place.world} is gone, or has not answered for {self.timeout_seconds:g} s. The same "
-            "command continues from the last checkpoint."
+            f"{who} of {self.place.world} is gone, or has not answered for {self.timeout_seconds:g} s. {self.advice}"
         )
         error.told_elsewhere = self.place.rank != present[0]
         return error
