@@ -186,3 +186,54 @@ def find_out_in_twos(folder: str, out: str) -> dict[str, Any]:
         "validation": validation,
         "written": [str(path) for path in assessment.written],
     }
+
+
+def disagree(store: str, other_store: str, recipes: dict[str, Recipe], out: str) -> dict[str, Any]:
+    """Two processes: what each hears of every disagreement, and whether it tells the user."""
+    heard = {}
+    team = meet(None)
+    last = team.place.rank == 1
+
+    def hear(name: str, act: Any) -> None:
+        try:
+            act()
+        except AlexNetError as problem:
+            heard[name] = (type(problem).__name__, str(problem))
+
+    def train(recipe: str, path: str = store, to: str = "none", **options: Any) -> None:
+        listener = Losses("stopped", options.pop("stop", 0))
+        runs.train(
+            alexnet.open_store(Path(path)),
+            recipes[recipe],
+            Path(out) / to,
+            listener=listener,
+            precision="float32",
+            team=team,
+            **options,
+        )
+
+    hear("stores", lambda: train("one", other_store if last else store))
+    hear("recipes", lambda: train("other" if last else "one"))
+    hear("seeds", lambda: train("one", seed=team.place.rank))
+    hear("layers on one", lambda: train("wrong layer" if last else "one"))
+    hear("stopped", lambda: train("one", to="run", stop=2))
+    hear("continued", lambda: train("other", to="run"))
+    heard["files"] = sorted(path.name for path in Path(out).iterdir())  # type: ignore[assignment]
+    return heard
+
+
+def meet_differently(fact: str) -> str:
+    """Two processes: the refusal that ends their meeting, or their training of one tower on two."""
+    place = Place.from_environment()
+    assert place is not None
+    mesh = "tower=2" if fact == "dialect" else None
+    if place.rank == 1 and fact == "version":
+        processes.describe_system = lambda: {**system.describe_system(), "alexnet": "0.0.9"}
+    if place.rank == 1 and fact == "mesh":
+        mesh = "tower=2"
+    try:
+        team = meet(mesh)
+        team.together(lambda: team.check_spec(spec_module.find_dialect("one-tower-2014", 3)))
+    except AlexNetError as problem:
+        return f"{type(problem).__name__}: {problem}"
+    return "met"

@@ -26,7 +26,7 @@ from alexnet.distribution.towers import NetworkPart
 from alexnet.errors import AlexNetError, ConfigError, DistributionError, error_called
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.spec import Spec
-from alexnet.system import available_cores
+from alexnet.system import available_cores, describe_system
 
 T = TypeVar("T")
 
@@ -75,6 +75,14 @@ def choose_device(place: Place, devices: tuple[str, ...]) -> str:
     return f"cuda:{place.local_rank}"
 
 
+def _flatten(facts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested dictionaries by their path: "recipe.batches.size"."""
+    flat: dict[str, Any] = {}
+    for name, value in facts.items():
+        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
 class ProcessTeam(Team):
     """All processes of a mesh. Every method is called by all of them, at the same point of the program."""
 
@@ -86,7 +94,7 @@ class ProcessTeam(Team):
         Args:
             advice: What to do after a fault, a sentence.
         Raises:
-            DistributionError: they do not come within the time limit.
+            DistributionError: they do not come within the time limit, or have another version or mesh.
         """
         self.mesh, self.place, self.device = mesh, place, device
         self.leads = place.rank == 0
@@ -114,9 +122,11 @@ class ProcessTeam(Team):
         self.timeout_seconds, self.advice = timeout_seconds, advice
         grid = torch.arange(mesh.processes).view(mesh.data, mesh.tower)
         everyone = [grid.flatten().tolist()]
+        self.everyone = self._make_axis(everyone, limit)
+        system = describe_system()
+        self.check_same({"version": system["alexnet"], "PyTorch": system["torch"], "mesh": str(mesh)})
         self.data: Axis = self._make_axis(grid.t().tolist(), limit)
         self.tower = self._make_axis(grid.tolist(), limit)
-        self.everyone = self._make_axis(everyone, limit)
         self.dense = self.tower
         if mesh.dense > mesh.tower:
             self.dense = self._make_axis(everyone, limit)
@@ -208,13 +218,14 @@ class ProcessTeam(Team):
         Raises:
             DistributionError: they do; the message names the first difference and the ranks.
         """
-        everyone = self.collect(facts)
-        for name, value in everyone[0].items():
-            for rank, other in enumerate(everyone):
-                if other.get(name) != value:
+        everyone = [_flatten(each) for each in self.collect(facts)]
+        for name in dict.fromkeys(name for each in everyone for name in each):
+            first, *others = (repr(each[name]) if name in each else "not set" for each in everyone)
+            for rank, other in enumerate(others, start=1):
+                if other != first:
                     raise DistributionError(
-                        f"{name} is {value!r} on rank 0 and {other.get(name)!r} on rank {rank}. All processes need the "
-                        "same version, store, recipe and options."
+                        f"{name} is {first} on rank 0 and {other} on rank {rank}. All processes need the same version, "
+                        "store, recipe and options."
                     )
 
     def divide(self, network: AlexNet) -> AlexNet:

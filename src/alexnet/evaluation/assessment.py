@@ -35,7 +35,6 @@ from alexnet.evaluation.prediction_files import (
 )
 from alexnet.evaluation.trial import Trial, run_trial
 from alexnet.network.model_file import find_model
-from alexnet.system import describe_system
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,11 +195,8 @@ def _check_team(team: Team, models: Ensemble, tested: LabeledImages, options: Op
     """Refuse processes that would test other things; a team of one has nothing to compare."""
     if team.count == 1:
         return
-    system = describe_system()
     team.check_same(
         {
-            "alexnet": system["alexnet"],
-            "torch": system["torch"],
             "models": [hash_member(find_model(member.path)) for member in models.members],
             "precision": [str(member.compute.dtype).removeprefix("torch.") for member in models.members],
             "images": tested.fingerprint(),

@@ -109,7 +109,7 @@ def _check_team(
 ) -> None:
     """Refuse processes that would index other things; a team of one has nothing to compare."""
     if team.count > 1:
-        own = {key: description[key] for key in ("alexnet", "weights_sha256", "precision")}
+        own = {key: description[key] for key in ("weights_sha256", "precision")}
         team.check_same({**own, "images": images.fingerprint(), "features": features, "batch size": batch})
 
 
