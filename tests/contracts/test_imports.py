@@ -25,7 +25,7 @@ ARROWS = {
     "network": {"kernels", "tensor_files", "errors"},
     "data": {"compiling", "files", "wording", "errors", "version"},
     "batches": {"data", "compiling", "errors"},
-    "distribution": {"batches", "kernels", "network", "system", "errors"},
+    "distribution": {"batches", "kernels", "network", "files", "system", "errors"},
     "recipe_fields": set(),
     "recipes": {"recipe_fields", "wording", "errors"},
     "training": {"distribution", "batches", "network", "kernels", "recipes", "files", "tensor_files", "errors"},

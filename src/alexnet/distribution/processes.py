@@ -20,6 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 from alexnet.batches.share import Share
 from alexnet.distribution.axis import Axis, LostContactError, Traffic, watched
 from alexnet.distribution.launch import CONTINUES
+from alexnet.distribution.meeting import name_start
 from alexnet.distribution.mesh import Mesh, Piece, check_mesh
 from alexnet.distribution.team import Team
 from alexnet.distribution.towers import NetworkPart
@@ -105,7 +106,8 @@ class ProcessTeam(Team):
         if device.type == "cuda":
             torch.cuda.set_device(device)
         try:
-            self._store, _, _ = next(rendezvous("env://", timeout=limit))
+            found, _, _ = next(rendezvous("env://", timeout=limit))
+            self._store = PrefixStore(name_start(found, place.rank, place.world, timeout_seconds), found)
             backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
             dist.init_process_group(
                 backend,
