@@ -55,6 +55,15 @@ def _told_elsewhere(problem: AlexNetError) -> bool:
     return os.environ["RANK"] != "0" if problem.told_elsewhere is None else problem.told_elsewhere
 
 
+def _record_code(end: SystemExit) -> None:
+    """Let the process that started this one, if one did, end with the same code."""
+    if end.code and "RANK" in os.environ:
+        from alexnet.distribution import launch
+
+        if launch.STARTED in os.environ:
+            launch.record_failure(end)
+
+
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 misuse, 130 interrupted."""
     from click.exceptions import Abort
@@ -62,6 +71,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
         cli(standalone_mode=False)
+    except SystemExit as end:
+        _record_code(end)
+        raise
     except click.ClickException as problem:
         problem.show()
         sys.exit(problem.exit_code)

@@ -81,10 +81,14 @@ def train(
         DistributionError: the processes disagree, or lost each other.
         Interrupted, DivergedError: see `training.loop.train_model`.
     """
-    _check_layer_names(recipe, len(store.class_names))
-    _check_size(store, recipe)
-    team.check_spec(find_dialect(recipe.network.dialect, len(store.class_names)))
-    compute = system.choose_compute(device, precision)
+
+    def check() -> system.Compute:
+        _check_layer_names(recipe, len(store.class_names))
+        _check_size(store, recipe)
+        team.check_spec(find_dialect(recipe.network.dialect, len(store.class_names)))
+        return system.choose_compute(device, precision)
+
+    compute = team.together(check)
     thread_count = system.set_threads(team.choose_threads(threads))
     allocator = system.tune_allocator()
     environment = {
@@ -101,7 +105,7 @@ def train(
     }
     team.check_same(
         {
-            **{name: environment.get(name) for name in ("alexnet", "torch", *IDENTITY)},
+            **{name: environment.get(name) for name in IDENTITY},
             "recipe": recipe.model_dump(mode="json"),
         }
     )

@@ -17,12 +17,20 @@ from alexnet.batches.share import Share
 from alexnet.distribution import processes
 from alexnet.distribution.mesh import parse_mesh
 from alexnet.distribution.processes import Place, ProcessTeam
+from alexnet.distribution.team import ALONE
 from alexnet.errors import AlexNetError
+from alexnet.evaluation import trial
+from alexnet.evaluation.assessment import Options, assess
+from alexnet.evaluation.classifier import load
+from alexnet.evaluation.evaluate import evaluate_network
+from alexnet.evaluation.labeled_images import open_labeled_images
 from alexnet.kernels import choose
 from alexnet.network import spec as spec_module
 from alexnet.network.alexnet import AlexNet, build
 from alexnet.network.spec import Convolution, Dense, Dropout, Normalize, Pool, Rectify, Spec
 from alexnet.recipes import Recipe
+from alexnet.retrieval.images import choose_images
+from alexnet.retrieval.index_writer import make_index
 from alexnet.training.loop import Silent
 
 
@@ -148,3 +156,84 @@ def train_shared(
     except AlexNetError as problem:
         error = (type(problem).__name__, str(problem), problem.told_elsewhere)
     return {"losses": listener.losses, "history": history, "error": error}
+
+
+def find_out_in_twos(folder: str, out: str) -> dict[str, Any]:
+    """Every process: what it finds out about the model and the ten pictures of a folder; the index goes to `out`."""
+    team = meet(None) if Place.from_environment() else ALONE
+    root = Path(folder)
+    trial.VIEWS_AT_A_TIME = 20  # two images with ten views
+    options = Options(views=10, precision="float32", predictions=Path(out + ".csv"))
+    assessment = assess([root / "model.safetensors"], root / "pictures", options, team=team)
+    classifier = load(root / "model.safetensors", device="cpu", precision="float32")
+    report = make_index(classifier, choose_images([root / "pictures"]), Path(out), batch_size=2, team=team)
+    images = open_labeled_images(root / "pictures", split="val", image_px=classifier.model.preprocessing.image_px)
+    numbers, pixels, _ = images.read(range(len(images)))
+    validation = evaluate_network(
+        classifier.network,
+        pixels,
+        images.labels[numbers],
+        classifier.model.preprocessing,
+        classifier.compute,
+        class_names=classifier.class_names,
+        data=team.data,
+    )
+    return {
+        "json": assessment.to_json(),
+        "probabilities": assessment.trial.probabilities[0],
+        "numbers": assessment.trial.numbers,
+        "report": report,
+        "validation": validation,
+        "written": [str(path) for path in assessment.written],
+    }
+
+
+def disagree(store: str, other_store: str, recipes: dict[str, Recipe], out: str) -> dict[str, Any]:
+    """Two processes: what each hears of every disagreement, and whether it tells the user."""
+    heard = {}
+    team = meet(None)
+    last = team.place.rank == 1
+
+    def hear(name: str, act: Any) -> None:
+        try:
+            act()
+        except AlexNetError as problem:
+            heard[name] = (type(problem).__name__, str(problem))
+
+    def train(recipe: str, path: str = store, to: str = "none", **options: Any) -> None:
+        listener = Losses("stopped", options.pop("stop", 0))
+        runs.train(
+            alexnet.open_store(Path(path)),
+            recipes[recipe],
+            Path(out) / to,
+            listener=listener,
+            precision="float32",
+            team=team,
+            **options,
+        )
+
+    hear("stores", lambda: train("one", other_store if last else store))
+    hear("recipes", lambda: train("other" if last else "one"))
+    hear("seeds", lambda: train("one", seed=team.place.rank))
+    hear("layers on one", lambda: train("wrong layer" if last else "one"))
+    hear("stopped", lambda: train("one", to="run", stop=2))
+    hear("continued", lambda: train("other", to="run"))
+    heard["files"] = sorted(path.name for path in Path(out).iterdir())  # type: ignore[assignment]
+    return heard
+
+
+def meet_differently(fact: str) -> str:
+    """Two processes: the refusal that ends their meeting, or their training of one tower on two."""
+    place = Place.from_environment()
+    assert place is not None
+    mesh = "tower=2" if fact == "dialect" else None
+    if place.rank == 1 and fact == "version":
+        processes.describe_system = lambda: {**system.describe_system(), "alexnet": "0.0.9"}
+    if place.rank == 1 and fact == "mesh":
+        mesh = "tower=2"
+    try:
+        team = meet(mesh)
+        team.together(lambda: team.check_spec(spec_module.find_dialect("one-tower-2014", 3)))
+    except AlexNetError as problem:
+        return f"{type(problem).__name__}: {problem}"
+    return "met"

@@ -197,7 +197,7 @@ def spoil_json(path: Path) -> str:
 
 def spoil_version(path: Path) -> str:
     write_header(path, {**json.loads((path / "index.json").read_text()), "version": 9})
-    return f"{path} is an index of version 9; this alexnet reads version 1. Update alexnet, or index the images again with this one."
+    return f"{path} is an index of version 9; this alexnet reads version 2. Update alexnet, or index the images again with this one."
 
 
 def spoil_other(path: Path) -> str:

@@ -1,73 +1,144 @@
-"""Starting one process for each device, with PyTorch's own elastic agent: what torchrun does, for one machine."""
+"""Starting one process for each device of this machine, and ending all of them together.
 
-import logging
+torchrun does this on several machines, and alexnet works under it. Here it is done anew for what torchrun's agent does
+not give: one message instead of a table and tracebacks, the words of a process that was interrupted, and seconds
+instead of half a minute until a process that hangs is ended.
+"""
+
+import json
 import os
 import signal
+import subprocess
 import sys
-import uuid
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from alexnet.errors import AlexNetError, DistributionError, Interrupted, error_called
 
-if TYPE_CHECKING:
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-
 STARTED = "ALEXNET_STARTED_PROCESSES"
-"""Set in processes that were started here: what they meet is told by the process that started them."""
+"""Set in processes that were started here, to a folder: what they meet is told by the process that started them."""
+CONTINUES = "The same command continues from the last checkpoint."
+REPEAT = "Nothing was written; give the same command again."
+COMPLETES = "What was finished is kept; the same command adds the rest."
+"""What to do after a fault, by what was under way."""
+SAVING_SECONDS = 30.0
+"""After SIGINT or SIGTERM: how long processes have to save their work."""
+ENDING_SECONDS = 8.0
+"""After one has failed: how long the others have to end; more than `processes.GRACE_SECONDS`."""
 
 
-def start_processes(count: int, arguments: Sequence[str]) -> None:
+def start_processes(count: int, arguments: Sequence[str], *, advice: str = CONTINUES) -> None:
     """Run `python -m alexnet ARGUMENTS` in `count` processes and wait for them.
 
+    Args:
+        advice: What to do after a fault, a sentence.
     Raises:
         AlexNetError: one of them failed; what it raised.
         DistributionError: a signal ended one of them.
         Interrupted: SIGINT or SIGTERM arrived; it was passed on, and they had half a minute to save their work.
+        SystemExit: one of them ended with a code of its own and had told why.
     """
-    from torch.distributed.elastic.multiprocessing import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL + 1)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # each process sets its own number later
-    os.environ[STARTED] = "1"
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=count,
-        run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        local_addr="localhost",
-        max_restarts=0,
-        monitor_interval=0.2,
-    )
+    # The store where they meet lives here, so that each of them may be lost and the others still find out which.
+    store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    with tempfile.TemporaryDirectory(prefix="alexnet-") as folder, _signals() as arrived:
+        common = {
+            "OMP_NUM_THREADS": "1",  # each process sets its own number later
+            **os.environ,
+            "WORLD_SIZE": str(count),
+            "LOCAL_WORLD_SIZE": str(count),
+            "MASTER_ADDR": "localhost",
+            "MASTER_PORT": str(store.port),
+            "TORCHELASTIC_USE_AGENT_STORE": "True",
+            "TORCHELASTIC_RESTART_COUNT": "0",
+            STARTED: folder,
+        }
+        crew: list[subprocess.Popen[bytes]] = []
+        try:
+            for rank in range(count):
+                own = common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+                command = [sys.executable, "-m", "alexnet", *arguments]
+                # In sessions of their own, so that Ctrl-C reaches them once: from here.
+                crew.append(subprocess.Popen(command, env=own, start_new_session=True))
+            problem = _watch(crew, arrived, Path(folder), advice)
+        finally:
+            for process in crew:
+                process.kill()
+                process.wait()
+    if problem is not None:
+        raise problem
+
+
+def _watch(
+    crew: Sequence[subprocess.Popen[bytes]], arrived: list[int], folder: Path, advice: str
+) -> BaseException | None:
+    """Wait until all have ended; pass signals on, end the others after a failure, and return what to raise."""
+    problem: BaseException | None = None
+    passed_on, end = 0, float("inf")
+    while any(process.poll() is None for process in crew) and time.monotonic() < end:
+        if len(arrived) > passed_on:
+            passed_on += 1
+            problem = problem or Interrupted(f"Stopped. {advice}")
+            end = min(end, time.monotonic() + SAVING_SECONDS)
+            _send(crew, arrived[passed_on - 1])
+        failed = next((rank for rank, process in enumerate(crew) if process.poll()), None)
+        if failed is not None and problem is None:
+            problem = _explain(failed, crew[failed].returncode, len(crew), folder, advice)
+            end = min(end, time.monotonic() + ENDING_SECONDS)
+            _send(crew, signal.SIGTERM)
+        time.sleep(0.05)
+    if isinstance(problem, Interrupted):
+        return next((said for rank in range(len(crew)) if (said := _read(folder, rank))), problem)
+    failed = next((rank for rank, process in enumerate(crew) if process.poll()), None)
+    if problem is None and failed is not None:
+        problem = _explain(failed, crew[failed].returncode, len(crew), folder, advice)
+    return problem
+
+
+def _send(crew: Sequence[subprocess.Popen[bytes]], number: int) -> None:
+    for process in crew:
+        if process.poll() is None:
+            process.send_signal(number)
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of acting on them."""
+    arrived: list[int] = []
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda number, frame: arrived.append(number)) for number in kinds}
     try:
-        elastic_launch(config, sys.executable)("-m", "alexnet", *arguments)
-    except ChildFailedError as problem:
-        raise _explain(problem, count) from None
-    except SignalException:
-        raise Interrupted("Stopped. The same command continues from the last checkpoint.") from None
+        yield arrived
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _explain(problem: "ChildFailedError", count: int) -> AlexNetError:
-    rank, failure = problem.get_first_failure()
-    if failure.exitcode < 0:
-        name = signal.Signals(-failure.exitcode).name
+def _explain(rank: int, code: int, count: int, folder: Path, advice: str) -> BaseException:
+    if code < 0:
+        name = signal.Signals(-code).name
         why = " (often: the machine is out of memory)" if name == "SIGKILL" else ""
-        return DistributionError(
-            f"rank {rank} of {count} was ended by {name}{why}. The same command continues from the last checkpoint."
-        )
-    told = failure.error_file_data.get("message")
-    if not isinstance(told, dict):
-        return DistributionError(f"rank {rank} of {count} ended with code {failure.exitcode}; see its message above.")
-    kind, _, message = str(told["message"]).partition(": ")
-    return error_called(kind, message)
+        return DistributionError(f"rank {rank} of {count} was ended by {name}{why}. {advice}")
+    told = _read(folder, rank)
+    return told or DistributionError(f"rank {rank} of {count} ended with code {code}; see its message above.")
 
 
-def record_failure(problem: Exception) -> None:
-    """Leave an error for the process that started this one."""
-    from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+def _read(folder: Path, rank: int) -> BaseException | None:
+    """Return what a process left with `record_failure`."""
+    try:
+        kind, message = json.loads((folder / f"{rank}.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return SystemExit(int(message)) if kind == SystemExit.__name__ else error_called(kind, message)
 
-    get_error_handler().record_exception(problem)
+
+def record_failure(problem: AlexNetError | SystemExit) -> None:
+    """Leave an error, or the exit code that this process ends with, for the process that started this one."""
+    from alexnet.files import write_text
+
+    path = Path(os.environ[STARTED]) / f"{os.environ['RANK']}.json"
+    write_text(path, json.dumps([type(problem).__name__, str(problem)]))

@@ -9,21 +9,25 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from alexnet.batches.share import Share
 from alexnet.distribution.axis import Axis, LostContactError, Traffic, watched
+from alexnet.distribution.launch import CONTINUES
+from alexnet.distribution.meeting import name_start
 from alexnet.distribution.mesh import Mesh, Piece, check_mesh
 from alexnet.distribution.team import Team
 from alexnet.distribution.towers import NetworkPart
 from alexnet.errors import AlexNetError, ConfigError, DistributionError, error_called
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.spec import Spec
-from alexnet.system import available_cores
+from alexnet.system import available_cores, describe_system
 
 T = TypeVar("T")
 
@@ -72,24 +76,38 @@ def choose_device(place: Place, devices: tuple[str, ...]) -> str:
     return f"cuda:{place.local_rank}"
 
 
+def _flatten(facts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested dictionaries by their path: "recipe.batches.size"."""
+    flat: dict[str, Any] = {}
+    for name, value in facts.items():
+        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
 class ProcessTeam(Team):
     """All processes of a mesh. Every method is called by all of them, at the same point of the program."""
 
-    def __init__(self, mesh: Mesh, place: Place, device: torch.device, *, timeout_seconds: float) -> None:
+    def __init__(
+        self, mesh: Mesh, place: Place, device: torch.device, *, timeout_seconds: float, advice: str = CONTINUES
+    ) -> None:
         """Meet the other processes.
 
+        Args:
+            advice: What to do after a fault, a sentence.
         Raises:
-            DistributionError: they do not come within the time limit.
+            DistributionError: they do not come within the time limit, or have another version or mesh.
         """
         self.mesh, self.place, self.device = mesh, place, device
         self.leads = place.rank == 0
+        self.index, self.count = place.rank, place.world
         self.traffic = Traffic()
         self.pieces: dict[str, Piece] = {}
         limit = timedelta(seconds=timeout_seconds)
         if device.type == "cuda":
             torch.cuda.set_device(device)
         try:
-            self._store, _, _ = next(rendezvous("env://", timeout=limit))
+            found, _, _ = next(rendezvous("env://", timeout=limit))
+            self._store = PrefixStore(name_start(found, place.rank, place.world, timeout_seconds), found)
             backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
             dist.init_process_group(
                 backend,
@@ -103,12 +121,14 @@ class ProcessTeam(Team):
                 f"rank {place.rank} of {place.world} did not meet the others within {timeout_seconds:g} s ({problem}). "
                 "Start as many processes as the mesh needs, with the same --rdzv-endpoint and --rdzv-id."
             ) from None
-        self.timeout_seconds = timeout_seconds
+        self.timeout_seconds, self.advice = timeout_seconds, advice
         grid = torch.arange(mesh.processes).view(mesh.data, mesh.tower)
         everyone = [grid.flatten().tolist()]
+        self.everyone = self._make_axis(everyone, limit)
+        system = describe_system()
+        self.check_same({"version": system["alexnet"], "PyTorch": system["torch"], "mesh": str(mesh)})
         self.data: Axis = self._make_axis(grid.t().tolist(), limit)
         self.tower = self._make_axis(grid.tolist(), limit)
-        self.everyone = self._make_axis(everyone, limit)
         self.dense = self.tower
         if mesh.dense > mesh.tower:
             self.dense = self._make_axis(everyone, limit)
@@ -159,6 +179,16 @@ class ProcessTeam(Team):
         rows = self.everyone.gather(padded, "agreement").wait()
         return [json.loads(bytes(row[:n].tolist())) for row, n in zip(rows, lengths, strict=True)]
 
+    def collect_rows(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Return the rows of all processes, each of which may have another number, one below the other."""
+        rows = np.ascontiguousarray(rows)
+        lengths = self.collect(len(rows))
+        shape, padded = rows.shape[1:], np.zeros((max(lengths), *rows.shape[1:]), rows.dtype)
+        padded[: len(rows)] = rows
+        data = torch.from_numpy(padded.view(np.uint8).reshape(-1))  # as bytes, so that any dtype will do
+        blocks = self.everyone.gather(data, "rows").wait().numpy().view(rows.dtype).reshape(self.count, -1, *shape)
+        return np.concatenate([block[:length] for block, length in zip(blocks, lengths, strict=True)])
+
     def together(self, work: Callable[[], T]) -> T:
         """Do something in every process; the first error in one of them is raised in all, with its rank."""
         result: T | None = None
@@ -190,13 +220,14 @@ class ProcessTeam(Team):
         Raises:
             DistributionError: they do; the message names the first difference and the ranks.
         """
-        everyone = self.collect(facts)
-        for name, value in everyone[0].items():
-            for rank, other in enumerate(everyone):
-                if other.get(name) != value:
+        everyone = [_flatten(each) for each in self.collect(facts)]
+        for name in dict.fromkeys(name for each in everyone for name in each):
+            first, *others = (repr(each[name]) if name in each else "not set" for each in everyone)
+            for rank, other in enumerate(others, start=1):
+                if other != first:
                     raise DistributionError(
-                        f"{name} is {value!r} on rank 0 and {other.get(name)!r} on rank {rank}. All processes need the "
-                        "same version, store, recipe and options."
+                        f"{name} is {first} on rank 0 and {other} on rank {rank}. All processes need the same version, "
+                        "store, recipe and options."
                     )
 
     def divide(self, network: AlexNet) -> AlexNet:
@@ -272,8 +303,7 @@ class ProcessTeam(Team):
             return problem
         who = f"rank {lost[0]}" if len(lost) == 1 else "ranks " + ", ".join(map(str, lost))
         error = DistributionError(
-            f"{who} of {self.place.world} is gone, or has not answered for {self.timeout_seconds:g} s. The same "
-            "command continues from the last checkpoint."
+            f"{who} of {self.place.world} is gone, or has not answered for {self.timeout_seconds:g} s. {self.advice}"
         )
         error.told_elsewhere = self.place.rank != present[0]
         return error

@@ -6,16 +6,18 @@ from contextlib import contextmanager
 
 import torch
 
-from alexnet.distribution.launch import start_processes
+from alexnet.distribution.launch import CONTINUES, start_processes
 from alexnet.distribution.mesh import parse_mesh
 from alexnet.distribution.processes import Place, ProcessTeam, choose_device
 from alexnet.distribution.team import ALONE, Team
 from alexnet.errors import ConfigError
 
 
-def start_if_asked(devices: tuple[str, ...], mesh: str | None) -> bool:
+def start_if_asked(devices: tuple[str, ...], mesh: str | None = None, *, advice: str = CONTINUES) -> bool:
     """Start a process for each of several devices, unless this is one of them; return whether they did the work.
 
+    Args:
+        advice: What to do after a fault, a sentence.
     Raises:
         ConfigError: the mesh has another number of processes.
         DistributionError: one of them failed.
@@ -23,13 +25,13 @@ def start_if_asked(devices: tuple[str, ...], mesh: str | None) -> bool:
     if len(devices) < 2 or Place.from_environment() is not None:
         return False
     parse_mesh(mesh, len(devices))
-    start_processes(len(devices), sys.argv[1:])
+    start_processes(len(devices), sys.argv[1:], advice=advice)
     return True
 
 
 @contextmanager
 def join_team(
-    mesh: str | None, devices: tuple[str, ...], device: str, timeout_seconds: float
+    mesh: str | None, devices: tuple[str, ...], device: str, timeout_seconds: float, *, advice: str = CONTINUES
 ) -> Iterator[tuple[Team, str]]:
     """Meet the other processes, if a launcher started several; yield the team and the device of this process.
 
@@ -37,6 +39,7 @@ def join_team(
         mesh: See `mesh.parse_mesh`.
         devices: One for each process of this machine; empty leaves the choice to `device`.
         device: "auto" takes a GPU for each process, where there are some.
+        advice: What to do after a fault, a sentence.
     Raises:
         ConfigError: processes, mesh and devices do not fit together.
         DistributionError: the processes lost each other.
@@ -49,6 +52,6 @@ def join_team(
         yield ALONE, devices[0] if devices else device
         return
     own = choose_device(place, devices) if device == "auto" else device
-    team = ProcessTeam(shape, place, torch.device(own), timeout_seconds=timeout_seconds)
+    team = ProcessTeam(shape, place, torch.device(own), timeout_seconds=timeout_seconds, advice=advice)
     with team.session():
         yield team, own

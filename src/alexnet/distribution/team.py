@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.batches.share import Share
@@ -18,6 +20,10 @@ class Team:
 
     leads = True
     """Whether this process writes files and speaks to the user."""
+    index = 0
+    """Number of this process."""
+    count = 1
+    """Processes in all."""
     data: Axis | None = None
     """Processes with the other shares of every batch."""
     divided: frozenset[str] = frozenset()
@@ -49,6 +55,14 @@ class Team:
     def from_leader(self, work: Callable[[], T]) -> T:
         """Do something in the leader and return what it returns, a JSON value; if it fails, it fails in all."""
         return work()
+
+    def collect(self, value: Any) -> list[Any]:
+        """Return the JSON values of all processes, in their order."""
+        return [value]
+
+    def collect_rows(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Return the rows of all processes, each of which may have another number, one below the other."""
+        return np.asarray(rows)
 
     def check_same(self, facts: dict[str, Any]) -> None:
         """Refuse processes that disagree about what they are to do."""

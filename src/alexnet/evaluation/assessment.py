@@ -9,11 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.data.store_format import HEADER_NAME
+from alexnet.distribution.team import ALONE, Team
 from alexnet.errors import ConfigError
 from alexnet.evaluation.calibration import Calibration, measure_calibration
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.comparison import Comparison, compare_errors
-from alexnet.evaluation.ensemble import Ensemble, FittedOn, fit_weights, is_ensemble, open_model, save_ensemble
+from alexnet.evaluation.ensemble import (
+    Ensemble,
+    FittedOn,
+    fit_weights,
+    hash_member,
+    is_ensemble,
+    open_model,
+    save_ensemble,
+)
 from alexnet.evaluation.evaluate import Evaluation, Tick, default_k
 from alexnet.evaluation.fairness import find_doubts, find_doubts_of_fit
 from alexnet.evaluation.labeled_images import LabeledImages, open_labeled_images
@@ -113,12 +122,17 @@ class _Entry(NamedTuple):
     fitted_on: FittedOn | None
 
 
-def assess(paths: Sequence[Path], images: Path, options: Options, *, tick: Tick | None = None) -> Assessment:
+def assess(
+    paths: Sequence[Path], images: Path, options: Options, *, tick: Tick | None = None, team: Team = ALONE
+) -> Assessment:
     """Test models on images, and write the files that were asked for.
 
     A model that is named more than once, by itself and inside ensembles, is computed once.
 
+    Args:
+        team: Processes that call this together and share the images; all return the same, the leader writes.
     Raises:
+        DistributionError: the processes have other models, images, versions or options, or lost each other.
         ConfigError: options that do not go together, models and images in the wrong order, a k that is too large, or a
             file that cannot be written; all of this is found before the first image is read.
         WeightsError, StoreError, SourceError: a model or the images cannot be used.
@@ -131,23 +145,28 @@ def assess(paths: Sequence[Path], images: Path, options: Options, *, tick: Tick 
         raise ConfigError("--save-ensemble keeps an average. Add --average, or --fit-weights SPLIT.")
     if options.predictions:
         check_prediction_file(options.predictions)
-    models, entries = _load(paths, options)
+    models, entries = team.together(lambda: _load(paths, options))
     _check_files(models, paths, options)
-    tested = open_labeled_images(images, split=options.split, image_px=models.image_px)
+
+    def open_split(split: str) -> LabeledImages:
+        return team.together(lambda: open_labeled_images(images, split=split, image_px=models.image_px))
+
+    tested = open_split(options.split)
+    _check_team(team, models, tested, options)
     doubts: list[str] = []
     found: tuple[float, ...] | None = None
     if averaging:
         fitted_on: FittedOn | None = None
         if options.fit_on is not None:
-            fitting = open_labeled_images(images, split=options.fit_on, image_px=models.image_px)
+            fitting = open_split(options.fit_on)
             _check_fit(fitting, tested, images)
-            found = _fit(models, entries, fitting, options, tick)
+            found = _fit(models, entries, fitting, options, tick, team)
             doubts += find_doubts_of_fit(models.members, fitting)
             fitted_on = FittedOn(fitting.name, fitting.store.fingerprint if fitting.store else None, fitting.split)
         shares = np.array(found or [1 / len(entries)] * len(entries), np.float32)
         mean = shares @ np.stack([entry.weights for entry in entries])
         entries.append(_Entry(f"average of {len(entries)}", mean, fitted_on))
-    trial = run_trial(models, tested, num_views=options.views, tick=tick)
+    trial = run_trial(models, tested, num_views=options.views, tick=tick, team=team)
     results: list[Result] = []
     first: NDArray[np.float64] | None = None
     for entry in entries:
@@ -167,8 +186,23 @@ def assess(paths: Sequence[Path], images: Path, options: Options, *, tick: Tick 
         doubts=doubts + find_doubts(models.members, trial, fits),
         left_out=tested.left_out,
     )
-    _write_files(assessment, models, entries[-1], options)
+    # The notes of files that were written are the leader's; nobody else speaks.
+    team.together(lambda: _write_files(assessment, models, entries[-1], options) if team.leads else None)
     return assessment
+
+
+def _check_team(team: Team, models: Ensemble, tested: LabeledImages, options: Options) -> None:
+    """Refuse processes that would test other things; a team of one has nothing to compare."""
+    if team.count == 1:
+        return
+    team.check_same(
+        {
+            "models": [hash_member(find_model(member.path)) for member in models.members],
+            "precision": [str(member.compute.dtype).removeprefix("torch.") for member in models.members],
+            "images": tested.fingerprint(),
+            "options": options.words(),
+        }
+    )
 
 
 def _check_order(paths: Sequence[Path], images: Path, options: Options) -> None:
@@ -242,10 +276,15 @@ def _load(paths: Sequence[Path], options: Options) -> tuple[Ensemble, list[_Entr
 
 
 def _fit(
-    models: Ensemble, entries: Sequence[_Entry], images: LabeledImages, options: Options, tick: Tick | None
+    models: Ensemble,
+    entries: Sequence[_Entry],
+    images: LabeledImages,
+    options: Options,
+    tick: Tick | None,
+    team: Team,
 ) -> tuple[float, ...]:
     """The weights of what was named that serve best on other images."""
-    trial = run_trial(models, images, num_views=options.views, tick=tick)
+    trial = run_trial(models, images, num_views=options.views, tick=tick, team=team)
     k = options.top or default_k(len(models.class_names))
     return fit_weights([trial.average(entry.weights) for entry in entries], trial.labels, k=k)
 

@@ -207,7 +207,7 @@ def save_ensemble(path: Path, ensemble: Ensemble) -> None:
     for member, weight in zip(ensemble.members, ensemble.weights, strict=True):
         file = find_model(member.path)
         name = os.path.relpath(file.resolve(), path.resolve().parent)
-        members.append({"path": name, "sha256": _hash(file), "weight": weight})
+        members.append({"path": name, "sha256": hash_member(file), "weight": weight})
     document = {
         "kind": ENSEMBLE_KIND,
         "format": FORMAT,
@@ -249,7 +249,7 @@ def load_ensemble(path: Path, *, device: str = "auto", precision: str = "auto") 
         file = path.parent / name
         if not file.is_file():
             raise WeightsError(f"{path}: its member {file} is missing. Put it back, or make the ensemble again.")
-        if _hash(file) != sha256:
+        if hash_member(file) != sha256:
             raise WeightsError(
                 f"{path}: its member {file} is not the file it was (another SHA-256). Put that one back, or make the "
                 "ensemble again."
@@ -270,6 +270,7 @@ def open_model(path: Path, *, device: str = "auto", precision: str = "auto") -> 
     return load(path, device=device, precision=precision)
 
 
-def _hash(path: Path) -> str:
+def hash_member(path: Path) -> str:
+    """Return the SHA-256 of a model file, by which an ensemble knows it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

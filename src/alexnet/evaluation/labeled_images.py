@@ -1,6 +1,8 @@
 """Labelled images to test on: a split of a store, or folders named like the classes, decoded as they are met."""
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +19,7 @@ Decode = Callable[[int], NDArray[np.uint8]]
 
 @dataclass(slots=True)
 class LabeledImages:
-    """Images with labels, read one after the other; what cannot be decoded is left out and kept in `left_out`."""
+    """Images with labels, decoded when they are read."""
 
     name: str
     """What messages call them."""
@@ -31,22 +33,29 @@ class LabeledImages:
     split: str | None = None
     """Of the store, or the folder's part of this name; None where a folder has no such part and was taken whole."""
     left_out: list[str] = field(default_factory=list)
+    """Why some of them were not tested: they cannot be decoded."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def chunks(self, size: int) -> Iterator[tuple[list[int], list[NDArray[np.uint8]]]]:
-        """Yield the numbers and the pixels, (S, S, 3), of `size` images at a time, less those left out."""
-        for start in range(0, len(self), size):
-            numbers, images = [], []
-            for number in range(start, min(start + size, len(self))):
-                try:
-                    images.append(self.decode(number))
-                except ImageError as problem:
-                    self.left_out.append(str(problem))
-                    continue
-                numbers.append(number)
-            yield numbers, images
+    def fingerprint(self) -> str:
+        """Return what tells these images from others: that of their store, or a digest of their paths and classes."""
+        if self.store is not None:
+            return f"{self.store.fingerprint} {self.split}"
+        listed = json.dumps([self.class_names, self.labels.tolist(), list(self.paths)])
+        return hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
+
+    def read(self, numbers: Sequence[int]) -> tuple[list[int], list[NDArray[np.uint8]], list[str]]:
+        """Return which of these images can be decoded, their pixels, (S, S, 3), and why the others cannot."""
+        found, images, reasons = [], [], []
+        for number in numbers:
+            try:
+                images.append(self.decode(number))
+            except ImageError as problem:
+                reasons.append(str(problem))
+                continue
+            found.append(number)
+        return found, images, reasons
 
 
 def open_labeled_images(path: Path, *, split: str, image_px: int) -> LabeledImages:

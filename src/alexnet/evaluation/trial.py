@@ -1,18 +1,22 @@
 """Testing several models in one pass over the images, each of which is decoded once."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.distribution.team import ALONE, Team
 from alexnet.errors import ConfigError
 from alexnet.evaluation.ensemble import Ensemble
 from alexnet.evaluation.evaluate import Evaluation, Tick, match_classes, measure_errors
 from alexnet.evaluation.labeled_images import LabeledImages
 
-VIEWS_AT_A_TIME = 256
-"""Views of the images that are decoded together: few enough that progress is seen within seconds."""
+VIEWS_AT_A_TIME = 128
+"""Views that are computed together. Processes share the images in such batches, and not evenly, because the last bits
+of a result depend on the images beside it: so one process and many find the same probabilities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,13 @@ class Trial:
         )
 
 
-def run_trial(models: Ensemble, images: LabeledImages, *, num_views: int, tick: Tick | None = None) -> Trial:
+def run_trial(
+    models: Ensemble, images: LabeledImages, *, num_views: int, tick: Tick | None = None, team: Team = ALONE
+) -> Trial:
     """Return every model's probabilities of the images.
 
+    Args:
+        team: Processes that call this together. Each computes a part of the images, which counts once; all return all.
     Raises:
         WeightsError: the images have a class that the models do not know.
         ConfigError: no image could be decoded.
@@ -67,11 +75,22 @@ def run_trial(models: Ensemble, images: LabeledImages, *, num_views: int, tick: 
     numbers: list[int] = []
     marks: list[bytes] = []
     parts: list[list[NDArray[np.float32]]] = [[] for _ in models.members]
-    for found, pixels in images.chunks(max(1, VIEWS_AT_A_TIME // num_views)):
-        for own, part in zip(parts, models.predict_members(pixels, views=num_views), strict=True):
-            own.append(part.numpy())
-        numbers += found
-        marks += map(mark_image, pixels)
+    size = max(1, VIEWS_AT_A_TIME // num_views)
+
+    def test(own: Sequence[int]) -> tuple[list[int], list[str], list[str], list[NDArray[np.float32]]]:
+        found, pixels, reasons = images.read(own)
+        predicted = models.predict_members(pixels, views=num_views)
+        return found, [mark_image(image).hex() for image in pixels], reasons, [part.numpy() for part in predicted]
+
+    for start in range(0, len(images), size * team.count):
+        own = range(len(images))[start + team.index * size :][:size]
+        *facts, predicted = team.together(partial(test, own))
+        for each, part in zip(parts, predicted, strict=True):
+            each.append(team.collect_rows(part))
+        for found, digests, reasons in team.collect(facts):
+            numbers += found
+            marks += map(bytes.fromhex, digests)
+            images.left_out += reasons
         if tick:
             tick(len(numbers) + len(images.left_out), len(images))
     if not numbers:

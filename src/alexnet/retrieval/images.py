@@ -4,7 +4,7 @@ And the way back: whether an indexed image is still what it was, and its pixels 
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,9 +62,20 @@ class ImageFiles:
     def __len__(self) -> int:
         return len(self._files)
 
-    def items(self, size: int, known: dict[tuple[Any, ...], Any]) -> Iterator[Item | ImageError | None]:
-        """Yield each image, the reason why it cannot be read, or None where `known` has it as it is."""
-        for file, label, split in self._files:
+    def fingerprint(self) -> str:
+        """Return what tells this list of images from others: a digest of their paths."""
+        listed = "\n".join(os.path.abspath(file) for file, _, _ in self._files)
+        return xxhash.xxh3_128_hexdigest(listed.encode("utf-8", "surrogateescape"))
+
+    def items(
+        self, size: int, known: dict[tuple[Any, ...], Any], places: Iterable[int] | None = None
+    ) -> Iterator[Item | ImageError | None]:
+        """Yield each image, the reason why it cannot be read, or None where `known` has it as it is.
+
+        Args:
+            places: Which images, by their place in the order; all of them where None.
+        """
+        for file, label, split in self._files if places is None else (self._files[place] for place in places):
             path = os.path.abspath(file)
             try:
                 data = read_file(path)
@@ -96,21 +107,29 @@ class StoreImages:
     def __len__(self) -> int:
         return sum(len(split) for split in self.splits)
 
-    def items(self, size: int, known: dict[tuple[Any, ...], Any]) -> Iterator[Item | ImageError | None]:
+    def fingerprint(self) -> str:
+        """Return what tells these images from others."""
+        return " ".join([self.store.fingerprint, *(split.name for split in self.splits)])
+
+    def items(
+        self, size: int, known: dict[tuple[Any, ...], Any], places: Iterable[int] | None = None
+    ) -> Iterator[Item | ImageError | None]:
         """As `ImageFiles.items`."""
         if size != self.store.size:
             raise SearchError(
                 f"{self.store.path} holds images of {self.store.size} px; the model reads images of {size} px. "
                 f"Prepare the images again with --size {size}."
             )
-        for split in self.splits:
-            for row in range(len(split)):
-                key = (self.store.fingerprint, split.name, row)
-                if key in known:
-                    yield None
-                    continue
-                line = {"path": split.paths[row], "split": split.name, "row": row}
-                yield Item(key, line, self.store.class_names[split.labels[row]], split.images[row])
+        starts = np.cumsum([0, *map(len, self.splits)])
+        for place in range(len(self)) if places is None else places:
+            number = int(np.searchsorted(starts, place, side="right")) - 1
+            split, row = self.splits[number], place - int(starts[number])
+            key = (self.store.fingerprint, split.name, row)
+            if key in known:
+                yield None
+                continue
+            line = {"path": split.paths[row], "split": split.name, "row": row}
+            yield Item(key, line, self.store.class_names[split.labels[row]], split.images[row])
 
 
 def choose_images(given: Sequence[Path], splits: Sequence[str] = ()) -> ImageFiles | StoreImages:

@@ -1,11 +1,9 @@
-"""A part of an index under construction, and the thread that decodes ahead of it."""
+"""A part of an index under construction."""
 
 import json
 import os
-import queue
 import shutil
-import threading
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,11 +12,8 @@ from numpy.typing import NDArray
 
 from alexnet.file_record import record_file
 from alexnet.files import sync_folder
-from alexnet.retrieval.images import Item, digest_pixels
+from alexnet.retrieval.index_features import Row
 from alexnet.retrieval.index_format import FEATURES, IDS, IMAGES, LABELS, NO_LABEL, PIXELS, WRITING
-
-_AHEAD = 2
-"""Batches that are decoded while one is computed."""
 
 
 class NewPart:
@@ -43,14 +38,14 @@ class NewPart:
         width: int = self._features["dimensions"] * np.dtype(self._features["dtype"]).itemsize
         return len(self._labels) * width
 
-    def append(self, items: list[Item], values: NDArray[Any]) -> None:
-        """Add rows."""
+    def append(self, rows: Sequence[Row], values: NDArray[Any]) -> None:
+        """Add rows and their features."""
         self._data.write(np.ascontiguousarray(values, np.dtype(self._features["dtype"]).newbyteorder("<")).data)
-        for item in items:
-            self._lines.write(json.dumps({**item.line, "source": self._source}) + "\n")
-            label = NO_LABEL if item.label is None else self._names.setdefault(item.label, len(self._names))
+        for row in rows:
+            self._lines.write(json.dumps({**row.line, "source": self._source}) + "\n")
+            label = NO_LABEL if row.label is None else self._names.setdefault(row.label, len(self._names))
             self._labels.append(label)
-            self._pixels.append(digest_pixels(item.pixels))
+            self._pixels.append(np.frombuffer(bytes.fromhex(row.pixels), np.uint8))
 
     def finish(self, header: dict[str, Any]) -> dict[str, Any]:
         """Close the files, give the part its name and return a header that names it; it is not written yet."""
@@ -96,44 +91,3 @@ def save_array(path: Path, array: NDArray[Any]) -> None:
         np.save(file, array, allow_pickle=False)
         file.flush()
         os.fsync(file.fileno())
-
-
-def collect_ahead(items: Iterator[Any], batch_size: int) -> Iterator[list[Any]]:
-    """Yield batches that a thread has collected meanwhile; decoding leaves the interpreter lock."""
-    ready: queue.Queue[list[Any] | BaseException | None] = queue.Queue(_AHEAD)
-    stop = threading.Event()
-
-    def hand_over(batch: list[Any] | BaseException | None) -> bool:
-        while not stop.is_set():
-            try:
-                ready.put(batch, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def collect() -> None:
-        try:
-            batch: list[Any] = []
-            for item in items:
-                batch.append(item)
-                if len(batch) == batch_size:
-                    if not hand_over(batch):
-                        return
-                    batch = []
-            if batch:
-                hand_over(batch)
-            hand_over(None)
-        except BaseException as problem:  # handed to the consumer, who raises it
-            hand_over(problem)
-
-    thread = threading.Thread(target=collect, name="alexnet-images", daemon=True)
-    thread.start()
-    try:
-        while (batch := ready.get()) is not None:
-            if isinstance(batch, BaseException):
-                raise batch
-            yield batch
-    finally:
-        stop.set()
-        thread.join()

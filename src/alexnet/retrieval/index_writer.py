@@ -6,14 +6,16 @@ the next one. Given again, the same command skips what is there.
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.errors import ImageError, SearchError
+from alexnet.distribution.team import ALONE, Team
+from alexnet.errors import SearchError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.exchange.features import describe_features
 from alexnet.exchange.importing import hash_file
@@ -21,8 +23,9 @@ from alexnet.file_record import record_file
 from alexnet.files import lock_file
 from alexnet.network.model_file import find_model
 from alexnet.retrieval.codes import encode_part
-from alexnet.retrieval.images import ImageFiles, Item, StoreImages, list_known
+from alexnet.retrieval.images import ImageFiles, StoreImages, list_known
 from alexnet.retrieval.index import Index, read_index
+from alexnet.retrieval.index_features import Row, compute_features
 from alexnet.retrieval.index_format import (
     FORMAT,
     HEADER_NAME,
@@ -32,7 +35,7 @@ from alexnet.retrieval.index_format import (
     read_header,
     write_header,
 )
-from alexnet.retrieval.index_parts import NewPart, collect_ahead, save_array
+from alexnet.retrieval.index_parts import NewPart, save_array
 
 Tick = Callable[[int, int], None]
 
@@ -65,64 +68,86 @@ def make_index(
     dtype: str = "float32",
     batch_size: int = BATCH_IMAGES,
     tick: Tick | None = None,
+    team: Team = ALONE,
 ) -> IndexReport:
     """Make an index of the centre views of images, or continue one that was interrupted.
 
     Args:
         layer: An activation of the network; the last hidden layer, rectified, where None. Maps are flattened.
         dtype: "float32" or "float16", for the file; distances are computed in float32.
+        team: Processes that call this together and share the images; the leader writes, in a folder that all can read.
     Raises:
         SearchError: `out` is a finished index, an unfinished one of another model, or something else; no image could be
             read; or features are not finite.
+        DistributionError: the processes have other models, images or options, or lost each other.
     """
     layer = layer or classifier.network.features_name()
     shape = classifier.network.measure_activation(layer)
     description = describe_features(classifier, {layer: shape})
     features = {"layer": layer, "shape": list(shape), "dimensions": int(np.prod(shape)), "dtype": dtype}
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not {HEADER_NAME, LOCK} & _names(out))):
-        raise SearchError(f"{out} exists and is not an index. Choose another --out.")
+    _check_team(team, images, description, features, batch_size)
     created = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        with sole_writer(out):
-            if (out / HEADER_NAME).exists():
-                header = read_header(out)
-                if header["finished"]:
-                    raise SearchError(
-                        f"{out} is a finished index. Add images to it: alexnet search add {out} IMAGES; or choose "
-                        "another --out."
-                    )
-                _check_same(out, header, description, features)
-            else:
-                header = {
-                    "format": FORMAT,
-                    "version": VERSION,
-                    "finished": False,
-                    "features": features,
-                    "model": {
-                        "path": str(find_model(classifier.path).absolute()),
-                        **{key: description[key] for key in ("weights_sha256", "dialect", "precision", "alexnet")},
-                    },
-                    "preprocessing": description["preprocessing"],
-                    "class_names": [],
-                    "sources": [],
-                    "next_id": 0,
-                    "next_part": 0,
-                    "parts": [],
-                    "removed": None,
-                    "codes": {},
-                }
-            report, header = _extend(out, header, classifier, images, batch_size, tick)
+    with ExitStack() as stack:
+        try:
+            header = team.from_leader(lambda: _begin(stack, out, classifier, description, features))
+            report, header = _extend(out, header, classifier, images, batch_size, tick, team)
             if not report.images:
                 raise SearchError(
                     f"{out}: none of the {len(images):,} images could be read. " + " ".join(report.left_out[:1])
                 )
-            write_header(out, {**header, "finished": True})
+            team.together(lambda: write_header(out, {**header, "finished": True}) if team.leads else None)
             return report
-    except SearchError:
-        if created and not (out / HEADER_NAME).exists():
-            shutil.rmtree(out, ignore_errors=True)
-        raise
+        except SearchError:
+            stack.close()
+            if team.leads and created and not (out / HEADER_NAME).exists():
+                shutil.rmtree(out, ignore_errors=True)
+            raise
+
+
+def _check_team(
+    team: Team, images: ImageFiles | StoreImages, description: dict[str, Any], features: dict[str, Any], batch: int
+) -> None:
+    """Refuse processes that would index other things; a team of one has nothing to compare."""
+    if team.count > 1:
+        own = {key: description[key] for key in ("weights_sha256", "precision")}
+        team.check_same({**own, "images": images.fingerprint(), "features": features, "batch size": batch})
+
+
+def _begin(
+    stack: ExitStack, out: Path, classifier: Classifier, description: dict[str, Any], features: dict[str, Any]
+) -> dict[str, Any]:
+    """Create the folder, or find what was begun there; lock it until the stack closes, and return its header."""
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not {HEADER_NAME, LOCK} & _names(out))):
+        raise SearchError(f"{out} exists and is not an index. Choose another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    stack.enter_context(sole_writer(out))
+    if (out / HEADER_NAME).exists():
+        header = read_header(out)
+        if header["finished"]:
+            raise SearchError(
+                f"{out} is a finished index. Add images to it: alexnet search add {out} IMAGES; or choose another "
+                "--out."
+            )
+        _check_same(out, header, description, features)
+        return header
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "finished": False,
+        "features": features,
+        "model": {
+            "path": str(find_model(classifier.path).absolute()),
+            **{key: description[key] for key in ("weights_sha256", "dialect", "precision", "alexnet")},
+        },
+        "preprocessing": description["preprocessing"],
+        "class_names": [],
+        "sources": [],
+        "next_id": 0,
+        "next_part": 0,
+        "parts": [],
+        "removed": None,
+        "codes": {},
+    }
 
 
 def add_images(
@@ -264,8 +289,9 @@ def _extend(
     images: ImageFiles | StoreImages,
     batch_size: int,
     tick: Tick | None,
+    team: Team = ALONE,
 ) -> tuple[IndexReport, dict[str, Any]]:
-    """Add part after part; each is committed when it is whole."""
+    """Add part after part; each is committed when it is whole. Only the leader of a team writes."""
     known = list_known(Index(folder, header))
     digests = {key: digest for key, (_, digest) in known.items()}
     if images.source not in header["sources"]:
@@ -286,50 +312,38 @@ def _extend(
         header = _commit(folder, encode_part(folder, extended, extended["parts"][-1]))
         part, obsolete = None, []
 
+    def write(rows: list[Row], values: NDArray[Any]) -> None:
+        nonlocal known, part
+        if team.leads:
+            part = part or NewPart(folder, header, source)
+            part.append(rows, values)
+            if part.num_bytes >= PART_BYTES:
+                finish()
+                known = list_known(Index(folder, header)) if replaced else known  # rows may have moved
+
     try:
-        for batch in collect_ahead(images.items(classifier.model.preprocessing.image_px, digests), batch_size):
-            fresh = [item for item in batch if isinstance(item, Item)]
-            left_out += [str(item) for item in batch if isinstance(item, ImageError)]
-            kept += sum(item is None for item in batch)
-            fresh = list({item.key: item for item in fresh}.values())  # named twice in one batch
+        for rows, values, unchanged, reasons in compute_features(
+            classifier, images, header["features"], digests, batch_size, team
+        ):
+            # A file that is named twice may have been decoded again before its first row was known.
+            new = [place for place, row in enumerate(rows) if digests.get(row.key, "") != row.line.get("digest")]
+            fresh = [rows[place] for place in new]
+            left_out += reasons
+            kept += unchanged + len(rows) - len(fresh)
+            added += len(fresh)
+            for row in fresh:
+                digests[row.key] = row.line.get("digest")
+                if row.key in known:
+                    obsolete.append(known.pop(row.key)[0])
+                    replaced += 1
             if fresh:
-                values = _compute(classifier, header["features"], fresh)
-                part = part or NewPart(folder, header, source)
-                part.append(fresh, values)
-                for item in fresh:
-                    digests[item.key] = item.line.get("digest")
-                    if item.key in known:
-                        obsolete.append(known.pop(item.key)[0])
-                        replaced += 1
-                added += len(fresh)
-                if part.num_bytes >= PART_BYTES:
-                    finish()
-                    known = list_known(Index(folder, header)) if replaced else known  # rows may have moved
-            done += len(batch)
+                team.together(partial(write, fresh, values[new]))
+            done = min(done + batch_size, len(images))
             if tick:
                 tick(done, len(images))
-        if part:
-            finish()
+        team.together(lambda: finish() if part else None)
     finally:
         if part:
             part.discard()
-    return IndexReport(len(Index(folder, header)), added, kept, replaced, tuple(left_out)), header
-
-
-def _compute(classifier: Classifier, features: dict[str, Any], items: list[Item]) -> NDArray[np.float32]:
-    """Return (n, D) features, as they are kept."""
-    pixels = [item.pixels for item in items]
-    ((_, _, found),) = classifier.activations_each(pixels, [features["layer"]], batch_size=len(items))
-    values = found[features["layer"]].reshape(len(items), -1)
-    if features["dtype"] == "float16":
-        with np.errstate(over="ignore"):
-            values = values.astype(np.float16)
-    bad = np.flatnonzero(~np.isfinite(values).all(1))
-    if len(bad):
-        advice = (
-            "float16 holds numbers up to 65,504: index with --dtype float32"
-            if features["dtype"] == "float16"
-            else "The model is damaged or its training diverged: use another one"
-        )
-        raise SearchError(f"{items[bad[0]].line['path']}: its features are not finite. {advice}.")
-    return values
+    images_now = team.from_leader(lambda: len(Index(folder, header)))
+    return IndexReport(images_now, added, kept, replaced, tuple(left_out)), header

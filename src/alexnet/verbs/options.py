@@ -81,6 +81,11 @@ timeout_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 
 
+def read_devices(devices: str | None) -> tuple[str, ...]:
+    """Names of devices as --devices gives them."""
+    return tuple(name.strip() for name in devices.split(",")) if devices else ()
+
+
 def image_files(given: tuple[Path, ...]) -> list[Path]:
     """Files as they are; of folders, every file that is not hidden."""
     from alexnet.errors import SourceError

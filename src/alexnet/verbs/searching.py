@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,13 @@ from alexnet.verbs.options import (
     NEW_FILE,
     PATH,
     device_option,
+    devices_option,
     image_files,
     json_option,
     precision_option,
+    read_devices,
     threads_option,
+    timeout_option,
 )
 from alexnet.verbs.search_codes import BITS, codes, compare, duplicates
 from alexnet.verbs.search_output import (
@@ -76,6 +80,8 @@ def search() -> None:
 @device_option
 @precision_option
 @threads_option
+@devices_option
+@timeout_option
 @json_option
 def make(
     model: Path,
@@ -88,6 +94,8 @@ def make(
     device: str,
     precision: str,
     threads: int | None,
+    devices: str | None,
+    timeout_seconds: float,
     as_json: bool,
 ) -> None:
     """Write the features of IMAGES, as MODEL sees them, into a new index.
@@ -96,16 +104,25 @@ def make(
     or test at the top its split. Interrupted, the same command continues. One that cannot be read is named and left out
     (exit code 1).
     """
+    from alexnet.distribution.launch import COMPLETES
+    from alexnet.distribution.session import join_team, start_if_asked
     from alexnet.evaluation.classifier import load
     from alexnet.retrieval.images import choose_images
     from alexnet.retrieval.index_writer import make_index
 
-    terminal = begin(threads)
-    chosen = choose_images(images, splits)
-    classifier = load(model, device=device, precision=precision)
-    with terminal.progress("indexing", "images") as meter:
-        report = make_index(classifier, chosen, out, layer=layer, dtype=dtype, batch_size=batch_size, tick=meter)
-    tell_changes(terminal, out, report, as_json)
+    places = read_devices(devices)
+    if start_if_asked(places, advice=COMPLETES):
+        return
+    with join_team(None, places, device, timeout_seconds, advice=COMPLETES) as (team, own_device):
+        terminal = begin(team.choose_threads(threads))
+        chosen = team.together(lambda: choose_images(images, splits))
+        classifier = team.together(lambda: load(model, device=own_device, precision=precision))
+        with terminal.progress("indexing", "images") if team.leads else nullcontext() as meter:
+            report = make_index(
+                classifier, chosen, out, layer=layer, dtype=dtype, batch_size=batch_size, tick=meter, team=team
+            )
+    if team.leads:
+        tell_changes(terminal, out, report, as_json)
 
 
 @search.command()

@@ -1,6 +1,7 @@
 """alexnet evaluate and alexnet predict."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ from alexnet.verbs.options import (
     NEW_FILE,
     PATH,
     device_option,
+    devices_option,
     image_files,
     json_option,
     precision_option,
+    read_devices,
     threads_option,
+    timeout_option,
 )
 from alexnet.verbs.showing import show_assessment
 
@@ -41,8 +45,18 @@ from alexnet.verbs.showing import show_assessment
 @device_option
 @precision_option
 @threads_option
+@devices_option
+@timeout_option
 @json_option
-def evaluate(models: tuple[Path, ...], images: Path, as_json: bool, threads: int | None, **options: Any) -> None:
+def evaluate(
+    models: tuple[Path, ...],
+    images: Path,
+    as_json: bool,
+    threads: int | None,
+    devices: str | None,
+    timeout_seconds: float,
+    **options: Any,
+) -> None:
     """Measure the errors of one or more MODELs on IMAGES (paper, section 6).
 
     MODEL is a run folder, a model file or an ensemble file; IMAGES a store, or a folder with a folder of pictures for
@@ -57,17 +71,26 @@ def evaluate(models: tuple[Path, ...], images: Path, as_json: bool, threads: int
     """
     import json
 
+    from alexnet.distribution.launch import REPEAT
+    from alexnet.distribution.session import join_team, start_if_asked
     from alexnet.evaluation.assessment import Options, assess
     from alexnet.system import set_threads, tune_allocator
     from alexnet.terminal import Terminal
 
+    places = read_devices(devices)
+    if start_if_asked(places, advice=REPEAT):
+        return
     terminal = Terminal()
-    set_threads(threads)
-    tune_allocator()
     figures = options.pop("figures")
-    chosen = Options(views=int(options.pop("views")), **options)
-    with terminal.progress("evaluating", "images") as meter:
-        assessment = assess(models, images, chosen, tick=meter)
+    views, device = int(options.pop("views")), options.pop("device")
+    with join_team(None, places, device, timeout_seconds, advice=REPEAT) as (team, own_device):
+        set_threads(team.choose_threads(threads))
+        tune_allocator()
+        chosen = Options(views=views, device=own_device, **options)
+        with terminal.progress("evaluating", "images") if team.leads else nullcontext() as meter:
+            assessment = assess(models, images, chosen, tick=meter, team=team)
+    if not team.leads:
+        return
     if chosen.html or figures:
         from alexnet.interpretation.evaluation_report import write_assessment
 

@@ -12,6 +12,7 @@ from alexnet.verbs.options import (
     local_batch_option,
     mesh_option,
     precision_option,
+    read_devices,
     threads_option,
     timeout_option,
 )
@@ -108,7 +109,7 @@ def train(
     if towers and mesh:
         raise click.UsageError("Give --towers or --mesh, not both.")
     mesh = f"tower={towers}" if towers else mesh
-    places = tuple(name.strip() for name in devices.split(",")) if devices else ()
+    places = read_devices(devices)
     if start_if_asked(places, mesh):
         return
     with join_team(mesh, places, device, timeout_seconds) as (team, own_device):
