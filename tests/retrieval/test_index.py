@@ -285,3 +285,13 @@ def test_a_folder_of_something_else_is_not_touched(scene: Path, classifier: Clas
         make_index(classifier, choose_images([scene / "pictures"]), tmp_path)
     assert str(problem.value) == f"{tmp_path} exists and is not an index. Choose another --out."
     assert isinstance(StoreImages, type)
+
+
+def test_a_file_that_is_named_again_in_a_later_batch_is_indexed_once(
+    classifier: Classifier, scene: Path, tmp_path: Path
+) -> None:
+    """Batches are decoded ahead, before the rows of the first are known."""
+    files = sorted((scene / "pictures").rglob("*.png"))[:3]
+    report = make_index(classifier, choose_images([*files, *files]), tmp_path / "index", layer=LAYER, batch_size=3)
+    assert (report.images, report.added, report.kept) == (3, 3, 3)
+    assert len(open_index(tmp_path / "index")) == 3
