@@ -138,7 +138,6 @@ def test_a_machine_that_leaves_is_named_on_the_one_that_stays(small_store_path: 
         for machine in machines:
             machine.kill()
             machine.communicate()  # closes its pipes
-            machine.communicate()
     assert code == 1
     message = f"DistributionError: rank {leaving} of 2 is gone, or has not answered for 4 s. {AGAIN}"
     assert written.count(message) == 1, written
