@@ -12,6 +12,7 @@ from alexnet.data.store_writer import write_store
 from alexnet.errors import ConfigError, RecipeError
 from alexnet.network.spec import find_dialect
 from alexnet.recipes import find_recipe
+from alexnet.reproduction.engine import estimate_jobs
 from alexnet.reproduction.experiments import EXPERIMENTS, find_experiment
 from alexnet.reproduction.plan import Job, make_job, plan_jobs
 from alexnet.reproduction.results import (
@@ -181,7 +182,9 @@ def test_table_2_averages_probabilities_and_leaves_rows_empty_that_were_not_run(
 
 def test_a_pretrained_row_waits_for_the_training_it_starts_from(store: Store, tmp_path: Path) -> None:
     jobs = plan_table("table2", store, tmp_path, recipe="small-data", assignments=[], seeds=2, larger=store)
-    assert jobs[2].recipe.network.dialect == "paper+conv6"
+    assert [job.recipe.network.dialect for job in jobs] == ["paper", "paper", *["paper+conv6"] * 3]
+    assert {job.recipe.batches.size for job in jobs} == {jobs[0].recipe.batches.size}
+    assert all(each.seconds > 0 for each in estimate_jobs(jobs, 12, 3))
     assert [job.start for job in jobs] == [None, None, None, jobs[2].folder, jobs[2].folder]
     assert find_errors(np.eye(3, dtype=np.float32), np.array([0, 2, 2])).tolist() == [0, 1, 0]
 

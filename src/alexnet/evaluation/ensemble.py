@@ -77,6 +77,8 @@ class Ensemble:
         self.class_titles = members[0].class_titles
         self.class_titles = members[0].model.class_titles
         self.path = members[0].path
+        self.file: Path | None = None
+        """The file it was loaded from."""
         self._columns = [_match_columns(member, members[0]) for member in members]
         for member in members:
             if member.model.preprocessing.image_px != self.image_px:
@@ -256,7 +258,9 @@ def load_ensemble(path: Path, *, device: str = "auto", precision: str = "auto") 
             )
         members.append(load(file, device=device, precision=precision))
         weights.append(weight)
-    return Ensemble(members, weights, fitted_on=fitted_on)
+    ensemble = Ensemble(members, weights, fitted_on=fitted_on)
+    ensemble.file = path
+    return ensemble
 
 
 def open_model(path: Path, *, device: str = "auto", precision: str = "auto") -> Classifier | Ensemble:

@@ -71,7 +71,12 @@ def plan_table(
     if table == "table2" and larger is not None:
         sixth = choose_dialect(base, base.network.dialect, sixth_convolution=True)
         first = make_job(sixth, larger, runs, variant=PRETRAINING, seed=0)
-        tuned = find_recipe("fine-tune", [f"optimization.total_epochs={base.optimization.total_epochs}"])
+        # What fine-tuning takes from its start is known already, so that its time can be estimated.
+        same = (
+            f"network.dialect={sixth.network.dialect}",
+            f"optimization.total_epochs={base.optimization.total_epochs}",
+        )
+        tuned = find_recipe("fine-tune", [*same, f"batches.size={base.batches.size}"])
         jobs.append(first)
         jobs += [make_job(tuned, store, runs, variant=PRETRAINED, seed=seed, start=first) for seed in range(2)]
     return jobs

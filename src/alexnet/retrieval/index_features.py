@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from alexnet.distribution.team import Team
 from alexnet.errors import ImageError, SearchError
-from alexnet.evaluation.classifier import Classifier
+from alexnet.retrieval.extractor import Extractor
 from alexnet.retrieval.images import ImageFiles, Item, StoreImages, digest_pixels
 
 _AHEAD = 2
@@ -40,7 +40,7 @@ class Computed(NamedTuple):
 
 
 def compute_features(
-    classifier: Classifier,
+    extractor: Extractor,
     images: ImageFiles | StoreImages,
     features: dict[str, Any],
     known: dict[tuple[Any, ...], Any],
@@ -61,13 +61,13 @@ def compute_features(
     total = len(images)
     turns = range(team.index * batch_size, total, team.count * batch_size)
     own = (place for start in turns for place in range(start, min(start + batch_size, total)))
-    batches = collect_ahead(images.items(classifier.model.preprocessing.image_px, known, own), batch_size)
+    batches = collect_ahead(images.items(extractor.image_px, known, own), batch_size)
     nothing = np.zeros((0, features["dimensions"]), features["dtype"])
 
     def compute_next() -> Computed:
         batch = next(batches, [])
         items = list({item.key: item for item in batch if isinstance(item, Item)}.values())  # not named twice
-        values = _compute(classifier, features, items) if items else nothing
+        values = _compute(extractor, features, items) if items else nothing
         rows = [Row(item.key, item.line, item.label, digest_pixels(item.pixels).tobytes().hex()) for item in items]
         reasons = [str(item) for item in batch if isinstance(item, ImageError)]
         return Computed(rows, values, sum(item is None for item in batch), reasons)
@@ -88,11 +88,9 @@ def compute_features(
         batches.close()
 
 
-def _compute(classifier: Classifier, features: dict[str, Any], items: list[Item]) -> NDArray[np.float32]:
+def _compute(extractor: Extractor, features: dict[str, Any], items: list[Item]) -> NDArray[Any]:
     """Return (n, D) features, as they are kept."""
-    pixels = [item.pixels for item in items]
-    ((_, _, found),) = classifier.activations_each(pixels, [features["layer"]], batch_size=len(items))
-    values = found[features["layer"]].reshape(len(items), -1)
+    values: NDArray[Any] = extractor.compute([item.pixels for item in items], features["layer"])
     if features["dtype"] == "float16":
         with np.errstate(over="ignore"):
             values = values.astype(np.float16)

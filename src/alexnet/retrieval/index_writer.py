@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from alexnet.distribution.team import ALONE, Team
 from alexnet.errors import SearchError
 from alexnet.evaluation.classifier import Classifier
-from alexnet.exchange.features import describe_features
+from alexnet.evaluation.ensemble import Ensemble
 from alexnet.exchange.importing import hash_file
 from alexnet.file_record import record_file
 from alexnet.files import lock_file
-from alexnet.network.model_file import find_model
 from alexnet.retrieval.codes import encode_part
+from alexnet.retrieval.extractor import Extractor
 from alexnet.retrieval.images import ImageFiles, StoreImages, list_known
 from alexnet.retrieval.index import Index, read_index
 from alexnet.retrieval.index_features import Row, compute_features
@@ -60,7 +60,7 @@ class IndexReport(NamedTuple):
 
 
 def make_index(
-    classifier: Classifier,
+    model: Classifier | Ensemble,
     images: ImageFiles | StoreImages,
     out: Path,
     *,
@@ -81,16 +81,16 @@ def make_index(
             read; or features are not finite.
         DistributionError: the processes have other models, images or options, or lost each other.
     """
-    layer = layer or classifier.network.features_name()
-    shape = classifier.network.measure_activation(layer)
-    description = describe_features(classifier, {layer: shape})
+    extractor = Extractor(model)
+    layer = layer or extractor.choose_layer()
+    shape, description = extractor.describe(layer)
     features = {"layer": layer, "shape": list(shape), "dimensions": int(np.prod(shape)), "dtype": dtype}
     _check_team(team, images, description, features, batch_size)
     created = not out.exists()
     with ExitStack() as stack:
         try:
-            header = team.from_leader(lambda: _begin(stack, out, classifier, description, features))
-            report, header = _extend(out, header, classifier, images, batch_size, tick, team)
+            header = team.from_leader(lambda: _begin(stack, out, extractor, description, features))
+            report, header = _extend(out, header, extractor, images, batch_size, tick, team)
             if not report.images:
                 raise SearchError(
                     f"{out}: none of the {len(images):,} images could be read. " + " ".join(report.left_out[:1])
@@ -114,7 +114,7 @@ def _check_team(
 
 
 def _begin(
-    stack: ExitStack, out: Path, classifier: Classifier, description: dict[str, Any], features: dict[str, Any]
+    stack: ExitStack, out: Path, extractor: Extractor, description: dict[str, Any], features: dict[str, Any]
 ) -> dict[str, Any]:
     """Create the folder, or find what was begun there; lock it until the stack closes, and return its header."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not {HEADER_NAME, LOCK} & _names(out))):
@@ -136,7 +136,7 @@ def _begin(
         "finished": False,
         "features": features,
         "model": {
-            "path": str(find_model(classifier.path).absolute()),
+            "path": str(extractor.file.absolute()),
             **{key: description[key] for key in ("weights_sha256", "dialect", "precision", "alexnet")},
         },
         "preprocessing": description["preprocessing"],
@@ -152,7 +152,7 @@ def _begin(
 
 def add_images(
     index_path: Path,
-    classifier: Classifier,
+    model: Classifier | Ensemble,
     images: ImageFiles | StoreImages,
     *,
     batch_size: int = BATCH_IMAGES,
@@ -171,8 +171,9 @@ def add_images(
             raise SearchError(
                 f"{index_path} is an unfinished index. Give the same alexnet search index command again; it continues."
             )
-        check_model(Index(index_path, header), classifier)
-        return _extend(index_path, header, classifier, images, batch_size, tick)[0]
+        extractor = Extractor(model)
+        check_model(Index(index_path, header), extractor)
+        return _extend(index_path, header, extractor, images, batch_size, tick)[0]
 
 
 def remove_rows(index_path: Path, choose: Callable[[Index], NDArray[np.int64]]) -> tuple[int, int]:
@@ -193,9 +194,9 @@ def remove_rows(index_path: Path, choose: Callable[[Index], NDArray[np.int64]]) 
         return len(rows), len(index)
 
 
-def check_model(index: Index, classifier: Classifier) -> None:
-    """Raise SearchError unless the index was made with the weights of this classifier."""
-    file = find_model(classifier.path)
+def check_model(index: Index, extractor: Extractor) -> None:
+    """Raise SearchError unless the index was made with the weights of this model."""
+    file = extractor.file
     expected, found = index.header["model"]["weights_sha256"], hash_file(file)
     if expected != found:
         raise SearchError(
@@ -285,7 +286,7 @@ def _without(index: Index, header: dict[str, Any], rows: NDArray[np.int64]) -> d
 def _extend(
     folder: Path,
     header: dict[str, Any],
-    classifier: Classifier,
+    extractor: Extractor,
     images: ImageFiles | StoreImages,
     batch_size: int,
     tick: Tick | None,
@@ -323,7 +324,7 @@ def _extend(
 
     try:
         for rows, values, unchanged, reasons in compute_features(
-            classifier, images, header["features"], digests, batch_size, team
+            extractor, images, header["features"], digests, batch_size, team
         ):
             # A file that is named twice may have been decoded again before its first row was known.
             new = [place for place, row in enumerate(rows) if digests.get(row.key, "") != row.line.get("digest")]

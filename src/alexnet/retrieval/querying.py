@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from alexnet.data.decode import open_image
 from alexnet.errors import ImageError, SearchError
 from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.ensemble import Ensemble
 from alexnet.retrieval.codes import load_codes
 from alexnet.retrieval.exact import Neighbors, check_request, find_nearest
+from alexnet.retrieval.extractor import Extractor
 from alexnet.retrieval.hamming import find_nearest_by_codes
 from alexnet.retrieval.images import Originals, digest_pixels
 from alexnet.retrieval.index import Entry, Index
@@ -46,7 +48,7 @@ class Questions(NamedTuple):
     """Why some files cannot be asked about."""
 
 
-def read_queries(index: Index, classifier: Classifier, paths: Sequence[Path]) -> Questions:
+def read_queries(index: Index, model: Classifier | Ensemble, paths: Sequence[Path]) -> Questions:
     """Return the features of image files.
 
     An image that is in the index, by its decoded pixels, is asked about with the features that are kept of it: rounding
@@ -55,8 +57,9 @@ def read_queries(index: Index, classifier: Classifier, paths: Sequence[Path]) ->
     Raises:
         SearchError: the model is not the one of the index, or features are not finite.
     """
-    check_model(index, classifier)
-    size = classifier.model.preprocessing.image_px
+    extractor = Extractor(model)
+    check_model(index, extractor)
+    size = extractor.image_px
     alive = index.rows()
     stored = np.ascontiguousarray(index.pixels).view(np.uint64)[alive]
     names: list[str] = []
@@ -72,7 +75,7 @@ def read_queries(index: Index, classifier: Classifier, paths: Sequence[Path]) ->
                 left_out.append(str(problem))
         if not pixels:
             continue
-        found = classifier.activations(pixels, [index.layer], batch_size=_BATCH)[index.layer].reshape(len(pixels), -1)
+        found = extractor.compute(pixels, index.layer)
         for position, image in enumerate(pixels):
             same = np.flatnonzero((stored == digest_pixels(image).view(np.uint64)).all(1))
             rows.append(index.gather(alive[same[:1]])[0] if len(same) else found[position])

@@ -33,11 +33,12 @@ from alexnet.verbs.search_output import (
 
 if TYPE_CHECKING:
     from alexnet.evaluation.classifier import Classifier
+    from alexnet.evaluation.ensemble import Ensemble
     from alexnet.retrieval.index import Index
 
 
 model_option = click.option(
-    "--model", type=PATH, help="Run or model file that made the index.  [default: where it was then]"
+    "--model", type=PATH, help="Run, model or ensemble file that made the index.  [default: where it was then]"
 )
 
 
@@ -105,7 +106,7 @@ def make(
     """
     from alexnet.distribution.launch import COMPLETES
     from alexnet.distribution.session import join_team, start_if_asked
-    from alexnet.evaluation.classifier import load
+    from alexnet.evaluation.ensemble import open_model
     from alexnet.retrieval.images import choose_images
     from alexnet.retrieval.index_writer import make_index
 
@@ -115,10 +116,10 @@ def make(
     with join_team(None, places, device, timeout_seconds, advice=COMPLETES) as (team, own_device):
         terminal = begin(team.choose_threads(threads))
         chosen = team.together(lambda: choose_images(images, splits))
-        classifier = team.together(lambda: load(model, device=own_device, precision=precision))
+        opened = team.together(lambda: open_model(model, device=own_device, precision=precision))
         with terminal.progress("indexing", "images") if team.leads else nullcontext() as meter:
             report = make_index(
-                classifier, chosen, out, layer=layer, dtype=dtype, batch_size=batch_size, tick=meter, team=team
+                opened, chosen, out, layer=layer, dtype=dtype, batch_size=batch_size, tick=meter, team=team
             )
     if team.leads:
         tell_changes(terminal, out, report, as_json)
@@ -288,12 +289,12 @@ for _verb in (codes, compare, duplicates, info):
     search.add_command(_verb)
 
 
-def _load_model(index: "Index", model: Path | None, device: str) -> "Classifier":
+def _load_model(index: "Index", model: Path | None, device: str) -> "Classifier | Ensemble":
     """The model of an index, in the precision that its features were computed in."""
     from alexnet.errors import SearchError
-    from alexnet.evaluation.classifier import load
+    from alexnet.evaluation.ensemble import open_model
 
     place = model or Path(index.header["model"]["path"])
     if model is None and not place.exists():
         raise SearchError(f"{index.path} was made with {place}, which is not there. Say where it is: --model MODEL")
-    return load(place, device=device, precision=index.header["model"]["precision"])
+    return open_model(place, device=device, precision=index.header["model"]["precision"])
