@@ -18,6 +18,7 @@ from alexnet.verbs.preparing import prepare
 from alexnet.verbs.reporting import report
 from alexnet.verbs.reproducing import reproduce
 from alexnet.verbs.searching import search
+from alexnet.verbs.serving import serve
 from alexnet.verbs.testing import evaluate, predict
 from alexnet.verbs.training import demo, train
 from alexnet.version import __version__
@@ -39,7 +40,22 @@ def cli() -> None:
     """
 
 
-for _verb in (prepare, train, evaluate, predict, features, search, draw, report, reproduce, export, info, bench, demo):
+for _verb in (
+    prepare,
+    train,
+    evaluate,
+    predict,
+    serve,
+    features,
+    search,
+    draw,
+    report,
+    reproduce,
+    export,
+    info,
+    bench,
+    demo,
+):
     cli.add_command(_verb)
 
 
