@@ -70,6 +70,10 @@ def info(index: Path, verify: bool, check: bool, list_images: bool, as_json: boo
                 ["removed", f"{values['removed_rows']:,} rows that still take room"],
             ],
         )
+        if verify:
+            terminal.say("Every byte of it is as it was written.")
+        if check and not problems:
+            terminal.say("Every image is as it was indexed.")
     for problem in problems:
         terminal.show_error("Not as indexed", problem)
     if problems:

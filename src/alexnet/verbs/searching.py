@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from alexnet.retrieval.index import Index
 
 
+NEAREST = 6
+"""Images that the paper's figure 4 lists for a query."""
+
 model_option = click.option(
     "--model", type=PATH, help="Run, model or ensemble file that made the index.  [default: where it was then]"
 )
@@ -214,7 +217,7 @@ def remove(index: Path, images: tuple[Path, ...], ids: tuple[int, ...], missing:
 @search.command()
 @click.argument("index", type=PATH)
 @click.argument("images", nargs=-1, required=True, type=PATH)
-@click.option("--k", default=6, show_default=True, type=click.IntRange(1), help="Nearest images to list.")
+@click.option("--k", type=click.IntRange(1), help="Nearest images to list.  [default: 6, or all if there are fewer]")
 @click.option("--bits", type=click.Choice(BITS), help="Search the codes of this length.  [default: features, exactly]")
 @click.option(
     "--rerank", default=500, show_default=True, type=click.IntRange(0), help="Codes to rank again by exact distance."
@@ -237,7 +240,7 @@ def remove(index: Path, images: tuple[Path, ...], ids: tuple[int, ...], missing:
 def query(
     index: Path,
     images: tuple[Path, ...],
-    k: int,
+    k: int | None,
     bits: str | None,
     rerank: int,
     backend: str,
@@ -260,6 +263,7 @@ def query(
         raise click.UsageError("Give --bits or --backend faiss, not both.")
     terminal = begin(threads)
     opened = open_index(index)
+    k = k or min(NEAREST, len(opened))
     classifier = _load_model(opened, model, device)
     questions = read_queries(opened, classifier, image_files(images))
     with terminal.progress("searching", "images") as meter:
