@@ -14,8 +14,10 @@ from alexnet.network.spec import find_dialect
 from alexnet.recipes import find_recipe
 from alexnet.reproduction.engine import estimate_jobs
 from alexnet.reproduction.experiments import EXPERIMENTS, find_experiment
+from alexnet.reproduction.figure import draw_training_errors
 from alexnet.reproduction.plan import Job, make_job, plan_jobs
 from alexnet.reproduction.results import (
+    Curve,
     collect,
     collect_curves,
     compare_epochs,
@@ -196,3 +198,13 @@ def test_what_decides_a_training_decides_its_folder(store: Store, tmp_path: Path
     assert make_job(recipe, store, tmp_path, variant="a", seed=1).folder != one.folder
     assert make_job(recipe, store, tmp_path, variant="a", seed=0, precision="float32").folder != one.folder
     assert alexnet.open_store(store.path).fingerprint == store.fingerprint
+
+
+def test_names_of_curves_that_end_together_do_not_lie_over_each_other() -> None:
+    curves = [Curve("tanh", str(number), (0.6, 0.3 + 0.001 * number)) for number in range(5)]
+    drawn = draw_training_errors(EXPERIMENTS["figure1"], curves)
+    heights = sorted(
+        text.get_position()[1] for text in drawn.figure.axes[0].texts if text.get_text().startswith("tanh")
+    )
+    assert len(heights) == 5
+    assert min(np.diff(heights)) > 0.03

@@ -71,7 +71,7 @@ def draw_training_errors(experiment: Experiment, curves: Sequence[Curve], theme:
     figure = new_figure(WIDTH_IN, 4.2, colors)
     axes = figure.add_axes((0.07, 0.13, 0.68, 0.72))
     last = max((len(curve.errors) for curve in curves), default=1)
-    axes.set(xlim=(0, last), ylim=(0, max([0.8, *(curve.errors[0] for curve in curves)])))
+    axes.set(xlim=(0, last), ylim=(0, max([0.8, *(error for curve in curves for error in curve.errors)])))
     _plain(axes, colors)
     write(axes, 0, 1.07, experiment.title, colors.ink, NORMAL + 2, weight="bold", transform=axes.transAxes)
     axes.axhline(TARGET_ERROR, color=colors.muted, linewidth=1, linestyle=(0, (1, 2.5)))
@@ -90,12 +90,13 @@ def draw_training_errors(experiment: Experiment, curves: Sequence[Curve], theme:
         )
     write(axes, 0.5, -0.14, "epochs", colors.muted, align="center", transform=axes.transAxes)
     names = [variant.name for variant in experiment.variants]
-    for curve in curves:
+    places = _spread([(len(curve.errors) - 0.5 + 0.01 * last, curve.errors[-1]) for curve in curves], 0.12 * last)
+    for curve, place in zip(curves, places, strict=True):
         errors, first = curve.errors, curve.variant == names[0]
         color = colors.training if first else colors.validation
         points = [position + 0.5 for position in range(len(errors))]
         axes.plot(points, errors, color=color, linestyle="-" if first else (0, (4, 2)), linewidth=1.4)
-        write(axes, points[-1] + 0.01 * last, errors[-1], f"{curve.variant} {curve.choice}", color, SMALL)
+        write(axes, *place, f"{curve.variant} {curve.choice}", color, SMALL)
     return Drawing(
         name=experiment.name,
         figure=figure,
@@ -111,6 +112,17 @@ def draw_training_errors(experiment: Experiment, curves: Sequence[Curve], theme:
             "is 25 %, where a training ends."
         ),
     )
+
+
+def _spread(places: Sequence[tuple[float, float]], width: float, height: float = 0.035) -> list[tuple[float, float]]:
+    """Move names down, the highest first, until none lies over another; in the order given."""
+    settled: dict[int, tuple[float, float]] = {}
+    for number in sorted(range(len(places)), key=lambda number: -places[number][1]):
+        x, y = places[number]
+        while any(abs(x - other) < width and abs(y - taken) < height - 1e-9 for other, taken in settled.values()):
+            y -= height / 4
+        settled[number] = (x, y)
+    return [settled[number] for number in range(len(places))]
 
 
 def _set_up(axes: Axes, title: str, low: float, high: float, rows: int, colors: Theme) -> None:
