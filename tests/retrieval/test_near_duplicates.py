@@ -37,5 +37,7 @@ def test_one_image_has_no_duplicates(index_path: Path) -> None:
     remove_rows(index_path, lambda index: np.arange(23))
     with pytest.raises(ConfigError) as problem:
         find_near_duplicates(open_index(index_path))
-    assert str(problem.value) == (f"{index_path} holds 1 image; duplicates need two. Add images: alexnet search add.")
+    assert str(problem.value) == (
+        f"{index_path} holds 1 image; duplicates need two. Add images: alexnet search add {index_path} IMAGES"
+    )
     assert json.loads((index_path / "index.json").read_text())["removed"]["count"] == 23

@@ -12,7 +12,7 @@ from alexnet.errors import AlexNetError, ConfigError
 from alexnet.retrieval.autoencoder import METHODS
 from alexnet.retrieval.hamming import BITS
 from alexnet.verbs import search_codes
-from retrieval.conftest import draw_picture, pictures
+from retrieval.conftest import LAYER, draw_picture, pictures
 
 
 def run(*arguments: object, ok: int = 0) -> Result:
@@ -38,6 +38,29 @@ def test_an_indexed_image_is_its_own_nearest_at_distance_0(index_path: Path, sce
         assert query["neighbours"][0]["distance"] == 0
         assert query["neighbours"][1]["distance"] > 0
         assert len(query["neighbours"]) == 4
+
+
+def test_without_k_a_small_index_lists_all_that_it_holds(scene: Path, tmp_path: Path) -> None:
+    few = pictures(scene)[:3]
+    run(
+        "index",
+        scene / "model.safetensors",
+        *few,
+        "--out",
+        tmp_path / "few",
+        "--layer",
+        LAYER,
+        "--precision",
+        "float32",
+    )
+    (query,) = ask("query", tmp_path / "few", few[0])["queries"]
+    assert len(query["neighbours"]) == 3
+    assert "k is 6; there are 3 images" in str(refused("query", tmp_path / "few", few[0], "--k", 6))
+
+
+def test_verifying_says_what_was_compared(index_path: Path) -> None:
+    assert "Every byte of it is as it was written." in run("info", index_path, "--verify").output
+    assert "Every image is as it was indexed." in run("info", index_path, "--check").output
 
 
 def test_one_command_after_the_other(scene: Path, tmp_path: Path) -> None:

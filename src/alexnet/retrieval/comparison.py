@@ -78,7 +78,11 @@ def compare_codes(
     rows = index.rows()
     queries, database, held_out = _hold_out(index, rows, seed)
     if len(database) < max(*bits, K + 1):
-        raise ConfigError(f"{index.path}: {len(database):,} images are too few to compare codes of {max(bits)} bits.")
+        needed = max(*bits, K + 1)
+        raise ConfigError(
+            f"{index.path} holds {len(rows):,} images, too few to compare codes of {max(bits)} bits: beside queries "
+            f"there must be {needed:,}. Name fewer --bits, or add: alexnet search add {index.path} IMAGES"
+        )
     skip = np.ones(index.num_rows, bool)
     skip[database] = False
     total = 1 + len(bits) * len(methods)

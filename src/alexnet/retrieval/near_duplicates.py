@@ -60,7 +60,10 @@ def find_near_duplicates(index: Index, *, threshold: float = THRESHOLD, tick: Ti
     """
     rows = index.rows()
     if len(rows) < 2:
-        raise ConfigError(f"{index.path} holds {len(rows)} image; duplicates need two. Add images: alexnet search add.")
+        raise ConfigError(
+            f"{index.path} holds {len(rows)} image; duplicates need two. Add images: "
+            f"alexnet search add {index.path} IMAGES"
+        )
     k = min(SURROUNDING + 1, len(rows))
     distances, found = np.empty((len(rows), k - 1), np.float32), np.empty((len(rows), k - 1), np.int64)
     for start in range(0, len(rows), _QUERIES):
