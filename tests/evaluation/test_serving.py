@@ -120,14 +120,18 @@ def test_a_port_that_is_taken_is_named(address: tuple[str, int], model_path: Pat
         open_server(model, *address, views=1, top=5)
 
 
-def test_the_command_tells_its_address_and_ends_with_ctrl_c(model_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_tells_its_address_and_ends_when_told(model_path: Path, number: int) -> None:
     command = [sys.executable, "-m", "alexnet", "serve", str(model_path), "--port", "0", "--precision", "float32"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         port = int(re.search(r":(\d+)/", line)[1])  # type: ignore[index]
         assert ask(("127.0.0.1", port), "POST", "/predict", picture())[0] == 200
-        os.kill(process.pid, signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        os.kill(process.pid, number)
+        try:
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 0
     assert said.strip().endswith("Stopped.")

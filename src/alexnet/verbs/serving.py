@@ -1,5 +1,6 @@
 """alexnet serve."""
 
+import signal
 from pathlib import Path
 
 import click
@@ -38,6 +39,8 @@ def serve(
     set_threads(threads)
     tune_allocator()
     server = open_server(open_model(model, device=device, precision=precision), host, port, views=int(views), top=top)
+    for number in (signal.SIGINT, signal.SIGTERM):  # set, since a shell starts what it puts behind deaf to Ctrl-C
+        signal.signal(number, signal.default_int_handler)
     with server:
         terminal.print(f"Serving {model} at http://{host}:{server.server_address[1]}/ (Ctrl-C ends it)")
         if host not in ("127.0.0.1", "localhost", "::1"):
