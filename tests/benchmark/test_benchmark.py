@@ -8,11 +8,11 @@ import torch
 from click.testing import CliRunner
 
 from alexnet.benchmark.measure import Contender, Spread, compare_rates, measure_copy_rate, measure_matrix_rate
-from alexnet.benchmark.step import training_flops
 from alexnet.benchmark.stock import build_stock_2014, build_stock_paper, make_inputs
 from alexnet.benchmark.suite import write_record
 from alexnet.cli import cli
 from alexnet.network.alexnet import build
+from alexnet.network.spec import count_training_operations, find_dialect
 
 
 def test_the_stock_network_computes_what_ours_does() -> None:
@@ -33,7 +33,7 @@ def test_the_2014_network_has_torchvisions_number_of_parameters() -> None:
 
 
 def test_a_step_of_128_images_is_529_gigaflop() -> None:
-    assert 128 * training_flops() == pytest.approx(529e9, rel=0.01)
+    assert 128 * count_training_operations(find_dialect("paper", 1000)) == pytest.approx(529e9, rel=0.01)
 
 
 def test_ratio_and_fraction_come_from_medians() -> None:
@@ -64,7 +64,9 @@ def test_a_contender_that_breaks_is_an_error() -> None:
 def test_an_unknown_benchmark_names_the_known() -> None:
     result = CliRunner().invoke(cli, ["bench", "speed"])
     assert result.exit_code == 2
-    assert "Unknown benchmark 'speed'. Known: kernels, step, loader, evaluate, prepare, search." in result.output
+    assert (
+        "Unknown benchmark 'speed'. Known: kernels, step, loader, evaluate, prepare, search, scaling." in result.output
+    )
 
 
 def test_prepare_is_measured_and_recorded(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from alexnet.network.spec import find_dialect
 from alexnet.recipes import find_recipe
 from alexnet.reproduction.engine import estimate_jobs
 from alexnet.reproduction.experiments import EXPERIMENTS, find_experiment
-from alexnet.reproduction.figure import draw_training_errors
+from alexnet.reproduction.figure import draw_outcomes, draw_training_errors
 from alexnet.reproduction.plan import Job, make_job, plan_jobs
 from alexnet.reproduction.results import (
     Curve,
@@ -27,7 +27,7 @@ from alexnet.reproduction.results import (
     tabulate,
     write_results,
 )
-from alexnet.reproduction.tables import PLAIN, collect_table, list_rows, plan_table
+from alexnet.reproduction.tables import PLAIN, collect_table, describe_table, list_rows, plan_table
 from alexnet.reproduction.worker import PROBABILITIES
 
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])
@@ -177,9 +177,23 @@ def test_table_2_averages_probabilities_and_leaves_rows_empty_that_were_not_run(
     for job, wrong in zip(jobs, ([0, 1], [0, 2], [0, 3]), strict=True):
         pretend(job, wrong)
     single, averaged, tuned, everything = collect_table(list_rows("table2", 3), jobs)
-    assert (single.mean, averaged.mean) == (0.2, 0.1)
+    assert (single.mean, single.deviation, averaged.mean) == (pytest.approx(0.2), pytest.approx(0), 0.1)
+    assert (len(single.values), averaged.seeds, averaged.deviation) == (3, (0, 1, 2), None)
     assert averaged.difference == pytest.approx(-0.1)
     assert (tuned.mean, tuned.seeds, everything.mean, everything.planned) == (None, (), None, 5)
+    drawn = draw_outcomes(describe_table("table2", list_rows("table2", 3)), [single, averaged, tuned, everything])
+    assert drawn.numbers["variant"] == ["1 net"] * 3 + ["3 nets averaged"]
+    assert drawn.numbers["seed"] == ["0", "1", "2", "0 1 2"]
+    assert drawn.render("csv").count(b"\n") == 5
+
+
+def test_table_1_is_the_mean_of_all_networks(store: Store, tmp_path: Path) -> None:
+    jobs = plan_table("table1", store, tmp_path, recipe="cifar-80sec", assignments=[], seeds=2, larger=None)
+    for job, wrong in zip(jobs, ([0], [0, 1, 2]), strict=True):
+        pretend(job, wrong)
+    crop, ten = collect_table(list_rows("table1", 2), jobs)
+    assert (crop.values, crop.mean, ten.difference) == ((0.1, pytest.approx(0.3)), pytest.approx(0.2), 0)
+    assert crop.deviation == pytest.approx(0.1414, abs=1e-4)
 
 
 def test_a_pretrained_row_waits_for_the_training_it_starts_from(store: Store, tmp_path: Path) -> None:

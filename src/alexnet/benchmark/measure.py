@@ -8,9 +8,10 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,18 +90,31 @@ class Contender:
     def __init__(self, name: str, **options: object) -> None:
         self.name = name
         self._command = [sys.executable, "-m", WORKER, name, json.dumps(options)]
+        self._environment: Mapping[str, str] | None = None
         self.peak_bytes = 0
+        self.value: Any = None
+        """What the last run returned, where it is a dictionary."""
+
+    def within(self, environment: Mapping[str, str], prefix: Sequence[str] = ()) -> "Contender":
+        """Give the process an environment, and a command to start it with, as one that enters a network namespace."""
+        self._environment = environment
+        self._command = [*prefix, *self._command]
+        return self
 
     def __enter__(self) -> "Contender":
-        self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-        )
+        self.start()
         try:
-            self._answer()
+            self.answer()
         except BaseException as problem:
             self.__exit__(type(problem), problem, None)
             raise
         return self
+
+    def start(self) -> None:
+        """Start the process, which then warms up; `answer` waits for it."""
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=self._environment
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
@@ -115,21 +129,58 @@ class Contender:
 
     def seconds(self) -> float:
         """Run once and return the time it took."""
+        self.ask()
+        return self.answer()
+
+    def ask(self) -> None:
+        """Begin a run."""
         assert self._process.stdin
         self._process.stdin.write("run\n")
-        return self._answer()
 
-    def _answer(self) -> float:
+    def answer(self) -> float:
+        """Wait for the end of a run and return the time it took."""
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"benchmark {self.name} ended with exit code {self._process.wait()}")
         answer = json.loads(line)
-        self.peak_bytes = answer["peak_bytes"]
+        self.peak_bytes, self.value = answer["peak_bytes"], answer["value"]
         return float(answer["seconds"])
 
 
-def alternate(contenders: Sequence[Contender], rounds: int, tick: Callable[[int, int], None]) -> list[list[float]]:
+class Crew:
+    """Contenders that run at the same time; use as a context manager."""
+
+    def __init__(self, members: Sequence[Contender]) -> None:
+        self.members = members
+
+    def __enter__(self) -> "Crew":
+        for member in self.members:
+            member.start()
+        try:
+            for member in self.members:
+                member.answer()
+        except BaseException as problem:
+            self.__exit__(type(problem), problem, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for member in self.members:
+            member.__exit__(kind, value, trace)
+
+    def seconds(self) -> float:
+        """Run once, all together, and return the time that the slowest took."""
+        for member in self.members:
+            member.ask()
+        return max([member.answer() for member in self.members])
+
+
+def alternate(
+    contenders: Sequence[Contender | Crew], rounds: int, tick: Callable[[int, int], None]
+) -> list[list[float]]:
     """Return the seconds of each contender over rounds in which everyone runs once."""
     seconds: list[list[float]] = [[] for _ in contenders]
     for number in range(rounds):

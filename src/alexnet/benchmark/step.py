@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 
 from alexnet.benchmark.measure import Contender, Row, Spread, alternate, compare_rates, measure_matrix_rate
-from alexnet.network.spec import find_dialect, measure
+from alexnet.network.spec import count_training_operations, find_dialect, measure
 from alexnet.system import has_bfloat16
 
 Tick = Callable[[int, int], None]
@@ -18,16 +18,6 @@ STEPS = (
     ("float32 : stock-float32", "float32", {"network": "paper", "dtype": "float32"}),
 )
 """What is compared: its name, our precision, and the stock contender."""
-
-
-def training_flops(num_classes: int = 1000) -> int:
-    """Return the floating-point operations of one training step per image.
-
-    Forward, gradients of weights and gradients of inputs each cost two per multiply-add; the first layer needs no
-    gradient of its inputs. 4.13 GFLOP for the paper's network.
-    """
-    shapes = measure(find_dialect("paper", num_classes))
-    return 2 * (3 * sum(shape.multiply_adds for shape in shapes) - shapes[0].multiply_adds)
 
 
 def bench_step(batch: int, rounds: int, tick: Tick) -> list[Row]:
@@ -44,7 +34,9 @@ def bench_step(batch: int, rounds: int, tick: Tick) -> list[Row]:
             Contender("stock-step", batch=batch, **stock) as theirs,
         ):
             seconds = alternate([ours, theirs], rounds, tick)
-            ceiling = measure_matrix_rate(getattr(torch, precision)) / training_flops()
+            ceiling = measure_matrix_rate(getattr(torch, precision)) / count_training_operations(
+                find_dialect("paper", 1000)
+            )
             mine, other = ([batch / value for value in series] for series in seconds)
             rows.append(compare_rates(what, mine, other, ceiling=ceiling, unit="images/s"))
             if what == "stock-float32":

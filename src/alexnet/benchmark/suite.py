@@ -13,6 +13,7 @@ from alexnet.benchmark.loading import bench_epoch, bench_loader, collect_images
 from alexnet.benchmark.measure import Row
 from alexnet.benchmark.operations import bench_kernels
 from alexnet.benchmark.preparing import bench_prepare
+from alexnet.benchmark.scaling import bench_scaling
 from alexnet.benchmark.searching import bench_search
 from alexnet.benchmark.step import bench_evaluation, bench_step
 from alexnet.files import write_text
@@ -20,7 +21,7 @@ from alexnet.system import describe_system, has_bfloat16, set_threads
 
 Tick = Callable[[int, int], None]
 
-WHAT = ("kernels", "step", "loader", "evaluate", "prepare", "search")
+WHAT = ("kernels", "step", "loader", "evaluate", "prepare", "search", "scaling")
 """What can be measured, in this order."""
 
 
@@ -47,6 +48,8 @@ def run_benchmark(
         return bench_evaluation(batch, rounds, tick)
     if what == "search":
         return bench_search(batch, rounds, tick)
+    if what == "scaling":
+        return bench_scaling(batch, rounds, tick)
     if what == "prepare":
         return bench_prepare(collect_images(images), rounds, tick)
     found = collect_images(images)

@@ -14,21 +14,28 @@ from torch import nn
 from torch.nn import functional as F
 
 from alexnet import kernels, system
+from alexnet.batches.loader import Batch
+from alexnet.batches.share import FILLING, Share
 from alexnet.batches.views import evaluation_views
 from alexnet.benchmark.stock import build_stock_2014, build_stock_paper, make_inputs
+from alexnet.distribution.mesh import parse_mesh
+from alexnet.distribution.processes import TIMEOUT_SECONDS, Place, ProcessTeam
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.evaluate import predict_probabilities
 from alexnet.network.alexnet import build
 from alexnet.network.model_file import Model, Preprocessing
 from alexnet.retrieval.images import digest_pixels
 from alexnet.system import Compute
+from alexnet.training.checkpoint import Progress
 from alexnet.training.optimizer import MomentumDescent
+from alexnet.training.shared_update import SharedUpdate
 
 WARM_UP_ROUNDS = 2
 
 
-def ours_step(batch: int, dtype: str) -> Callable[[], object]:
+def ours_step(batch: int, dtype: str, threads: int | None = None) -> Callable[[], object]:
     """One training step of the paper's network as `alexnet train` makes it."""
+    system.set_threads(threads)
     system.tune_allocator()
     compute = getattr(torch, dtype)
     kernels.warm_up(compute)
@@ -44,6 +51,49 @@ def ours_step(batch: int, dtype: str) -> Callable[[], object]:
         optimizer.step(1e-6)
 
     return step
+
+
+def shared_step(mesh: str, batch: int, dtype: str, threads: int) -> Callable[[], object]:
+    """One process's part of a training step that several share, as `alexnet train --mesh` makes it; bytes sent."""
+    system.tune_allocator()
+    team = _meet(mesh, threads)
+    compute = getattr(torch, dtype)
+    kernels.warm_up(compute)
+    share = Share(team.data.index, team.data.count)
+    optimizer = MomentumDescent(team.divide(build("paper")), dtype=compute, momentum=0.9, weight_decay=5e-4, team=team)
+    network = optimizer.working.train()
+    update = SharedUpdate(network, team.data, divided=team.divided)
+    (positions,) = share.parts(batch)
+    inputs = make_inputs(len(positions), compute, channels_last=True)
+    counted = torch.from_numpy(np.where(positions < 0, FILLING, positions % 1000))
+    item = Batch(inputs, counted, torch.from_numpy(positions), total=batch, closes=True)
+    rates = dict.fromkeys(optimizer.velocities, 1e-6)
+
+    def step() -> dict[str, int]:
+        team.traffic.clear()
+        update(network, optimizer, item, rates, Progress(), 0.0)
+        return dict(team.traffic.bytes)
+
+    return step
+
+
+def exchange(mesh: str, num_bytes: int, times: int, threads: int) -> Callable[[], object]:
+    """Sums of `num_bytes` over all processes, `times` in a row."""
+    team = _meet(mesh, threads)
+    values = torch.zeros(num_bytes // 4)
+
+    def run() -> None:
+        for _ in range(times):
+            team.everyone.sum(values, "sums").wait()
+
+    return run
+
+
+def _meet(mesh: str, threads: int) -> ProcessTeam:
+    system.set_threads(threads)
+    place = Place.from_environment()
+    assert place is not None
+    return ProcessTeam(parse_mesh(mesh, place.world), place, torch.device("cpu"), timeout_seconds=TIMEOUT_SECONDS)
 
 
 def stock_step(batch: int, network: str, dtype: str) -> Callable[[], object]:
@@ -154,6 +204,8 @@ def _stored_images(count: int) -> list[NDArray[np.uint8]]:
 
 CONTENDERS: dict[str, Callable[..., Callable[[], object]]] = {
     "ours-step": ours_step,
+    "shared-step": shared_step,
+    "exchange": exchange,
     "stock-step": stock_step,
     "ours-inference": ours_inference,
     "stock-inference": stock_inference,
@@ -173,12 +225,13 @@ def serve(function: Callable[[], object], requests: Iterator[str]) -> None:
     """Warm up, then run once per request."""
     for _ in range(WARM_UP_ROUNDS):
         function()
-    print(json.dumps({"seconds": 0.0, "peak_bytes": peak_bytes()}), flush=True)
+    print(json.dumps({"seconds": 0.0, "peak_bytes": peak_bytes(), "value": None}), flush=True)
     for _ in requests:
         start = time.perf_counter()
-        function()
+        value = function()
         seconds = time.perf_counter() - start
-        print(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes()}), flush=True)
+        told = value if isinstance(value, dict) else None
+        print(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes(), "value": told}), flush=True)
 
 
 if __name__ == "__main__":

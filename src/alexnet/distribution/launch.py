@@ -46,21 +46,10 @@ def start_processes(count: int, arguments: Sequence[str], *, advice: str = CONTI
     # The store where they meet lives here, so that each of them may be lost and the others still find out which.
     store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     with tempfile.TemporaryDirectory(prefix="alexnet-") as folder, _signals() as arrived:
-        common = {
-            "OMP_NUM_THREADS": "1",  # each process sets its own number later
-            **os.environ,
-            "WORLD_SIZE": str(count),
-            "LOCAL_WORLD_SIZE": str(count),
-            "MASTER_ADDR": "localhost",
-            "MASTER_PORT": str(store.port),
-            "TORCHELASTIC_USE_AGENT_STORE": "True",
-            "TORCHELASTIC_RESTART_COUNT": "0",
-            STARTED: folder,
-        }
         crew: list[subprocess.Popen[bytes]] = []
         try:
             for rank in range(count):
-                own = common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+                own = describe_place(rank, count, store.port) | {STARTED: folder}
                 command = [sys.executable, "-m", "alexnet", *arguments]
                 # In sessions of their own, so that Ctrl-C reaches them once: from here.
                 crew.append(subprocess.Popen(command, env=own, start_new_session=True))
@@ -71,6 +60,22 @@ def start_processes(count: int, arguments: Sequence[str], *, advice: str = CONTI
                 process.wait()
     if problem is not None:
         raise problem
+
+
+def describe_place(rank: int, count: int, port: int, host: str = "localhost") -> dict[str, str]:
+    """Return the environment of one of `count` processes that meet at a TCPStore, as torchrun sets it."""
+    return {
+        "OMP_NUM_THREADS": "1",  # each process sets its own number later
+        **os.environ,
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+        "MASTER_ADDR": host,
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+    }
 
 
 def _watch(

@@ -23,7 +23,15 @@ from alexnet.network.rows import (
     Row,
     Spec,
 )
-from alexnet.network.shapes import Shape, count_groups, count_pooled, count_windows, measure, shape_after
+from alexnet.network.shapes import (
+    Shape,
+    count_groups,
+    count_pooled,
+    count_training_operations,
+    count_windows,
+    measure,
+    shape_after,
+)
 
 __all__ = [
     "DIALECTS",
@@ -45,6 +53,7 @@ __all__ = [
     "Spec",
     "count_groups",
     "count_pooled",
+    "count_training_operations",
     "count_windows",
     "find_dialect",
     "is_dialect",

@@ -16,7 +16,7 @@ from typing import IO, Any
 from alexnet.benchmark.measure import measure_matrix_rate
 from alexnet.errors import Interrupted
 from alexnet.files import write_text
-from alexnet.reproduction.plan import RESULT, Job, count_operations
+from alexnet.reproduction.plan import RESULT, Job
 from alexnet.system import choose_compute
 
 WORKER = "alexnet.reproduction.worker"
@@ -62,12 +62,12 @@ def estimate_jobs(jobs: Sequence[Job], num_train: int, num_classes: int) -> list
     known: dict[str, float] = {}  # operations per second of finished jobs, by precision
     for job in jobs:
         if job.done and job.read_result()["seconds"] > 0:
-            work = count_operations(job.recipe, num_classes) * num_train * job.read_result()["epochs"]
+            work = job.operations(num_classes) * num_train * job.read_result()["epochs"]
             known[job.precision] = work / job.read_result()["seconds"]
     measured: dict[str, float] = {}
     result = []
     for job in jobs:
-        operations = count_operations(job.recipe, num_classes)
+        operations = job.operations(num_classes)
         if job.precision in known:
             rate, source = known[job.precision], "from finished runs"
         else:

@@ -54,7 +54,7 @@ def draw_outcomes(experiment: Experiment, outcomes: Sequence[Outcome], theme: Th
         figure=figure,
         numbers={
             "variant": [outcome.variant for outcome in outcomes for _ in outcome.values],
-            "seed": [seed for outcome in outcomes for seed in outcome.seeds],
+            "seed": [seed for outcome in outcomes for seed in _seeds_of_values(outcome)],
             "top1_error": [value for outcome in outcomes for value in outcome.values],
         },
         title=experiment.title,
@@ -63,6 +63,13 @@ def draw_outcomes(experiment: Experiment, outcomes: Sequence[Outcome], theme: Th
             "mean and its difference to the first row in percentage points, with the 95 % interval over images."
         ),
     )
+
+
+def _seeds_of_values(outcome: Outcome) -> list[str]:
+    """Return the seed behind each value; behind an average there are several."""
+    if len(outcome.values) == len(outcome.seeds):
+        return [str(seed) for seed in outcome.seeds]
+    return [" ".join(map(str, outcome.seeds))] * len(outcome.values)
 
 
 def draw_training_errors(experiment: Experiment, curves: Sequence[Curve], theme: ThemeName = "light") -> Drawing:

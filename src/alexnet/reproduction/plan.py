@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.data.store import Store
-from alexnet.network.spec import find_dialect, measure
+from alexnet.network.spec import count_training_operations, find_dialect
 from alexnet.recipes import Recipe, find_recipe
 from alexnet.reproduction.experiment import TARGET_ERROR, Experiment, Variant
 
@@ -50,6 +50,10 @@ class Job:
     def images(self, num_train: int) -> int:
         """Images it trains on, every epoch counted."""
         return num_train * self.recipe.optimization.total_epochs
+
+    def operations(self, num_classes: int) -> int:
+        """Floating-point operations of training on one image."""
+        return count_training_operations(find_dialect(self.recipe.network.dialect, num_classes))
 
 
 def make_job(
@@ -134,11 +138,6 @@ def _resolve(experiment: Experiment, variant: Variant, recipe: str | None, assig
         found = found.model_copy(update={"network": found.network.model_copy(update={"dialect": dialect})})
     find_dialect(found.network.dialect, 2)
     return found
-
-
-def count_operations(recipe: Recipe, num_classes: int) -> float:
-    """Return the floating-point operations of training on one image: six for every multiply-add of the forward pass."""
-    return 6.0 * sum(shape.multiply_adds for shape in measure(find_dialect(recipe.network.dialect, num_classes)))
 
 
 def _slug(text: str) -> str:

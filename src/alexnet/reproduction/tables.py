@@ -1,10 +1,11 @@
 """Tables 1 and 2 of the paper: single networks, averages of several, and networks that were pre-trained."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alexnet.data.store import Store
 from alexnet.evaluation.comparison import compare_errors
@@ -14,21 +15,18 @@ from alexnet.reproduction.engine import read_failure
 from alexnet.reproduction.experiment import Experiment, Reference, Variant
 from alexnet.reproduction.experiments import TABLES
 from alexnet.reproduction.plan import Job, make_job
-from alexnet.reproduction.results import (
-    Outcome,
-    find_errors,
-    read_labels,
-    read_probabilities,
-)
+from alexnet.reproduction.results import Outcome, find_errors, read_labels, read_probabilities
 from alexnet.training.transfer import choose_dialect
 
 PLAIN, PRETRAINED, PRETRAINING = "net", "pre-trained net", "pre-training"
 """Names of jobs."""
+PRETRAINED_NETS = 2
+"""As in the paper."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a table: which networks it averages."""
+    """A row of a table: its networks, each by itself or averaged."""
 
     name: str
     plain: int
@@ -36,24 +34,27 @@ class Row:
     pretrained: int
     views: int
     paper: str
+    averaged: bool = False
+    """Whether the probabilities are averaged over the networks; else the errors are."""
 
 
 def list_rows(table: str, seeds: int) -> list[Row]:
-    """Return the rows of a table for so many plain networks.
+    """Return the rows of a table for so many plain networks and two that were pre-trained.
 
-    The paper averages five, and seven with the two that were pre-trained.
+    The paper averages five, and seven with the two. Its rows of one network are of one; here they are the mean of all.
     """
     if table == "table1":
         return [
-            Row("1 net, the central crop", 1, 0, 1, "39.0 / 18.3"),
-            Row("1 net, ten views", 1, 0, 10, "37.5 / 17.0"),
+            Row("1 net, the central crop", seeds, 0, 1, "39.0 / 18.3"),
+            Row("1 net, ten views", seeds, 0, 10, "37.5 / 17.0"),
         ]
-    paper = {5: "38.1 / 16.4"}
+    five = "38.1 / 16.4" if seeds == 5 else "5 nets: 38.1 / 16.4"
+    seven = "36.7 / 15.4" if seeds == 5 else "7 nets: 36.7 / 15.4"
     return [
-        Row("1 net", 1, 0, 10, "40.7 / 18.2"),
-        Row(f"{seeds} nets averaged", seeds, 0, 10, paper.get(seeds, "5 nets: 38.1 / 16.4")),
-        Row("1 net, pre-trained", 0, 1, 10, "39.0 / 16.6"),
-        Row(f"{seeds + 2} nets, 2 pre-trained", seeds, 2, 10, "36.7 / 15.4" if seeds == 5 else "7 nets: 36.7 / 15.4"),
+        Row("1 net", seeds, 0, 10, "40.7 / 18.2"),
+        Row(f"{seeds} nets averaged", seeds, 0, 10, five, averaged=True),
+        Row("1 net, pre-trained", 0, PRETRAINED_NETS, 10, "39.0 / 16.6"),
+        Row(f"{seeds + 2} nets, 2 pre-trained", seeds, PRETRAINED_NETS, 10, seven, averaged=True),
     ]
 
 
@@ -66,8 +67,7 @@ def plan_table(
         larger: Store of the larger label set to pre-train on; without one, the rows that need it stay empty.
     """
     base = find_recipe(recipe, assignments)
-    count = 1 if table == "table1" else seeds
-    jobs = [make_job(base, store, runs, variant=PLAIN, seed=seed) for seed in range(count)]
+    jobs = [make_job(base, store, runs, variant=PLAIN, seed=seed) for seed in range(seeds)]
     if table == "table2" and larger is not None:
         sixth = choose_dialect(base, base.network.dialect, sixth_convolution=True)
         first = make_job(sixth, larger, runs, variant=PRETRAINING, seed=0)
@@ -78,50 +78,69 @@ def plan_table(
         )
         tuned = find_recipe("fine-tune", [*same, f"batches.size={base.batches.size}"])
         jobs.append(first)
-        jobs += [make_job(tuned, store, runs, variant=PRETRAINED, seed=seed, start=first) for seed in range(2)]
+        for seed in range(PRETRAINED_NETS):
+            jobs.append(make_job(tuned, store, runs, variant=PRETRAINED, seed=seed, start=first))
     return jobs
 
 
 def collect_table(rows: Sequence[Row], jobs: Sequence[Job]) -> list[Outcome]:
-    """Return an outcome for each row; a row whose networks are not all done has no value."""
-    outcomes: list[Outcome] = []
-    first = None
+    """Return an outcome for each row; an average whose networks are not all done has no value."""
+    first: NDArray[np.float64] | None = None
+    outcomes = []
     for row in rows:
         plain = [job for job in jobs if job.variant == PLAIN][: row.plain]
         tuned = [job for job in jobs if job.variant == PRETRAINED][: row.pretrained]
-        members = [*plain, *tuned]
-        complete = len(members) == row.plain + row.pretrained and all(job.done for job in members)
-        if not complete:
-            failed = tuple(filter(None, map(read_failure, members)))
-            seeds = tuple(job.seed for job in members if job.done)
-            outcomes.append(
-                Outcome(row.name, seeds, row.plain + row.pretrained, (), None, None, None, None, failed=failed)
-            )
-            continue
-        probabilities = np.mean([read_probabilities(job, row.views) for job in members], axis=0)
-        labels = read_labels(members[0])
-        errors = find_errors(probabilities, labels)
-        k = default_k(probabilities.shape[1])
-        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-        first = errors if first is None else first
-        comparison = compare_errors(first, errors)
-        value = float(errors.mean())
-        outcomes.append(
-            Outcome(
-                variant=row.name,
-                seeds=tuple(job.seed for job in members),
-                planned=len(members),
-                values=(value,),
-                mean=value,
-                deviation=None,
-                difference=comparison.difference if outcomes else None,
-                interval=comparison.interval if outcomes else None,
-                topk=float(1 - (best == labels[:, None]).any(1).mean()),
-                k=k,
-                seconds=sum(job.read_result()["seconds"] for job in members),
-            )
-        )
+        outcome, errors = _collect_row(row, [*plain, *tuned], first)
+        outcomes.append(outcome)
+        if row == rows[0]:
+            first = errors
     return outcomes
+
+
+def _collect_row(
+    row: Row, members: Sequence[Job], first: NDArray[np.float64] | None
+) -> tuple[Outcome, NDArray[np.float64] | None]:
+    """Return the outcome of a row and (N,) its errors on each image.
+
+    Args:
+        first: The errors of the first row, which others are compared with.
+    """
+    done = [job for job in members if job.done]
+    planned = row.plain + row.pretrained
+    outcome = Outcome(
+        variant=row.name,
+        seeds=tuple(job.seed for job in done),
+        planned=planned,
+        values=(),
+        mean=None,
+        deviation=None,
+        difference=None,
+        interval=None,
+        failed=tuple(filter(None, map(read_failure, members))),
+        seconds=sum(job.read_result()["seconds"] for job in done),
+    )
+    if not done or (row.averaged and len(done) < planned):
+        return outcome, None
+    probabilities = np.stack([read_probabilities(job, row.views) for job in done])
+    if row.averaged:
+        probabilities = probabilities.mean(0, keepdims=True)
+    labels = read_labels(done[0])
+    errors = np.stack([find_errors(each, labels) for each in probabilities])
+    k = default_k(probabilities.shape[2])
+    best = np.argsort(-probabilities, axis=2, kind="stable")[:, :, :k]
+    comparison = None if first is None else compare_errors(first, errors.mean(0))
+    values = errors.mean(1)
+    outcome = replace(
+        outcome,
+        values=tuple(values.tolist()),
+        mean=float(values.mean()),
+        deviation=float(values.std(ddof=1)) if len(values) > 1 else None,
+        difference=comparison.difference if comparison else None,
+        interval=comparison.interval if comparison else None,
+        topk=float(1 - (best == labels[:, None]).any(2).mean()),
+        k=k,
+    )
+    return outcome, errors.mean(0)
 
 
 def describe_table(table: str, rows: Sequence[Row]) -> Experiment:

@@ -63,7 +63,9 @@ def info(
 
 @click.command()
 @click.argument("subjects", nargs=-1, metavar="[WHAT]...")
-@click.option("--what", "more", multiple=True, help="kernels, step, loader, evaluate, prepare or search; repeatable.")
+@click.option(
+    "--what", "more", multiple=True, help="kernels, step, loader, evaluate, prepare, search or scaling; repeatable."
+)
 @click.option("--batch", default=128, show_default=True, type=click.IntRange(1), help="Images per step.")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Turns that each side takes.")
 @click.option("--images", type=PATH, help="Photographs for loader and prepare.  [default: drawn scenes]")
@@ -90,6 +92,7 @@ def bench(
       evaluate  one and ten views, against separate passes
       prepare   photographs to a store, against plain Pillow; all cores, against one
       search    exact and by codes, against torch.cdist; features, against inference
+      scaling   steps on 2 and 4 processes of this machine, against one; the ceiling is the cost model's estimate
     All of them, if none is named.
     """
     import json

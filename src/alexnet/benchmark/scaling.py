@@ -1,0 +1,115 @@
+"""Training steps on meshes of several processes of this machine, beside what the cost model says they take.
+
+Processes of one machine share its cores, so that more of them are not faster: what is shown is that the model accounts
+for the time they take, and that they send the bytes it counts.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+
+import torch
+
+from alexnet.benchmark.measure import Contender, Crew, Row, alternate, compare_rates
+from alexnet.distribution.cost import UPDATE_BYTES, Cluster, Link, estimate_step
+from alexnet.distribution.launch import describe_place
+from alexnet.distribution.mesh import parse_mesh
+from alexnet.distribution.volume import count_step
+from alexnet.network.spec import count_training_operations, find_dialect, measure
+from alexnet.system import available_cores, has_bfloat16
+
+Tick = Callable[[int, int], None]
+
+MESHES = ("data=2", "tower=2", "data=2,dense=2", "data=4", "data=2,tower=2", "data=4,dense=4")
+"""What is measured: every kind of mesh on two and on four processes."""
+LARGE_BYTES, SMALL_BYTES, SMALL_TIMES = 64 * 2**20, 4096, 100
+"""Exchanges that the speed and the latency of a link are measured with."""
+
+
+def bench_scaling(batch: int, rounds: int, tick: Tick, *, meshes: Sequence[str] = MESHES) -> list[Row]:
+    """Return a row for each mesh: images/s of a step of the paper's network at a global batch.
+
+    Theirs is one process with all cores; the ceiling is the cost model's estimate, and the fraction what was measured
+    of it. The model is given the operations and the update of as many processes at once that share nothing, timed with
+    two batch sizes, and the speed and latency of sums between them; nothing of the step itself.
+
+    Raises:
+        RuntimeError: a process sent another number of bytes than the model counts.
+    """
+    precision = "bfloat16" if has_bfloat16(torch.device("cpu")) else "float32"
+    spec = find_dialect("paper", 1000)
+    clusters: dict[int, Cluster] = {}
+    rows = []
+    for number, text in enumerate(meshes):
+        count = _count_processes(text)
+        mesh = parse_mesh(text, count)
+        if count not in clusters:
+            clusters[count] = calibrate(count, batch, precision, rounds)
+        shared = meet(text, count, "shared-step", batch=batch, dtype=precision)
+        with shared as together, Contender("ours-step", batch=batch, dtype=precision) as alone:
+            seconds = alternate([together, alone], rounds, lambda done, all_rounds: None)
+            sent = together.members[0].value
+        value_bytes = 2 if precision == "bfloat16" else 4
+        counted = count_step(mesh, spec, batch, value_bytes=value_bytes) | {"losses": sent.get("losses", 0)}
+        if sent != {name: size for name, size in counted.items() if size}:
+            raise RuntimeError(f"mesh {text} sent {sent} bytes, and the model counts {counted}")
+        cost = estimate_step(clusters[count], mesh, spec, batch, value_bytes=value_bytes)
+        mine, theirs = ([batch / value for value in series] for series in seconds)
+        row = compare_rates(text, mine, theirs, ceiling=batch / cost.step, unit="images/s")
+        parts = {f"model {name} s": [value] for name, value in asdict(cost).items()}
+        rows.append(replace(row, samples={**row.samples, **parts, "bytes": [sum(sent.values())]}))
+        tick(number + 1, len(meshes))
+    return rows
+
+
+@contextmanager
+def meet(mesh: str, count: int, name: str, **options: object) -> Iterator[Crew]:
+    """Start `count` processes of this machine that meet, with an equal part of its cores each."""
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    members = [
+        Contender(name, mesh=mesh, threads=threads_of(count), **options).within(describe_place(rank, count, store.port))
+        for rank in range(count)
+    ]
+    with Crew(members) as crew:
+        yield crew
+
+
+def calibrate(count: int, batch: int, precision: str, rounds: int) -> Cluster:
+    """Measure what the cost model has to know of `count` processes at once."""
+    spec = find_dialect("paper", 1000)
+    half, quarter = max(2, batch // 2), max(1, batch // 4)
+    threads = threads_of(count)
+    seconds = []
+    for images in (half, quarter):
+        members = [Contender("ours-step", batch=images, dtype=precision, threads=threads) for _ in range(count)]
+        with Crew(members) as crew:
+            seconds.append(min(crew.seconds() for _ in range(rounds)))
+    of_images = max(seconds[0] - seconds[1], 1e-6) / (half - quarter)
+    of_update = max(seconds[1] - quarter * of_images, 1e-6)
+    with meet(f"data={count}", count, "exchange", num_bytes=SMALL_BYTES, times=SMALL_TIMES) as crew:
+        small = min(crew.seconds() for _ in range(rounds)) / SMALL_TIMES
+    with meet(f"data={count}", count, "exchange", num_bytes=LARGE_BYTES, times=1) as crew:
+        large = min(crew.seconds() for _ in range(rounds))
+    messages = 2 * (count - 1)
+    link = Link(messages / count * LARGE_BYTES / max(large - small, 1e-6), small / messages)
+    weights = sum(shape.parameters for shape in measure(spec))
+    return Cluster(
+        flops_per_second=count_training_operations(spec) / of_images,
+        memory_bytes_per_second=UPDATE_BYTES * weights / of_update,
+        inside=link,
+        between=link,
+        processes_per_machine=count,
+        hides=0.0,  # the cores that compute also send
+    )
+
+
+def _count_processes(text: str) -> int:
+    sizes = dict(part.split("=") for part in text.split(","))
+    return int(sizes.get("data", 1)) * int(sizes.get("tower", 1))
+
+
+def threads_of(count: int) -> int:
+    """Return the threads of each of `count` processes that share this machine's cores."""
+    return max(1, available_cores() // count)
