@@ -8,6 +8,7 @@ import torch
 from click.testing import CliRunner
 
 from alexnet.benchmark.measure import Contender, Spread, compare_rates, measure_copy_rate, measure_matrix_rate
+from alexnet.benchmark.scaling import bench_scaling, meet
 from alexnet.benchmark.stock import build_stock_2014, build_stock_paper, make_inputs
 from alexnet.benchmark.suite import write_record
 from alexnet.cli import cli
@@ -94,3 +95,19 @@ def test_every_benchmark_runs_on_one_image() -> None:
     for what in ("kernels", "step", "loader", "evaluate"):
         result = CliRunner().invoke(cli, ["bench", what, "--batch", "1", "--rounds", "1", "--json"])
         assert result.exit_code == 0, result.output
+
+
+def test_processes_that_meet_answer_together() -> None:
+    with meet("data=2", 2, "exchange", num_bytes=4096, times=3) as crew:
+        assert 0 < crew.seconds() < 60
+        assert [member.value for member in crew.members] == [None, None]
+
+
+@pytest.mark.slow
+def test_steps_on_a_mesh_send_what_the_model_counts_and_take_about_what_it_says() -> None:
+    (row,) = bench_scaling(8, 1, lambda done, total: None, meshes=("data=2,dense=2",))
+    assert row.what == "data=2,dense=2"
+    assert row.ceiling
+    assert row.fraction == pytest.approx(row.ours.median / row.ceiling)
+    assert row.samples["model compute s"][0] > 0
+    assert row.samples["bytes"][0] > 2**20

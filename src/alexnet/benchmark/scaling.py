@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 import torch
 
 from alexnet.benchmark.measure import Contender, Crew, Row, alternate, compare_rates
-from alexnet.distribution.cost import UPDATE_BYTES, Cluster, Link, estimate_step
+from alexnet.distribution.cost import UPDATE_BYTES, Cluster, Link, count_messages_of_sum, estimate_step
 from alexnet.distribution.launch import describe_place
 from alexnet.distribution.mesh import parse_mesh
 from alexnet.distribution.volume import count_step
@@ -92,8 +92,8 @@ def calibrate(count: int, batch: int, precision: str, rounds: int) -> Cluster:
         small = min(crew.seconds() for _ in range(rounds)) / SMALL_TIMES
     with meet(f"data={count}", count, "exchange", num_bytes=LARGE_BYTES, times=1) as crew:
         large = min(crew.seconds() for _ in range(rounds))
-    messages = 2 * (count - 1)
-    link = Link(messages / count * LARGE_BYTES / max(large - small, 1e-6), small / messages)
+    ring = 2 * (count - 1) / count * LARGE_BYTES
+    link = Link(ring / max(large - small, 1e-6), small / count_messages_of_sum(count))
     weights = sum(shape.parameters for shape in measure(spec))
     return Cluster(
         flops_per_second=count_training_operations(spec) / of_images,

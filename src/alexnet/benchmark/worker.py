@@ -237,3 +237,5 @@ def serve(function: Callable[[], object], requests: Iterator[str]) -> None:
 if __name__ == "__main__":
     system.set_threads()
     serve(CONTENDERS[sys.argv[1]](**json.loads(sys.argv[2])), iter(sys.stdin.readline, ""))
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -5,8 +5,9 @@ A step takes as long as the slower of reading its images and of
     operations / rate  +  weights updated / memory rate  +  overhead  +  activations sent  +  gradients sent, what of
     them is not hidden behind the backward pass of the convolutions.
 
-What is sent takes messages x latency + bytes / link rate, on the slowest link of the processes that exchange. The
-gradients of the dense layers, which are 96 % of the paper's network, are ready before the convolutions begin theirs.
+What is sent takes messages x latency + bytes / link rate, on the slowest link of the processes that exchange: n - 1
+messages, one after the other, to gather from n processes, and 2 log2 n to sum. The gradients of the dense layers, which
+are 96 % of the paper's network, are ready before the convolutions begin theirs.
 """
 
 import math
@@ -100,7 +101,7 @@ def estimate_step(
     buckets = math.ceil(4 * count_parameters(mesh, spec) / BUCKET_BYTES)
     gradients = 0.0
     if mesh.data > 1:
-        messages = 2 * (mesh.data - 1) * buckets
+        messages = count_messages_of_sum(mesh.data) * buckets
         gradients = _send(cluster, gradient_bytes, messages=messages, group=mesh.processes)
     compute = operations / cluster.flops_per_second
     hidden = min(cluster.hides * gradients, _backward_share_of_convolutions(spec) * compute / parts)
@@ -113,6 +114,11 @@ def estimate_step(
         overhead=cluster.overhead_seconds * parts,
         reading=share / cluster.images_per_second,
     )
+
+
+def count_messages_of_sum(processes: int) -> int:
+    """Return the messages, one after the other, of a sum along a tree and back, which libraries use for many."""
+    return 2 * math.ceil(math.log2(processes))
 
 
 def _send(cluster: Cluster, count: int, *, messages: int, group: int) -> float:

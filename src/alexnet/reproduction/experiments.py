@@ -11,6 +11,20 @@ _LIKE_PAPER = Variant("the paper's network")
 _MIDDLE = ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
 _FULL = {"the paper's network": "40.66 / 18.21"}
 
+_SCALED = "optimization.learning_rate_images=128"
+_WARM = "optimization.warmup_epochs=1"
+
+
+def _batch_variants(size: int) -> tuple[Variant, ...]:
+    """A batch size with the rates scaled to it, and what is added to make that work."""
+    changes = (f"batches.size={size}", _SCALED)
+    return (
+        Variant(f"{size:,}, rate scaled", changes=changes, views=1),
+        Variant(f"{size:,}, warm-up", changes=(*changes, _WARM), views=1),
+        Variant(f"{size:,}, warm-up and LARS", changes=(*changes, _WARM, "optimization.layer_trust=3"), views=1),
+    )
+
+
 _LISTED = (
     Experiment(
         name="figure1",
@@ -171,6 +185,21 @@ _LISTED = (
         title="bfloat16 against float32",
         question="Does training in bfloat16, with float32 weights beside it, end at another error?",
         variants=(Variant("float32", precision="float32"), Variant("bfloat16", precision="bfloat16")),
+    ),
+    Experiment(
+        name="batch-size",
+        title="Large batches",
+        question="Where does scaling the learning rate with the batch break, and do warm-up and LARS mend it?",
+        recipe="cifar-19pct",
+        variants=(
+            Variant("128", views=1),
+            *_batch_variants(512),
+            Variant("2,048, rate as it was", changes=("batches.size=2048",), views=1),
+            *_batch_variants(2048),
+        ),
+        remark="LARS as You, Gitman and Ginsburg (2017) describe it, with a trust of 3 in place of their 0.001, since "
+        "it multiplies rates that are a thousandth here and one or more there; 3 was chosen among 0.3, 1, 3 and 10 by "
+        "three epochs at 2,048.",
     ),
     Experiment(
         name="initial-weights",
