@@ -136,7 +136,7 @@ def test_a_batch_in_parts_gives_the_update_of_the_whole(store_path: Path, tmp_pa
 
 
 def test_a_checkpoint_of_any_mesh_continues_on_any_other(store_path: Path, tmp_path: Path) -> None:
-    """Interrupted on 2 x 2, continued by one process, interrupted, and finished by three shares of each batch."""
+    """Interrupted on 2 x 2, continued by one process, interrupted, and finished by four shares of each batch."""
     chosen = recipe(epochs=5)
     losses, _ = alone(store_path, tmp_path / "one", chosen)
     arguments = str(store_path), chosen, str(tmp_path / "out")
@@ -152,7 +152,7 @@ def test_a_checkpoint_of_any_mesh_continues_on_any_other(store_path: Path, tmp_p
         "This run began with the mesh data=2,tower=2 and continues with the mesh data=1,tower=1: results will agree, "
         "but not to the last bit."
     )
-    finished = run_crew(3, train_shared, *arguments, "data=3")
+    finished = run_crew(4, train_shared, *arguments, "data=4")
     together = [*begun[0]["losses"], *stopping.losses, *finished[0]["losses"]]
     np.testing.assert_allclose(together, losses, atol=1e-5)
 

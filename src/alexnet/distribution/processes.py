@@ -2,9 +2,10 @@
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -271,16 +272,26 @@ class ProcessTeam(Team):
 
     def _find_lost(self) -> list[int]:
         """Return the ranks that do not answer, after an exchange failed; waits a few seconds for them."""
-        try:
-            self._store.set(f"alive/{self.place.rank}", "1")
-            missing = [rank for rank in range(self.place.world) if rank != self.place.rank]
-            end = time.monotonic() + GRACE_SECONDS
-            while missing and time.monotonic() < end:
-                missing = [rank for rank in missing if not self._store.check([f"alive/{rank}"])]
-                time.sleep(0.05)
-        except RuntimeError:  # the store's own process is gone
+        present = {self.place.rank}
+        heard = threading.Event()
+
+        def ask() -> None:
+            others = [rank for rank in range(self.place.world) if rank != self.place.rank]
+            with suppress(RuntimeError):  # the store's own process is gone
+                self._store.set(f"alive/{self.place.rank}", "1")
+                end = time.monotonic() + GRACE_SECONDS
+                while len(present) < self.place.world and time.monotonic() < end:
+                    present.update(rank for rank in others if self._store.check([f"alive/{rank}"]))
+                    time.sleep(0.05)
+                heard.set()
+
+        # In a thread, since a store behind a link that is down lets its clients wait for ever.
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        asking.join(GRACE_SECONDS + 2)
+        if not heard.is_set():
             return [0]
-        return missing
+        return sorted(set(range(self.place.world)) - present)
 
     @contextmanager
     def session(self) -> Iterator[None]:

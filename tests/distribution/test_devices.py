@@ -1,0 +1,67 @@
+"""Training on devices that are named: the same function on CPUs here, and on GPUs where there are some."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from alexnet.tensor_files import read_tensors
+
+SECONDS = 280
+
+
+def train(store: Path, out: Path, recipe: str, *more: str) -> Path:
+    """Train for one epoch of four updates in a process of its own and return the model file."""
+    fields = ("schedule=constant", "drop_epochs=[]", "warmup_epochs=0", "total_epochs=1")
+    settings = [part for field in fields for part in ("--set", f"optimization.{field}")]
+    command = [sys.executable, "-m", "alexnet", "train", str(store), "--out", str(out), "--recipe", recipe,
+               *settings, "--set", "batches.size=6", "--precision", "float32", "--threads", "1", *more]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+    return out / "model.safetensors"
+
+
+def need(devices: tuple[str, ...]) -> None:
+    wanted = sum(device.startswith("cuda") for device in devices)
+    if torch.cuda.device_count() < wanted:
+        pytest.skip(f"needs {wanted} CUDA devices; here are {torch.cuda.device_count()}")
+
+
+def check_close(weights: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], tolerance: float) -> None:
+    """Compare lengths of differences: single weights part where rounding lets another pixel win a pool."""
+    assert set(weights) == set(expected)
+    for name, weight in expected.items():
+        difference = (weights[name] - weight).norm() / weight.norm().clamp_min(1e-3)
+        assert difference <= tolerance, f"{name}: {difference:.1e}"
+
+
+def test_one_device_by_name_gives_the_bytes_of_none(small_store_path: Path, tmp_path: Path) -> None:
+    unnamed = train(small_store_path, tmp_path / "unnamed", "cifar-80sec", "--device", "cpu")
+    named = train(small_store_path, tmp_path / "named", "cifar-80sec", "--devices", "cpu")
+    assert named.read_bytes() == unnamed.read_bytes()
+
+
+@pytest.mark.parametrize("mesh", ["data=2", "tower=2", "data=2,dense=2"])
+@pytest.mark.parametrize(
+    "device", [pytest.param("cpu", marks=pytest.mark.slow), pytest.param("cuda", marks=pytest.mark.gpu)]
+)
+def test_two_devices_train_the_papers_network_as_one_does(
+    small_store_path: Path, tmp_path: Path, device: str, mesh: str
+) -> None:
+    """On GPUs NCCL gathers, sums and shifts; on CPUs Gloo."""
+    devices = ("cpu", "cpu") if device == "cpu" else ("cuda:0", "cuda:1")
+    need(devices)
+    alone = train(small_store_path, tmp_path / "alone", "small-data", "--device", devices[0])
+    options = ("--devices", ",".join(devices), "--mesh", mesh)
+    two = train(small_store_path, tmp_path / "two", "small-data", *options)
+    check_close(read_tensors(two), read_tensors(alone), 1e-4)
+
+
+@pytest.mark.gpu
+def test_one_gpu_trains_the_papers_network_as_a_cpu_does(small_store_path: Path, tmp_path: Path) -> None:
+    need(("cuda:0",))
+    expected = read_tensors(train(small_store_path, tmp_path / "cpu", "small-data", "--device", "cpu"))
+    weights = read_tensors(train(small_store_path, tmp_path / "gpu", "small-data", "--device", "cuda:0"))
+    check_close(weights, expected, 1e-3)
