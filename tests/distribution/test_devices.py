@@ -13,11 +13,11 @@ SECONDS = 280
 
 
 def train(store: Path, out: Path, recipe: str, *more: str) -> Path:
-    """Train for one epoch of four updates in a process of its own and return the model file."""
+    """Train for one epoch of one update in a process of its own and return the model file."""
     fields = ("schedule=constant", "drop_epochs=[]", "warmup_epochs=0", "total_epochs=1")
     settings = [part for field in fields for part in ("--set", f"optimization.{field}")]
     command = [sys.executable, "-m", "alexnet", "train", str(store), "--out", str(out), "--recipe", recipe,
-               *settings, "--set", "batches.size=6", "--precision", "float32", "--threads", "1", *more]  # fmt: skip
+               *settings, "--set", "batches.size=24", "--precision", "float32", "--threads", "1", *more]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, done.stderr
     return out / "model.safetensors"
@@ -30,11 +30,13 @@ def need(devices: tuple[str, ...]) -> None:
 
 
 def check_close(weights: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], tolerance: float) -> None:
-    """Compare lengths of differences: single weights part where rounding lets another pixel win a pool."""
+    """Compare whole parameters: where a unit's input is zero but for rounding, its gradient appears or is gone, which
+    changes a layer's gradient by a thousandth and those of later updates by more. Hence one update."""
     assert set(weights) == set(expected)
     for name, weight in expected.items():
-        difference = (weights[name] - weight).norm() / weight.norm().clamp_min(1e-3)
-        assert difference <= tolerance, f"{name}: {difference:.1e}"
+        difference = float((weights[name] - weight).norm())
+        scale = 1.0 if name.endswith("bias") else float(weight.norm())
+        assert difference <= tolerance * scale, f"{name}: {difference:.1e} of {scale:.1e}"
 
 
 def test_one_device_by_name_gives_the_bytes_of_none(small_store_path: Path, tmp_path: Path) -> None:
@@ -56,7 +58,7 @@ def test_two_devices_train_the_papers_network_as_one_does(
     alone = train(small_store_path, tmp_path / "alone", "small-data", "--device", devices[0])
     options = ("--devices", ",".join(devices), "--mesh", mesh)
     two = train(small_store_path, tmp_path / "two", "small-data", *options)
-    check_close(read_tensors(two), read_tensors(alone), 1e-4)
+    check_close(read_tensors(two), read_tensors(alone), 1e-5)
 
 
 @pytest.mark.gpu
@@ -64,4 +66,4 @@ def test_one_gpu_trains_the_papers_network_as_a_cpu_does(small_store_path: Path,
     need(("cuda:0",))
     expected = read_tensors(train(small_store_path, tmp_path / "cpu", "small-data", "--device", "cpu"))
     weights = read_tensors(train(small_store_path, tmp_path / "gpu", "small-data", "--device", "cuda:0"))
-    check_close(weights, expected, 1e-3)
+    check_close(weights, expected, 1e-4)

@@ -147,6 +147,13 @@ _LISTED = (
         references=(Reference("paper, 4.2", {"no dropout": "substantial overfitting; no figure"}),),
     ),
     Experiment(
+        name="activation",
+        title="ReLU against tanh in the whole network (section 3.1)",
+        question="What does the error lose with tanh in place of ReLU at equal epochs?",
+        variants=(_LIKE_PAPER, Variant("tanh", modifiers="+activation=tanh")),
+        references=(Reference("paper, 3.1", {"tanh": "networks too large to experiment with; no figure"}),),
+    ),
+    Experiment(
         name="depth",
         title="Depth (sections 1 and 7)",
         question="What does the error lose with each layer in the middle?",
