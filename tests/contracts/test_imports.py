@@ -32,7 +32,7 @@ ARROWS = {
     "training": {"distribution", "batches", "network", "kernels", "recipes", "files", "tensor_files", "errors"},
     "evaluation": {"distribution", "network", "batches", "data", "files", "system", "errors"},
     "exchange": {"evaluation", "network", "batches", "kernels", "files", "tensor_files", "errors", "version"},
-    "retrieval": {"file_record", "distribution", "exchange", "evaluation", "network", "data", "compiling", "files", "tensor_files", "errors"},
+    "retrieval": {"file_record", "distribution", "exchange", "evaluation", "network", "data", "compiling", "files", "tensor_files", "wording", "errors"},
     "interpretation": {"retrieval", "evaluation", "network", "batches", "data", "files", "system", "terminal", "wording", "errors", "version"},
     "reproduction": {"interpretation", "evaluation", "benchmark", "training", "network", "data", "recipes", "runs", "files", "system", "terminal", "errors", "version"},
     "benchmark": {"retrieval", "training", "network", "batches", "data", "kernels", "evaluation", "recipes", "files", "system", "terminal", "errors", "version"},

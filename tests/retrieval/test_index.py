@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 from alexnet.errors import SearchError, SourceError
-from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.classifier import Classifier, load
 from alexnet.exchange.importing import hash_file
-from alexnet.retrieval import index_writer
+from alexnet.network.model_file import save_model
+from alexnet.retrieval import index_changes, index_writer
 from alexnet.retrieval.images import Originals, StoreImages, choose_images
 from alexnet.retrieval.index import Index, open_index
 from alexnet.retrieval.index_format import write_header
 from alexnet.retrieval.index_writer import add_images, make_index, remove_rows
+from exchange.miniature import everything, make_model
 from retrieval.conftest import LAYER, draw_picture, open_model, pictures
 
 
@@ -56,9 +58,6 @@ def test_float16_takes_half_and_agrees(scene: Path, classifier: Classifier, tmp_
 
 
 def test_a_store_is_indexed_by_splits(small_store_path: Path, tmp_path: Path) -> None:
-    from alexnet.network.model_file import save_model
-    from exchange.miniature import everything, make_model
-
     save_model(tmp_path / "model.safetensors", make_model(everything(), image_px=256))
     classifier = open_model(tmp_path)
     make_index(classifier, choose_images([small_store_path], ["val"]), tmp_path / "index", layer=LAYER)
@@ -81,7 +80,7 @@ def test_adding_keeps_what_is_there_and_replaces_what_has_changed(
     draw_picture(101).save(changed)
     before = open_index(tmp_path / "own")
     report = add_images(tmp_path / "own", classifier, choose_images([tmp_path / "pictures"]), batch_size=1)
-    assert report == (25, 2, 23, 1, ())
+    assert report == (25, 2, 23, 1, (), False)
     index = open_index(tmp_path / "own")
     assert (len(index), index.num_rows) == (25, 26)
     assert index.header["parts"][0] == before.header["parts"][0]  # nothing was written again
@@ -145,6 +144,65 @@ def test_an_unfinished_index_of_another_layer_is_not_continued(
     )
 
 
+def test_a_finished_index_given_again_is_left_as_it_is_and_names_again_what_it_lacks(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    for number in range(3):
+        draw_picture(number).save(tmp_path / f"{number}.png")
+    (tmp_path / "3.png").write_bytes(b"no picture")
+    given = [tmp_path / f"{number}.png" for number in range(4)]
+    first = make_index(classifier, choose_images(given), tmp_path / "index", layer=LAYER)
+    before = (tmp_path / "index" / "index.json").stat().st_mtime_ns
+    again = make_index(classifier, choose_images(given), tmp_path / "index", layer=LAYER)
+    assert again == (3, 0, 3, 0, first.left_out, True)
+    assert len(first.left_out) == 1
+    assert (tmp_path / "index" / "index.json").stat().st_mtime_ns == before
+
+
+def test_a_store_that_is_indexed_is_known_again(small_store_path: Path, tmp_path: Path) -> None:
+    save_model(tmp_path / "model.safetensors", make_model(everything(), image_px=256))
+    classifier = open_model(tmp_path)
+    for expected in (False, True):
+        images = choose_images([small_store_path], ["val"])
+        assert make_index(classifier, images, tmp_path / "index", layer=LAYER).was_complete is expected
+    with pytest.raises(
+        SearchError, match=r"is a finished index of other images: it lacks train/ant/ant-0\.png\. Add what"
+    ):
+        make_index(classifier, choose_images([small_store_path], ["val", "train"]), tmp_path / "index", layer=LAYER)
+
+
+def test_a_finished_index_of_other_images_or_options_is_refused(
+    scene: Path, classifier: Classifier, index_path: Path, tmp_path: Path
+) -> None:
+    advice = f"choose another --out, or delete it first: rm -r {index_path}"
+
+    def message(model: Classifier, given: list[Path], **options: Any) -> str:
+        with pytest.raises(SearchError) as problem:
+            make_index(model, choose_images(given), index_path, **{"layer": LAYER, **options})
+        return str(problem.value)
+
+    draw_picture(7).save(tmp_path / "new.png")
+    assert message(classifier, [*pictures(scene)[1:], tmp_path / "new.png"]) == (
+        f"{index_path} is a finished index of other images: it lacks {tmp_path / 'new.png'}; 1 of its images is not among "
+        f"these. Add what it lacks: alexnet search add {index_path} IMAGES; or {advice}"
+    )
+    expected, found = (hash_file(scene / name)[:12] for name in ("model.safetensors", "other.safetensors"))
+    assert message(open_model(scene, "other.safetensors"), pictures(scene), layer="fc8", dtype="float16") == (
+        f"{index_path} is a finished index made with other options: its weights: {expected}…, now {found}…; its layer: "
+        f"fc6.relu, now fc8; its dtype: float32, now float16. C{advice[1:]}"
+    )
+    coarse = load(scene / "model.safetensors", device="cpu", precision="bfloat16")
+    assert "made with other options: its precision: float32, now bfloat16." in message(coarse, pictures(scene))
+
+
+def test_a_file_of_another_size_is_not_the_one_that_was_indexed(classifier: Classifier, tmp_path: Path) -> None:
+    draw_picture(1).save(tmp_path / "a.png")
+    make_index(classifier, choose_images([tmp_path / "a.png"]), tmp_path / "index", layer=LAYER)
+    draw_picture(1).save(tmp_path / "a.png", compress_level=0)
+    with pytest.raises(SearchError, match="other images: 1 of its images is of another size now, or gone"):
+        make_index(classifier, choose_images([tmp_path / "a.png"]), tmp_path / "index", layer=LAYER)
+
+
 def test_what_a_stopped_writer_left_is_cleared_away(scene: Path, classifier: Classifier, index_path: Path) -> None:
     (index_path / ".writing").mkdir()
     (index_path / "part-00009").mkdir()
@@ -155,7 +213,7 @@ def test_what_a_stopped_writer_left_is_cleared_away(scene: Path, classifier: Cla
 
 
 def test_two_writers_do_not_meet(classifier: Classifier, index_path: Path) -> None:
-    with index_writer.sole_writer(index_path), pytest.raises(SearchError) as problem:
+    with index_changes.sole_writer(index_path), pytest.raises(SearchError) as problem:
         remove_rows(index_path, lambda index: np.array([0]))
     assert str(problem.value) == f"{index_path} is being changed by another process. Wait until it has ended."
 

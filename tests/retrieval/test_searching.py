@@ -103,6 +103,20 @@ def test_one_command_after_the_other(scene: Path, tmp_path: Path) -> None:
     assert "unfinished" not in run("info", index).stdout
 
 
+def test_an_index_given_again_says_that_it_is_finished(scene: Path, tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    command = ["index", scene / "model.safetensors", *pictures(scene)[:2], "--out", index, "--layer", LAYER]
+    run(*command, "--threads", 1)
+    assert run(*command, "--threads", 1).stdout == (
+        f"{index} is already complete, made from these images with these options; nothing was written. Search it: "
+        f"alexnet search query {index} picture.jpg\n"
+    )
+    assert ask(*command)["was_complete"] is True
+    assert f"is a finished index of other images: it lacks {pictures(scene)[2]}. " in str(
+        refused(*command, pictures(scene)[2], "--threads", 1)
+    )
+
+
 def test_duplicates_are_listed_and_drawn(index_path: Path, scene: Path, tmp_path: Path) -> None:
     draw_picture(1).save(tmp_path / "copy.png")
     run("add", index_path, tmp_path / "copy.png", "--threads", 1)

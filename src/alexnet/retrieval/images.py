@@ -67,6 +67,10 @@ class ImageFiles:
         listed = "\n".join(os.path.abspath(file) for file, _, _ in self._files)
         return xxhash.xxh3_128_hexdigest(listed.encode("utf-8", "surrogateescape"))
 
+    def keys(self) -> list[tuple[Any, ...]]:
+        """Return the key of each image, in their order."""
+        return [(os.path.abspath(file),) for file, _, _ in self._files]
+
     def items(
         self, size: int, known: dict[tuple[Any, ...], Any], places: Iterable[int] | None = None
     ) -> Iterator[Item | ImageError | None]:
@@ -111,6 +115,10 @@ class StoreImages:
         """Return what tells these images from others."""
         return " ".join([self.store.fingerprint, *(split.name for split in self.splits)])
 
+    def keys(self) -> list[tuple[Any, ...]]:
+        """Return the key of each image, in their order."""
+        return [(self.store.fingerprint, split.name, row) for split in self.splits for row in range(len(split))]
+
     def items(
         self, size: int, known: dict[tuple[Any, ...], Any], places: Iterable[int] | None = None
     ) -> Iterator[Item | ImageError | None]:
@@ -154,17 +162,20 @@ def digest_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.frombuffer(xxhash.xxh3_128_digest(np.ascontiguousarray(pixels).data), np.uint8)
 
 
+def key_of(source: dict[str, Any], line: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what tells an image from the others of the index, by its line and the source that this names."""
+    if source["kind"] == FILES:
+        return (line["path"],)
+    return (source["fingerprint"], line["split"], line["row"])
+
+
 def list_known(index: Index) -> dict[tuple[Any, ...], tuple[int, Any]]:
-    """Return key -> (row, digest) of every image that can be found."""
+    """Return key -> (row, digest) of every image that can be found; no digest of images in a store."""
     sources = index.header["sources"]
     known: dict[tuple[Any, ...], tuple[int, Any]] = {}
     for row in index.rows().tolist():
         line = index.entry(row).origin
-        source = sources[line["source"]]
-        if source["kind"] == FILES:
-            known[(line["path"],)] = (row, line["digest"])
-        else:
-            known[(source["fingerprint"], line["split"], line["row"])] = (row, None)
+        known[key_of(sources[line["source"]], line)] = (row, line.get("digest"))
     return known
 
 

@@ -43,7 +43,7 @@ def codes(index: Path, bits: str, method: str, seed: int, threads: int | None, a
     from alexnet.retrieval.codes import write_codes
     from alexnet.retrieval.comparison import choose_fit_rows
     from alexnet.retrieval.index import open_index
-    from alexnet.retrieval.index_writer import sole_writer
+    from alexnet.retrieval.index_changes import sole_writer
 
     terminal = begin(threads)
     open_index(index)

@@ -34,6 +34,11 @@ def tell_changes(terminal: "Terminal", index: Path, report: Any, as_json: bool) 
     """Say what an index holds now, and exit with 1 if images were left out."""
     if as_json:
         terminal.print_json(json.dumps({"index": str(index), **report._asdict()}))
+    elif report.was_complete:
+        terminal.print(
+            f"{index} is already complete, made from these images with these options; nothing was written. Search it: "
+            f"alexnet search query {index} picture.jpg"
+        )
     else:
         words = [f"{report.images:,} images"]
         words += [f"{report.added:,} added"] if report.added != report.images else []

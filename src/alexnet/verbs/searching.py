@@ -104,8 +104,8 @@ def make(
     """Write the features of IMAGES, as MODEL sees them, into a new index.
 
     IMAGES are a store, or files and folders; in folders, the folder that holds an image names its class, and train, val
-    or test at the top its split. Interrupted, the same command continues. One that cannot be read is named and left out
-    (exit code 1).
+    or test at the top its split. Interrupted, the same command continues; finished, it says so. One that cannot be read
+    is named and left out (exit code 1).
     """
     from alexnet.distribution.launch import COMPLETES
     from alexnet.distribution.session import join_team, start_if_asked
