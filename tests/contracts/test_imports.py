@@ -35,7 +35,7 @@ ARROWS = {
     "retrieval": {"file_record", "distribution", "exchange", "evaluation", "network", "data", "compiling", "files", "tensor_files", "wording", "errors"},
     "interpretation": {"retrieval", "evaluation", "network", "batches", "data", "files", "system", "terminal", "wording", "errors", "version"},
     "reproduction": {"interpretation", "evaluation", "benchmark", "training", "network", "data", "recipes", "runs", "files", "system", "terminal", "errors", "version"},
-    "benchmark": {"retrieval", "training", "network", "batches", "data", "kernels", "evaluation", "recipes", "files", "system", "terminal", "errors", "version"},
+    "benchmark": {"retrieval", "training", "distribution", "network", "batches", "data", "kernels", "evaluation", "recipes", "files", "system", "terminal", "errors", "version"},
 }  # fmt: skip
 """Stage -> the stages it may import. What is not listed (cli, runs, demo, ...) may import anything, and nothing it."""
 
