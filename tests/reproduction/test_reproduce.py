@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from alexnet.cli import cli
 from alexnet.data.store_writer import write_store
+from alexnet.reproduction import engine
 
 SMALL = ["--recipe", "cifar-80sec", "--set", "optimization.drop_epochs=[]", "--set", "optimization.schedule=constant",
          "--set", "optimization.learning_rate=0.01", "--set", "network.initialization=he", "--set", "batches.divisor=60",
@@ -66,6 +67,23 @@ def test_an_experiment_runs_fails_in_part_and_goes_on(store_path: Path, tmp_path
     code, again = call(*arguments)
     assert code == 0, again
     assert {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("result.json")} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [(["--threads", 3], 3), (["--threads", 1, "--side-by-side", 2], 1), ([], 5), (["--side-by-side", 2], 2)],
+)
+def test_a_training_gets_its_threads_or_its_share_of_the_cores(
+    store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[object], expected: int
+) -> None:
+    monkeypatch.setattr(engine, "WORKER", "no_such_module")  # what it is told is asked, not what it does
+    monkeypatch.setattr(engine.os, "cpu_count", lambda: 5)
+    monkeypatch.setattr(engine, "POLL_SECONDS", 0.01)
+    code, output = call("views", "--store", store_path, "--out", tmp_path / "out", "--epochs", 1, *SMALL, *options)
+    assert code == 0, output
+    assert "1 trainings are not done (1 failed)" in output
+    (told,) = (tmp_path / "out" / "runs").rglob("*.json")
+    assert json.loads(told.read_text())["threads"] == expected
 
 
 def test_a_store_without_validation_images_is_refused(tmp_path: Path) -> None:

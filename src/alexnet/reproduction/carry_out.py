@@ -42,6 +42,7 @@ def carry_out(
     assignments: Sequence[str],
     larger: Store | None,
     side_by_side: int,
+    threads: int | None,
     dry_run: bool,
 ) -> dict[str, Any]:
     """Carry an experiment or a table out as far as the budget goes, show and write the result, and return it.
@@ -86,6 +87,7 @@ def carry_out(
             estimates,
             views=views,
             side_by_side=side_by_side,
+            threads=threads,
             budget_seconds=None if budget_hours is None else 3600 * budget_hours,
             tell=tell,
         )
