@@ -25,12 +25,18 @@ CLASSES = ("ant", "bee", "cat")
 
 
 def write_model(
-    path: Path, *, seed: int, classes: tuple[str, ...] = CLASSES, size: int = 256, **environment: Any
+    path: Path,
+    *,
+    seed: int,
+    classes: tuple[str, ...] = CLASSES,
+    titles: tuple[str, ...] | None = None,
+    size: int = 256,
+    **environment: Any,
 ) -> Path:
     mean = np.full((size, size, 3), 120, np.float32)
     network = build("cifar-80sec", len(classes), seed=seed, initialization="he")
     provenance = {"environment": environment}
-    save_model(path, Model(network, classes, classes, Preprocessing(mean, 60.0), provenance))
+    save_model(path, Model(network, classes, titles or classes, Preprocessing(mean, 60.0), provenance))
     return path
 
 
@@ -47,6 +53,13 @@ def models(tmp_path: Path) -> list[Path]:
 def call(*arguments: object) -> tuple[int, str]:
     result = CliRunner().invoke(cli, ["evaluate", *map(str, arguments), "--threads", "1"])
     return result.exit_code, result.output + (str(result.exception) if result.exception else "")
+
+
+def test_classes_are_listed_by_their_readable_names(small_store_path: Path, tmp_path: Path) -> None:
+    path = write_model(tmp_path / "titled.safetensors", seed=0, titles=("Ameise", "Biene", "cat"))
+    code, output = call(path, small_store_path, "--views", 1)
+    assert code == 0, output
+    assert sorted(line.split()[0] for line in output.splitlines()[-3:]) == ["Ameise", "Biene", "cat"]
 
 
 def test_an_average_is_the_weighted_mean_of_probabilities_whatever_the_order_of_classes(

@@ -1,5 +1,6 @@
 """The index: what it holds, how it grows and shrinks, what an interruption leaves, and how damage is told."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -157,6 +158,34 @@ def test_a_finished_index_given_again_is_left_as_it_is_and_names_again_what_it_l
     assert again == (3, 0, 3, 0, first.left_out, True)
     assert len(first.left_out) == 1
     assert (tmp_path / "index" / "index.json").stat().st_mtime_ns == before
+
+
+def test_classes_are_called_by_the_store_then_by_the_model_then_by_their_names(
+    small_store_path: Path, scene: Path, tmp_path: Path
+) -> None:
+    model = dataclasses.replace(make_model(everything(), image_px=256), class_titles=("Ameise", "Biene", "cat", "Hund"))
+    save_model(tmp_path / "model.safetensors", model)
+    images = choose_images([small_store_path], ["val"])
+    images.titles = {"ant": "emmet"}
+    make_index(open_model(tmp_path), images, tmp_path / "index", layer=LAYER)
+    index = open_index(tmp_path / "index")
+    assert index.header["class_titles"] == {"ant": "emmet", "bee": "Biene"}
+    assert index.class_titles == ("emmet", "Biene", "cat")
+    assert [index.entry(row)[2:4] for row in (0, 3, 6)] == [("ant", "emmet"), ("bee", "Biene"), ("cat", "cat")]
+    assert open_index(scene / "index").class_titles == ("ant", "bee", "cat")
+
+
+def test_adding_brings_readable_names_to_an_index_without(
+    classifier: Classifier, scene: Path, index_path: Path
+) -> None:
+    header = open_index(index_path).header
+    del header["class_titles"]  # as older versions wrote it
+    write_header(index_path, header)
+    assert open_index(index_path).class_titles == ("ant", "bee", "cat")
+    images = choose_images([scene / "pictures"])
+    images.titles = {"bee": "Biene", "dog": "Hund"}
+    assert add_images(index_path, classifier, images) == (24, 0, 24, 0, (), False)
+    assert open_index(index_path).header["class_titles"] == {"bee": "Biene"}
 
 
 def test_a_store_that_is_indexed_is_known_again(small_store_path: Path, tmp_path: Path) -> None:

@@ -117,6 +117,23 @@ def test_an_index_given_again_says_that_it_is_finished(scene: Path, tmp_path: Pa
     )
 
 
+def test_people_are_shown_readable_names_and_programs_both(index_path: Path, scene: Path, tmp_path: Path) -> None:
+    from alexnet.retrieval.index import open_index
+    from alexnet.retrieval.index_format import write_header
+
+    (name,) = {path.parent.name for path in pictures(scene)[:1]}
+    write_header(index_path, {**open_index(index_path).header, "class_titles": {name: "a readable name"}})
+    asked = ["query", index_path, pictures(scene)[0], "--k", 1]
+    html = tmp_path / "page.html"
+    text = run(*asked, "--threads", 1, "--html", html).stdout
+    assert text.splitlines()[1] == f"   1          0  a readable name  {pictures(scene)[0]}"
+    assert "0 · a readable name · " in html.read_text(encoding="utf-8")
+    (hit,) = ask(*asked)["queries"][0]["neighbours"]
+    assert (hit["class"], hit["title"]) == (name, "a readable name")
+    first = run("info", index_path, "--images").stdout.splitlines()[0]
+    assert first == f"0\ttrain\ta readable name\t{pictures(scene)[0]}"
+
+
 def test_duplicates_are_listed_and_drawn(index_path: Path, scene: Path, tmp_path: Path) -> None:
     draw_picture(1).save(tmp_path / "copy.png")
     run("add", index_path, tmp_path / "copy.png", "--threads", 1)

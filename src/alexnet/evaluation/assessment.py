@@ -35,6 +35,7 @@ from alexnet.evaluation.prediction_files import (
 )
 from alexnet.evaluation.trial import Trial, run_trial
 from alexnet.network.model_file import find_model
+from alexnet.wording import name_readably, readable_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +180,11 @@ def assess(
     fits = [entry.fitted_on for entry in entries if entry.fitted_on]
     assessment = Assessment(
         images=tested.name,
-        class_titles=models.class_titles,
+        class_titles=name_readably(
+            models.class_names,
+            readable_names(models.class_names, models.class_titles),
+            readable_names(tested.class_names, tested.class_titles),
+        ),
         results=results,
         trial=trial,
         weights=found,

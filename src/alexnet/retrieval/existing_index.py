@@ -45,6 +45,7 @@ def begin_index(
         },
         "preprocessing": description["preprocessing"],
         "class_names": [],
+        "class_titles": {},
         "sources": [],
         "next_id": 0,
         "next_part": 0,

@@ -18,6 +18,7 @@ from alexnet.data.store import Store, open_store
 from alexnet.data.store_format import HEADER_NAME as STORE_HEADER
 from alexnet.errors import AlexNetError, ImageError, SearchError, SourceError
 from alexnet.retrieval.index import Entry, Index
+from alexnet.wording import readable_names
 
 SPLITS = ("train", "training", "val", "valid", "validation", "test")
 """Names of folders that are taken for splits."""
@@ -43,6 +44,7 @@ class ImageFiles:
     """
 
     source: dict[str, Any] = {"kind": FILES}  # noqa: RUF012 - never changed
+    titles: dict[str, str] = {}  # noqa: RUF012 - never changed
 
     def __init__(self, given: Sequence[Path]) -> None:
         self.given = given
@@ -106,6 +108,8 @@ class StoreImages:
     def __init__(self, store: Store, splits: Sequence[str]) -> None:
         self.store = store
         self.splits = [store[name] for name in splits or store.splits]
+        self.titles = readable_names(store.class_names, store.class_titles)
+        """Readable names of the classes that have one."""
         self.source = {"kind": "store", "path": os.path.abspath(store.path), "fingerprint": store.fingerprint}
 
     def __len__(self) -> int:

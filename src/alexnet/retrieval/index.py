@@ -25,6 +25,7 @@ from alexnet.retrieval.index_format import (
     load_array,
     read_header,
 )
+from alexnet.wording import name_readably
 
 
 class Entry(NamedTuple):
@@ -35,6 +36,9 @@ class Entry(NamedTuple):
     path: str
     """Of a file: absolute. Of an image in a store: its path inside the source of the store."""
     label: str | None
+    """Name of its class, None where it is not known."""
+    title: str | None
+    """What people are shown of the class: its readable name, or the name of a class that has none."""
     split: str
     """Of the store, or the first folder of the path if it is named like one; "" where there is none."""
     origin: dict[str, Any]
@@ -80,6 +84,8 @@ class Index:
         self.dimensions: int = header["features"]["dimensions"]
         self.dtype = DTYPES[header["features"]["dtype"]]
         self.class_names: list[str] = header["class_names"]
+        self.class_titles = name_readably(self.class_names, header.get("class_titles", {}))
+        """What people are shown of each class; the field is not in the headers of older indexes."""
         self.parts: list[dict[str, Any]] = header["parts"]
         self.fingerprint: str = header.get("checksum", "")
         """SHA-256 of the header; it covers the checksums of all files, so it identifies the content."""
@@ -136,8 +142,8 @@ class Index:
         place = row - self._starts[number]
         line = json.loads(text[ends[place] : ends[place + 1]])
         label = int(self.labels[row])
-        name = None if label == NO_LABEL else self.class_names[label]
-        return Entry(int(self.ids[row]), line["path"], name, line["split"], line)
+        name, title = (None, None) if label == NO_LABEL else (self.class_names[label], self.class_titles[label])
+        return Entry(int(self.ids[row]), line["path"], name, title, line["split"], line)
 
     @functools.cached_property
     def _starts(self) -> NDArray[np.int64]:

@@ -196,6 +196,13 @@ def _extend(
         header = commit(folder, encode_part(folder, extended, extended["parts"][-1]))
         part, obsolete = None, []
 
+    def write_titles() -> None:
+        nonlocal header
+        titles = {**header.get("class_titles", {}), **extractor.titles, **images.titles}
+        named = {name: titles[name] for name in header["class_names"] if name in titles}
+        if team.leads and named != header.get("class_titles", {}):
+            header = commit(folder, {**header, "class_titles": named})
+
     def write(rows: list[Row], values: NDArray[Any]) -> None:
         nonlocal known, part
         if team.leads:
@@ -226,6 +233,7 @@ def _extend(
             if tick:
                 tick(done, len(images))
         team.together(lambda: finish() if part else None)
+        team.together(write_titles)
     finally:
         if part:
             part.discard()

@@ -279,7 +279,7 @@ def _open(classifier: "Classifier", given: tuple[Path, ...], split: str, labelle
     if stores and len(given) > 1:
         raise ConfigError(f"{stores[0]} is a store; give it alone, or give image files and folders of them.")
     if stores:
-        return open_split(stores[0], split, classifier.model.preprocessing.image_px)
+        return open_split(stores[0], split, classifier)
     return open_files(image_files(given), classifier, labelled=labelled)
 
 

@@ -165,6 +165,6 @@ def duplicates(index: Path, threshold: float, html: Path | None, threads: int | 
         )
         for row in group.rows:
             entry = opened.entry(row)
-            terminal.print("  " + "  ".join(filter(None, [entry.split, entry.label, shown(entry)])))
+            terminal.print("  " + "  ".join(filter(None, [entry.split, entry.title, shown(entry)])))
     if len(found.groups) > SHOWN_GROUPS:
         terminal.print(f"\n{len(found.groups) - SHOWN_GROUPS:,} more: give --json, or --html PAGE to see them.")

@@ -28,7 +28,7 @@ def info(index: Path, verify: bool, check: bool, list_images: bool, as_json: boo
     if list_images:
         for row in opened.rows().tolist():
             entry = opened.entry(row)
-            words = (str(entry.id), entry.split, entry.label or "", shown(entry))
+            words = (str(entry.id), entry.split, entry.title or "", shown(entry))
             terminal.print_json(json.dumps(entry_json(entry)) if as_json else "\t".join(words))
         return
     problems: list[str] = []

@@ -60,7 +60,7 @@ def shown(entry: Any) -> str:
 
 def entry_json(entry: Any) -> dict[str, Any]:
     """What is known of an image, for programs."""
-    return {"id": entry.id, "path": shown(entry), "class": entry.label, "split": entry.split}
+    return {"id": entry.id, "path": shown(entry), "class": entry.label, "title": entry.title, "split": entry.split}
 
 
 def answers_json(index: Path, k: int, answers: "list[Answer]", left_out: list[str]) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def show_answers(terminal: "Terminal", answers: "list[Answer]", index: Path) -> 
     for each in answers:
         terminal.print(each.query)
         for place, hit in enumerate(each.hits, start=1):
-            words = [hit.entry.label, shown(hit.entry), f"({hit.problem})" if hit.problem else None]
+            words = [hit.entry.title, shown(hit.entry), f"({hit.problem})" if hit.problem else None]
             terminal.print(f"{place:>4}  {hit.distance:>9.4g}  {'  '.join(word for word in words if word)}")
             changed = changed or hit.problem is not None
     if changed:
@@ -132,7 +132,7 @@ def write_answers(index: "Index", answers: "list[Answer]", path: Path) -> None:
         Image.fromarray(open_image(each.query, size=THUMBNAIL_PX)).save(buffer, "JPEG", quality=85)
         pictures: list[tuple[bytes | None, str]] = [(buffer.getvalue(), "query")]
         for hit in each.hits:
-            words = [f"{hit.distance:.4g}", hit.entry.label or "", Path(hit.entry.path).name, hit.problem or ""]
+            words = [f"{hit.distance:.4g}", hit.entry.title or "", Path(hit.entry.path).name, hit.problem or ""]
             pictures.append((draw(hit.entry), " · ".join(filter(None, words))))
         rows.append((each.query, pictures))
     lead = f"Among {len(index):,} images of {index.path.name}, by distance of {index.layer}; nearest first."
@@ -152,7 +152,7 @@ def write_groups(index: "Index", groups: Any, path: Path) -> None:
         ]
         heading = " · ".join([f"distance {group.distance:.4g}, {group.closeness:.2f} of that to others", *notes])
         entries = [index.entry(row) for row in group.rows]
-        words = [" · ".join(filter(None, [entry.split, entry.label, Path(entry.path).name])) for entry in entries]
+        words = [" · ".join(filter(None, [entry.split, entry.title, Path(entry.path).name])) for entry in entries]
         rows.append((heading, [(draw(entry), each) for entry, each in zip(entries, words, strict=True)]))
     lead = f"{len(groups):,} groups among {len(index):,} images of {index.path.name}."
     write_picture_rows(path, kicker="AlexNet search", title="Near-identical images", lead=lead, rows=rows)
