@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from alexnet.cli import cli
 from alexnet.data.store_writer import write_store
 from alexnet.reproduction import engine
+from alexnet.reproduction.experiments import EXPERIMENTS, TABLES
 
 SMALL = ["--recipe", "cifar-80sec", "--set", "optimization.drop_epochs=[]", "--set", "optimization.schedule=constant",
          "--set", "optimization.learning_rate=0.01", "--set", "network.initialization=he", "--set", "batches.divisor=60",
@@ -39,7 +40,7 @@ def test_without_a_name_it_lists_what_there_is() -> None:
     code, output = call()
     assert code == 0
     assert "figure1             ReLU against tanh (figure 1)\n" in output
-    assert output.count("\n") == 15
+    assert output.count("\n") == len(EXPERIMENTS) + len(TABLES)
 
 
 def test_a_plan_is_shown_without_training(store_path: Path, tmp_path: Path) -> None:
