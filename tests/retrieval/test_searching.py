@@ -194,10 +194,19 @@ def test_an_unknown_image_or_id_is_not_removed(index_path: Path, tmp_path: Path)
     error = refused("remove", index_path, tmp_path / "x.png")
     assert (
         str(error)
-        == f"{tmp_path / 'x.png'}: {index_path} has no such image. Its paths: alexnet search info {index_path} --images"
+        == f"{tmp_path / 'x.png'}: {index_path} holds no image of this path, or none any more. What it holds: alexnet search info {index_path} --images"
     )
     assert str(refused("remove", index_path, "--id", 99)) == f"--id 99: {index_path} has no image of this id."
     assert "Name images, or give --id or --missing." in run("remove", index_path, ok=2).output
+
+
+def test_a_folder_that_is_removed_twice_is_not_there_any_more(index_path: Path, scene: Path) -> None:
+    folder = scene / "pictures" / "val"
+    assert run("remove", index_path, folder).stdout == f"{index_path}: 8 images removed, 16 left.\n"
+    assert str(refused("remove", index_path, folder)) == (
+        f"{folder}: {index_path} holds no image of this folder, or none any more. What it holds: alexnet search info "
+        f"{index_path} --images"
+    )
 
 
 def test_the_names_in_the_help_are_those_of_the_code() -> None:

@@ -192,7 +192,11 @@ def remove(index: Path, images: tuple[Path, ...], ids: tuple[int, ...], missing:
             below = tuple(f"{name}{os.sep}" for name in names)
             matches = np.array([entry.path in names or entry.path.startswith(below) for entry in entries], bool)
             if not matches.any():
-                raise ConfigError(f"{path}: {index} has no such image. Its paths: alexnet search info {index} --images")
+                what = "of this folder" if path.is_dir() else "of this path"
+                raise ConfigError(
+                    f"{path}: {index} holds no image {what}, or none any more. What it holds: alexnet search info "
+                    f"{index} --images"
+                )
             chosen |= matches
         own = np.array([entry.id for entry in entries])
         for number in ids:
