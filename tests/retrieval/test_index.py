@@ -253,38 +253,41 @@ def test_an_index_of_another_model_is_not_mixed(scene: Path, index_path: Path) -
     expected, found = (hash_file(scene / name)[:12] for name in ("model.safetensors", "other.safetensors"))
     assert str(problem.value) == (
         f"{index_path} was made with weights {expected}…, {scene / 'other.safetensors'} holds {found}…: their features "
-        f"cannot be compared. Name the model it was made with (then: {scene / 'model.safetensors'}), or index the images again."
+        f"cannot be compared. Name the model it was made with (then: {scene / 'model.safetensors'}), or index the images with this one: alexnet search "
+        f"index {scene / 'other.safetensors'} IMAGES --out OTHER"
     )
+
+
+def make_again(path: Path) -> str:
+    return f"delete it and index the images again: rm -r {path}; alexnet search index MODEL IMAGES --out {path}"
 
 
 def spoil_truncated(path: Path) -> str:
     file = path / "part-00000" / "features.npy"
     size = file.stat().st_size
     file.write_bytes(file.read_bytes()[:-10])
-    return f"{file} has {size - 10:,} bytes instead of {size:,}. The index is damaged: copy it again, or index the images again."
+    return f"{file} has {size - 10:,} bytes instead of {size:,}. The index is damaged: copy it again, or {make_again(path)}"
 
 
 def spoil_missing(path: Path) -> str:
     (path / "part-00000" / "ids.npy").unlink()
-    return (
-        f"{path / 'part-00000' / 'ids.npy'} is missing. The index is damaged: copy it again, or index the images again."
-    )
+    return f"{path / 'part-00000' / 'ids.npy'} is missing. The index is damaged: copy it again, or {make_again(path)}"
 
 
 def spoil_header(path: Path) -> str:
     text = (path / "index.json").read_text()
     (path / "index.json").write_text(text.replace('"rows": 24', '"rows": 23'))
-    return f"{path / 'index.json'} does not agree with its own checksum. The index is damaged: copy it again, or index the images again."
+    return f"{path / 'index.json'} does not agree with its own checksum. The index is damaged: copy it again, or {make_again(path)}"
 
 
 def spoil_json(path: Path) -> str:
     (path / "index.json").write_text("{")
-    return f"{path / 'index.json'} is not valid JSON. The index is damaged: copy it again, or index the images again."
+    return f"{path / 'index.json'} is not valid JSON. The index is damaged: copy it again, or {make_again(path)}"
 
 
 def spoil_version(path: Path) -> str:
     write_header(path, {**json.loads((path / "index.json").read_text()), "version": 9})
-    return f"{path} is an index of version 9; this alexnet reads version 2. Update alexnet, or index the images again with this one."
+    return f"{path} is an index of version 9; this alexnet reads version 2. Update alexnet, or {make_again(path)}"
 
 
 def spoil_other(path: Path) -> str:
@@ -298,7 +301,7 @@ def spoil_field(path: Path) -> str:
     header = json.loads((path / "index.json").read_text())
     del header["codes"]
     write_header(path, header)
-    return f"{path / 'index.json'} lacks a field or has one of the wrong kind ('codes'). The index is damaged: copy it again, or index the images again."
+    return f"{path / 'index.json'} lacks a field or has one of the wrong kind ('codes'). The index is damaged: copy it again, or {make_again(path)}"
 
 
 def spoil_all(path: Path) -> str:
@@ -310,11 +313,22 @@ def spoil_all(path: Path) -> str:
     "spoil",
     [spoil_truncated, spoil_missing, spoil_header, spoil_json, spoil_version, spoil_other, spoil_field, spoil_all],
 )
-def test_damage_is_named_with_the_next_step(index_path: Path, spoil: Any) -> None:
+def test_damage_is_named_with_the_next_step_which_helps(
+    index_path: Path, scene: Path, classifier: Classifier, spoil: Any
+) -> None:
     message = spoil(index_path)
     with pytest.raises(SearchError) as problem:
         open_index(index_path)
     assert str(problem.value) == message
+    images = choose_images([scene / "pictures"])
+    if "rm -r" in message:
+        with pytest.raises(SearchError) as problem:
+            make_index(classifier, images, index_path, layer=LAYER)
+        assert str(problem.value) == message
+        shutil.rmtree(index_path)
+    if spoil is not spoil_other:
+        assert make_index(classifier, images, index_path, layer=LAYER).added == 24
+        open_index(index_path).verify()
 
 
 def test_changed_bytes_are_found_by_verify(index_path: Path) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 from alexnet.data.decode import show_name
 from alexnet.errors import ImageError, SearchError
 from alexnet.retrieval.images import ImageFiles, StoreImages, key_of
-from alexnet.retrieval.index import Index
+from alexnet.retrieval.index import Index, read_index
 from alexnet.retrieval.index_changes import sole_writer
-from alexnet.retrieval.index_format import FORMAT, HEADER_NAME, LOCK, VERSION, read_header
+from alexnet.retrieval.index_format import FORMAT, HEADER_NAME, LOCK, VERSION
 from alexnet.wording import counted
 
 
@@ -23,7 +23,7 @@ def begin_index(
         model: File of the weights, which a new header names.
         description, features: What is to be made, as in a header.
     Raises:
-        SearchError: an index of another model or other features is there, or something else.
+        SearchError: an index of another model or other features is there, a damaged one, or something else.
     """
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if out.exists() and (not out.is_dir() or (names and not {HEADER_NAME, LOCK} & names)):
@@ -31,7 +31,7 @@ def begin_index(
     out.mkdir(parents=True, exist_ok=True)
     stack.enter_context(sole_writer(out))
     if (out / HEADER_NAME).exists():
-        header = read_header(out)
+        header = read_index(out).header
         _check_options(out, header, description, features)
         return header
     return {
@@ -61,7 +61,7 @@ def find_unread(index: Index, images: ImageFiles | StoreImages, size: int) -> tu
     Images are compared by path and size, those of a store by its fingerprint; only what the index lacks is read.
 
     Raises:
-        SearchError: it is damaged, or the index of other images; the message tells how they differ.
+        SearchError: it is the index of other images; the message tells how they differ.
     """
     sources = index.header["sources"]
     lines = [index.entry(row).origin for row in index.rows().tolist()]

@@ -68,7 +68,7 @@ def read_index(folder: Path) -> "Index":
         index = Index(folder, header)
         records = list(index.file_records())
     except (KeyError, TypeError) as error:  # the checksum agrees, so another program wrote this header
-        raise damaged(folder / HEADER_NAME, f"lacks a field or has one of the wrong kind ({error})") from None
+        raise damaged(folder, HEADER_NAME, f"lacks a field or has one of the wrong kind ({error})") from None
     for record in records:
         check_file(folder, record)
     return index
@@ -194,6 +194,6 @@ class Index:
             text = (self.path / part["images"]["file"]).read_bytes()
             ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
             if len(ends) != part["rows"]:
-                raise damaged(self.path / part["images"]["file"], "does not hold one line for each row")
+                raise damaged(self.path, part["images"]["file"], "does not hold one line for each row")
             result.append((text, np.concatenate([[0], ends])))
         return result

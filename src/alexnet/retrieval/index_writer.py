@@ -85,7 +85,7 @@ def make_index(
         try:
             header = team.from_leader(lambda: begin_index(stack, out, extractor.file, description, features))
             if header["finished"]:
-                num_images, unread = team.from_leader(lambda: find_unread(read_index(out), images, extractor.image_px))
+                num_images, unread = team.from_leader(lambda: find_unread(Index(out, header), images, extractor.image_px))
                 return IndexReport(num_images, 0, num_images, 0, tuple(unread), was_complete=True)
             report, header = _extend(out, header, extractor, images, batch_size, tick, team)
             if not report.images:
@@ -162,7 +162,7 @@ def check_model(index: Index, extractor: Extractor) -> None:
         raise SearchError(
             f"{index.path} was made with weights {expected[:12]}…, {file} holds {found[:12]}…: their features cannot "
             f"be compared. Name the model it was made with (then: {index.header['model']['path']}), or index the "
-            "images again."
+            f"images with this one: alexnet search index {file} IMAGES --out OTHER"
         )
 
 
