@@ -273,7 +273,7 @@ def test_a_submission_is_refused_or_left_out_where_its_lines_would_lie(
     (pictures / "ant" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     code, output = call(six, pictures, "--views", 1, "--submission", out)
     assert code == 1
-    assert "was not written: a line stands for an image by its place, and 1 images could not be read" in " ".join(
+    assert "was not written: a line stands for an image by its place, and 1 image could not be read" in " ".join(
         output.split()
     )
     assert not out.exists()
@@ -423,9 +423,11 @@ def test_leakage_is_noticed(small_store_path: Path, tmp_path: Path) -> None:
 
     write_store(copied, {"train": (images, [0, 0, 1, 2]), "val": (images, [0, 0, 1, 2])}, list(CLASSES))
     code, output = call(own, copied, "--views", 1)
-    assert "4 of the images are, pixel for pixel, among those that" in " ".join(output.split())
+    assert "trained on 4 images of these, pixel for pixel: leakage makes the error look lower." in " ".join(
+        output.split()
+    )
     # The pictures that the store was made of, without a store.
     code, output = call(own, small_store_path.parent / "pictures" / "train", "--views", 1)
-    assert f"24 of the images are, pixel for pixel, among those that {own} was trained on" in " ".join(output.split())
+    assert f"{own} was trained on 24 images of these, pixel for pixel:" in " ".join(output.split())
     code, output = call(own, small_store_path.parent / "pictures", "--views", 1)
     assert "pixel for pixel" not in output

@@ -132,8 +132,7 @@ def test_neighbours_come_from_training_images_and_an_indexed_file_finds_itself(
     call("draw", "neighbours", run, folder / "pictures" / "val", "--out", tmp_path / "c.png")
     assert all(row["image"] != row["query"] for row in read(tmp_path / "c.csv"))
     assert message("draw", "neighbours", run, folder / "store", "--limit", 4, "--out", tmp_path / "d.png") == (
-        "6 neighbours were asked for, and 4 of the 18 train images of store were to be searched. Ask for fewer, or search "
-        "more."
+        "6 neighbours asked for, with 4 of the 18 train images of store to be searched. Ask for fewer, or search more."
     )
 
 
@@ -194,7 +193,7 @@ def test_nothing_is_overwritten_unless_asked(run: Path, folder: Path, tmp_path: 
             ["--out", "OUT/none/a.png"],
             "--out OUT/none/a.png: there is no folder OUT/none. Create it, or choose another place.",
         ),
-        (["--index", "99"], "--index 99: there are 9 images, numbered from 0 to 8."),
+        (["--index", "99"], "--index 99: 9 images given, numbered from 0 to 8."),
         (
             ["--class", "Bienne"],
             "--class Bienne: the model knows no such class. Did you mean 'Biene'? It knows 3: ant, bee, cat.",

@@ -58,7 +58,7 @@ def test_neighbours_stand_beside_their_query_with_class_and_distance() -> None:
     assert drawing.numbers["image"] == ["a.png", "b.png", "a.png"]
     assert drawing.numbers["distance"] == [1.5, 2.0, 1.5]
     assert drawing.numbers["is_same_class"] == [1, 0, None]  # classes of one name are told apart
-    assert "1 of the 2 are of their query's class" in drawing.caption
+    assert "Of their query's class: 1 of 2." in drawing.caption
     words = [text.get_text() for axes in drawing.figure.axes for text in axes.texts]
     assert words[:2] == ["Query", "Nearest images, the nearest first"]
     assert "1.500" in words

@@ -46,7 +46,7 @@ def test_without_a_name_it_lists_what_there_is() -> None:
 def test_a_plan_is_shown_without_training(store_path: Path, tmp_path: Path) -> None:
     code, output = call("views", "--store", store_path, "--out", tmp_path / "out", "--dry-run", "--epochs", 2, *SMALL)
     assert code == 0, output
-    assert "1 trainings, about" in output
+    assert "1 training, about" in output
     assert not (tmp_path / "out").exists()
 
 
@@ -55,10 +55,10 @@ def test_an_experiment_runs_fails_in_part_and_goes_on(store_path: Path, tmp_path
     arguments = ["crops", "--store", store_path, "--out", out, "--epochs", 3, *SMALL, "--side-by-side", 2]
     code, output = call(*arguments, "--budget", 1e-9)
     assert code == 0, output
-    assert "4 trainings are not done (0 failed)" in output
+    assert "Not done: 4 trainings (0 failed)" in output
     code, output = call(*arguments)
     assert code == 0, output
-    assert "trainings are not done" not in output
+    assert "Not done:" not in output
     document = json.loads((out / "crops" / "results.json").read_text())
     assert [outcome["seeds"] for outcome in document["outcomes"]] == [[0]] * 4
     assert all(0 <= outcome["mean"] <= 1 for outcome in document["outcomes"])
@@ -82,7 +82,7 @@ def test_a_training_gets_its_threads_or_its_share_of_the_cores(
     monkeypatch.setattr(engine, "POLL_SECONDS", 0.01)
     code, output = call("views", "--store", store_path, "--out", tmp_path / "out", "--epochs", 1, *SMALL, *options)
     assert code == 0, output
-    assert "1 trainings are not done (1 failed)" in output
+    assert "Not done: 1 training (1 failed)" in output
     (told,) = (tmp_path / "out" / "runs").rglob("*.json")
     assert json.loads(told.read_text())["threads"] == expected
 

@@ -356,7 +356,7 @@ def test_vanished_and_changed_images_are_told(scene: Path, classifier: Classifie
 def test_no_readable_image_makes_no_index(classifier: Classifier, tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.jpg").write_bytes(b"no picture")
-    with pytest.raises(SearchError, match=r"index: none of the 1 images could be read\. .*a\.jpg: is not an image"):
+    with pytest.raises(SearchError, match=r"index: 1 image, none of which could be read\. .*a\.jpg: is not an image"):
         make_index(classifier, choose_images([tmp_path / "pictures"]), tmp_path / "index")
     assert not (tmp_path / "index").exists()
     with pytest.raises(SourceError, match="is an empty folder"):

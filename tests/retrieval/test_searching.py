@@ -55,7 +55,7 @@ def test_without_k_a_small_index_lists_all_that_it_holds(scene: Path, tmp_path: 
     )
     (query,) = ask("query", tmp_path / "few", few[0])["queries"]
     assert len(query["neighbours"]) == 3
-    assert "k is 6; there are 3 images" in str(refused("query", tmp_path / "few", few[0], "--k", 6))
+    assert "k is 6, with 3 images" in str(refused("query", tmp_path / "few", few[0], "--k", 6))
 
 
 def test_verifying_says_what_was_compared(index_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_duplicates_are_listed_and_drawn(index_path: Path, scene: Path, tmp_path
         ["01.png", "copy.png"]
     ]
     text = run("duplicates", index_path, "--threshold", 0.1, "--html", tmp_path / "page.html", "--threads", 1).stdout
-    assert text.startswith("1 groups of near-identical images among 25, 1 of them across splits.")
+    assert text.startswith("1 group of near-identical images among 25, 1 of them across splits.")
     assert (tmp_path / "page.html").read_text(encoding="utf-8").count("data:image/jpeg") == 2
 
 
@@ -171,7 +171,7 @@ def test_what_cannot_be_read_is_left_out_with_exit_code_1(index_path: Path, scen
 
 def test_a_k_beyond_the_collection_is_refused(index_path: Path, scene: Path) -> None:
     error = refused("query", index_path, pictures(scene)[0], "--k", 25, "--threads", 1)
-    assert (error.exit_code, str(error)) == (2, "k is 25; there are 24 images to find. Accepted is 1 to 24.")
+    assert (error.exit_code, str(error)) == (2, "k is 25, with 24 images to find. Accepted is 1 to 24.")
 
 
 def test_a_model_that_moved_is_asked_for(scene: Path, index_path: Path) -> None:

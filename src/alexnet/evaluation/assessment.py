@@ -35,7 +35,7 @@ from alexnet.evaluation.prediction_files import (
 )
 from alexnet.evaluation.trial import Trial, run_trial
 from alexnet.network.model_file import find_model
-from alexnet.wording import name_readably, readable_names
+from alexnet.wording import counted, name_readably, readable_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,7 +303,7 @@ def _write_files(assessment: Assessment, models: Ensemble, last: _Entry, options
     if options.submission and assessment.left_out:
         assessment.doubts.append(
             f"{options.submission} was not written: a line stands for an image by its place, and "
-            f"{len(assessment.left_out):,} images could not be read."
+            f"{counted(len(assessment.left_out), 'image')} could not be read."
         )
     elif options.submission:
         write_submission(options.submission, evaluation.probabilities, trial.paths)

@@ -133,7 +133,7 @@ def draw_neighbours(
                 for column, value in zip(numbers.values(), values, strict=True):
                     column.append(value)
     verdicts = [value for value in numbers["is_same_class"] if value is not None]
-    agreement = f" {sum(map(int, verdicts))} of the {len(verdicts)} are of their query's class." if verdicts else ""
+    agreement = f" Of their query's class: {sum(map(int, verdicts))} of {len(verdicts)}." if verdicts else ""
     return Drawing(
         name="neighbours",
         figure=figure,

@@ -14,7 +14,7 @@ from alexnet.errors import ConfigError, ImageError, WeightsError
 from alexnet.evaluation.classifier import Classifier, Given
 from alexnet.evaluation.evaluate import match_classes
 from alexnet.interpretation.fonts import legible
-from alexnet.wording import name_readably, readable_names
+from alexnet.wording import counted, name_readably, readable_names
 
 FEATURE_BATCH = 32
 """Images whose features are computed together."""
@@ -144,7 +144,7 @@ def open_split(path: Path, split: str, classifier: Classifier) -> Pictures:
     part = store[split]
     if not len(part):
         raise ConfigError(f"{path}: its split {split} has no images. Choose another --split.")
-    where = f"{len(part):,} {split} images of {path.name}"
+    where = f"{counted(len(part), f'{split} image')} of {path.name}"
     own = readable_names(store.class_names, store.class_titles)
     titles = name_readably(store.class_names, own, readable_names(model.class_names, model.class_titles))
     return Pictures(where, part.images, part.paths, part.labels, store.class_names, titles)
@@ -157,7 +157,7 @@ def open_files(files: Sequence[Path], classifier: Classifier, *, labelled: bool 
         WeightsError: the classifier does not know the class that a folder names.
     """
     images = _Files(files, classifier.model.preprocessing.image_px)
-    where = f"{len(files):,} image file{'' if len(files) == 1 else 's'}"
+    where = counted(len(files), "image file")
     labels = None
     if labelled:
         folders = [path.resolve().parent.name for path in files]

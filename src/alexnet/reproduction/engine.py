@@ -18,6 +18,7 @@ from alexnet.errors import Interrupted
 from alexnet.files import write_text
 from alexnet.reproduction.plan import RESULT, Job
 from alexnet.system import choose_compute
+from alexnet.wording import counted
 
 WORKER = "alexnet.reproduction.worker"
 FAILED = "failed.txt"
@@ -148,7 +149,8 @@ def run_jobs(
             each.process.wait()
         done = sum(_settled(job) for job in jobs)
         raise Interrupted(
-            f"Stopped with {done} of {len(jobs)} trainings done; the others are saved. The same command goes on."
+            f"Stopped with {done} of {counted(len(jobs), 'training')} done; the others are saved. The same command "
+            "goes on."
         ) from None
 
 

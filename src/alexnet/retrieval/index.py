@@ -25,7 +25,7 @@ from alexnet.retrieval.index_format import (
     load_array,
     read_header,
 )
-from alexnet.wording import name_readably
+from alexnet.wording import counted, name_readably
 
 
 class Entry(NamedTuple):
@@ -55,8 +55,8 @@ def open_index(path: str | os.PathLike[str]) -> "Index":
     index = read_index(folder)
     if not index.header["finished"]:
         raise SearchError(
-            f"{folder} is an unfinished index of {len(index):,} images so far. Give the same alexnet search index "
-            "command again; it continues."
+            f"{folder} is an unfinished index of {counted(len(index), 'image')} so far. Give the same alexnet search "
+            "index command again; it continues."
         )
     return index
 
@@ -96,7 +96,8 @@ class Index:
 
     def __repr__(self) -> str:
         return (
-            f"Index({str(self.path)!r}: {len(self):,} images, {self.layer}, {self.dimensions:,} {self.dtype.__name__})"
+            f"Index({str(self.path)!r}: {counted(len(self), 'image')}, {self.layer}, {self.dimensions:,} "
+            f"{self.dtype.__name__})"
         )
 
     @property

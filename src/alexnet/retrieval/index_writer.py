@@ -28,6 +28,7 @@ from alexnet.retrieval.index_changes import commit, sole_writer, without_rows
 from alexnet.retrieval.index_features import Row, compute_features
 from alexnet.retrieval.index_format import HEADER_NAME, read_header, write_header
 from alexnet.retrieval.index_parts import NewPart
+from alexnet.wording import counted
 
 Tick = Callable[[int, int], None]
 
@@ -85,12 +86,15 @@ def make_index(
         try:
             header = team.from_leader(lambda: begin_index(stack, out, extractor.file, description, features))
             if header["finished"]:
-                num_images, unread = team.from_leader(lambda: find_unread(Index(out, header), images, extractor.image_px))
+                num_images, unread = team.from_leader(
+                    lambda: find_unread(Index(out, header), images, extractor.image_px)
+                )
                 return IndexReport(num_images, 0, num_images, 0, tuple(unread), was_complete=True)
             report, header = _extend(out, header, extractor, images, batch_size, tick, team)
             if not report.images:
                 raise SearchError(
-                    f"{out}: none of the {len(images):,} images could be read. " + " ".join(report.left_out[:1])
+                    f"{out}: {counted(len(images), 'image')}, none of which could be read. "
+                    + " ".join(report.left_out[:1])
                 )
             team.together(lambda: write_header(out, {**header, "finished": True}) if team.leads else None)
             return report

@@ -7,6 +7,7 @@ import click
 
 from alexnet.verbs.options import NEW_FILE, PATH, json_option, threads_option
 from alexnet.verbs.search_output import begin, entry_json, show_comparison, shown, write_groups
+from alexnet.wording import counted
 
 BITS = ("16", "32", "64", "128", "256")
 METHODS = ("autoencoder", "random", "pca", "itq")
@@ -62,8 +63,8 @@ def codes(index: Path, bits: str, method: str, seed: int, threads: int | None, a
         terminal.print_json(json.dumps(document))
         return
     terminal.print(
-        f"{index}: {bits}-bit codes of {len(opened):,} images, {size:,} bytes, by {method} in {seconds:.0f} s. "
-        f"Search them: alexnet search query {index} picture.jpg --bits {bits}"
+        f"{index}: {bits}-bit codes of {counted(len(opened), 'image')}, {size:,} bytes, by {method} in {seconds:.0f} "
+        f"s. Search them: alexnet search query {index} picture.jpg --bits {bits}"
     )
 
 
@@ -152,8 +153,8 @@ def duplicates(index: Path, threshold: float, html: Path | None, threads: int | 
         terminal.print_json(json.dumps(document))
         return
     terminal.print(
-        f"{len(found.groups):,} groups of near-identical images among {len(opened):,}, {across:,} of them across "
-        f"splits."
+        f"{counted(len(found.groups), 'group')} of near-identical images among {len(opened):,}, {across:,} of them "
+        f"across splits."
     )
     for group in found.groups[:SHOWN_GROUPS]:
         notes = [

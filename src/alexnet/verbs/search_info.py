@@ -8,6 +8,7 @@ import click
 
 from alexnet.verbs.options import PATH, json_option
 from alexnet.verbs.search_output import entry_json, new_terminal, shown
+from alexnet.wording import counted
 
 
 @click.command()
@@ -67,7 +68,7 @@ def info(index: Path, verify: bool, check: bool, list_images: bool, as_json: boo
                 ["codes", names or "none"],
                 ["model", f"{header['model']['dialect']}, weights {header['model']['weights_sha256'][:12]}…"],
                 ["size", f"{values['bytes']:,} bytes"],
-                ["removed", f"{values['removed_rows']:,} rows that still take room"],
+                ["removed", f"{counted(values['removed_rows'], 'row')} still taking room"],
             ],
         )
         if verify:

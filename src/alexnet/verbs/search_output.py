@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alexnet.wording import counted
+
 if TYPE_CHECKING:
     from alexnet.retrieval.index import Index
     from alexnet.retrieval.querying import Answer
@@ -40,10 +42,10 @@ def tell_changes(terminal: "Terminal", index: Path, report: Any, as_json: bool) 
             f"alexnet search query {index} picture.jpg"
         )
     else:
-        words = [f"{report.images:,} images"]
+        words = [counted(report.images, "image")]
         words += [f"{report.added:,} added"] if report.added != report.images else []
-        words += [f"{report.kept:,} were there"] if report.kept else []
-        words += [f"{report.replaced:,} replaced, as their files have changed"] if report.replaced else []
+        words += [f"{report.kept:,} there already"] if report.kept else []
+        words += [f"{counted(report.replaced, 'changed file')} read again"] if report.replaced else []
         terminal.print(f"{index}: {', '.join(words)}. Search it: alexnet search query {index} picture.jpg")
     for reason in report.left_out:
         terminal.show_error("Left out", reason)
@@ -135,7 +137,7 @@ def write_answers(index: "Index", answers: "list[Answer]", path: Path) -> None:
             words = [f"{hit.distance:.4g}", hit.entry.title or "", Path(hit.entry.path).name, hit.problem or ""]
             pictures.append((draw(hit.entry), " · ".join(filter(None, words))))
         rows.append((each.query, pictures))
-    lead = f"Among {len(index):,} images of {index.path.name}, by distance of {index.layer}; nearest first."
+    lead = f"Among {counted(len(index), 'image')} of {index.path.name}, by distance of {index.layer}; nearest first."
     write_picture_rows(path, kicker="AlexNet search", title="Nearest images", lead=lead, rows=rows)
 
 
@@ -154,7 +156,7 @@ def write_groups(index: "Index", groups: Any, path: Path) -> None:
         entries = [index.entry(row) for row in group.rows]
         words = [" · ".join(filter(None, [entry.split, entry.title, Path(entry.path).name])) for entry in entries]
         rows.append((heading, [(draw(entry), each) for entry, each in zip(entries, words, strict=True)]))
-    lead = f"{len(groups):,} groups among {len(index):,} images of {index.path.name}."
+    lead = f"{counted(len(groups), 'group')} among {counted(len(index), 'image')} of {index.path.name}."
     write_picture_rows(path, kicker="AlexNet search", title="Near-identical images", lead=lead, rows=rows)
 
 
@@ -175,5 +177,6 @@ def show_comparison(terminal: "Terminal", result: Any) -> None:
             ]
             for each in result.results
         ],
-        title=f"{result.queries:,} queries ({result.held_out}) among {result.database:,}; recall of the {K} nearest",
+        title=f"{counted(result.queries, 'query', 'queries')} ({result.held_out}) among {result.database:,}; recall of "
+        f"the {K} nearest",
     )

@@ -30,6 +30,7 @@ from alexnet.verbs.search_output import (
     tell_changes,
     write_answers,
 )
+from alexnet.wording import counted
 
 if TYPE_CHECKING:
     from alexnet.evaluation.classifier import Classifier
@@ -215,7 +216,7 @@ def remove(index: Path, images: tuple[Path, ...], ids: tuple[int, ...], missing:
     if as_json:
         terminal.print_json(json.dumps({"index": str(index), "removed": removed, "images": left}))
     else:
-        terminal.print(f"{index}: {removed:,} images removed, {left:,} left.")
+        terminal.print(f"{index}: {counted(removed, 'image')} removed, {left:,} left.")
 
 
 @search.command()

@@ -69,6 +69,7 @@ def show_assessment(terminal: "Terminal", assessment: "Assessment") -> None:
 def _show_classes(terminal: "Terminal", assessment: "Assessment") -> None:
     from alexnet.evaluation.metrics import wilson_interval
     from alexnet.terminal import percent
+    from alexnet.wording import counted
 
     found = assessment.results[-1].evaluation
     rows = sorted(
@@ -77,7 +78,12 @@ def _show_classes(terminal: "Terminal", assessment: "Assessment") -> None:
     )
     some = len(rows) > MOST_CLASSES
     terminal.table(
-        [f"worst {MOST_CLASSES} of {len(rows)} classes" if some else "class", "images", "top-1 error", "95 % interval"],
+        [
+            f"worst {MOST_CLASSES} of {counted(len(rows), 'class', 'classes')}" if some else "class",
+            "images",
+            "top-1 error",
+            "95 % interval",
+        ],
         [
             [name, f"{count:,}", percent(errors / count) if count else "–", _interval(wilson_interval(errors, count))]
             for name, count, errors in rows[:MOST_CLASSES]
