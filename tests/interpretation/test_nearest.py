@@ -5,6 +5,7 @@ import pytest
 
 from alexnet.errors import ConfigError
 from alexnet.interpretation.nearest import Neighbour, draw_neighbours, search_nearest
+from alexnet.retrieval.exact import find_nearest
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 
@@ -27,6 +28,16 @@ def test_the_search_equals_sorting_every_distance_whatever_the_blocks(size: int)
     np.testing.assert_allclose(distances, np.sort(every, axis=1)[:, :6], rtol=1e-5)
     assert distances[3, :2].tolist() == [0, 0]
     assert positions[3, :2].tolist() == [20, 150]
+
+
+@pytest.mark.parametrize("count", [3, 20])
+def test_distances_are_those_of_an_index_to_the_last_bit(count: int) -> None:
+    random = np.random.default_rng(1)
+    features, queries = (random.normal(size=(rows, 300)).astype(np.float32) for rows in (90, count))
+    expected = find_nearest(features, queries, 5)
+    distances, positions = search_nearest(queries, blocks(features, 32), 5)
+    assert positions.tolist() == expected.rows.tolist()
+    assert distances.tolist() == expected.distances.tolist()
 
 
 def test_an_image_can_be_left_out_of_its_own_search() -> None:
