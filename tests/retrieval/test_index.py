@@ -215,6 +215,9 @@ def test_a_finished_index_of_other_images_or_options_is_refused(
         f"{index_path} is a finished index of other images: it lacks {tmp_path / 'new.png'}; 1 of its images is not among "
         f"these. Add what it lacks: alexnet search add {index_path} IMAGES; or {advice}"
     )
+    assert message(classifier, pictures(scene)[2:]) == (
+        f"{index_path} is a finished index of other images: 2 of its images are not among these. C{advice[1:]}"
+    )
     expected, found = (hash_file(scene / name)[:12] for name in ("model.safetensors", "other.safetensors"))
     assert message(open_model(scene, "other.safetensors"), pictures(scene), layer="fc8", dtype="float16") == (
         f"{index_path} is a finished index made with other options: its weights: {expected}…, now {found}…; its layer: "

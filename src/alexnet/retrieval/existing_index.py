@@ -75,19 +75,17 @@ def find_unread(index: Index, images: ImageFiles | StoreImages, size: int) -> tu
         elif item is not None:
             differences.append(f"it lacks {show_name(item.line['path'])}")
             break  # one is enough: the others may be a million
-    numbers = {
-        "not among these": len(held.keys() - set(given)),
-        "of another size now, or gone": sum(_has_other_size(held[key]) for key in given if key in held),
-    }
-    differences += [
-        f"{counted(number, 'of its images is', 'of its images are')} {what}"
-        for what, number in numbers.items()
-        if number
-    ]
+    changed = sum(_has_other_size(held[key]) for key in given if key in held)
+    if changed:
+        differences.append(f"{_count_of_its_images(changed)} of another size now, or gone")
+    advice = f"Add what it lacks: alexnet search add {index.path} IMAGES; or choose" if differences else "Choose"
+    others = len(held.keys() - set(given))
+    if others:
+        differences.append(f"{_count_of_its_images(others)} not among these")
     if differences:
         raise SearchError(
-            f"{index.path} is a finished index of other images: {'; '.join(differences)}. Add what it lacks: alexnet "
-            f"search add {index.path} IMAGES; or choose another --out, or delete it first: rm -r {index.path}"
+            f"{index.path} is a finished index of other images: {'; '.join(differences)}. {advice} another --out, or "
+            f"delete it first: rm -r {index.path}"
         )
     return len(index), unread
 
@@ -112,6 +110,10 @@ def _check_options(out: Path, header: dict[str, Any], description: dict[str, Any
             f"{out} is a finished index made with other options: {'; '.join(differences)}. Choose another --out, or "
             f"delete it first: rm -r {out}"
         )
+
+
+def _count_of_its_images(number: int) -> str:
+    return counted(number, "of its images is", "of its images are")
 
 
 def _has_other_size(line: dict[str, Any]) -> bool:
