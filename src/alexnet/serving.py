@@ -19,6 +19,7 @@ from alexnet.data.decode import MAX_FILE_BYTES, decode_image
 from alexnet.errors import ConfigError, ImageError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import Ensemble
+from alexnet.wording import counted
 
 MAX_UPLOAD_BYTES = min(64 * 2**20, MAX_FILE_BYTES)
 """Largest picture that is accepted."""
@@ -39,7 +40,11 @@ def open_server(model: Classifier | Ensemble, host: str, port: int, *, views: in
     lock = threading.Lock()  # one picture at a time: each uses all threads of the machine
     size = model.image_px if isinstance(model, Ensemble) else model.model.preprocessing.image_px
     titles = dict(zip(model.class_names, model.class_titles, strict=True))
-    page = _PAGE.replace("CLASSES", f"{len(titles):,} classes").replace("MODEL", html.escape(model.path.name)).encode()
+    page = (
+        _PAGE.replace("CLASSES", counted(len(titles), "class", "classes"))
+        .replace("MODEL", html.escape(model.path.name))
+        .encode()
+    )
 
     def predict(data: bytes) -> dict[str, Any]:
         pixels = decode_image(data, size=size, name="the picture")

@@ -1,12 +1,22 @@
 """Words that depend on numbers, and names that someone may have meant."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def counted(number: int, what: str, plural: str | None = None) -> str:
     """Return a number with its noun: "1 image", "2,000 images", "3 classes"."""
     return f"{number:,} {what if number == 1 else plural or what + 's'}"
+
+
+def readable_names(names: Sequence[str], titles: Sequence[str]) -> dict[str, str]:
+    """Return class name -> readable name, as "n01440764" -> "tench", of the classes where these differ."""
+    return {name: title for name, title in zip(names, titles, strict=True) if title != name}
+
+
+def name_readably(names: Sequence[str], *known: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the readable name of each class: the first that one of `known` has, else its class name."""
+    return tuple(next((each[name] for each in known if name in each), name) for name in names)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

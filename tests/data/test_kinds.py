@@ -86,7 +86,7 @@ def test_a_flat_validation_folder_gets_its_classes_from_a_list(photos: Photos, t
     )
     listed.write_text("1.png cat\n")
     assert message_of(root, val_list=listed) == (
-        f"{listed} does not list 1 of the 2 validation images: val/2.png. Check that the list belongs to these images."
+        f"{listed} does not list 1 of 2 validation images: val/2.png. Check that the list belongs to these images."
     )
     listed.write_text("1.png cat\n2.png 7\n")
     assert message_of(root, val_list=listed) == (

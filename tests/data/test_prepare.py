@@ -155,17 +155,17 @@ def test_a_file_that_may_not_be_read_is_left_out(
 def test_a_class_or_split_without_a_readable_image_is_an_error(photos: Photos, tmp_path: Path) -> None:
     root = photos({path: b"" if "train/dog" in path else None for path in TWO_SPLITS})
     assert message_of(SourceError, lambda: prepare(root, tmp_path / "A", size=8)) == (
-        f"{root}: none of the 6 images of class dog can be read. The first: train/dog/0.png: is empty (0 bytes). "
+        f"{root}: class dog has 6 images, none of which can be read. The first: train/dog/0.png: is empty (0 bytes). "
         f"{REPAIR}"
     )
     root = photos({path: b"" if "val" in path else None for path in TWO_SPLITS}, name="VAL")
     assert message_of(SourceError, lambda: prepare(root, tmp_path / "B", size=8)) == (
-        f"{root}: none of the 4 images of the val split can be read. The first: val/cat/0.png: is empty (0 bytes). "
+        f"{root}: the val split has 4 images, none of which can be read. The first: val/cat/0.png: is empty (0 bytes). "
         f"{REPAIR}"
     )
     root = photos(dict.fromkeys(TWO_SPLITS, b""), name="ALL")
     assert message_of(SourceError, lambda: prepare(root, tmp_path / "C", size=8, max_bad=1)) == (
-        f"{root}: none of the 12 images of the train split can be read. The first: train/cat/0.png: is empty (0 "
+        f"{root}: the train split has 12 images, none of which can be read. The first: train/cat/0.png: is empty (0 "
         f"bytes). {REPAIR}"
     )
     assert not any((tmp_path / name).exists() for name in "ABC")

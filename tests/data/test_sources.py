@@ -138,7 +138,7 @@ def test_readable_names_come_from_a_table(photos: Photos, tmp_path: Path) -> Non
     table.write_text("dog\tHund\n", encoding="utf-8")
     source = find_images(root, class_names_file=table)
     assert source.class_titles == ("cat", "Hund")
-    assert source.notes == ("names.tsv has no readable name for 1 classes: cat.",)
+    assert source.notes == ("names.tsv has no readable name for 1 class: cat.",)
 
 
 def test_a_table_that_cannot_be_used_is_an_error(photos: Photos, tmp_path: Path) -> None:

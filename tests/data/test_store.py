@@ -278,7 +278,7 @@ def test_arrays_that_describe_no_store_are_refused(tmp_path: Path, store: Store)
         (
             tmp_path / "new",
             {"train": (images, [0])},
-            "Split 'train' has uint8 images of shape (2, 6, 6, 3) and 1 labels. "
+            "Split 'train' has uint8 images of shape (2, 6, 6, 3) and 1 label. "
             "Give uint8 images of shape (1, 6, 6, 3).",
         ),
         (

@@ -25,12 +25,18 @@ CLASSES = ("ant", "bee", "cat")
 
 
 def write_model(
-    path: Path, *, seed: int, classes: tuple[str, ...] = CLASSES, size: int = 256, **environment: Any
+    path: Path,
+    *,
+    seed: int,
+    classes: tuple[str, ...] = CLASSES,
+    titles: tuple[str, ...] | None = None,
+    size: int = 256,
+    **environment: Any,
 ) -> Path:
     mean = np.full((size, size, 3), 120, np.float32)
     network = build("cifar-80sec", len(classes), seed=seed, initialization="he")
     provenance = {"environment": environment}
-    save_model(path, Model(network, classes, classes, Preprocessing(mean, 60.0), provenance))
+    save_model(path, Model(network, classes, titles or classes, Preprocessing(mean, 60.0), provenance))
     return path
 
 
@@ -47,6 +53,13 @@ def models(tmp_path: Path) -> list[Path]:
 def call(*arguments: object) -> tuple[int, str]:
     result = CliRunner().invoke(cli, ["evaluate", *map(str, arguments), "--threads", "1"])
     return result.exit_code, result.output + (str(result.exception) if result.exception else "")
+
+
+def test_classes_are_listed_by_their_readable_names(small_store_path: Path, tmp_path: Path) -> None:
+    path = write_model(tmp_path / "titled.safetensors", seed=0, titles=("Ameise", "Biene", "cat"))
+    code, output = call(path, small_store_path, "--views", 1)
+    assert code == 0, output
+    assert sorted(line.split()[0] for line in output.splitlines()[-3:]) == ["Ameise", "Biene", "cat"]
 
 
 def test_an_average_is_the_weighted_mean_of_probabilities_whatever_the_order_of_classes(
@@ -260,7 +273,7 @@ def test_a_submission_is_refused_or_left_out_where_its_lines_would_lie(
     (pictures / "ant" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     code, output = call(six, pictures, "--views", 1, "--submission", out)
     assert code == 1
-    assert "was not written: a line stands for an image by its place, and 1 images could not be read" in " ".join(
+    assert "was not written: a line stands for an image by its place, and 1 image could not be read" in " ".join(
         output.split()
     )
     assert not out.exists()
@@ -410,9 +423,11 @@ def test_leakage_is_noticed(small_store_path: Path, tmp_path: Path) -> None:
 
     write_store(copied, {"train": (images, [0, 0, 1, 2]), "val": (images, [0, 0, 1, 2])}, list(CLASSES))
     code, output = call(own, copied, "--views", 1)
-    assert "4 of the images are, pixel for pixel, among those that" in " ".join(output.split())
+    assert "trained on 4 images of these, pixel for pixel: leakage makes the error look lower." in " ".join(
+        output.split()
+    )
     # The pictures that the store was made of, without a store.
     code, output = call(own, small_store_path.parent / "pictures" / "train", "--views", 1)
-    assert f"24 of the images are, pixel for pixel, among those that {own} was trained on" in " ".join(output.split())
+    assert f"{own} was trained on 24 images of these, pixel for pixel:" in " ".join(output.split())
     code, output = call(own, small_store_path.parent / "pictures", "--views", 1)
     assert "pixel for pixel" not in output

@@ -19,6 +19,7 @@ from alexnet.network.model_file import Model, Preprocessing, save_model
 from conftest import write_pictures
 
 CLASSES = ("ant", "bee", "cat")
+TITLES = {"ant": "Ameise", "bee": "Biene", "cat": "猫"}
 NAMES = ("filters", "predictions", "neighbours", "activations", "curves", "saliency")
 
 
@@ -53,7 +54,7 @@ def run(folder: Path, make_network: Callable[..., AlexNet]) -> Path:
     environment = {"store": str(folder / "store"), "seed": 3, "platform": "somewhere"}
     mean = np.full((16, 16, 3), 128, np.float32)
     provenance = {"recipe": {"name": "small-data"}, "environment": environment}
-    model = Model(make_network(classes=3), CLASSES, ("Ameise", "Biene", "猫"), Preprocessing(mean, 60.0), provenance)
+    model = Model(make_network(classes=3), CLASSES, tuple(TITLES.values()), Preprocessing(mean, 60.0), provenance)
     save_model(path / "model.safetensors", model)
     (path / "environment.json").write_text(json.dumps(environment))
     rows = [{"epoch": epoch, "train_loss": 1 / epoch, "val_loss": 1 / epoch, "val_top1_error": 0.5} for epoch in (1, 2)]
@@ -119,6 +120,9 @@ def test_neighbours_come_from_training_images_and_an_indexed_file_finds_itself(
     assert len({row["query"] for row in rows}) == 5
     assert [row["place"] for row in rows] == list("123456") * 5
     assert all(row["image"].startswith("train/") and row["query"].startswith("val/") for row in rows)
+    # The store has no readable names; those of the model stand under the images.
+    assert {row["query_class"] for row in rows} == {"Ameise", "Biene", "猫"}
+    assert all(TITLES[row["image"].split("/")[1]] == row["class"] for row in rows)
     query = folder / "pictures" / "train" / "bee" / "bee-2.png"
     options = ["--query", query, "--precision", "float32", "--k", 3]
     call("draw", "neighbours", run, folder / "store", *options, "--out", tmp_path / "b.png")
@@ -128,8 +132,7 @@ def test_neighbours_come_from_training_images_and_an_indexed_file_finds_itself(
     call("draw", "neighbours", run, folder / "pictures" / "val", "--out", tmp_path / "c.png")
     assert all(row["image"] != row["query"] for row in read(tmp_path / "c.csv"))
     assert message("draw", "neighbours", run, folder / "store", "--limit", 4, "--out", tmp_path / "d.png") == (
-        "6 neighbours were asked for, and 4 of the 18 train images of store were to be searched. Ask for fewer, or search "
-        "more."
+        "6 neighbours asked for, with 4 of the 18 train images of store to be searched. Ask for fewer, or search more."
     )
 
 
@@ -190,7 +193,7 @@ def test_nothing_is_overwritten_unless_asked(run: Path, folder: Path, tmp_path: 
             ["--out", "OUT/none/a.png"],
             "--out OUT/none/a.png: there is no folder OUT/none. Create it, or choose another place.",
         ),
-        (["--index", "99"], "--index 99: there are 9 images, numbered from 0 to 8."),
+        (["--index", "99"], "--index 99: 9 images given, numbered from 0 to 8."),
         (
             ["--class", "Bienne"],
             "--class Bienne: the model knows no such class. Did you mean 'Biene'? It knows 3: ant, bee, cat.",

@@ -21,6 +21,7 @@ from alexnet.interpretation.figures import (
 )
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.spec import Dense, Spec
+from alexnet.wording import counted
 
 PICTURE = np.zeros((16, 16, 3), np.uint8)
 
@@ -186,8 +187,8 @@ def test_panels_that_do_not_fit_together_are_refused(images: int, predictions: i
     with pytest.raises(ConfigError) as caught:
         draw_predictions([PICTURE] * images, [predict(1.0, 0.0)] * predictions, [0] * labels)
     assert str(caught.value) == (
-        f"{images} images have {predictions} predictions and {labels} labels; there must be one of each for at least one "
-        "image."
+        f"{counted(images, 'image')} with {counted(predictions, 'prediction')} and {counted(labels, 'label')} cannot be "
+        "drawn; there must be one of each for at least one image."
     )
 
 
@@ -208,7 +209,7 @@ def test_class_errors_are_sorted_and_have_wilson_intervals() -> None:
     assert [patch.get_width() for patch in axes.patches] == pytest.approx([0.9, 0.5, 0.1])
     assert list(wilson_interval(9, 10)) in [list(line.get_xdata()) for line in axes.lines]
     assert "50 % (10 of 20)" in texts(axes)
-    assert "1 of 4 classes have no images" in drawing.caption
+    assert "Without images here, and left out: 1 of 4 classes." in drawing.caption
     assert drawing.render("svg")
 
 
@@ -219,9 +220,9 @@ def test_many_classes_are_drawn_as_the_worst_and_the_best(classes: int, bars: in
     assert len(axes.patches) == bars
     assert axes.patches[0].get_width() == pytest.approx((classes - 1) / classes)
     assert axes.patches[-1].get_width() == 0
-    assert (f"  … {hidden} more classes lie between these …".strip() in [t.strip() for t in texts(axes)]) == (
-        hidden > 0
-    )
+    assert (
+        f"… {counted(hidden, 'more class', 'more classes')} between these …" in [t.strip() for t in texts(axes)]
+    ) == (hidden > 0)
     assert len(drawing.numbers["class"]) == classes
 
 

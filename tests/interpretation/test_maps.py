@@ -44,7 +44,7 @@ def test_the_numbers_of_activations_are_the_values_by_tower() -> None:
     assert drawing.numbers["x"][:7] == [0, 1, 2, 0, 1, 2, 0]
     assert drawing.numbers["value"] == values.ravel().tolist()
     words = [text for axes in drawing.figure.axes for text in texts(axes)]
-    assert words[:4] == ["conv2", "4 × 2 × 3: maps, rows, columns", "x.png", "1 of 4 maps are zero everywhere"]
+    assert words[:4] == ["conv2", "4 × 2 × 3: maps, rows, columns", "x.png", "1 of 4 maps is zero everywhere"]
     assert [text for text in words if text.startswith("Tower")] == ["Tower a", "Tower b"]
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from alexnet.errors import ConfigError
 from alexnet.interpretation.nearest import Neighbour, draw_neighbours, search_nearest
+from alexnet.retrieval.exact import find_nearest
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 
@@ -27,6 +28,16 @@ def test_the_search_equals_sorting_every_distance_whatever_the_blocks(size: int)
     np.testing.assert_allclose(distances, np.sort(every, axis=1)[:, :6], rtol=1e-5)
     assert distances[3, :2].tolist() == [0, 0]
     assert positions[3, :2].tolist() == [20, 150]
+
+
+@pytest.mark.parametrize("count", [3, 20])
+def test_distances_are_those_of_an_index_to_the_last_bit(count: int) -> None:
+    random = np.random.default_rng(1)
+    features, queries = (random.normal(size=(rows, 300)).astype(np.float32) for rows in (90, count))
+    expected = find_nearest(features, queries, 5)
+    distances, positions = search_nearest(queries, blocks(features, 32), 5)
+    assert positions.tolist() == expected.rows.tolist()
+    assert distances.tolist() == expected.distances.tolist()
 
 
 def test_an_image_can_be_left_out_of_its_own_search() -> None:
@@ -58,7 +69,7 @@ def test_neighbours_stand_beside_their_query_with_class_and_distance() -> None:
     assert drawing.numbers["image"] == ["a.png", "b.png", "a.png"]
     assert drawing.numbers["distance"] == [1.5, 2.0, 1.5]
     assert drawing.numbers["is_same_class"] == [1, 0, None]  # classes of one name are told apart
-    assert "1 of the 2 are of their query's class" in drawing.caption
+    assert "Of their query's class: 1 of 2." in drawing.caption
     words = [text.get_text() for axes in drawing.figure.axes for text in axes.texts]
     assert words[:2] == ["Query", "Nearest images, the nearest first"]
     assert "1.500" in words

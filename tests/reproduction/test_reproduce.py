@@ -9,6 +9,8 @@ from click.testing import CliRunner
 
 from alexnet.cli import cli
 from alexnet.data.store_writer import write_store
+from alexnet.reproduction import engine
+from alexnet.reproduction.experiments import EXPERIMENTS, TABLES
 
 SMALL = ["--recipe", "cifar-80sec", "--set", "optimization.drop_epochs=[]", "--set", "optimization.schedule=constant",
          "--set", "optimization.learning_rate=0.01", "--set", "network.initialization=he", "--set", "batches.divisor=60",
@@ -38,13 +40,13 @@ def test_without_a_name_it_lists_what_there_is() -> None:
     code, output = call()
     assert code == 0
     assert "figure1             ReLU against tanh (figure 1)\n" in output
-    assert output.count("\n") == 15
+    assert output.count("\n") == len(EXPERIMENTS) + len(TABLES)
 
 
 def test_a_plan_is_shown_without_training(store_path: Path, tmp_path: Path) -> None:
     code, output = call("views", "--store", store_path, "--out", tmp_path / "out", "--dry-run", "--epochs", 2, *SMALL)
     assert code == 0, output
-    assert "1 trainings, about" in output
+    assert "1 training, about" in output
     assert not (tmp_path / "out").exists()
 
 
@@ -53,10 +55,10 @@ def test_an_experiment_runs_fails_in_part_and_goes_on(store_path: Path, tmp_path
     arguments = ["crops", "--store", store_path, "--out", out, "--epochs", 3, *SMALL, "--side-by-side", 2]
     code, output = call(*arguments, "--budget", 1e-9)
     assert code == 0, output
-    assert "4 trainings are not done (0 failed)" in output
+    assert "Not done: 4 trainings (0 failed)" in output
     code, output = call(*arguments)
     assert code == 0, output
-    assert "trainings are not done" not in output
+    assert "Not done:" not in output
     document = json.loads((out / "crops" / "results.json").read_text())
     assert [outcome["seeds"] for outcome in document["outcomes"]] == [[0]] * 4
     assert all(0 <= outcome["mean"] <= 1 for outcome in document["outcomes"])
@@ -66,6 +68,23 @@ def test_an_experiment_runs_fails_in_part_and_goes_on(store_path: Path, tmp_path
     code, again = call(*arguments)
     assert code == 0, again
     assert {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("result.json")} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [(["--threads", 3], 3), (["--threads", 1, "--side-by-side", 2], 1), ([], 5), (["--side-by-side", 2], 2)],
+)
+def test_a_training_gets_its_threads_or_its_share_of_the_cores(
+    store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[object], expected: int
+) -> None:
+    monkeypatch.setattr(engine, "WORKER", "no_such_module")  # what it is told is asked, not what it does
+    monkeypatch.setattr(engine.os, "cpu_count", lambda: 5)
+    monkeypatch.setattr(engine, "POLL_SECONDS", 0.01)
+    code, output = call("views", "--store", store_path, "--out", tmp_path / "out", "--epochs", 1, *SMALL, *options)
+    assert code == 0, output
+    assert "Not done: 1 training (1 failed)" in output
+    (told,) = (tmp_path / "out" / "runs").rglob("*.json")
+    assert json.loads(told.read_text())["threads"] == expected
 
 
 def test_a_store_without_validation_images_is_refused(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_more_bits_than_dimensions_are_refused() -> None:
     with pytest.raises(ConfigError) as problem:
         fit_encoder(clustered(500), 256, "itq")
     assert str(problem.value) == (
-        "256 bits need as many images and dimensions; there are 500 images of 128. Choose fewer bits, or --method random."
+        "256 bits need as many images and dimensions, not 500 images of 128. Choose fewer bits, or --method random."
     )
 
 

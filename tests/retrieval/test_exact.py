@@ -84,8 +84,8 @@ def test_read_only_memory_is_searched_too(features: NDArray[np.float32]) -> None
 @pytest.mark.parametrize(
     ("k", "spoil", "message"),
     [
-        (0, None, "k is 0; there are 700 images to find. Accepted is 1 to 700."),
-        (701, None, "k is 701; there are 700 images to find. Accepted is 1 to 700."),
+        (0, None, "k is 0, with 700 images to find. Accepted is 1 to 700."),
+        (701, None, "k is 701, with 700 images to find. Accepted is 1 to 700."),
         (1, np.nan, "query 1 holds values that are not finite; its distances would mean nothing."),
     ],
 )  # fmt: skip

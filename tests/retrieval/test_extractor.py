@@ -46,7 +46,7 @@ def test_an_index_of_an_ensemble_answers_and_grows(ensemble: Ensemble, scene: Pa
 
 def test_an_index_of_an_ensemble_is_not_asked_by_a_member(ensemble: Ensemble, scene: Path, tmp_path: Path) -> None:
     make_index(ensemble, choose_images([scene / "pictures" / "val"]), tmp_path / "index", layer=LAYER)
-    with pytest.raises(SearchError, match=r"two\.json\), or index the images again"):
+    with pytest.raises(SearchError, match=r"two\.json\), or index the images with this one"):
         read_queries(open_index(tmp_path / "index"), open_model(scene), pictures(scene)[:1])
 
 

@@ -61,7 +61,7 @@ def test_impossible_requests_are_refused() -> None:
     codes = np.zeros((4, 2), np.uint8)
     with pytest.raises(ConfigError) as problem:
         find_nearest_codes(codes, codes, 5)
-    assert str(problem.value) == "r is 5; there are 4 images to find. Accepted is 1 to 4."
+    assert str(problem.value) == "r is 5, with 4 images to find. Accepted is 1 to 4."
     with pytest.raises(ConfigError) as problem:
         find_nearest_codes(codes, np.zeros((1, 4), np.uint8), 1)
     assert str(problem.value) == "queries have 32 bits, the codes 16."

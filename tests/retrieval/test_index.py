@@ -1,5 +1,6 @@
 """The index: what it holds, how it grows and shrinks, what an interruption leaves, and how damage is told."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -9,13 +10,15 @@ import numpy as np
 import pytest
 
 from alexnet.errors import SearchError, SourceError
-from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.classifier import Classifier, load
 from alexnet.exchange.importing import hash_file
-from alexnet.retrieval import index_writer
+from alexnet.network.model_file import save_model
+from alexnet.retrieval import index_changes, index_writer
 from alexnet.retrieval.images import Originals, StoreImages, choose_images
 from alexnet.retrieval.index import Index, open_index
 from alexnet.retrieval.index_format import write_header
 from alexnet.retrieval.index_writer import add_images, make_index, remove_rows
+from exchange.miniature import everything, make_model
 from retrieval.conftest import LAYER, draw_picture, open_model, pictures
 
 
@@ -56,9 +59,6 @@ def test_float16_takes_half_and_agrees(scene: Path, classifier: Classifier, tmp_
 
 
 def test_a_store_is_indexed_by_splits(small_store_path: Path, tmp_path: Path) -> None:
-    from alexnet.network.model_file import save_model
-    from exchange.miniature import everything, make_model
-
     save_model(tmp_path / "model.safetensors", make_model(everything(), image_px=256))
     classifier = open_model(tmp_path)
     make_index(classifier, choose_images([small_store_path], ["val"]), tmp_path / "index", layer=LAYER)
@@ -81,7 +81,7 @@ def test_adding_keeps_what_is_there_and_replaces_what_has_changed(
     draw_picture(101).save(changed)
     before = open_index(tmp_path / "own")
     report = add_images(tmp_path / "own", classifier, choose_images([tmp_path / "pictures"]), batch_size=1)
-    assert report == (25, 2, 23, 1, ())
+    assert report == (25, 2, 23, 1, (), False)
     index = open_index(tmp_path / "own")
     assert (len(index), index.num_rows) == (25, 26)
     assert index.header["parts"][0] == before.header["parts"][0]  # nothing was written again
@@ -145,6 +145,96 @@ def test_an_unfinished_index_of_another_layer_is_not_continued(
     )
 
 
+def test_a_finished_index_given_again_is_left_as_it_is_and_names_again_what_it_lacks(
+    classifier: Classifier, tmp_path: Path
+) -> None:
+    for number in range(3):
+        draw_picture(number).save(tmp_path / f"{number}.png")
+    (tmp_path / "3.png").write_bytes(b"no picture")
+    given = [tmp_path / f"{number}.png" for number in range(4)]
+    first = make_index(classifier, choose_images(given), tmp_path / "index", layer=LAYER)
+    before = (tmp_path / "index" / "index.json").stat().st_mtime_ns
+    again = make_index(classifier, choose_images(given), tmp_path / "index", layer=LAYER)
+    assert again == (3, 0, 3, 0, first.left_out, True)
+    assert len(first.left_out) == 1
+    assert (tmp_path / "index" / "index.json").stat().st_mtime_ns == before
+
+
+def test_classes_are_called_by_the_store_then_by_the_model_then_by_their_names(
+    small_store_path: Path, scene: Path, tmp_path: Path
+) -> None:
+    model = dataclasses.replace(make_model(everything(), image_px=256), class_titles=("Ameise", "Biene", "cat", "Hund"))
+    save_model(tmp_path / "model.safetensors", model)
+    images = choose_images([small_store_path], ["val"])
+    images.titles = {"ant": "emmet"}
+    make_index(open_model(tmp_path), images, tmp_path / "index", layer=LAYER)
+    index = open_index(tmp_path / "index")
+    assert index.header["class_titles"] == {"ant": "emmet", "bee": "Biene"}
+    assert index.class_titles == ("emmet", "Biene", "cat")
+    assert [index.entry(row)[2:4] for row in (0, 3, 6)] == [("ant", "emmet"), ("bee", "Biene"), ("cat", "cat")]
+    assert open_index(scene / "index").class_titles == ("ant", "bee", "cat")
+
+
+def test_adding_brings_readable_names_to_an_index_without(
+    classifier: Classifier, scene: Path, index_path: Path
+) -> None:
+    header = open_index(index_path).header
+    del header["class_titles"]  # as older versions wrote it
+    write_header(index_path, header)
+    assert open_index(index_path).class_titles == ("ant", "bee", "cat")
+    images = choose_images([scene / "pictures"])
+    images.titles = {"bee": "Biene", "dog": "Hund"}
+    assert add_images(index_path, classifier, images) == (24, 0, 24, 0, (), False)
+    assert open_index(index_path).header["class_titles"] == {"bee": "Biene"}
+
+
+def test_a_store_that_is_indexed_is_known_again(small_store_path: Path, tmp_path: Path) -> None:
+    save_model(tmp_path / "model.safetensors", make_model(everything(), image_px=256))
+    classifier = open_model(tmp_path)
+    for expected in (False, True):
+        images = choose_images([small_store_path], ["val"])
+        assert make_index(classifier, images, tmp_path / "index", layer=LAYER).was_complete is expected
+    with pytest.raises(
+        SearchError, match=r"is a finished index of other images: it lacks train/ant/ant-0\.png\. Add what"
+    ):
+        make_index(classifier, choose_images([small_store_path], ["val", "train"]), tmp_path / "index", layer=LAYER)
+
+
+def test_a_finished_index_of_other_images_or_options_is_refused(
+    scene: Path, classifier: Classifier, index_path: Path, tmp_path: Path
+) -> None:
+    advice = f"choose another --out, or delete it first: rm -r {index_path}"
+
+    def message(model: Classifier, given: list[Path], **options: Any) -> str:
+        with pytest.raises(SearchError) as problem:
+            make_index(model, choose_images(given), index_path, **{"layer": LAYER, **options})
+        return str(problem.value)
+
+    draw_picture(7).save(tmp_path / "new.png")
+    assert message(classifier, [*pictures(scene)[1:], tmp_path / "new.png"]) == (
+        f"{index_path} is a finished index of other images: it lacks {tmp_path / 'new.png'}; 1 of its images is not among "
+        f"these. Add what it lacks: alexnet search add {index_path} IMAGES; or {advice}"
+    )
+    assert message(classifier, pictures(scene)[2:]) == (
+        f"{index_path} is a finished index of other images: 2 of its images are not among these. C{advice[1:]}"
+    )
+    expected, found = (hash_file(scene / name)[:12] for name in ("model.safetensors", "other.safetensors"))
+    assert message(open_model(scene, "other.safetensors"), pictures(scene), layer="fc8", dtype="float16") == (
+        f"{index_path} is a finished index made with other options: its weights: {expected}…, now {found}…; its layer: "
+        f"fc6.relu, now fc8; its dtype: float32, now float16. C{advice[1:]}"
+    )
+    coarse = load(scene / "model.safetensors", device="cpu", precision="bfloat16")
+    assert "made with other options: its precision: float32, now bfloat16." in message(coarse, pictures(scene))
+
+
+def test_a_file_of_another_size_is_not_the_one_that_was_indexed(classifier: Classifier, tmp_path: Path) -> None:
+    draw_picture(1).save(tmp_path / "a.png")
+    make_index(classifier, choose_images([tmp_path / "a.png"]), tmp_path / "index", layer=LAYER)
+    draw_picture(1).save(tmp_path / "a.png", compress_level=0)
+    with pytest.raises(SearchError, match="other images: 1 of its images is of another size now, or gone"):
+        make_index(classifier, choose_images([tmp_path / "a.png"]), tmp_path / "index", layer=LAYER)
+
+
 def test_what_a_stopped_writer_left_is_cleared_away(scene: Path, classifier: Classifier, index_path: Path) -> None:
     (index_path / ".writing").mkdir()
     (index_path / "part-00009").mkdir()
@@ -155,7 +245,7 @@ def test_what_a_stopped_writer_left_is_cleared_away(scene: Path, classifier: Cla
 
 
 def test_two_writers_do_not_meet(classifier: Classifier, index_path: Path) -> None:
-    with index_writer.sole_writer(index_path), pytest.raises(SearchError) as problem:
+    with index_changes.sole_writer(index_path), pytest.raises(SearchError) as problem:
         remove_rows(index_path, lambda index: np.array([0]))
     assert str(problem.value) == f"{index_path} is being changed by another process. Wait until it has ended."
 
@@ -166,38 +256,41 @@ def test_an_index_of_another_model_is_not_mixed(scene: Path, index_path: Path) -
     expected, found = (hash_file(scene / name)[:12] for name in ("model.safetensors", "other.safetensors"))
     assert str(problem.value) == (
         f"{index_path} was made with weights {expected}…, {scene / 'other.safetensors'} holds {found}…: their features "
-        f"cannot be compared. Name the model it was made with (then: {scene / 'model.safetensors'}), or index the images again."
+        f"cannot be compared. Name the model it was made with (then: {scene / 'model.safetensors'}), or index the images with this one: alexnet search "
+        f"index {scene / 'other.safetensors'} IMAGES --out OTHER"
     )
+
+
+def make_again(path: Path) -> str:
+    return f"delete it and index the images again: rm -r {path}; alexnet search index MODEL IMAGES --out {path}"
 
 
 def spoil_truncated(path: Path) -> str:
     file = path / "part-00000" / "features.npy"
     size = file.stat().st_size
     file.write_bytes(file.read_bytes()[:-10])
-    return f"{file} has {size - 10:,} bytes instead of {size:,}. The index is damaged: copy it again, or index the images again."
+    return f"{file} has {size - 10:,} bytes instead of {size:,}. The index is damaged: copy it again, or {make_again(path)}"
 
 
 def spoil_missing(path: Path) -> str:
     (path / "part-00000" / "ids.npy").unlink()
-    return (
-        f"{path / 'part-00000' / 'ids.npy'} is missing. The index is damaged: copy it again, or index the images again."
-    )
+    return f"{path / 'part-00000' / 'ids.npy'} is missing. The index is damaged: copy it again, or {make_again(path)}"
 
 
 def spoil_header(path: Path) -> str:
     text = (path / "index.json").read_text()
     (path / "index.json").write_text(text.replace('"rows": 24', '"rows": 23'))
-    return f"{path / 'index.json'} does not agree with its own checksum. The index is damaged: copy it again, or index the images again."
+    return f"{path / 'index.json'} does not agree with its own checksum. The index is damaged: copy it again, or {make_again(path)}"
 
 
 def spoil_json(path: Path) -> str:
     (path / "index.json").write_text("{")
-    return f"{path / 'index.json'} is not valid JSON. The index is damaged: copy it again, or index the images again."
+    return f"{path / 'index.json'} is not valid JSON. The index is damaged: copy it again, or {make_again(path)}"
 
 
 def spoil_version(path: Path) -> str:
     write_header(path, {**json.loads((path / "index.json").read_text()), "version": 9})
-    return f"{path} is an index of version 9; this alexnet reads version 2. Update alexnet, or index the images again with this one."
+    return f"{path} is an index of version 9; this alexnet reads version 2. Update alexnet, or {make_again(path)}"
 
 
 def spoil_other(path: Path) -> str:
@@ -211,7 +304,7 @@ def spoil_field(path: Path) -> str:
     header = json.loads((path / "index.json").read_text())
     del header["codes"]
     write_header(path, header)
-    return f"{path / 'index.json'} lacks a field or has one of the wrong kind ('codes'). The index is damaged: copy it again, or index the images again."
+    return f"{path / 'index.json'} lacks a field or has one of the wrong kind ('codes'). The index is damaged: copy it again, or {make_again(path)}"
 
 
 def spoil_all(path: Path) -> str:
@@ -223,11 +316,22 @@ def spoil_all(path: Path) -> str:
     "spoil",
     [spoil_truncated, spoil_missing, spoil_header, spoil_json, spoil_version, spoil_other, spoil_field, spoil_all],
 )
-def test_damage_is_named_with_the_next_step(index_path: Path, spoil: Any) -> None:
+def test_damage_is_named_with_the_next_step_which_helps(
+    index_path: Path, scene: Path, classifier: Classifier, spoil: Any
+) -> None:
     message = spoil(index_path)
     with pytest.raises(SearchError) as problem:
         open_index(index_path)
     assert str(problem.value) == message
+    images = choose_images([scene / "pictures"])
+    if "rm -r" in message:
+        with pytest.raises(SearchError) as problem:
+            make_index(classifier, images, index_path, layer=LAYER)
+        assert str(problem.value) == message
+        shutil.rmtree(index_path)
+    if spoil is not spoil_other:
+        assert make_index(classifier, images, index_path, layer=LAYER).added == 24
+        open_index(index_path).verify()
 
 
 def test_changed_bytes_are_found_by_verify(index_path: Path) -> None:
@@ -255,7 +359,7 @@ def test_vanished_and_changed_images_are_told(scene: Path, classifier: Classifie
 def test_no_readable_image_makes_no_index(classifier: Classifier, tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.jpg").write_bytes(b"no picture")
-    with pytest.raises(SearchError, match=r"index: none of the 1 images could be read\. .*a\.jpg: is not an image"):
+    with pytest.raises(SearchError, match=r"index: 1 image, none of which could be read\. .*a\.jpg: is not an image"):
         make_index(classifier, choose_images([tmp_path / "pictures"]), tmp_path / "index")
     assert not (tmp_path / "index").exists()
     with pytest.raises(SourceError, match="is an empty folder"):

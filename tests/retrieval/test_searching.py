@@ -55,7 +55,7 @@ def test_without_k_a_small_index_lists_all_that_it_holds(scene: Path, tmp_path: 
     )
     (query,) = ask("query", tmp_path / "few", few[0])["queries"]
     assert len(query["neighbours"]) == 3
-    assert "k is 6; there are 3 images" in str(refused("query", tmp_path / "few", few[0], "--k", 6))
+    assert "k is 6, with 3 images" in str(refused("query", tmp_path / "few", few[0], "--k", 6))
 
 
 def test_verifying_says_what_was_compared(index_path: Path) -> None:
@@ -103,6 +103,37 @@ def test_one_command_after_the_other(scene: Path, tmp_path: Path) -> None:
     assert "unfinished" not in run("info", index).stdout
 
 
+def test_an_index_given_again_says_that_it_is_finished(scene: Path, tmp_path: Path) -> None:
+    index = tmp_path / "index"
+    command = ["index", scene / "model.safetensors", *pictures(scene)[:2], "--out", index, "--layer", LAYER]
+    run(*command, "--threads", 1)
+    assert run(*command, "--threads", 1).stdout == (
+        f"{index} is already complete, made from these images with these options; nothing was written. Search it: "
+        f"alexnet search query {index} picture.jpg\n"
+    )
+    assert ask(*command)["was_complete"] is True
+    assert f"is a finished index of other images: it lacks {pictures(scene)[2]}. " in str(
+        refused(*command, pictures(scene)[2], "--threads", 1)
+    )
+
+
+def test_people_are_shown_readable_names_and_programs_both(index_path: Path, scene: Path, tmp_path: Path) -> None:
+    from alexnet.retrieval.index import open_index
+    from alexnet.retrieval.index_format import write_header
+
+    (name,) = {path.parent.name for path in pictures(scene)[:1]}
+    write_header(index_path, {**open_index(index_path).header, "class_titles": {name: "a readable name"}})
+    asked = ["query", index_path, pictures(scene)[0], "--k", 1]
+    html = tmp_path / "page.html"
+    text = run(*asked, "--threads", 1, "--html", html).stdout
+    assert text.splitlines()[1] == f"   1          0  a readable name  {pictures(scene)[0]}"
+    assert "0 · a readable name · " in html.read_text(encoding="utf-8")
+    (hit,) = ask(*asked)["queries"][0]["neighbours"]
+    assert (hit["class"], hit["title"]) == (name, "a readable name")
+    first = run("info", index_path, "--images").stdout.splitlines()[0]
+    assert first == f"0\ttrain\ta readable name\t{pictures(scene)[0]}"
+
+
 def test_duplicates_are_listed_and_drawn(index_path: Path, scene: Path, tmp_path: Path) -> None:
     draw_picture(1).save(tmp_path / "copy.png")
     run("add", index_path, tmp_path / "copy.png", "--threads", 1)
@@ -111,7 +142,7 @@ def test_duplicates_are_listed_and_drawn(index_path: Path, scene: Path, tmp_path
         ["01.png", "copy.png"]
     ]
     text = run("duplicates", index_path, "--threshold", 0.1, "--html", tmp_path / "page.html", "--threads", 1).stdout
-    assert text.startswith("1 groups of near-identical images among 25, 1 of them across splits.")
+    assert text.startswith("1 group of near-identical images among 25, 1 of them across splits.")
     assert (tmp_path / "page.html").read_text(encoding="utf-8").count("data:image/jpeg") == 2
 
 
@@ -140,7 +171,7 @@ def test_what_cannot_be_read_is_left_out_with_exit_code_1(index_path: Path, scen
 
 def test_a_k_beyond_the_collection_is_refused(index_path: Path, scene: Path) -> None:
     error = refused("query", index_path, pictures(scene)[0], "--k", 25, "--threads", 1)
-    assert (error.exit_code, str(error)) == (2, "k is 25; there are 24 images to find. Accepted is 1 to 24.")
+    assert (error.exit_code, str(error)) == (2, "k is 25, with 24 images to find. Accepted is 1 to 24.")
 
 
 def test_a_model_that_moved_is_asked_for(scene: Path, index_path: Path) -> None:
@@ -163,10 +194,19 @@ def test_an_unknown_image_or_id_is_not_removed(index_path: Path, tmp_path: Path)
     error = refused("remove", index_path, tmp_path / "x.png")
     assert (
         str(error)
-        == f"{tmp_path / 'x.png'}: {index_path} has no such image. Its paths: alexnet search info {index_path} --images"
+        == f"{tmp_path / 'x.png'}: {index_path} holds no image of this path, or none any more. What it holds: alexnet search info {index_path} --images"
     )
     assert str(refused("remove", index_path, "--id", 99)) == f"--id 99: {index_path} has no image of this id."
     assert "Name images, or give --id or --missing." in run("remove", index_path, ok=2).output
+
+
+def test_a_folder_that_is_removed_twice_is_not_there_any_more(index_path: Path, scene: Path) -> None:
+    folder = scene / "pictures" / "val"
+    assert run("remove", index_path, folder).stdout == f"{index_path}: 8 images removed, 16 left.\n"
+    assert str(refused("remove", index_path, folder)) == (
+        f"{folder}: {index_path} holds no image of this folder, or none any more. What it holds: alexnet search info "
+        f"{index_path} --images"
+    )
 
 
 def test_the_names_in_the_help_are_those_of_the_code() -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from alexnet.data.listing import TEST, Options, Record, Source, collect
 from alexnet.data.store_format import TRAIN, VAL
 from alexnet.errors import SourceError
+from alexnet.wording import counted
 
 _IMAGE_KEYS = ("images", "x", "data", "image")
 _LABEL_KEYS = ("labels", "y", "label", "targets")
@@ -102,7 +103,8 @@ def find_arrays(root: Path, options: Options) -> Source:
     for pixels, classes in pairs.values():
         if len(pixels) != len(classes):
             raise SourceError(
-                f"{root} has {len(pixels):,} images and {len(classes):,} labels. Give one label for each image."
+                f"{root} has {counted(len(pixels), 'image')} and {counted(len(classes), 'label')}. Give one label for "
+                "each image."
             )
     files = ArrayFiles({split or "images": pixels for split, (pixels, _) in pairs.items()})
     names = [str(name) for name in values["class_names"]] if "class_names" in values else None

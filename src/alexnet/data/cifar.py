@@ -23,6 +23,7 @@ from alexnet.data.arrays import ArrayFiles, encode_pixels
 from alexnet.data.listing import Options, Record, Source, collect
 from alexnet.data.store_format import TRAIN, VAL
 from alexnet.errors import ImageError, SourceError
+from alexnet.wording import counted
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 """Names of the labels, where the batches come without batches.meta."""
@@ -58,7 +59,9 @@ def find_cifar(root: Path, options: Options) -> Source:
         pixels, labels, files = (_parse_binary if binary else _parse_pickle)(f"{root}: {name}", members[name]())
         names = names or (CIFAR10 if labels.max() < 10 else tuple(map(str, range(100))))
         if labels.min() < 0 or labels.max() >= len(names):
-            raise SourceError(f"{root}: {name} has labels up to {labels.max()}; there are {len(names)} classes.")
+            raise SourceError(
+                f"{root}: {name} has labels up to {labels.max()}, with {counted(len(names), 'class', 'classes')}."
+            )
         arrays[name] = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         paths[name] = [f"{name}/{file}" for file in files]
         split = TRAIN if found["train"] else VAL

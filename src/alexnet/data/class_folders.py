@@ -148,7 +148,7 @@ def _label_by_list(paths: Sequence[str], listed: ValList, names: Sequence[str]) 
             entries.append(LabeledPath(path, labels[class_name]))
     if unlisted:
         raise SourceError(
-            f"{listed.path} does not list {len(unlisted):,} of the {len(paths):,} validation images: "
+            f"{listed.path} does not list {len(unlisted):,} of {counted(len(paths), 'validation image')}: "
             f"{shorten(unlisted, 3)}. Check that the list belongs to these images."
         )
     if unknown:
@@ -179,8 +179,8 @@ def _find_classes(parent: Folder, root: Path) -> dict[str, list[str]]:
     if not parent.folders:
         advice = f"Make one folder for each class and pass {root}, or"
         raise SourceError(
-            f"{parent.path} holds {parent.num_images:,} images but no class folders. {advice} pass the folder above "
-            f"({parent.path.parent}) if {parent.path.name} is one class."
+            f"{parent.path} holds {counted(parent.num_images, 'image')} but no class folders. {advice} pass the folder "
+            f"above ({parent.path.parent}) if {parent.path.name} is one class."
         )
     inner = _find_inner_source(parent)
     if inner is not None:
@@ -250,8 +250,8 @@ def _explain_missing_val(root: Path, top: Folder) -> str:
             f"{root} is the training split of {parent}. Pass {parent}, or add --val-fraction 0.1 to use {root} alone."
         )
     return (
-        f"{root} has {len(top.folders):,} classes but no validation split. Add --val-fraction 0.1 to set a tenth of "
-        "each class aside, or arrange the images as train/<class>/ and val/<class>/."
+        f"{root} has {counted(len(top.folders), 'class', 'classes')} but no validation split. Add --val-fraction 0.1 "
+        "to set a tenth of each class aside, or arrange the images as train/<class>/ and val/<class>/."
     )
 
 

@@ -14,6 +14,7 @@ from alexnet.data.folders import has_image_suffix
 from alexnet.data.listing import Options, Record, Source, ValList, collect
 from alexnet.data.store_format import TRAIN, VAL
 from alexnet.errors import SourceError
+from alexnet.wording import counted
 
 _PATTERNS = {
     "train": re.compile(r"ILSVRC20(10|12)(_images|_img)?_train\.tar", re.IGNORECASE),
@@ -86,8 +87,8 @@ def _classes_by_list(names: list[str], listed: ValList, archive: Path) -> list[s
     missing = [name for name, class_name in zip(names, found, strict=True) if not class_name]
     if missing:
         raise SourceError(
-            f"{listed.path} gives no class for {len(missing):,} images of {archive}; the first is {missing[0]}. Each "
-            "line holds the name of an image and its WordNet id."
+            f"{listed.path} gives no class for {counted(len(missing), 'image')} of {archive}; the first is "
+            f"{missing[0]}. Each line holds the name of an image and its WordNet id."
         )
     return [str(class_name) for class_name in found]
 
@@ -107,8 +108,8 @@ def _classes_by_kit(names: list[str], kit: Path) -> tuple[list[str], dict[str, s
         place = int(found[1]) if found else 0
         if not 1 <= place <= len(numbers):
             raise SourceError(
-                f"{kit} tells the classes of {len(numbers):,} images; {name} is none of them. Use the kit that belongs "
-                "to these images."
+                f"{kit} tells the classes of {counted(len(numbers), 'image')}; {name} is none of them. Use the kit "
+                "that belongs to these images."
             )
         classes.append(ids[numbers[place - 1]])
     return classes, titles

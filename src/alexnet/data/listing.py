@@ -315,7 +315,9 @@ def read_titles(
             "and the readable name."
         )
     if missing:
-        notes.append(f"{path.name} has no readable name for {len(missing):,} classes: {shorten(missing)}.")
+        notes.append(
+            f"{path.name} has no readable name for {counted(len(missing), 'class', 'classes')}: {shorten(missing)}."
+        )
     return tuple(titles.get(name, name) for name in names)
 
 

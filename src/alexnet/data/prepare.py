@@ -149,8 +149,8 @@ def prepare(
             partial.publish()
     except KeyboardInterrupt:
         raise Interrupted(
-            f"Interrupted after {run.num_kept_safe:,} of {run.total:,} images. Run the same command again to continue; "
-            f"what is done is in {target}.partial."
+            f"Interrupted after {run.num_kept_safe:,} of {counted(run.total, 'image')}. Run the same command again to "
+            f"continue; what is done is in {target}.partial."
         ) from None
     except OSError as error:  # reading errors were turned into bad images, so this is the disk of the store
         raise StoreError(run.explain_write_error(error, target)) from None

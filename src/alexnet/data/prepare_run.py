@@ -25,6 +25,7 @@ from alexnet.data.statistics import PixelStatistics
 from alexnet.data.store_format import TRAIN
 from alexnet.data.store_writer import SplitContent
 from alexnet.errors import ImageError, SourceError, StoreError
+from alexnet.wording import counted
 
 Progress = Callable[[int, int, int], None]
 """Called with images done, images in all, and how many of those done were left out."""
@@ -188,8 +189,8 @@ class Run:
         place = f"{target}.partial"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return (
-                f"The disk is full after {self.num_kept_safe:,} of {self.total:,} images; the rest needs "
-                f"{self._bytes_needed() / 1e9:.1f} GB. Free space and run the same command again: it continues "
+                f"The disk is full after {self.num_kept_safe:,} of {counted(self.total, 'image')}; the rest "
+                f"needs {self._bytes_needed() / 1e9:.1f} GB. Free space and run the same command again: it continues "
                 f"in {place}."
             )
         return (
@@ -256,9 +257,9 @@ class Run:
         most = self.settings.max_bad * max(self._num_done, min(self.total, SHARE_AFTER))
         if self._num_skipped > max(most, ALLOWED_BAD):
             raise SourceError(
-                f"{self.source.root}: {self._num_skipped:,} of the first {self._num_done:,} images cannot be used, "
-                f"more than the share of {self.settings.max_bad:g} that --max-bad allows. The last: {error} If this "
-                "is as it should be, raise --max-bad; what is done is kept."
+                f"{self.source.root}: {self._num_skipped:,} of the first {counted(self._num_done, 'image')} cannot be "
+                f"used, more than the share of {self.settings.max_bad:g} that --max-bad allows. The last: {error} If "
+                "this is as it should be, raise --max-bad; what is done is kept."
             )
 
     def _count_finished(self, part: Part) -> None:
@@ -285,8 +286,8 @@ class Run:
             what = f"class {self.source.class_names[bad[0].label]}" if any(counts) else f"the {split} split"
             number = sum(1 for entry in bad if entry.label == bad[0].label) if any(counts) else len(bad)
             raise SourceError(
-                f"{self.source.root}: none of the {number:,} images of {what} can be read. The first: {bad[0].path}: "
-                f"{skipped[bad[0].path]}"
+                f"{self.source.root}: {what} has {counted(number, 'image')}, none of which can be read. The first: "
+                f"{bad[0].path}: {skipped[bad[0].path]}"
             )
 
 

@@ -88,7 +88,9 @@ class Store:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{name} {len(split):,}" for name, split in self.splits.items())
-        return f"Store({str(self.path)!r}: {counts}; {len(self.class_names):,} classes, {self.size} px)"
+        return (
+            f"Store({str(self.path)!r}: {counts}; {counted(len(self.class_names), 'class', 'classes')}, {self.size} px)"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open_store, (str(self.path),)

@@ -29,6 +29,7 @@ from alexnet.data.store_format import (
 )
 from alexnet.errors import StoreError
 from alexnet.file_record import FileRecord, new_checksum
+from alexnet.wording import counted
 
 SHARD_BYTES = 96 * 2**20  # 512 images of 256 px
 BLOCK_BYTES = 2**19  # written, hashed and counted while in the processor's cache: 2 % of the time of preparing
@@ -211,8 +212,8 @@ def write_store(
     for name, (images, labels) in splits.items():
         if images.dtype != np.uint8 or images.shape != (len(labels), size, size, 3):
             raise StoreError(
-                f"Split {name!r} has {images.dtype} images of shape {images.shape} and {len(labels)} labels. "
-                f"Give uint8 images of shape ({len(labels)}, {size}, {size}, 3)."
+                f"Split {name!r} has {images.dtype} images of shape {images.shape} and "
+                f"{counted(len(labels), 'label')}. Give uint8 images of shape ({len(labels)}, {size}, {size}, 3)."
             )
         if len(labels) and not 0 <= min(labels) <= max(labels) < len(class_names):
             raise StoreError(

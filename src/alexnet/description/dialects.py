@@ -7,6 +7,7 @@ from alexnet.description.page import Description, Facts, Table, command, count_t
 from alexnet.errors import ConfigError
 from alexnet.network.comparison import tabulate_costs, tabulate_differences, tabulate_shapes
 from alexnet.network.spec import Spec, find_dialect, measure
+from alexnet.wording import counted
 
 _MEBIBYTE = 2**20
 
@@ -22,7 +23,7 @@ def describe_dialect(name: str, *, every: bool = False, is_alone: bool = True) -
     """
     spec = find_dialect(name, _usual_classes(name))
     values = values_of(spec)
-    side, classes = f"{spec.input_px} x {spec.input_px}", f"{spec.num_classes:,} classes"
+    side, classes = f"{spec.input_px} x {spec.input_px}", counted(spec.num_classes, "class", "classes")
     facts = [
         ("parameters", f"{values['parameters']:,}, {values['weight_bytes'] / _MEBIBYTE:,.1f} MiB in float32"),
         ("per image", f"{values['neurons']:,} neurons, {values['multiply_adds']:,} multiply-adds, "

@@ -47,8 +47,8 @@ def describe_run(path: Path, *, every: bool = False) -> Description:
             low, high = test["top1_interval"]
             facts.append((
                 _VIEWS[test["views"]],
-                f"{_say_errors(test, '')} (95 %: {100 * low:.2f} to {100 * high:.2f}), on {test['images']:,} images of "
-                f"{measured['split'] if measured else ''}",
+                f"{_say_errors(test, '')} (95 %: {100 * low:.2f} to {100 * high:.2f}), on "
+                f"{counted(test['images'], 'image')} of {measured['split'] if measured else ''}",
             ))  # fmt: skip
     if (path / REPORT).exists():
         facts.append(("report", str(path / REPORT)))

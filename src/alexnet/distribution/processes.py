@@ -29,6 +29,7 @@ from alexnet.errors import AlexNetError, ConfigError, DistributionError, error_c
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.spec import Spec
 from alexnet.system import available_cores, describe_system
+from alexnet.wording import counted
 
 T = TypeVar("T")
 
@@ -65,7 +66,10 @@ def choose_device(place: Place, devices: tuple[str, ...]) -> str:
     """
     if devices:
         if len(devices) < place.local_world:
-            raise ConfigError(f"{len(devices)} devices are given for {place.local_world} processes; give one each.")
+            raise ConfigError(
+                f"{counted(len(devices), 'device')} for {counted(place.local_world, 'process', 'processes')} of this "
+                "machine; give one each."
+            )
         return devices[place.local_rank]
     if not torch.cuda.is_available():
         return "cpu"

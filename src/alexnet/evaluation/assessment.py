@@ -35,6 +35,7 @@ from alexnet.evaluation.prediction_files import (
 )
 from alexnet.evaluation.trial import Trial, run_trial
 from alexnet.network.model_file import find_model
+from alexnet.wording import counted, name_readably, readable_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +180,11 @@ def assess(
     fits = [entry.fitted_on for entry in entries if entry.fitted_on]
     assessment = Assessment(
         images=tested.name,
-        class_titles=models.class_titles,
+        class_titles=name_readably(
+            models.class_names,
+            readable_names(models.class_names, models.class_titles),
+            readable_names(tested.class_names, tested.class_titles),
+        ),
         results=results,
         trial=trial,
         weights=found,
@@ -298,7 +303,7 @@ def _write_files(assessment: Assessment, models: Ensemble, last: _Entry, options
     if options.submission and assessment.left_out:
         assessment.doubts.append(
             f"{options.submission} was not written: a line stands for an image by its place, and "
-            f"{len(assessment.left_out):,} images could not be read."
+            f"{counted(len(assessment.left_out), 'image')} could not be read."
         )
     elif options.submission:
         write_submission(options.submission, evaluation.probabilities, trial.paths)

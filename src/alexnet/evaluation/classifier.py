@@ -18,6 +18,7 @@ from alexnet.evaluation.evaluate import Evaluation, Tick, evaluate_network, matc
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model, find_model, load_model
 from alexnet.system import Compute, choose_compute
+from alexnet.wording import counted
 
 if TYPE_CHECKING:
     from alexnet.data.store import Store
@@ -59,8 +60,9 @@ class Classifier:
         spec, image_px = self.model.network.spec, self.model.preprocessing.image_px
         precision = str(self.compute.dtype).removeprefix("torch.")
         return (
-            f"Classifier({str(self.path)!r}: {len(self.class_names):,} classes, dialect {spec.dialect}, images of "
-            f"{image_px} px, inputs of {spec.input_px} px, {precision} on {self.compute.device})"
+            f"Classifier({str(self.path)!r}: {counted(len(self.class_names), 'class', 'classes')}, dialect "
+            f"{spec.dialect}, images of {image_px} px, inputs of {spec.input_px} px, {precision} on "
+            f"{self.compute.device})"
         )
 
     @property

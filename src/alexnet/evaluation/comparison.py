@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
+from alexnet.wording import counted
 
 RESAMPLES = 2000
 """Bootstrap samples of images behind an interval."""
@@ -48,7 +49,7 @@ def compare_errors(first: NDArray[np.float64], second: NDArray[np.float64]) -> C
         ConfigError: they are of different images, or of none.
     """
     if first.shape != second.shape or not len(first):
-        raise ConfigError(f"errors of {len(first)} and {len(second)} images cannot be compared in pairs.")
+        raise ConfigError(f"errors of {len(first):,} and {counted(len(second), 'image')} cannot be compared in pairs.")
     only_first = int(((first >= 0.5) & (second < 0.5)).sum())
     only_second = int(((second >= 0.5) & (first < 0.5)).sum())
     return Comparison(

@@ -25,6 +25,7 @@ from alexnet.evaluation.evaluate import predict_probabilities
 from alexnet.evaluation.metrics import top_k_credit
 from alexnet.files import write_text
 from alexnet.network.model_file import ENSEMBLE_KIND, find_model
+from alexnet.wording import counted
 
 FORMAT = 1
 CHUNK = 128
@@ -70,7 +71,9 @@ class Ensemble:
         self.members = tuple(members)
         values = [1.0] * len(members) if weights is None else list(map(float, weights))
         if len(values) != len(members) or not all(0 <= value < math.inf for value in values) or not sum(values):
-            raise ConfigError(f"weights {values} do not fit {len(members)} models: give one for each, 0 or more.")
+            raise ConfigError(
+                f"weights {values} do not fit {counted(len(members), 'model')}: give one for each, 0 or more."
+            )
         self.weights = tuple(value / sum(values) for value in values)
         self.fitted_on = fitted_on
         self.class_names = members[0].class_names

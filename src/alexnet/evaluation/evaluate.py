@@ -19,6 +19,7 @@ from alexnet.evaluation.shared_views import can_share, share_first_layer
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Preprocessing
 from alexnet.system import Compute
+from alexnet.wording import counted
 
 Tick = Callable[[int, int], None]
 """Progress: called with (images done, images in all)."""
@@ -149,7 +150,9 @@ def evaluate_network(
     if total == 0:
         raise ConfigError("there are no images to evaluate. Choose a split that has some.")
     if total != len(labels):
-        raise ConfigError(f"{total} images have {len(labels)} labels; there must be one each.")
+        raise ConfigError(
+            f"{counted(total, 'image')} with {counted(len(labels), 'label')} cannot be tested; there must be one each."
+        )
     own = images if data is None else _Shared(images, Share(data.index, data.count).parts(total)[0])
     parts = []
     done = 0

@@ -16,6 +16,7 @@ from alexnet.evaluation.ensemble import FittedOn
 from alexnet.evaluation.labeled_images import LabeledImages
 from alexnet.evaluation.trial import Trial, mark_image
 from alexnet.network.model_file import MODEL
+from alexnet.wording import counted
 
 FAR_MEAN = 16.0
 """Grey levels by which a store's mean colour may differ from a model's before it is worth a sentence."""
@@ -44,8 +45,8 @@ def find_doubts(models: Sequence[Classifier], trial: Trial, fits: Sequence[Fitte
         shared = _count_shared(trained, trial)
         if shared:
             doubts.append(
-                f"{shared:,} of the images are, pixel for pixel, among those that {names} trained on: leakage makes "
-                "the error look lower."
+                f"{names} trained on {counted(shared, 'image')} of these, pixel for pixel: leakage makes the error "
+                "look lower."
             )
     if any(_are_same(fit, images) for fit in fits):
         doubts.append("Weights of the average were found on these very images: its error here looks lower than it is.")
@@ -60,8 +61,8 @@ def find_doubts(models: Sequence[Classifier], trial: Trial, fits: Sequence[Fitte
     across = int(_report(store).get("duplicates", {}).get("across_splits", 0)) if store is not None else 0
     if across and store is not None:
         doubts.append(
-            f"{across:,} groups of equal files lie in more than one split of {store.path}: leakage makes the error "
-            "look lower. Its report.html names them."
+            f"{store.path} has {counted(across, 'group')} of equal files in more than one split: leakage makes the "
+            "error look lower. Its report.html names them."
         )
     return doubts
 

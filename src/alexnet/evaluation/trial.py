@@ -13,6 +13,7 @@ from alexnet.errors import ConfigError
 from alexnet.evaluation.ensemble import Ensemble
 from alexnet.evaluation.evaluate import Evaluation, Tick, match_classes, measure_errors
 from alexnet.evaluation.labeled_images import LabeledImages
+from alexnet.wording import counted
 
 VIEWS_AT_A_TIME = 128
 """Views that are computed together. Processes share the images in such batches, and not evenly, because the last bits
@@ -94,7 +95,9 @@ def run_trial(
         if tick:
             tick(len(numbers) + len(images.left_out), len(images))
     if not numbers:
-        raise ConfigError(f"{images.name}: none of its {len(images):,} images can be decoded. {images.left_out[0]}")
+        raise ConfigError(
+            f"{images.name}: {counted(len(images), 'image')}, none of which can be decoded. {images.left_out[0]}"
+        )
     chosen = np.array(numbers, np.int64)
     return Trial(
         [np.concatenate(own) for own in parts],

@@ -20,6 +20,7 @@ from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model, Preprocessing, find_model, load_model
 from alexnet.network.spec import Dense, Normalize, Spec, find_dialect
 from alexnet.tensor_files import is_own
+from alexnet.wording import counted
 
 TORCHVISION_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 TORCHVISION_DIVISOR = (0.229 * 255, 0.224 * 255, 0.225 * 255)
@@ -135,8 +136,8 @@ def _from_caffe(path: Path, layers: Sequence[CaffeLayer]) -> list[ForeignLayer]:
             continue
         if len(layer.blobs) != 2 or layer.type not in ("Convolution", "InnerProduct"):
             raise WeightsError(
-                f"{path}: layer {layer.name} ({layer.type}) has {len(layer.blobs)} blobs. Read are convolutions and "
-                "inner products with weights and biases; it belongs to another network."
+                f"{path}: layer {layer.name} ({layer.type}) has {counted(len(layer.blobs), 'blob')}. Read are "
+                "convolutions and inner products with weights and biases; it belongs to another network."
             )
         weight, bias = layer.blobs
         if layer.type == "InnerProduct":
@@ -177,7 +178,7 @@ def _fill(path: Path, layers: Sequence[ForeignLayer], names: Sequence[str]) -> A
     """Return the network of the one dialect whose shapes are those of the layers, with their weights."""
     num_classes = int(layers[-1].weight.shape[0]) if layers and layers[-1].weight.ndim else 0
     if not 2 <= num_classes <= 10**6:
-        raise WeightsError(f"{path}: its last layer has {num_classes} outputs; a classifier has 2 or more.")
+        raise WeightsError(f"{path}: its last layer has {counted(num_classes, 'output')}; a classifier has 2 or more.")
     shapes = {name: _layer_shapes(find_dialect(name, num_classes)) for name in names}
     theirs = [(layer.name, tuple(layer.weight.shape), tuple(layer.bias.shape)) for layer in layers]
     fits = [name for name in names if [row[1:] for row in shapes[name]] == [row[1:] for row in theirs]]
@@ -275,6 +276,7 @@ def _read_names(path: Path | None, num_classes: int) -> tuple[str, ...]:
         ) from None
     if len(names) != num_classes:
         raise ConfigError(
-            f"--class-names {path}: has {len(names)} lines for {num_classes} classes. Give one name per line."
+            f"--class-names {path}: has {counted(len(names), 'line')} for {counted(num_classes, 'class', 'classes')}. "
+            "Give one name per line."
         )
     return names

@@ -13,6 +13,7 @@ from alexnet.interpretation.drawing import (
     write,
 )
 from alexnet.retrieval.comparison import EXACT, Comparison, K, Result
+from alexnet.wording import counted
 
 RERANK = 500
 DEPTH = 100
@@ -77,10 +78,11 @@ def draw_codes(comparison: Comparison, theme: ThemeName = "light") -> Drawing:
         numbers=_columns(results),
         title="Binary codes against exact search",
         caption=(
-            f"{comparison.queries:,} queries ({comparison.held_out}) among {comparison.database:,} other images, the "
-            f"only ones that codes were fitted to. Left: the share of the {K} nearest images by exact distance that "
-            f"are among the {rerank:,} nearest codes, and so are found when these are ranked again. Right: how many of "
-            "the nearest codes show the query's class; the dotted line is exact search."
+            f"{counted(comparison.queries, 'query', 'queries')} ({comparison.held_out}) among "
+            f"{counted(comparison.database, 'other image')}, the only ones that codes were fitted to. Left: the "
+            f"share of the {K} nearest images by exact distance that are among the {rerank:,} nearest codes, and so "
+            "are found when these are ranked again. Right: how many of the nearest codes show the query's class; the "
+            "dotted line is exact search."
         ),
     )
 

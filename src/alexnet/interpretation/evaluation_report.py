@@ -18,6 +18,7 @@ from alexnet.interpretation.figures import draw_predictions
 from alexnet.interpretation.page import write_test_report
 from alexnet.interpretation.panels import choose_mistakes
 from alexnet.terminal import percent
+from alexnet.wording import counted
 
 MISTAKES = 12
 """Images on the sheet of the surest mistakes."""
@@ -85,7 +86,7 @@ def write_assessment(assessment: Assessment, typed: Sequence[str], *, html: Path
     write_test_report(
         html,
         title=last.name,
-        lead=f"Tested on {found.images:,} images of {assessment.images}.",
+        lead=f"Tested on {counted(found.images, 'image')} of {assessment.images}.",
         evaluation=found,
         models=rows,
         head=head,

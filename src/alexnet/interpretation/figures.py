@@ -39,6 +39,7 @@ from alexnet.interpretation.drawing import (
 from alexnet.interpretation.fonts import explain_stand_ins, legible
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.spec import Convolution
+from alexnet.wording import counted
 
 __all__ = ["draw_class_errors", "draw_curves", "draw_filters", "draw_predictions"]
 
@@ -159,8 +160,8 @@ def draw_predictions(
     known = list(labels) if labels is not None else [None] * len(images)
     if not images or not len(images) == len(predictions) == len(known):
         raise ConfigError(
-            f"{len(images)} images have {len(predictions)} predictions and {len(known)} labels; there must be one of "
-            "each for at least one image."
+            f"{counted(len(images), 'image')} with {counted(len(predictions), 'prediction')} and "
+            f"{counted(len(known), 'label')} cannot be drawn; there must be one of each for at least one image."
         )
     ranked = [rank_classes(p.probabilities, label) for p, label in zip(predictions, known, strict=True)]
     num_bars = max(len(best) for best, _ in ranked)
@@ -290,7 +291,7 @@ def draw_class_errors(evaluation: Evaluation, theme: ThemeName = "light") -> Dra
     for place, (name, row) in enumerate(zip(names, shown, strict=True)):
         if row is None:
             behind = {"facecolor": colors.background, "edgecolor": "none", "pad": 1.5}
-            gap = f"  … {hidden:,} more classes lie between these …"
+            gap = f"  … {counted(hidden, 'more class', 'more classes')} between these …"
             write(axes, 0, place, gap, colors.muted, NORMAL, style="italic", bbox=behind)
             continue
         _, count, errors, rate, low, high, _ = row
@@ -300,7 +301,9 @@ def draw_class_errors(evaluation: Evaluation, theme: ThemeName = "light") -> Dra
         write(axes, 1.03 * reach, place, f"{whole_percent(rate)} ({errors:.4g} of {count:,})", colors.muted)
     columns = ("class", "images", "errors", "top1_error", "lower", "upper", "class_number")
     empty = len(evaluation.class_names) - len(rows)
-    without = f" {empty:,} of {len(evaluation.class_names):,} classes have no images here and are left out."
+    without = (
+        f" Without images here, and left out: {empty:,} of {counted(len(evaluation.class_names), 'class', 'classes')}."
+    )
     return Drawing(
         name="class-errors",
         figure=figure,

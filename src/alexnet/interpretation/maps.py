@@ -29,6 +29,7 @@ from alexnet.interpretation.drawing import (
     write,
 )
 from alexnet.interpretation.figures import tile_kernels
+from alexnet.wording import counted
 
 MAPS_PER_ROW = 16
 UNITS_PER_ROW = 64
@@ -87,13 +88,17 @@ def draw_activations(
     words = bare_axes(figure, _IMAGE_IN + _GAP_IN, 0, text_in, _IMAGE_IN)
     words.set(xlim=(0, text_in), ylim=(_IMAGE_IN, 0))
     shape = " × ".join(map(str, values.shape))
-    silent, silence = _count_silent(values), "zero" if is_dense else "zero everywhere"
+    silent = _count_silent(values)
+    silence = (
+        f"{silent:,} of {counted(len(values), what)} {'is' if silent == 1 else 'are'} zero"
+        f"{'' if is_dense else ' everywhere'}"
+    )
     write(words, 0, 0.14, layer, colors.ink, LARGE + 3, weight="bold")
     kind = f"{shape} units" if is_dense else f"{shape}: maps, rows, columns"
     write(words, 0, 0.45, kind, colors.muted, NORMAL)
     write(words, 0, 0.70, fit(figure, source, text_in, size=NORMAL), colors.muted, NORMAL)
     if silent:
-        write(words, 0, 0.95, f"{silent:,} of {len(values):,} {what}s are {silence}", colors.muted, NORMAL)
+        write(words, 0, 0.95, silence, colors.muted, NORMAL)
     bar = bare_axes(figure, _IMAGE_IN + _GAP_IN, _IMAGE_IN - 0.42, 2.6, 0.42)
     _draw_scale(bar, end, is_signed, colors)
 
@@ -116,7 +121,7 @@ def draw_activations(
             f"{laid_out} All share one scale, which ends at {_short(end)}; the strongest value is "
             f"{_short(float(np.abs(values).max(initial=0)))}. "
             f"Look for {what}s that answer to one thing in the image and are silent elsewhere."
-            + (f" {silent:,} of the {len(values):,} {what}s are {silence} for this image." if silent else "")
+            + (f" {silence} for this image." if silent else "")
         ),
         has_photographs=True,
     )

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
@@ -22,6 +21,7 @@ from alexnet.interpretation.drawing import (
     sheet,
     write,
 )
+from alexnet.retrieval.exact import find_nearest
 
 
 def search_nearest(
@@ -33,8 +33,9 @@ def search_nearest(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return the Euclidean distances (Q, k) and positions (Q, k) of the k nearest to each query, nearest first.
 
-    Exact: differences are squared and summed, so that equal features have distance 0. Equal distances are ordered by
-    position. Memory holds one block. Where there are fewer than k, the rest has distance infinity and position -1.
+    Exact: as `retrieval.exact.find_nearest`, block by block, since the features are computed as they are searched and a
+    large collection's would not fit into memory. Equal features have distance 0; equal distances are ordered by
+    position. Where there are fewer than k, the rest has distance infinity and position -1.
 
     Args:
         queries: (Q, D).
@@ -43,29 +44,27 @@ def search_nearest(
     Raises:
         ConfigError: features are not finite.
     """
-    wanted = _finite(torch.from_numpy(queries), "a query")
-    nearest = torch.full((len(queries), k), torch.inf)
-    found = torch.full((len(queries), k), -1, dtype=torch.int64)
+    _check_finite(queries, "a query")
+    own = np.array([-1 if place is None else place for place in leave_out or [None] * len(queries)])[:, None]
+    nearest = np.full((len(queries), k), np.inf, np.float32)
+    found = np.full((len(queries), k), -1, np.int64)
     for positions, features in blocks:
-        block, places = _finite(torch.from_numpy(features), "an image"), torch.from_numpy(positions)
-        distances = torch.cdist(wanted, block, compute_mode="donot_use_mm_for_euclid_dist")
-        for query, place in enumerate(leave_out or []):
-            if place is not None:
-                distances[query, places == place] = torch.inf
-        distances, order = torch.cat([nearest, distances], 1).sort(dim=1, stable=True)
-        places = torch.cat([found, places.expand(len(queries), -1)], 1)
-        nearest, found = distances[:, :k], places.gather(1, order)[:, :k]
-    found = torch.where(nearest.isinf(), -1, found)
-    return nearest.numpy(), found.numpy()
+        _check_finite(features, "an image")
+        near = find_nearest(features, queries, min(k + 1, len(features)))  # one of them may not count
+        distances = np.concatenate([nearest, near.distances], 1)
+        places = np.concatenate([found, positions[near.rows]], 1)
+        distances[places == own] = np.inf
+        order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+        nearest, found = np.take_along_axis(distances, order, 1), np.take_along_axis(places, order, 1)
+    return nearest, np.where(np.isinf(nearest), -1, found)
 
 
-def _finite(features: torch.Tensor, whose: str) -> torch.Tensor:
-    if not bool(torch.isfinite(features).all()):
+def _check_finite(features: NDArray[np.float32], whose: str) -> None:
+    if not np.isfinite(features).all():
         raise ConfigError(
             f"the features of {whose} are not finite, so no distance can be measured. Try --precision float32; if that "
             "does not help, the training has diverged: draw its curves."
         )
-    return features
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +132,7 @@ def draw_neighbours(
                 for column, value in zip(numbers.values(), values, strict=True):
                     column.append(value)
     verdicts = [value for value in numbers["is_same_class"] if value is not None]
-    agreement = f" {sum(map(int, verdicts))} of the {len(verdicts)} are of their query's class." if verdicts else ""
+    agreement = f" Of their query's class: {sum(map(int, verdicts))} of {len(verdicts)}." if verdicts else ""
     return Drawing(
         name="neighbours",
         figure=figure,

@@ -16,6 +16,7 @@ from alexnet.files import write_text
 from alexnet.interpretation.drawing import MARGIN_IN, SCREEN_DPI, THEMES, WIDTH_IN, Theme, Themed, Value, printable
 from alexnet.terminal import duration, percent
 from alexnet.version import __version__
+from alexnet.wording import counted
 
 MOST_ROWS = 1000
 """A figure with more numbers than this has them in its CSV file only."""
@@ -47,7 +48,7 @@ def write_report(
         trained_on: A sentence about the images.
         environment: What the run wrote down about its machine and libraries.
     """
-    epochs = f"{len(history)} epoch{'' if len(history) == 1 else 's'}"
+    epochs = counted(len(history), "epoch")
     seconds = sum(float(row.get("seconds_with_validation") or row.get("seconds") or 0) for row in history)
     lead = f"Recipe {recipe_name}, {epochs} in {duration(seconds)}. {trained_on}"
     body = [
@@ -145,7 +146,7 @@ def headline(evaluation: Evaluation) -> str:
     """Return the result of a test in one line of plain text."""
     return (
         f"Top-1 error {_percent(evaluation.top1_error)} (95 % interval {_interval(evaluation.top1_interval)}), "
-        f"{evaluation.images:,} images, {_views(evaluation)}"
+        f"{counted(evaluation.images, 'image')}, {_views(evaluation)}"
     )
 
 
@@ -156,7 +157,9 @@ def _headline(evaluations: Sequence[Evaluation]) -> str:
     meaning = f"Of 100 images like these, about {100 * best.top1_error:.0f} get a wrong first answer."
     if best.class_names:
         guessing = _percent(1 - 1 / len(best.class_names))
-        meaning += f" Guessing among {len(best.class_names):,} classes would be wrong for {guessing}."
+        meaning += (
+            f" Guessing among {counted(len(best.class_names), 'class', 'classes')} would be wrong for {guessing}."
+        )
     return (
         f'<p class="result"><strong>{_percent(best.top1_error)}</strong> <span><b>{_text(headline(best))}</b>'
         f"<br>{_text(meaning)}</span></p>"
@@ -181,7 +184,7 @@ def _errors(evaluations: Sequence[Evaluation]) -> str:
         for evaluation in sorted(evaluations, key=lambda evaluation: evaluation.num_views)
     ]
     note = (
-        f"{evaluations[0].images:,} images, each counted once. Top-{k} counts an image as wrong "
+        f"{counted(evaluations[0].images, 'image')}, each counted once. Top-{k} counts an image as wrong "
         f"if its class is not among the {k} most probable. The interval says how far chance in the choice of images "
         "reaches."
     )
@@ -263,7 +266,7 @@ def _interval(bounds: tuple[float, float]) -> str:
 
 
 def _views(evaluation: Evaluation) -> str:
-    return VIEWS.get(evaluation.num_views, f"{evaluation.num_views} views")
+    return VIEWS.get(evaluation.num_views, counted(evaluation.num_views, "view"))
 
 
 def _style() -> str:

@@ -23,6 +23,7 @@ from alexnet.interpretation.maps import draw_activations, draw_saliency
 from alexnet.interpretation.nearest import Neighbour, draw_neighbours, search_nearest
 from alexnet.interpretation.pictures import Pictures
 from alexnet.interpretation.saliency import crop_centre, measure_saliency
+from alexnet.wording import counted
 
 PANEL_IMAGES, QUERIES, NEIGHBOURS, SALIENCY_IMAGES = 8, 5, 6, 4
 """As in figure 4 of the paper: eight images with their guesses; five queries with six neighbours each."""
@@ -91,7 +92,7 @@ def predictions_panel(
         chosen = choose_mistakes(probabilities, own, count) if only_errors else choose_panel(probabilities, own, count)
         if not chosen:
             raise ConfigError(
-                f"--only errors: all {len(tested):,} images tested are right; there is no mistake to draw."
+                f"--only errors: {counted(len(tested), 'image')} tested and no mistake found; there is nothing to draw."
             )
     return Found(
         show_predictions(
@@ -176,8 +177,8 @@ def neighbours_panel(
     available = len(searched) - (queries is None)
     if k > available:
         raise ConfigError(
-            f"{k} neighbours were asked for, and {available:,} of the {collection.where} were to be searched. Ask for "
-            "fewer, or search more."
+            f"{counted(k, 'neighbour')} asked for, with {available:,} of the {collection.where} to be searched. Ask "
+            "for fewer, or search more."
         )
     distances, found = search_nearest(features, blocks(), k, leave_out=own)
 

@@ -14,6 +14,7 @@ from alexnet.errors import ConfigError, ImageError, WeightsError
 from alexnet.evaluation.classifier import Classifier, Given
 from alexnet.evaluation.evaluate import match_classes
 from alexnet.interpretation.fonts import legible
+from alexnet.wording import counted, name_readably, readable_names
 
 FEATURE_BATCH = 32
 """Images whose features are computed together."""
@@ -125,15 +126,16 @@ def is_store(path: Path) -> bool:
     return (path / HEADER_NAME).exists()
 
 
-def open_split(path: Path, split: str, image_px: int) -> Pictures:
-    """Return the images of a split of a store.
+def open_split(path: Path, split: str, classifier: Classifier) -> Pictures:
+    """Return the images of a split of a store; where this has no readable names of classes, with the classifier's.
 
     Raises:
         StoreError: the store is damaged or has no such split.
-        WeightsError: its images have another size than `image_px`.
+        WeightsError: its images have another size than the classifier's.
         ConfigError: the split has no images.
     """
-    store = open_store(path)
+    store, model = open_store(path), classifier.model
+    image_px = model.preprocessing.image_px
     if store.size != image_px:
         raise WeightsError(
             f"{path}: holds images of {store.size} px, the model was trained on {image_px} px. Prepare the images "
@@ -142,8 +144,10 @@ def open_split(path: Path, split: str, image_px: int) -> Pictures:
     part = store[split]
     if not len(part):
         raise ConfigError(f"{path}: its split {split} has no images. Choose another --split.")
-    where = f"{len(part):,} {split} images of {path.name}"
-    return Pictures(where, part.images, part.paths, part.labels, store.class_names, store.class_titles)
+    where = f"{counted(len(part), f'{split} image')} of {path.name}"
+    own = readable_names(store.class_names, store.class_titles)
+    titles = name_readably(store.class_names, own, readable_names(model.class_names, model.class_titles))
+    return Pictures(where, part.images, part.paths, part.labels, store.class_names, titles)
 
 
 def open_files(files: Sequence[Path], classifier: Classifier, *, labelled: bool = False) -> Pictures:
@@ -153,7 +157,7 @@ def open_files(files: Sequence[Path], classifier: Classifier, *, labelled: bool 
         WeightsError: the classifier does not know the class that a folder names.
     """
     images = _Files(files, classifier.model.preprocessing.image_px)
-    where = f"{len(files):,} image file{'' if len(files) == 1 else 's'}"
+    where = counted(len(files), "image file")
     labels = None
     if labelled:
         folders = [path.resolve().parent.name for path in files]

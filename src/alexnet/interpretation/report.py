@@ -136,7 +136,7 @@ def _show_images(
     count = len(training)
     if count:
         collection = Pictures(
-            f"{count:,} training images",
+            counted(count, "training image"),
             training.images,
             training.paths,
             training.labels,
@@ -155,7 +155,7 @@ def _describe_images(store: "Store") -> str:
     counts = {name: len(part) for name, part in store.splits.items()}
     training = counts.pop("train", 0)
     others = ", ".join(f"{count:,} set aside ({name})" for name, count in counts.items())
-    classes = f"{len(store.class_names):,} classes"
+    classes = counted(len(store.class_names), "class", "classes")
     return (
         f"Trained on {counted(training, 'image')} of {classes} from {store.path.name}{'; ' + others if others else ''}."
     )

@@ -16,6 +16,7 @@ from alexnet.interpretation.drawing import (
     new_figure,
     write,
 )
+from alexnet.wording import counted
 
 _DASHES = (0, (3, 2))
 _HEIGHT_IN, _GAP_IN, _ROW_IN = 3.6, 0.35, 0.26
@@ -94,10 +95,10 @@ def draw_runs(histories: Mapping[str, Sequence[Mapping[str, Any]]], theme: Theme
         },
         title="Learning curves",
         caption=(
-            f"Loss and top-1 error of {len(histories)} runs after each epoch: validation as a line, training broken. "
-            "Training values are measured on distorted images with dropout on, so they may lie above the validation "
-            "values. Runs can be compared where they were tested on the same images; one run each says nothing about "
-            "chance."
+            f"Loss and top-1 error of {counted(len(histories), 'run')} after each epoch: validation as a line, "
+            "training broken. Training values are measured on distorted images with dropout on, so they may lie above "
+            "the validation values. Runs can be compared where they were tested on the same images; one run each says "
+            "nothing about chance."
         ),
     )
 
@@ -107,6 +108,6 @@ def _describe(rows: Sequence[Mapping[str, Any]]) -> str:
         return "no epoch has ended yet"
     tested = [row for row in rows if finite_values([row.get("val_top1_error")])]
     if not tested:
-        return f"{len(rows):,} epochs, not tested"
+        return f"{counted(len(rows), 'epoch')}, not tested"
     best = min(tested, key=lambda row: float(row["val_top1_error"]))
     return f"lowest validation error {100 * best['val_top1_error']:.1f} %, epoch {best['epoch']} of {rows[-1]['epoch']}"

@@ -14,6 +14,7 @@ from alexnet.errors import WeightsError
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.spec import Spec
 from alexnet.tensor_files import copy_into, read_document, read_tensors, write_tensors
+from alexnet.wording import counted
 
 FORMAT = 1
 """Version of the document in the header of model files and checkpoints; older ones stay readable."""
@@ -108,7 +109,8 @@ def load_model(path: Path) -> Model:
         raise WeightsError(f"{path}: its mean_place is {mean_place!r}; known are aligned and central. Update alexnet.")
     if not len(names) == len(titles) == spec.num_classes:
         raise WeightsError(
-            f"{path}: names {len(names)} classes for a network with {spec.num_classes}. Obtain the file again."
+            f"{path}: names {counted(len(names), 'class', 'classes')} for a network with {spec.num_classes}. Obtain "
+            "the file again."
         )
     tensors = read_tensors(path)
     # Without initial weights: they are all overwritten, and drawing 61 million numbers takes longer than reading them.

@@ -26,6 +26,7 @@ from alexnet.reproduction.tables import collect_table, describe_table, list_rows
 from alexnet.system import describe_system
 from alexnet.terminal import Terminal, duration
 from alexnet.version import __version__
+from alexnet.wording import counted
 
 TABLE_RECIPE = "small-data"
 
@@ -42,6 +43,7 @@ def carry_out(
     assignments: Sequence[str],
     larger: Store | None,
     side_by_side: int,
+    threads: int | None,
     dry_run: bool,
 ) -> dict[str, Any]:
     """Carry an experiment or a table out as far as the budget goes, show and write the result, and return it.
@@ -77,7 +79,7 @@ def carry_out(
 
         def tell(state: State) -> None:
             if state.message:
-                terminal.say(f"{state.message}. {state.done} of {state.total} trainings done.")
+                terminal.say(f"{state.message}. {state.done} of {counted(state.total, 'training')} done.")
             left = f"about {duration(state.seconds_left)} left, {', '.join(state.running) or 'nothing'} at work"
             meter(int(state.epochs_done), int(state.epochs_total), left)
 
@@ -86,6 +88,7 @@ def carry_out(
             estimates,
             views=views,
             side_by_side=side_by_side,
+            threads=threads,
             budget_seconds=None if budget_hours is None else 3600 * budget_hours,
             tell=tell,
         )
@@ -112,7 +115,7 @@ def carry_out(
     missing = len({job.folder for job in jobs if not job.done})
     if missing:
         failed = len({job.folder for job in jobs if read_failure(job)})
-        terminal.say(f"{missing} trainings are not done ({failed} failed). The same command goes on.")
+        terminal.say(f"Not done: {counted(missing, 'training')} ({failed} failed). The same command goes on.")
     terminal.say(f"Results: {folder}")
     return {"experiment": experiment.name, "folder": str(folder), "not_done": missing}
 
@@ -130,7 +133,9 @@ def _show_plan(
     left = _seconds_left(jobs, estimates) / side_by_side
     source = "finished runs" if any(each.source == "from finished runs" for each in estimates) else "operations"
     count = len({job.folder for job in jobs})
-    terminal.print(f"\n{count} trainings, about {duration(left)} to go on this machine (estimated from {source}).")
+    terminal.print(
+        f"\n{counted(count, 'training')}, about {duration(left)} to go on this machine (estimated from {source})."
+    )
 
 
 def _seconds_left(jobs: Sequence[Job], estimates: Sequence[Estimate]) -> float:

@@ -18,6 +18,7 @@ from alexnet.errors import Interrupted
 from alexnet.files import write_text
 from alexnet.reproduction.plan import RESULT, Job
 from alexnet.system import choose_compute
+from alexnet.wording import counted
 
 WORKER = "alexnet.reproduction.worker"
 FAILED = "failed.txt"
@@ -86,6 +87,7 @@ def run_jobs(
     *,
     views: Sequence[int],
     side_by_side: int,
+    threads: int | None,
     budget_seconds: float | None,
     tell: Tell,
 ) -> None:
@@ -93,13 +95,14 @@ def run_jobs(
 
     Args:
         views: Numbers of views that each model is tested with.
-        side_by_side: Trainings at a time; each gets its share of the cores.
+        side_by_side: Trainings at a time.
+        threads: Of each training; its share of the cores where None.
         budget_seconds: No training begins that should not end within this time from now.
     Raises:
         Interrupted: SIGINT or SIGTERM; trainings at work have saved.
     """
     began = time.monotonic()
-    threads = max(1, (os.cpu_count() or 1) // side_by_side)
+    threads = threads or max(1, (os.cpu_count() or 1) // side_by_side)
     waiting = [(job, estimate) for job, estimate in zip(jobs, estimates, strict=True) if not _settled(job)]
     unique = {job.folder: (job, estimate) for job, estimate in waiting}
     waiting = list(unique.values())
@@ -146,7 +149,8 @@ def run_jobs(
             each.process.wait()
         done = sum(_settled(job) for job in jobs)
         raise Interrupted(
-            f"Stopped with {done} of {len(jobs)} trainings done; the others are saved. The same command goes on."
+            f"Stopped with {done} of {counted(len(jobs), 'training')} done; the others are saved. The same command "
+            "goes on."
         ) from None
 
 

@@ -215,9 +215,7 @@ _LISTED = (
         variants=(
             Variant("He, biases 0"),
             Variant("the paper's: 0.01, biases 1", changes=("network.initialization=dialect",)),
-            Variant(
-                "the paper's, inputs not divided", changes=("network.initialization=dialect", "batches.divisor=1")
-            ),
+            Variant("the paper's, inputs not divided", changes=("network.initialization=dialect", "batches.divisor=1")),
             Variant(
                 "the source's: 0.03 in conv3-5",
                 changes=("network.initialization=dialect", "network.dialect=source-2012"),

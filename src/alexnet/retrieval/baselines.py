@@ -7,6 +7,7 @@ from torch import Tensor
 
 from alexnet.errors import ConfigError
 from alexnet.retrieval.codes import Encoder
+from alexnet.wording import counted
 
 ITQ_ITERATIONS = 50
 """Of Gong and Lazebnik (2011), after which the rotation hardly moves."""
@@ -61,7 +62,7 @@ def principal_axes(centered: Tensor, count: int, *, seed: int) -> tuple[Tensor, 
     """
     if count > min(centered.shape):
         raise ConfigError(
-            f"{count} bits need as many images and dimensions; there are {centered.shape[0]:,} images of "
+            f"{count} bits need as many images and dimensions, not {counted(centered.shape[0], 'image')} of "
             f"{centered.shape[1]:,}. Choose fewer bits, or --method random."
         )
     width = min(count + _OVERSAMPLED, *centered.shape)

@@ -19,6 +19,7 @@ from alexnet.retrieval.hamming import find_nearest_codes
 from alexnet.retrieval.images import Originals
 from alexnet.retrieval.index import Index
 from alexnet.retrieval.index_format import NO_LABEL
+from alexnet.wording import counted
 
 Report = Callable[[int, int, str], None]
 
@@ -80,8 +81,8 @@ def compare_codes(
     if len(database) < max(*bits, K + 1):
         needed = max(*bits, K + 1)
         raise ConfigError(
-            f"{index.path} holds {len(rows):,} images, too few to compare codes of {max(bits)} bits: beside queries "
-            f"there must be {needed:,}. Name fewer --bits, or add: alexnet search add {index.path} IMAGES"
+            f"{index.path} holds {counted(len(rows), 'image')}, too few to compare codes of {max(bits)} bits: beside "
+            f"queries there must be {needed:,}. Name fewer --bits, or add: alexnet search add {index.path} IMAGES"
         )
     skip = np.ones(index.num_rows, bool)
     skip[database] = False

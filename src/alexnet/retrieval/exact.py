@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
+from alexnet.wording import counted
 
 Tick = Callable[[int, int], None]
 """Progress: called with (rows done, rows in all)."""
@@ -70,7 +71,7 @@ def find_nearest(
 def check_request(parts: Sequence[Features], queries: NDArray[np.float32], k: int, available: int) -> None:
     """Refuse a search that cannot be answered, with a ConfigError."""
     if not 1 <= k <= available:
-        raise ConfigError(f"k is {k}; there are {available:,} images to find. Accepted is 1 to {available:,}.")
+        raise ConfigError(f"k is {k}, with {counted(available, 'image')} to find. Accepted is 1 to {available:,}.")
     widths = {part.shape[1] for part in parts}
     if queries.ndim != 2 or widths != {queries.shape[1]}:
         raise ConfigError(

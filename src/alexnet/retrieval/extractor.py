@@ -14,6 +14,7 @@ from alexnet.evaluation.ensemble import Ensemble
 from alexnet.exchange.features import describe_features
 from alexnet.exchange.importing import hash_file
 from alexnet.network.model_file import find_model
+from alexnet.wording import readable_names
 
 
 class Extractor:
@@ -29,6 +30,8 @@ class Extractor:
         Raises:
             SearchError: an ensemble has no file, by which the index would know it.
         """
+        self.titles = readable_names(model.class_names, model.class_titles)
+        """Readable names of the classes that the model has one for."""
         if isinstance(model, Classifier):
             self._members: tuple[Classifier, ...] = (model,)
             self._factors: tuple[float, ...] = (1.0,)

@@ -17,6 +17,7 @@ from alexnet.errors import ConfigError
 from alexnet.files import write_text
 from alexnet.retrieval.exact import Neighbors, rank_exactly
 from alexnet.retrieval.index import Index
+from alexnet.wording import counted
 
 Tick = Callable[[int, int], None]
 
@@ -94,8 +95,8 @@ def _make(faiss: Any, index: Index, factory: str, tick: Tick | None) -> Any:
     except RuntimeError as problem:
         reason = str(problem).strip().splitlines()[-1]
         raise ConfigError(
-            f"--faiss {factory}: faiss does not accept it for {len(rows):,} images of {index.dimensions:,} features "
-            f"({reason}). Usual are Flat, {DEFAULT} and IVF1024,Flat, with fewer lists than images."
+            f"--faiss {factory}: faiss does not accept it for {counted(len(rows), 'image')} of {index.dimensions:,} "
+            f"features ({reason}). Usual are Flat, {DEFAULT} and IVF1024,Flat, with fewer lists than images."
         ) from None
     return searcher
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
 from alexnet.retrieval.exact import Features, Neighbors, rank_exactly
+from alexnet.wording import counted
 
 BITS = (16, 32, 64, 128, 256)
 """Lengths of codes."""
@@ -39,7 +40,7 @@ def find_nearest_codes(
     hidden = np.zeros(len(codes), bool) if skip is None else skip
     available = len(codes) - int(hidden.sum())
     if not 1 <= r <= available:
-        raise ConfigError(f"r is {r}; there are {available:,} images to find. Accepted is 1 to {available:,}.")
+        raise ConfigError(f"r is {r}, with {counted(available, 'image')} to find. Accepted is 1 to {available:,}.")
     if codes.shape[1] != queries.shape[1]:
         raise ConfigError(f"queries have {8 * queries.shape[1]} bits, the codes {8 * codes.shape[1]}.")
     word = next(word for word in (np.uint64, np.uint32, np.uint16, np.uint8) if codes.shape[1] % word().itemsize == 0)

@@ -18,6 +18,7 @@ from alexnet.data.store import Store, open_store
 from alexnet.data.store_format import HEADER_NAME as STORE_HEADER
 from alexnet.errors import AlexNetError, ImageError, SearchError, SourceError
 from alexnet.retrieval.index import Entry, Index
+from alexnet.wording import readable_names
 
 SPLITS = ("train", "training", "val", "valid", "validation", "test")
 """Names of folders that are taken for splits."""
@@ -43,6 +44,7 @@ class ImageFiles:
     """
 
     source: dict[str, Any] = {"kind": FILES}  # noqa: RUF012 - never changed
+    titles: dict[str, str] = {}  # noqa: RUF012 - never changed
 
     def __init__(self, given: Sequence[Path]) -> None:
         self.given = given
@@ -66,6 +68,10 @@ class ImageFiles:
         """Return what tells this list of images from others: a digest of their paths."""
         listed = "\n".join(os.path.abspath(file) for file, _, _ in self._files)
         return xxhash.xxh3_128_hexdigest(listed.encode("utf-8", "surrogateescape"))
+
+    def keys(self) -> list[tuple[Any, ...]]:
+        """Return the key of each image, in their order."""
+        return [(os.path.abspath(file),) for file, _, _ in self._files]
 
     def items(
         self, size: int, known: dict[tuple[Any, ...], Any], places: Iterable[int] | None = None
@@ -102,6 +108,8 @@ class StoreImages:
     def __init__(self, store: Store, splits: Sequence[str]) -> None:
         self.store = store
         self.splits = [store[name] for name in splits or store.splits]
+        self.titles = readable_names(store.class_names, store.class_titles)
+        """Readable names of the classes that have one."""
         self.source = {"kind": "store", "path": os.path.abspath(store.path), "fingerprint": store.fingerprint}
 
     def __len__(self) -> int:
@@ -110,6 +118,10 @@ class StoreImages:
     def fingerprint(self) -> str:
         """Return what tells these images from others."""
         return " ".join([self.store.fingerprint, *(split.name for split in self.splits)])
+
+    def keys(self) -> list[tuple[Any, ...]]:
+        """Return the key of each image, in their order."""
+        return [(self.store.fingerprint, split.name, row) for split in self.splits for row in range(len(split))]
 
     def items(
         self, size: int, known: dict[tuple[Any, ...], Any], places: Iterable[int] | None = None
@@ -154,17 +166,20 @@ def digest_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.frombuffer(xxhash.xxh3_128_digest(np.ascontiguousarray(pixels).data), np.uint8)
 
 
+def key_of(source: dict[str, Any], line: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what tells an image from the others of the index, by its line and the source that this names."""
+    if source["kind"] == FILES:
+        return (line["path"],)
+    return (source["fingerprint"], line["split"], line["row"])
+
+
 def list_known(index: Index) -> dict[tuple[Any, ...], tuple[int, Any]]:
-    """Return key -> (row, digest) of every image that can be found."""
+    """Return key -> (row, digest) of every image that can be found; no digest of images in a store."""
     sources = index.header["sources"]
     known: dict[tuple[Any, ...], tuple[int, Any]] = {}
     for row in index.rows().tolist():
         line = index.entry(row).origin
-        source = sources[line["source"]]
-        if source["kind"] == FILES:
-            known[(line["path"],)] = (row, line["digest"])
-        else:
-            known[(source["fingerprint"], line["split"], line["row"])] = (row, None)
+        known[key_of(sources[line["source"]], line)] = (row, line.get("digest"))
     return known
 
 

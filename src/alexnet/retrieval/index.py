@@ -25,6 +25,7 @@ from alexnet.retrieval.index_format import (
     load_array,
     read_header,
 )
+from alexnet.wording import counted, name_readably
 
 
 class Entry(NamedTuple):
@@ -35,6 +36,9 @@ class Entry(NamedTuple):
     path: str
     """Of a file: absolute. Of an image in a store: its path inside the source of the store."""
     label: str | None
+    """Name of its class, None where it is not known."""
+    title: str | None
+    """What people are shown of the class: its readable name, or the name of a class that has none."""
     split: str
     """Of the store, or the first folder of the path if it is named like one; "" where there is none."""
     origin: dict[str, Any]
@@ -51,8 +55,8 @@ def open_index(path: str | os.PathLike[str]) -> "Index":
     index = read_index(folder)
     if not index.header["finished"]:
         raise SearchError(
-            f"{folder} is an unfinished index of {len(index):,} images so far. Give the same alexnet search index "
-            "command again; it continues."
+            f"{folder} is an unfinished index of {counted(len(index), 'image')} so far. Give the same alexnet search "
+            "index command again; it continues."
         )
     return index
 
@@ -64,7 +68,7 @@ def read_index(folder: Path) -> "Index":
         index = Index(folder, header)
         records = list(index.file_records())
     except (KeyError, TypeError) as error:  # the checksum agrees, so another program wrote this header
-        raise damaged(folder / HEADER_NAME, f"lacks a field or has one of the wrong kind ({error})") from None
+        raise damaged(folder, HEADER_NAME, f"lacks a field or has one of the wrong kind ({error})") from None
     for record in records:
         check_file(folder, record)
     return index
@@ -80,6 +84,8 @@ class Index:
         self.dimensions: int = header["features"]["dimensions"]
         self.dtype = DTYPES[header["features"]["dtype"]]
         self.class_names: list[str] = header["class_names"]
+        self.class_titles = name_readably(self.class_names, header.get("class_titles", {}))
+        """What people are shown of each class; the field is not in the headers of older indexes."""
         self.parts: list[dict[str, Any]] = header["parts"]
         self.fingerprint: str = header.get("checksum", "")
         """SHA-256 of the header; it covers the checksums of all files, so it identifies the content."""
@@ -90,7 +96,8 @@ class Index:
 
     def __repr__(self) -> str:
         return (
-            f"Index({str(self.path)!r}: {len(self):,} images, {self.layer}, {self.dimensions:,} {self.dtype.__name__})"
+            f"Index({str(self.path)!r}: {counted(len(self), 'image')}, {self.layer}, {self.dimensions:,} "
+            f"{self.dtype.__name__})"
         )
 
     @property
@@ -136,8 +143,8 @@ class Index:
         place = row - self._starts[number]
         line = json.loads(text[ends[place] : ends[place + 1]])
         label = int(self.labels[row])
-        name = None if label == NO_LABEL else self.class_names[label]
-        return Entry(int(self.ids[row]), line["path"], name, line["split"], line)
+        name, title = (None, None) if label == NO_LABEL else (self.class_names[label], self.class_titles[label])
+        return Entry(int(self.ids[row]), line["path"], name, title, line["split"], line)
 
     @functools.cached_property
     def _starts(self) -> NDArray[np.int64]:
@@ -188,6 +195,6 @@ class Index:
             text = (self.path / part["images"]["file"]).read_bytes()
             ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
             if len(ends) != part["rows"]:
-                raise damaged(self.path / part["images"]["file"], "does not hold one line for each row")
+                raise damaged(self.path, part["images"]["file"], "does not hold one line for each row")
             result.append((text, np.concatenate([[0], ends])))
         return result

@@ -48,7 +48,7 @@ def read_header(folder: Path) -> dict[str, Any]:
     except OSError:
         raise _not_an_index(folder) from None
     except ValueError:
-        raise damaged(path, "is not valid JSON") from None
+        raise damaged(folder, HEADER_NAME, "is not valid JSON") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise SearchError(
             f"{path} is not the header of an index. Make one: alexnet search index MODEL IMAGES --out INDEX"
@@ -56,10 +56,10 @@ def read_header(folder: Path) -> dict[str, Any]:
     if header.get("version") != VERSION:
         raise SearchError(
             f"{folder} is an index of version {header.get('version')}; this alexnet reads version {VERSION}. "
-            "Update alexnet, or index the images again with this one."
+            f"Update alexnet, or {_make_again(folder)}"
         )
     if header.get("checksum") != header_checksum(header):
-        raise damaged(path, "does not agree with its own checksum")
+        raise damaged(folder, HEADER_NAME, "does not agree with its own checksum")
     return header
 
 
@@ -88,7 +88,7 @@ def check_file(folder: Path, record: Mapping[str, Any], *, every_byte: bool = Fa
     """
     damage = find_damage(folder, record, every_byte=every_byte)
     if damage:
-        raise damaged(folder / record["file"], damage)
+        raise damaged(folder, record["file"], damage)
 
 
 def load_array(
@@ -103,12 +103,16 @@ def load_array(
     try:
         array = np.load(path, mmap_mode="c" if mapped else None, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise damaged(path, f"cannot be read ({error})") from None
+        raise damaged(folder, record["file"], f"cannot be read ({error})") from None
     if array.shape != shape or array.dtype != np.dtype(dtype):
-        raise damaged(path, f"holds {array.shape} {array.dtype} instead of {shape} {np.dtype(dtype)}")
+        raise damaged(folder, record["file"], f"holds {array.shape} {array.dtype} instead of {shape} {np.dtype(dtype)}")
     return np.asarray(array)
 
 
-def damaged(path: Path, what: str) -> SearchError:
-    """Return the error for a file that is not as it was written; what completes "PATH ..."."""
-    return SearchError(f"{path} {what}. The index is damaged: copy it again, or index the images again.")
+def damaged(folder: Path, file: str, what: str) -> SearchError:
+    """Return the error for a file of an index that is not as it was written; what completes "PATH ..."."""
+    return SearchError(f"{folder / file} {what}. The index is damaged: copy it again, or {_make_again(folder)}")
+
+
+def _make_again(folder: Path) -> str:
+    return f"delete it and index the images again: rm -r {folder}; alexnet search index MODEL IMAGES --out {folder}"

@@ -5,8 +5,8 @@ the next one. Given again, the same command skips what is there.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,23 +19,16 @@ from alexnet.errors import SearchError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import Ensemble
 from alexnet.exchange.importing import hash_file
-from alexnet.file_record import record_file
-from alexnet.files import lock_file
 from alexnet.retrieval.codes import encode_part
+from alexnet.retrieval.existing_index import begin_index, find_unread
 from alexnet.retrieval.extractor import Extractor
 from alexnet.retrieval.images import ImageFiles, StoreImages, list_known
 from alexnet.retrieval.index import Index, read_index
+from alexnet.retrieval.index_changes import commit, sole_writer, without_rows
 from alexnet.retrieval.index_features import Row, compute_features
-from alexnet.retrieval.index_format import (
-    FORMAT,
-    HEADER_NAME,
-    LOCK,
-    VERSION,
-    WRITING,
-    read_header,
-    write_header,
-)
-from alexnet.retrieval.index_parts import NewPart, save_array
+from alexnet.retrieval.index_format import HEADER_NAME, read_header, write_header
+from alexnet.retrieval.index_parts import NewPart
+from alexnet.wording import counted
 
 Tick = Callable[[int, int], None]
 
@@ -57,6 +50,8 @@ class IndexReport(NamedTuple):
     """Whose files had changed; counted in `added` too."""
     left_out: tuple[str, ...]
     """Why some images are not in the index."""
+    was_complete: bool = False
+    """Whether the index was there, made from these images with these options, and nothing was written."""
 
 
 def make_index(
@@ -70,15 +65,15 @@ def make_index(
     tick: Tick | None = None,
     team: Team = ALONE,
 ) -> IndexReport:
-    """Make an index of the centre views of images, or continue one that was interrupted.
+    """Make an index of the centre views of images, or continue an interrupted one; a finished one is left as it is.
 
     Args:
         layer: An activation of the network; the last hidden layer, rectified, where None. Maps are flattened.
         dtype: "float32" or "float16", for the file; distances are computed in float32.
         team: Processes that call this together and share the images; the leader writes, in a folder that all can read.
     Raises:
-        SearchError: `out` is a finished index, an unfinished one of another model, or something else; no image could be
-            read; or features are not finite.
+        SearchError: `out` is an index of another model, other options or, finished, of other images, or something else;
+            no image could be read; or features are not finite.
         DistributionError: the processes have other models, images or options, or lost each other.
     """
     extractor = Extractor(model)
@@ -89,11 +84,17 @@ def make_index(
     created = not out.exists()
     with ExitStack() as stack:
         try:
-            header = team.from_leader(lambda: _begin(stack, out, extractor, description, features))
+            header = team.from_leader(lambda: begin_index(stack, out, extractor.file, description, features))
+            if header["finished"]:
+                num_images, unread = team.from_leader(
+                    lambda: find_unread(Index(out, header), images, extractor.image_px)
+                )
+                return IndexReport(num_images, 0, num_images, 0, tuple(unread), was_complete=True)
             report, header = _extend(out, header, extractor, images, batch_size, tick, team)
             if not report.images:
                 raise SearchError(
-                    f"{out}: none of the {len(images):,} images could be read. " + " ".join(report.left_out[:1])
+                    f"{out}: {counted(len(images), 'image')}, none of which could be read. "
+                    + " ".join(report.left_out[:1])
                 )
             team.together(lambda: write_header(out, {**header, "finished": True}) if team.leads else None)
             return report
@@ -111,43 +112,6 @@ def _check_team(
     if team.count > 1:
         own = {key: description[key] for key in ("weights_sha256", "precision")}
         team.check_same({**own, "images": images.fingerprint(), "features": features, "batch size": batch})
-
-
-def _begin(
-    stack: ExitStack, out: Path, extractor: Extractor, description: dict[str, Any], features: dict[str, Any]
-) -> dict[str, Any]:
-    """Create the folder, or find what was begun there; lock it until the stack closes, and return its header."""
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not {HEADER_NAME, LOCK} & _names(out))):
-        raise SearchError(f"{out} exists and is not an index. Choose another --out.")
-    out.mkdir(parents=True, exist_ok=True)
-    stack.enter_context(sole_writer(out))
-    if (out / HEADER_NAME).exists():
-        header = read_header(out)
-        if header["finished"]:
-            raise SearchError(
-                f"{out} is a finished index. Add images to it: alexnet search add {out} IMAGES; or choose another "
-                "--out."
-            )
-        _check_same(out, header, description, features)
-        return header
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "finished": False,
-        "features": features,
-        "model": {
-            "path": str(extractor.file.absolute()),
-            **{key: description[key] for key in ("weights_sha256", "dialect", "precision", "alexnet")},
-        },
-        "preprocessing": description["preprocessing"],
-        "class_names": [],
-        "sources": [],
-        "next_id": 0,
-        "next_part": 0,
-        "parts": [],
-        "removed": None,
-        "codes": {},
-    }
 
 
 def add_images(
@@ -189,7 +153,7 @@ def remove_rows(index_path: Path, choose: Callable[[Index], NDArray[np.int64]]) 
         if len(rows) == len(index):
             raise SearchError(f"{index_path}: nothing would be left. Delete the folder instead.")
         if len(rows):
-            header = _commit(index_path, _without(index, index.header, rows))
+            header = commit(index_path, without_rows(index, index.header, rows))
             index = Index(index_path, header)
         return len(rows), len(index)
 
@@ -202,85 +166,8 @@ def check_model(index: Index, extractor: Extractor) -> None:
         raise SearchError(
             f"{index.path} was made with weights {expected[:12]}…, {file} holds {found[:12]}…: their features cannot "
             f"be compared. Name the model it was made with (then: {index.header['model']['path']}), or index the "
-            "images again."
+            f"images with this one: alexnet search index {file} IMAGES --out OTHER"
         )
-
-
-def _names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
-
-
-def _check_same(out: Path, header: dict[str, Any], description: dict[str, Any], features: dict[str, Any]) -> None:
-    if header["model"]["weights_sha256"] != description["weights_sha256"] or header["features"] != features:
-        before = header["features"]
-        raise SearchError(
-            f"{out} is an unfinished index of other weights or features (layer {before['layer']}, {before['dtype']}). "
-            "Give its own command again, or choose another --out."
-        )
-
-
-@contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
-    """Hold the index's lock, and clear away what a stopped writer left."""
-    if not folder.is_dir():
-        read_header(folder)  # says what is wrong
-    handle = lock_file(folder / LOCK)
-    if handle is None:
-        raise SearchError(f"{folder} is being changed by another process. Wait until it has ended.")
-    with handle:
-        try:
-            if (folder / HEADER_NAME).exists():
-                _clear(folder, read_header(folder))
-            shutil.rmtree(folder / WRITING, ignore_errors=True)
-            yield
-        finally:
-            shutil.rmtree(folder / WRITING, ignore_errors=True)
-
-
-def _commit(folder: Path, header: dict[str, Any]) -> dict[str, Any]:
-    written = write_header(folder, header)
-    _clear(folder, written)
-    return written
-
-
-def _clear(folder: Path, header: dict[str, Any]) -> None:
-    """Delete parts and lists of removed ids that the header does not name: it was replaced, or never reached them."""
-    named = {part["name"] for part in header["parts"]}
-    for path in folder.glob("part-*"):
-        if path.name not in named:
-            shutil.rmtree(path, ignore_errors=True)
-    for path in folder.glob("removed-*.npy"):
-        if not header["removed"] or path.name != header["removed"]["file"]:
-            path.unlink(missing_ok=True)
-
-
-def _without(index: Index, header: dict[str, Any], rows: NDArray[np.int64]) -> dict[str, Any]:
-    """Return a header in which these rows are removed; parts of which nothing is left are no longer named."""
-    skip = index.skip.copy()
-    skip[rows] = True
-    parts, codes, kept_ids, start = (
-        [],
-        {bits: {**c, "parts": dict(c["parts"])} for bits, c in header["codes"].items()},
-        [],
-        0,
-    )
-    for part in header["parts"]:
-        stop = start + part["rows"] if start < len(skip) else start
-        own = skip[start:stop]
-        if len(own) and own.all():
-            for each in codes.values():
-                each["parts"].pop(part["name"])
-        else:
-            parts.append(part)
-            kept_ids.append(index.ids[start:stop][own])
-        start = stop
-    ids = np.concatenate([np.zeros(0, np.int64), *kept_ids])
-    record = None
-    if len(ids):
-        name = f"removed-{header['next_id']:08d}-{len(ids):08d}.npy"
-        save_array(index.path / name, ids)
-        record = {**record_file(index.path, name), "count": len(ids)}
-    return {**header, "parts": parts, "codes": codes, "removed": record}
 
 
 def _extend(
@@ -309,9 +196,16 @@ def _extend(
         index = Index(folder, header)
         extended = part.finish(header)
         if obsolete:
-            extended = _without(index, extended, np.array(obsolete, np.int64))
-        header = _commit(folder, encode_part(folder, extended, extended["parts"][-1]))
+            extended = without_rows(index, extended, np.array(obsolete, np.int64))
+        header = commit(folder, encode_part(folder, extended, extended["parts"][-1]))
         part, obsolete = None, []
+
+    def write_titles() -> None:
+        nonlocal header
+        titles = {**header.get("class_titles", {}), **extractor.titles, **images.titles}
+        named = {name: titles[name] for name in header["class_names"] if name in titles}
+        if team.leads and named != header.get("class_titles", {}):
+            header = commit(folder, {**header, "class_titles": named})
 
     def write(rows: list[Row], values: NDArray[Any]) -> None:
         nonlocal known, part
@@ -343,6 +237,7 @@ def _extend(
             if tick:
                 tick(done, len(images))
         team.together(lambda: finish() if part else None)
+        team.together(write_titles)
     finally:
         if part:
             part.discard()

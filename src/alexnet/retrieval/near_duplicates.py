@@ -14,6 +14,7 @@ import numpy as np
 from alexnet.errors import ConfigError
 from alexnet.retrieval.exact import find_nearest
 from alexnet.retrieval.index import Index
+from alexnet.wording import counted
 
 Tick = Callable[[int, int], None]
 
@@ -61,7 +62,7 @@ def find_near_duplicates(index: Index, *, threshold: float = THRESHOLD, tick: Ti
     rows = index.rows()
     if len(rows) < 2:
         raise ConfigError(
-            f"{index.path} holds {len(rows)} image; duplicates need two. Add images: "
+            f"{index.path} holds {counted(len(rows), 'image')}; duplicates need two. Add images: "
             f"alexnet search add {index.path} IMAGES"
         )
     k = min(SURROUNDING + 1, len(rows))

@@ -24,6 +24,7 @@ from alexnet.recipes import Recipe
 from alexnet.training.checkpoint import Progress, save_checkpoint
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.schedule import Schedule
+from alexnet.wording import counted
 
 
 class Listener(Protocol):
@@ -133,8 +134,8 @@ def train_model(
                 if stop:
                     save()
                     raise Interrupted(
-                        f"Stopped in epoch {progress.epoch + 1} after {progress.batch} of {num_batches} batches; "
-                        "saved. The same command continues from here."
+                        f"Stopped in epoch {progress.epoch + 1} after {progress.batch} of "
+                        f"{counted(num_batches, 'batch', 'batches')}; saved. The same command continues from here."
                     )
                 if due:
                     save()

@@ -17,6 +17,7 @@ from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model, find_model, load_model
 from alexnet.network.spec import Spec, find_dialect
 from alexnet.recipes import Recipe
+from alexnet.wording import counted
 
 AS_START = "as start"
 """As a recipe's dialect: that of the model it starts from."""
@@ -57,7 +58,7 @@ def find_new_layers(model: Model, spec: Spec, class_names: Sequence[str]) -> dic
         name = f"layers.{row.name}.weight"
         if row.name == spec.layers[-1].name:
             if set(class_names) != set(model.class_names):
-                new[row.name] = f"{len(class_names)} other classes" if len(class_names) > 1 else "another class"
+                new[row.name] = counted(len(class_names), "other class", "other classes")
                 continue
             name = f"layers.{old_last}.weight"
         if name not in weights:

@@ -9,6 +9,7 @@ import click
 from alexnet.errors import ConfigError
 from alexnet.verbs.figure_files import figure_options, plan_files, write_figure, write_found
 from alexnet.verbs.options import PATH, InOrder, device_option, image_files, precision_option, threads_option
+from alexnet.wording import counted
 
 if TYPE_CHECKING:
     from alexnet.evaluation.classifier import Classifier
@@ -279,14 +280,14 @@ def _open(classifier: "Classifier", given: tuple[Path, ...], split: str, labelle
     if stores and len(given) > 1:
         raise ConfigError(f"{stores[0]} is a store; give it alone, or give image files and folders of them.")
     if stores:
-        return open_split(stores[0], split, classifier.model.preprocessing.image_px)
+        return open_split(stores[0], split, classifier)
     return open_files(image_files(given), classifier, labelled=labelled)
 
 
 def _check_positions(indices: Sequence[int], count: int) -> None:
     for index in indices:
         if index >= count:
-            raise ConfigError(f"--index {index}: there are {count:,} images, numbered from 0 to {count - 1:,}.")
+            raise ConfigError(f"--index {index}: {counted(count, 'image')} given, numbered from 0 to {count - 1:,}.")
 
 
 def _find_class(classifier: "Classifier", name: str) -> int:
@@ -299,7 +300,9 @@ def _find_class(classifier: "Classifier", name: str) -> int:
             return names.index(name)
     if name in model.class_titles:
         same = [known for known, title in zip(model.class_names, model.class_titles, strict=True) if title == name]
-        raise ConfigError(f"--class {name}: {len(same)} classes are called so. Name one of: {', '.join(same)}.")
+        raise ConfigError(
+            f"--class {name}: {counted(len(same), 'class', 'classes')} of this name. Name one of: {', '.join(same)}."
+        )
     close = difflib.get_close_matches(name, [*model.class_names, *model.class_titles], n=1)
     known = ", ".join(model.class_names[:10]) + (", …" if len(model.class_names) > 10 else "")
     raise ConfigError(

@@ -16,6 +16,7 @@ from alexnet.verbs.options import (
     precision_option,
     threads_option,
 )
+from alexnet.wording import counted
 
 
 @click.command()
@@ -137,8 +138,8 @@ def export(
             terminal.print_json(json.dumps({**done._asdict(), "members": len(ensemble.members)}, default=str))
             return
         terminal.say(
-            f"{out}: {len(ensemble.members)} networks, from stored images to ten-view probabilities, {done.bytes:,} "
-            f"bytes, agrees with the ensemble to {done.largest_difference:.1g} of its largest output."
+            f"{out}: {counted(len(ensemble.members), 'network')}, from stored images to ten-view probabilities, "
+            f"{done.bytes:,} bytes, agrees with the ensemble to {done.largest_difference:.1g} of its largest output."
         )
         return
     opened = open_model(model, dialect=dialect, mean=mean, class_names=class_names)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import click
 
 from alexnet.verbs.options import PATH, json_option
+from alexnet.wording import counted
 
 SOURCE_KINDS = ["table", "ilsvrc", "cifar", "cifar-strips", "parquet", "webdataset", "numpy", "archive", "folders"]
 """Names of `data.sources.KINDS`, here so that --help need not load them; a test compares the two."""
@@ -128,7 +129,7 @@ def prepare(
         terminal.say(
             f"Part {part[0]} of {part[1]} is done. "
             + (
-                f"{report.num_missing:,} images of other parts are missing; whoever ends last finishes the store."
+                f"Missing of other parts: {counted(report.num_missing, 'image')}; whoever ends last finishes the store."
                 if report.num_missing
                 else "The others are about to finish the store."
             )

@@ -23,6 +23,7 @@ from alexnet.verbs.options import PATH, json_option
 )
 @click.option("--larger", "larger_path", type=PATH, metavar="STORE", help="Larger label set to pre-train on (table2).")
 @click.option("--side-by-side", default=1, show_default=True, type=click.IntRange(1), help="Trainings at a time.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of each training.  [default: its share of the cores]")
 @click.option("--dry-run", is_flag=True, help="Show the plan with estimated times, and train nothing.")
 @json_option
 def reproduce(
@@ -36,6 +37,7 @@ def reproduce(
     assignments: tuple[str, ...],
     larger_path: Path | None,
     side_by_side: int,
+    threads: int | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -75,6 +77,7 @@ def reproduce(
         assignments=fields,
         larger=open_store(larger_path) if larger_path else None,
         side_by_side=side_by_side,
+        threads=threads,
         dry_run=dry_run,
     )
     if as_json:

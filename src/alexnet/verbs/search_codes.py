@@ -7,6 +7,7 @@ import click
 
 from alexnet.verbs.options import NEW_FILE, PATH, json_option, threads_option
 from alexnet.verbs.search_output import begin, entry_json, show_comparison, shown, write_groups
+from alexnet.wording import counted
 
 BITS = ("16", "32", "64", "128", "256")
 METHODS = ("autoencoder", "random", "pca", "itq")
@@ -43,7 +44,7 @@ def codes(index: Path, bits: str, method: str, seed: int, threads: int | None, a
     from alexnet.retrieval.codes import write_codes
     from alexnet.retrieval.comparison import choose_fit_rows
     from alexnet.retrieval.index import open_index
-    from alexnet.retrieval.index_writer import sole_writer
+    from alexnet.retrieval.index_changes import sole_writer
 
     terminal = begin(threads)
     open_index(index)
@@ -62,8 +63,8 @@ def codes(index: Path, bits: str, method: str, seed: int, threads: int | None, a
         terminal.print_json(json.dumps(document))
         return
     terminal.print(
-        f"{index}: {bits}-bit codes of {len(opened):,} images, {size:,} bytes, by {method} in {seconds:.0f} s. "
-        f"Search them: alexnet search query {index} picture.jpg --bits {bits}"
+        f"{index}: {bits}-bit codes of {counted(len(opened), 'image')}, {size:,} bytes, by {method} in {seconds:.0f} "
+        f"s. Search them: alexnet search query {index} picture.jpg --bits {bits}"
     )
 
 
@@ -152,8 +153,8 @@ def duplicates(index: Path, threshold: float, html: Path | None, threads: int | 
         terminal.print_json(json.dumps(document))
         return
     terminal.print(
-        f"{len(found.groups):,} groups of near-identical images among {len(opened):,}, {across:,} of them across "
-        f"splits."
+        f"{counted(len(found.groups), 'group')} of near-identical images among {len(opened):,}, {across:,} of them "
+        f"across splits."
     )
     for group in found.groups[:SHOWN_GROUPS]:
         notes = [
@@ -165,6 +166,6 @@ def duplicates(index: Path, threshold: float, html: Path | None, threads: int | 
         )
         for row in group.rows:
             entry = opened.entry(row)
-            terminal.print("  " + "  ".join(filter(None, [entry.split, entry.label, shown(entry)])))
+            terminal.print("  " + "  ".join(filter(None, [entry.split, entry.title, shown(entry)])))
     if len(found.groups) > SHOWN_GROUPS:
         terminal.print(f"\n{len(found.groups) - SHOWN_GROUPS:,} more: give --json, or --html PAGE to see them.")

@@ -8,6 +8,7 @@ import click
 
 from alexnet.verbs.options import PATH, json_option
 from alexnet.verbs.search_output import entry_json, new_terminal, shown
+from alexnet.wording import counted
 
 
 @click.command()
@@ -28,7 +29,7 @@ def info(index: Path, verify: bool, check: bool, list_images: bool, as_json: boo
     if list_images:
         for row in opened.rows().tolist():
             entry = opened.entry(row)
-            words = (str(entry.id), entry.split, entry.label or "", shown(entry))
+            words = (str(entry.id), entry.split, entry.title or "", shown(entry))
             terminal.print_json(json.dumps(entry_json(entry)) if as_json else "\t".join(words))
         return
     problems: list[str] = []
@@ -67,7 +68,7 @@ def info(index: Path, verify: bool, check: bool, list_images: bool, as_json: boo
                 ["codes", names or "none"],
                 ["model", f"{header['model']['dialect']}, weights {header['model']['weights_sha256'][:12]}…"],
                 ["size", f"{values['bytes']:,} bytes"],
-                ["removed", f"{values['removed_rows']:,} rows that still take room"],
+                ["removed", f"{counted(values['removed_rows'], 'row')} still taking room"],
             ],
         )
         if verify:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alexnet.wording import counted
+
 if TYPE_CHECKING:
     from alexnet.retrieval.index import Index
     from alexnet.retrieval.querying import Answer
@@ -34,11 +36,16 @@ def tell_changes(terminal: "Terminal", index: Path, report: Any, as_json: bool) 
     """Say what an index holds now, and exit with 1 if images were left out."""
     if as_json:
         terminal.print_json(json.dumps({"index": str(index), **report._asdict()}))
+    elif report.was_complete:
+        terminal.print(
+            f"{index} is already complete, made from these images with these options; nothing was written. Search it: "
+            f"alexnet search query {index} picture.jpg"
+        )
     else:
-        words = [f"{report.images:,} images"]
+        words = [counted(report.images, "image")]
         words += [f"{report.added:,} added"] if report.added != report.images else []
-        words += [f"{report.kept:,} were there"] if report.kept else []
-        words += [f"{report.replaced:,} replaced, as their files have changed"] if report.replaced else []
+        words += [f"{report.kept:,} there already"] if report.kept else []
+        words += [f"{counted(report.replaced, 'changed file')} read again"] if report.replaced else []
         terminal.print(f"{index}: {', '.join(words)}. Search it: alexnet search query {index} picture.jpg")
     for reason in report.left_out:
         terminal.show_error("Left out", reason)
@@ -55,7 +62,7 @@ def shown(entry: Any) -> str:
 
 def entry_json(entry: Any) -> dict[str, Any]:
     """What is known of an image, for programs."""
-    return {"id": entry.id, "path": shown(entry), "class": entry.label, "split": entry.split}
+    return {"id": entry.id, "path": shown(entry), "class": entry.label, "title": entry.title, "split": entry.split}
 
 
 def answers_json(index: Path, k: int, answers: "list[Answer]", left_out: list[str]) -> dict[str, Any]:
@@ -78,7 +85,7 @@ def show_answers(terminal: "Terminal", answers: "list[Answer]", index: Path) -> 
     for each in answers:
         terminal.print(each.query)
         for place, hit in enumerate(each.hits, start=1):
-            words = [hit.entry.label, shown(hit.entry), f"({hit.problem})" if hit.problem else None]
+            words = [hit.entry.title, shown(hit.entry), f"({hit.problem})" if hit.problem else None]
             terminal.print(f"{place:>4}  {hit.distance:>9.4g}  {'  '.join(word for word in words if word)}")
             changed = changed or hit.problem is not None
     if changed:
@@ -127,10 +134,10 @@ def write_answers(index: "Index", answers: "list[Answer]", path: Path) -> None:
         Image.fromarray(open_image(each.query, size=THUMBNAIL_PX)).save(buffer, "JPEG", quality=85)
         pictures: list[tuple[bytes | None, str]] = [(buffer.getvalue(), "query")]
         for hit in each.hits:
-            words = [f"{hit.distance:.4g}", hit.entry.label or "", Path(hit.entry.path).name, hit.problem or ""]
+            words = [f"{hit.distance:.4g}", hit.entry.title or "", Path(hit.entry.path).name, hit.problem or ""]
             pictures.append((draw(hit.entry), " · ".join(filter(None, words))))
         rows.append((each.query, pictures))
-    lead = f"Among {len(index):,} images of {index.path.name}, by distance of {index.layer}; nearest first."
+    lead = f"Among {counted(len(index), 'image')} of {index.path.name}, by distance of {index.layer}; nearest first."
     write_picture_rows(path, kicker="AlexNet search", title="Nearest images", lead=lead, rows=rows)
 
 
@@ -147,9 +154,9 @@ def write_groups(index: "Index", groups: Any, path: Path) -> None:
         ]
         heading = " · ".join([f"distance {group.distance:.4g}, {group.closeness:.2f} of that to others", *notes])
         entries = [index.entry(row) for row in group.rows]
-        words = [" · ".join(filter(None, [entry.split, entry.label, Path(entry.path).name])) for entry in entries]
+        words = [" · ".join(filter(None, [entry.split, entry.title, Path(entry.path).name])) for entry in entries]
         rows.append((heading, [(draw(entry), each) for entry, each in zip(entries, words, strict=True)]))
-    lead = f"{len(groups):,} groups among {len(index):,} images of {index.path.name}."
+    lead = f"{counted(len(groups), 'group')} among {counted(len(index), 'image')} of {index.path.name}."
     write_picture_rows(path, kicker="AlexNet search", title="Near-identical images", lead=lead, rows=rows)
 
 
@@ -170,5 +177,6 @@ def show_comparison(terminal: "Terminal", result: Any) -> None:
             ]
             for each in result.results
         ],
-        title=f"{result.queries:,} queries ({result.held_out}) among {result.database:,}; recall of the {K} nearest",
+        title=f"{counted(result.queries, 'query', 'queries')} ({result.held_out}) among {result.database:,}; recall of "
+        f"the {K} nearest",
     )

@@ -30,6 +30,7 @@ from alexnet.verbs.search_output import (
     tell_changes,
     write_answers,
 )
+from alexnet.wording import counted
 
 if TYPE_CHECKING:
     from alexnet.evaluation.classifier import Classifier
@@ -104,8 +105,8 @@ def make(
     """Write the features of IMAGES, as MODEL sees them, into a new index.
 
     IMAGES are a store, or files and folders; in folders, the folder that holds an image names its class, and train, val
-    or test at the top its split. Interrupted, the same command continues. One that cannot be read is named and left out
-    (exit code 1).
+    or test at the top its split. Interrupted, the same command continues; finished, it says so. One that cannot be read
+    is named and left out (exit code 1).
     """
     from alexnet.distribution.launch import COMPLETES
     from alexnet.distribution.session import join_team, start_if_asked
@@ -192,7 +193,11 @@ def remove(index: Path, images: tuple[Path, ...], ids: tuple[int, ...], missing:
             below = tuple(f"{name}{os.sep}" for name in names)
             matches = np.array([entry.path in names or entry.path.startswith(below) for entry in entries], bool)
             if not matches.any():
-                raise ConfigError(f"{path}: {index} has no such image. Its paths: alexnet search info {index} --images")
+                what = "of this folder" if path.is_dir() else "of this path"
+                raise ConfigError(
+                    f"{path}: {index} holds no image {what}, or none any more. What it holds: alexnet search info "
+                    f"{index} --images"
+                )
             chosen |= matches
         own = np.array([entry.id for entry in entries])
         for number in ids:
@@ -211,7 +216,7 @@ def remove(index: Path, images: tuple[Path, ...], ids: tuple[int, ...], missing:
     if as_json:
         terminal.print_json(json.dumps({"index": str(index), "removed": removed, "images": left}))
     else:
-        terminal.print(f"{index}: {removed:,} images removed, {left:,} left.")
+        terminal.print(f"{index}: {counted(removed, 'image')} removed, {left:,} left.")
 
 
 @search.command()

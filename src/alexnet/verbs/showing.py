@@ -1,6 +1,6 @@
 """How a test looks on the terminal."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from alexnet.evaluation.assessment import Assessment
@@ -63,21 +63,27 @@ def show_assessment(terminal: "Terminal", assessment: "Assessment") -> None:
     if first.k == 1:
         terminal.print("\nWith two classes there is no top-k error to speak of: k = 2 is always right.")
     terminal.print("")
-    _show_classes(terminal, assessment.results[-1])
+    _show_classes(terminal, assessment)
 
 
-def _show_classes(terminal: "Terminal", result: Any) -> None:
+def _show_classes(terminal: "Terminal", assessment: "Assessment") -> None:
     from alexnet.evaluation.metrics import wilson_interval
     from alexnet.terminal import percent
+    from alexnet.wording import counted
 
-    found = result.evaluation
+    found = assessment.results[-1].evaluation
     rows = sorted(
-        zip(found.class_names, found.class_images, found.class_errors, strict=True),
+        zip(assessment.class_titles, found.class_images, found.class_errors, strict=True),
         key=lambda row: -row[2] / max(1, row[1]),
     )
     some = len(rows) > MOST_CLASSES
     terminal.table(
-        [f"worst {MOST_CLASSES} of {len(rows)} classes" if some else "class", "images", "top-1 error", "95 % interval"],
+        [
+            f"worst {MOST_CLASSES} of {counted(len(rows), 'class', 'classes')}" if some else "class",
+            "images",
+            "top-1 error",
+            "95 % interval",
+        ],
         [
             [name, f"{count:,}", percent(errors / count) if count else "–", _interval(wilson_interval(errors, count))]
             for name, count, errors in rows[:MOST_CLASSES]
