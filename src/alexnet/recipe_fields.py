@@ -134,7 +134,7 @@ class Optimization(Group):
     def _drops_fit(self) -> "Optimization":
         if self.schedule == "epochs" and not self.drop_epochs:
             raise ValueError("schedule epochs needs drop_epochs")
-        if any(epoch >= self.total_epochs for epoch in self.drop_epochs):
+        if self.schedule == "epochs" and any(epoch >= self.total_epochs for epoch in self.drop_epochs):
             raise ValueError(f"drop_epochs {list(self.drop_epochs)} must lie before total_epochs {self.total_epochs}")
         if list(self.drop_epochs) != sorted(set(self.drop_epochs)):
             raise ValueError(f"drop_epochs {list(self.drop_epochs)} must rise")

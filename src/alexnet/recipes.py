@@ -228,6 +228,22 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 """Name on the command line -> recipe."""
 
 
+def shorten(recipe: Recipe, epochs: int) -> list[str]:
+    """Return the assignments that end a recipe after so many epochs, the drops of its rate moved in proportion.
+
+    Where no drop is left between the first and the last epoch, the rate stays as it is.
+    """
+    optimization = recipe.optimization
+    assignments = [f"optimization.total_epochs={epochs}"]
+    if optimization.schedule == "epochs":
+        moved = {round(drop * epochs / optimization.total_epochs) for drop in optimization.drop_epochs}
+        drops = sorted({min(drop, epochs - 1) for drop in moved} - {0})
+        assignments.append(f"optimization.drop_epochs={drops}")
+        if not drops:
+            assignments.append("optimization.schedule=constant")
+    return assignments
+
+
 def find_recipe(name: str, assignments: Iterable[str] = ()) -> Recipe:
     """Return a recipe by name or from a YAML file, with fields changed by "group.field=value" assignments.
 

@@ -1,5 +1,6 @@
 """From a store and a recipe to a run folder: begins a run, or continues the one that is there."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from alexnet.batches.loader import TrainingBatches
 from alexnet.batches.views import scale_axes
 from alexnet.data.store import Store
 from alexnet.distribution.team import ALONE, Team
-from alexnet.errors import RecipeError, RunError, StoreError
+from alexnet.errors import ConfigError, RecipeError, RunError, StoreError
 from alexnet.evaluation.evaluate import Tick, evaluate_network
 from alexnet.files import lock_file
 from alexnet.network.alexnet import AlexNet, build
@@ -83,8 +84,10 @@ def train(
     """
 
     def check() -> system.Compute:
+        if not 0 <= seed < 2**32:
+            raise ConfigError(f"seed is {seed}; accepted is 0 to {2**32 - 1}.")
         _check_layer_names(recipe, len(store.class_names))
-        _check_size(store, recipe)
+        check_size(store, recipe)
         team.check_spec(find_dialect(recipe.network.dialect, len(store.class_names)))
         return system.choose_compute(device, precision)
 
@@ -122,6 +125,12 @@ def train(
         training = store["train"]
         validation = store["val"] if "val" in store.splits and len(store["val"]) else None
 
+        read_px = find_dialect(recipe.network.dialect, len(store.class_names)).input_px
+        if store.size >= 2 * read_px:
+            listener.notice(
+                f"The network reads {read_px} px of images of {store.size} px: never a whole picture. To have it see "
+                f"more of them, prepare a store with a --size nearer to {read_px}."
+            )
         mean_image = _choose_mean(store, start, listener)
         network = build(
             recipe.network.dialect, len(store.class_names), seed=seed, initialization=recipe.network.initialization
@@ -264,8 +273,12 @@ def _choose_mean(store: Store, start: Start | None, listener: Listener) -> NDArr
     return kept
 
 
-def _check_size(store: Store, recipe: Recipe) -> None:
-    """Refuse images that are smaller than the network's crops."""
+def check_size(store: Store, recipe: Recipe) -> None:
+    """Refuse images that are smaller than the network's crops.
+
+    Raises:
+        StoreError: they are.
+    """
     spec = find_dialect(recipe.network.dialect, len(store.class_names))
     if store.size < spec.input_px:
         raise StoreError(
@@ -302,10 +315,8 @@ def _open_run(
     if not (out / RECIPE).exists() or not (out / ENVIRONMENT).exists():
         raise RunError(f"{out}: exists and is not a run folder. Choose another --out.")
     if (out / MODEL).exists():
-        raise RunError(
-            f"{out}: holds a finished run. Test it with: alexnet evaluate {out} {environment['store']}. "
-            "To train again, choose another --out."
-        )
+        test = shlex.join(["alexnet", "evaluate", str(out), str(read_environment(out)["store"])])
+        raise RunError(f"{out}: holds a finished run. Test it with: {test}. To train again, choose another --out.")
     before = read_environment(out)
     differences = _differences(read_recipe(out / RECIPE).model_dump(), recipe.model_dump())
     differences += [

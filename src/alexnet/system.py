@@ -34,15 +34,7 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
     Raises:
         ConfigError: the device is not there, or a name is unknown.
     """
-    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    try:
-        chosen = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"unknown device {device!r}. Accepted: auto, cpu, cuda, cuda:N.") from None
-    if chosen.type not in ("cpu", "cuda"):
-        raise ConfigError(f"device {device!r} is not supported. Accepted: auto, cpu, cuda, cuda:N.")
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device {device!r} was asked for, but PyTorch sees no CUDA device. Use --device cpu.")
+    chosen = check_device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     hardware = "CUDA device" if chosen.type == "cuda" else "processor"
     if precision == "float32":
         return Compute(chosen, torch.float32, f"float32 on {chosen}, as asked for")
@@ -57,6 +49,26 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
             f"bfloat16 on {chosen}, since this {hardware} multiplies it natively; weights are kept in float32",
         )
     return Compute(chosen, torch.float32, f"float32 on {chosen}, since this {hardware} has no native bfloat16")
+
+
+def check_device(name: str) -> torch.device:
+    """Return a device of this machine by name.
+
+    Raises:
+        ConfigError: the name is unknown, or the device is not there.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"unknown device {name!r}. Accepted: auto, cpu, cuda, cuda:N.") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device {name!r} is not supported. Accepted: auto, cpu, cuda, cuda:N.")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device {name!r} was asked for, but PyTorch sees no CUDA device. Use cpu.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise ConfigError(f"device {name!r} was asked for, and PyTorch sees {count}: cuda:0 to cuda:{count - 1}.")
+    return device
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -126,9 +126,13 @@ class Terminal:
                 self.prose(text)
 
     @contextmanager
-    def progress(self, what: str, unit: str) -> Iterator["Meter"]:
-        """Show how far something is, with its rate and the time left. Results printed meanwhile stand above."""
-        meter = Meter(self, what, unit)
+    def progress(self, what: str, unit: str, *, times: bool = True) -> Iterator["Meter"]:
+        """Show how far something is, with its rate and the time left. Results printed meanwhile stand above.
+
+        Args:
+            times: Whether rate and time left follow from what was done so far; else the caller's words tell.
+        """
+        meter = Meter(self, what, unit, times=times)
         self._bars += 1
         try:
             with meter:
@@ -145,8 +149,9 @@ class Terminal:
 class Meter:
     """Call with (done, total) and optional words; shows a bar on a terminal, a line every ten seconds elsewhere."""
 
-    def __init__(self, terminal: Terminal, what: str, unit: str) -> None:
+    def __init__(self, terminal: Terminal, what: str, unit: str, *, times: bool = True) -> None:
         self._terminal = terminal
+        self._times = times
         self._what = what
         self._unit = unit
         self._bar: Progress | None = None
@@ -159,7 +164,7 @@ class Meter:
                 BarColumn(bar_width=20),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[words]}"),
-                TimeRemainingColumn(compact=True),
+                *([TimeRemainingColumn(compact=True)] if times else []),
                 console=terminal.errors,
                 transient=True,
             )
@@ -180,7 +185,9 @@ class Meter:
             self._first, self._start = done, now
         elapsed = now - self._start
         rate = (done - self._first) * unit_scale / elapsed if elapsed > 0 else 0.0
-        speed = f"{rate:,.0f} {self._unit}/s" if rate >= 10 else f"{rate:.1f} {self._unit}/s" if rate else ""
+        if not self._times:
+            rate = 0.0
+        speed = f"{rate:,.0f} {self._unit}/s" if rate >= 10 else f"{rate:.1f} {self._unit}/s" if rate >= 0.1 else ""
         said = [part for part in (speed, words) if part]
         if self._bar:
             if self._task is None:
@@ -189,7 +196,8 @@ class Meter:
         elif now - self._printed >= PLAIN_EVERY_SECONDS:
             self._printed = now
             left = [f"{duration((total - done) * unit_scale / rate)} left"] if rate and done < total else []
-            self._terminal.say(", ".join([f"{self._what}: {done:,} of {total:,}", *said[:1], *left, *said[1:]]))
+            what = f"{self._what}: {done:,} of {total:,}{'' if self._times else f' {self._unit}'}"
+            self._terminal.say(", ".join([what, *said[:1], *left, *said[1:]]))
 
     def restart(self, what: str) -> None:
         """Begin to count something else on the same line."""

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from alexnet.cli import cli
 from alexnet.tensor_files import read_tensors
 
 SECONDS = 280
@@ -43,6 +45,26 @@ def test_one_device_by_name_gives_the_bytes_of_none(small_store_path: Path, tmp_
     unnamed = train(small_store_path, tmp_path / "unnamed", "cifar-80sec", "--device", "cpu")
     named = train(small_store_path, tmp_path / "named", "cifar-80sec", "--devices", "cpu")
     assert named.read_bytes() == unnamed.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("devices", "message"),
+    [
+        ("cpu,gpu", "unknown device 'gpu'. Accepted: auto, cpu, cuda, cuda:N."),
+        ("cpu,cuda:99", "device 'cuda:99' was asked for, "),
+        ("cpu,", "--devices 'cpu,': a name is empty. Write cpu,cpu or cuda:0,cuda:1."),
+        ("", "--devices '': a name is empty."),
+    ],
+)
+@pytest.mark.parametrize("verb", ["train", "evaluate"])
+def test_devices_that_are_not_there_are_refused_before_anything_starts(
+    small_store_path: Path, tmp_path: Path, verb: str, devices: str, message: str
+) -> None:
+    subjects = [str(small_store_path), "--out", str(tmp_path / "run")] if verb == "train" else ["m", "s"]
+    result = CliRunner().invoke(cli, [verb, *subjects, "--devices", devices])
+    assert result.exit_code in (1, 2)
+    assert message in result.output + str(result.exception)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("mesh", ["data=2", "tower=2", "data=2,dense=2"])

@@ -33,6 +33,7 @@ def test_a_mesh_is_read_and_what_is_missing_follows(text: str | None, processes:
         ("rows=2", "mesh 'rows=2': 'rows=2' is not a size of data, tower or dense. Write it as --mesh data=2,tower=2 or --mesh data=4,dense=4."),
         ("data=0", "mesh 'data=0': 'data=0' is not a size of data, tower or dense. Write it as --mesh data=2,tower=2 or --mesh data=4,dense=4."),
         ("data=2,data=2", "mesh 'data=2,data=2' gives data twice. Write it as --mesh data=2,tower=2 or --mesh data=4,dense=4."),
+        ("data=1,dense=3", "mesh data=1,dense=3: data x tower is 1, and there are 3 processes. dense divides these same processes once more and does not count: write data=3,dense=3."),
         ("data=2,tower=2", "mesh data=2,tower=2 needs 2 x 2 = 4 processes, and there are 3. Start 4 (torchrun --nproc-per-node, or as many --devices), or choose sizes whose product is 3."),
     ],
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import torch
 import alexnet
 from alexnet import runs
 from alexnet.data.store_writer import write_store
-from alexnet.errors import DivergedError, Interrupted, RunError, StoreError, WeightsError
+from alexnet.errors import ConfigError, DivergedError, Interrupted, RunError, StoreError, WeightsError
 from alexnet.files import lock_file
 from alexnet.network import spec as spec_module
 from alexnet.network.model_file import CHECKPOINTS, LATEST, PREVIOUS
@@ -207,6 +208,31 @@ def test_a_finished_run_is_not_overwritten(small_store_path: Path, tmp_path: Pat
         f"{tmp_path / 'run'}: holds a finished run. Test it with: alexnet evaluate {tmp_path / 'run'} {small_store_path}. "
         "To train again, choose another --out."
     )
+
+
+def test_the_test_of_a_finished_run_is_named_with_its_own_store_and_quotes(
+    small_store_path: Path, tmp_path: Path
+) -> None:
+    run(small_store_path, tmp_path / "a run", Listener(), epochs=1)
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(small_store_path, elsewhere)
+    with pytest.raises(RunError, match=f"alexnet evaluate '{tmp_path}/a run' {small_store_path}"):
+        run(elsewhere, tmp_path / "a run", Listener(), epochs=1)
+
+
+@pytest.mark.parametrize("seed", [-5, 2**32])
+def test_a_seed_out_of_range_is_refused_before_anything_is_written(
+    small_store_path: Path, tmp_path: Path, seed: int
+) -> None:
+    with pytest.raises(ConfigError, match=f"seed is {seed}; accepted is 0 to 4294967295"):
+        run(small_store_path, tmp_path / "run", Listener(), epochs=1, seed=seed)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_that_sees_a_corner_of_each_picture_says_so(small_store_path: Path, tmp_path: Path) -> None:
+    listener = Listener()
+    run(small_store_path, tmp_path / "run", listener, "network.dialect=cifar-80sec", epochs=1)
+    assert any("reads 32 px of images of 256 px: never a whole picture." in notice for notice in listener.notices)
 
 
 def test_an_unfinished_run_with_other_options_is_refused(small_store_path: Path, tmp_path: Path) -> None:

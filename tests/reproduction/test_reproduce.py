@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from alexnet.cli import cli
 from alexnet.data.store_writer import write_store
+from alexnet.recipes import find_recipe, shorten
 from alexnet.reproduction import engine
 from alexnet.reproduction.experiments import EXPERIMENTS, TABLES
 
@@ -39,8 +40,8 @@ def call(*arguments: object) -> tuple[int, str]:
 def test_without_a_name_it_lists_what_there_is() -> None:
     code, output = call()
     assert code == 0
-    assert "figure1             ReLU against tanh (figure 1)\n" in output
-    assert output.count("\n") == len(EXPERIMENTS) + len(TABLES)
+    assert "figure1             ReLU against tanh (figure 1) – store of 32 px\n" in output
+    assert output.count("\n") == len(EXPERIMENTS) + len(TABLES) + 2
 
 
 def test_a_plan_is_shown_without_training(store_path: Path, tmp_path: Path) -> None:
@@ -68,6 +69,13 @@ def test_an_experiment_runs_fails_in_part_and_goes_on(store_path: Path, tmp_path
     code, again = call(*arguments)
     assert code == 0, again
     assert {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("result.json")} == before
+    cut_off, emptied, *_ = sorted(before)
+    cut_off.write_text('{"views": {"1"')
+    (emptied.parent / "probabilities-10.npy").write_bytes(b"")
+    results = json.loads((out / "crops" / "results.json").read_text())["outcomes"]
+    code, mended = call(*arguments)
+    assert code == 0, mended
+    assert json.loads((out / "crops" / "results.json").read_text())["outcomes"] == results  # tested again, not trained
 
 
 @pytest.mark.parametrize(
@@ -81,10 +89,39 @@ def test_a_training_gets_its_threads_or_its_share_of_the_cores(
     monkeypatch.setattr(engine.os, "cpu_count", lambda: 5)
     monkeypatch.setattr(engine, "POLL_SECONDS", 0.01)
     code, output = call("views", "--store", store_path, "--out", tmp_path / "out", "--epochs", 1, *SMALL, *options)
-    assert code == 0, output
+    assert code == 1, output
     assert "Not done: 1 training (1 failed)" in output
+    assert f"is not tried again until you delete its message: rm {tmp_path}/out/runs/*.failed.txt" in output
     (told,) = (tmp_path / "out" / "runs").rglob("*.json")
     assert json.loads(told.read_text())["threads"] == expected
+
+
+def test_images_smaller_than_the_network_reads_are_refused_in_the_plan(store_path: Path, tmp_path: Path) -> None:
+    code, output = call("table1", "--store", store_path, "--out", tmp_path / "out", "--dry-run")
+    assert code == 1
+    assert "holds images of 32 px; dialect paper reads crops of 224 px." in output
+
+
+def test_what_table_2_needs_is_said(store_path: Path, tmp_path: Path) -> None:
+    common = ("--store", store_path, "--out", tmp_path / "out", "--dry-run", *SMALL, "--epochs", 1)
+    code, output = call("table2", *common)
+    assert code == 0
+    assert "Rows with pre-trained nets stay empty without a store to pre-train on: --larger STORE." in output
+    assert "--larger is for table2; table1 trains on one store." in call("table1", *common, "--larger", store_path)[1]
+    assert "is the store to test on. Name one with other" in call("table2", *common, "--larger", store_path)[1]
+
+
+def test_fewer_epochs_move_the_drops_of_the_rate(store_path: Path, tmp_path: Path) -> None:
+    common = ("table1", "--store", store_path, "--out", tmp_path / "out", "--dry-run", "--recipe", "cifar-80sec")
+    for epochs in (1, 4):
+        code, output = call(*common, "--epochs", epochs)
+        assert code == 0, output
+    assert shorten(find_recipe("cifar-11pct"), 104)[1:] == ["optimization.drop_epochs=[100, 102]"]
+    assert shorten(find_recipe("cifar-11pct"), 8)[1:] == ["optimization.drop_epochs=[7]"]
+    alone = ["optimization.drop_epochs=[]", "optimization.schedule=constant"]
+    assert shorten(find_recipe("cifar-80sec"), 1)[1:] == alone
+    assert find_recipe("cifar-80sec", shorten(find_recipe("cifar-80sec"), 1)).optimization.total_epochs == 1
+    assert shorten(find_recipe("small-data"), 3) == ["optimization.total_epochs=3"]
 
 
 def test_a_store_without_validation_images_is_refused(tmp_path: Path) -> None:

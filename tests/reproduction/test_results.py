@@ -15,7 +15,7 @@ from alexnet.recipes import find_recipe
 from alexnet.reproduction.engine import estimate_jobs
 from alexnet.reproduction.experiments import EXPERIMENTS, find_experiment
 from alexnet.reproduction.figure import draw_outcomes, draw_training_errors
-from alexnet.reproduction.plan import Job, make_job, plan_jobs
+from alexnet.reproduction.plan import PROBABILITIES, Job, make_job, plan_jobs
 from alexnet.reproduction.results import (
     Curve,
     collect,
@@ -28,7 +28,6 @@ from alexnet.reproduction.results import (
     write_results,
 )
 from alexnet.reproduction.tables import PLAIN, collect_table, describe_table, list_rows, plan_table
-from alexnet.reproduction.worker import PROBABILITIES
 
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])
 

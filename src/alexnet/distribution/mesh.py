@@ -56,6 +56,11 @@ def parse_mesh(text: str | None, processes: int) -> Mesh:
     tower = sizes.get("tower", 1)
     data = sizes.get("data", max(1, processes // tower))
     mesh = Mesh(data, tower, sizes.get("dense", tower))
+    if mesh.processes != processes and sizes.get("dense", 1) > 1:
+        raise ConfigError(
+            f"mesh {text}: data x tower is {mesh.processes}, and there are {processes} processes. dense divides these "
+            f"same processes once more and does not count: write data={processes},dense={processes}."
+        )
     if mesh.processes != processes:
         raise ConfigError(
             f"mesh {text or mesh} needs {data} x {tower} = {mesh.processes} processes, and there are {processes}. "

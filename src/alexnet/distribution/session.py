@@ -11,6 +11,7 @@ from alexnet.distribution.mesh import parse_mesh
 from alexnet.distribution.processes import Place, ProcessTeam, choose_device
 from alexnet.distribution.team import ALONE, Team
 from alexnet.errors import ConfigError
+from alexnet.system import check_device
 
 
 def start_if_asked(devices: tuple[str, ...], mesh: str | None = None, *, advice: str = CONTINUES) -> bool:
@@ -19,9 +20,11 @@ def start_if_asked(devices: tuple[str, ...], mesh: str | None = None, *, advice:
     Args:
         advice: What to do after a fault, a sentence.
     Raises:
-        ConfigError: the mesh has another number of processes.
+        ConfigError: the mesh has another number of processes, or a device is not there.
         DistributionError: one of them failed.
     """
+    for name in devices:
+        check_device(name)
     if len(devices) < 2 or Place.from_environment() is not None:
         return False
     parse_mesh(mesh, len(devices))

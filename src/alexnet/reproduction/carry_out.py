@@ -1,14 +1,17 @@
 """What `alexnet reproduce` does: plan, train, compare, show and write."""
 
 import datetime
+import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from alexnet.data.store import Store
 from alexnet.errors import ConfigError, StoreError
 from alexnet.interpretation.drawing import THEMES, save_drawing
-from alexnet.reproduction.engine import Estimate, State, estimate_jobs, read_failure, run_jobs
+from alexnet.recipes import find_recipe, shorten
+from alexnet.reproduction.engine import FAILED, Estimate, State, estimate_jobs, read_failure, run_jobs
 from alexnet.reproduction.experiment import Experiment
 from alexnet.reproduction.experiments import TABLES, find_experiment
 from alexnet.reproduction.figure import draw_outcomes, draw_training_errors
@@ -23,6 +26,7 @@ from alexnet.reproduction.results import (
     write_results,
 )
 from alexnet.reproduction.tables import collect_table, describe_table, list_rows, plan_table
+from alexnet.runs import check_size
 from alexnet.system import describe_system
 from alexnet.terminal import Terminal, duration
 from alexnet.version import __version__
@@ -40,6 +44,7 @@ def carry_out(
     seeds: int,
     budget_hours: float | None,
     recipe: str | None,
+    epochs: int | None,
     assignments: Sequence[str],
     larger: Store | None,
     side_by_side: int,
@@ -48,9 +53,12 @@ def carry_out(
 ) -> dict[str, Any]:
     """Carry an experiment or a table out as far as the budget goes, show and write the result, and return it.
 
+    Args:
+        epochs: Each training ends after so many, its drops of the rate moved in proportion.
+        larger: Store to pre-train on, for table 2.
     Raises:
         ConfigError, RecipeError: no such experiment, recipe, field or network.
-        StoreError: the store has no validation images.
+        StoreError: the store has no validation images, or its images are smaller than the network's inputs.
         Interrupted: what is done is kept; the same call goes on.
     """
     if "val" not in store.splits or not len(store["val"]):
@@ -59,23 +67,32 @@ def carry_out(
             "--val-fraction 0.1."
         )
     runs = out / "runs"
+    if larger is not None and name != "table2":
+        raise ConfigError(f"--larger is for table2; {name} trains on one store. Leave it out.")
+    if larger is not None and larger.fingerprint == store.fingerprint:
+        raise ConfigError(f"--larger {larger.path}: is the store to test on. Name one with other images, and more.")
     rows = list_rows(name, seeds) if name in TABLES else []
+    experiment = describe_table(name, rows) if rows else find_experiment(name, store.size)
+    recipe = recipe or (TABLE_RECIPE if rows else experiment.recipe)
+    if epochs is not None and experiment.measure == "epochs":
+        assignments = [f"optimization.total_epochs={epochs}", *assignments]
+    elif epochs is not None:
+        assignments = [*shorten(find_recipe(recipe), epochs), *assignments]
     if rows:
-        experiment = describe_table(name, rows)
-        jobs = plan_table(
-            name, store, runs, recipe=recipe or TABLE_RECIPE, assignments=assignments, seeds=seeds, larger=larger
-        )
+        jobs = plan_table(name, store, runs, recipe=recipe, assignments=assignments, seeds=seeds, larger=larger)
     else:
-        if larger is not None:
-            raise ConfigError(f"--larger is for table2; {name} trains on one store. Leave it out.")
-        experiment = find_experiment(name, store.size)
         jobs = plan_jobs(experiment, store, runs, recipe=recipe, assignments=assignments, seeds=seeds)
+    views = tuple(sorted({1, *(variant.views for variant in experiment.variants)}))
+    jobs = [replace(job, views=views) for job in jobs]
+    for job in jobs:
+        check_size(store if job.store == store.path else larger or store, job.recipe)
+    if name == "table2" and larger is None:
+        terminal.say("Rows with pre-trained nets stay empty without a store to pre-train on: --larger STORE.")
     estimates = estimate_jobs(jobs, len(store["train"]), len(store.class_names))
     if dry_run:
         _show_plan(terminal, experiment, jobs, estimates, side_by_side)
         return {"experiment": experiment.name, "trainings": len(jobs), "seconds": _seconds_left(jobs, estimates)}
-    views = sorted({1, *(variant.views for variant in experiment.variants)})
-    with terminal.progress(experiment.name, "epochs") as meter:
+    with terminal.progress(experiment.name, "epochs", times=False) as meter:
 
         def tell(state: State) -> None:
             if state.message:
@@ -86,7 +103,6 @@ def carry_out(
         run_jobs(
             jobs,
             estimates,
-            views=views,
             side_by_side=side_by_side,
             threads=threads,
             budget_seconds=None if budget_hours is None else 3600 * budget_hours,
@@ -113,11 +129,14 @@ def carry_out(
         save_drawing(drawn, folder / f"figure-{theme}")
     _show_outcomes(terminal, experiment, outcomes)
     missing = len({job.folder for job in jobs if not job.done})
+    failed = len({job.folder for job in jobs if read_failure(job)})
     if missing:
-        failed = len({job.folder for job in jobs if read_failure(job)})
         terminal.say(f"Not done: {counted(missing, 'training')} ({failed} failed). The same command goes on.")
+        if failed:
+            kept = shlex.quote(str(runs))
+            terminal.say(f"What failed is not tried again until you delete its message: rm {kept}/*.{FAILED}")
     terminal.say(f"Results: {folder}")
-    return {"experiment": experiment.name, "folder": str(folder), "not_done": missing}
+    return {"experiment": experiment.name, "folder": str(folder), "not_done": missing, "failed": failed}
 
 
 def _show_plan(
@@ -156,7 +175,7 @@ def _show_outcomes(terminal: Terminal, experiment: Experiment, outcomes: Sequenc
     elif experiment.references:
         terminal.print("")
         terminal.table(*tabulate_recorded(experiment))
-    for message in (message for each in outcomes for message in each.failed):
+    for message in dict.fromkeys(message for each in outcomes for message in each.failed):
         terminal.print(f"\nfailed: {message}")
     if experiment.remark:
         terminal.print(f"\n{experiment.remark}")

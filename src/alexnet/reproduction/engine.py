@@ -85,7 +85,6 @@ def run_jobs(
     jobs: Sequence[Job],
     estimates: Sequence[Estimate],
     *,
-    views: Sequence[int],
     side_by_side: int,
     threads: int | None,
     budget_seconds: float | None,
@@ -94,7 +93,6 @@ def run_jobs(
     """Carry out the jobs that are not done, in order; a job waits for the one that it starts from.
 
     Args:
-        views: Numbers of views that each model is tested with.
         side_by_side: Trainings at a time.
         threads: Of each training; its share of the cores where None.
         budget_seconds: No training begins that should not end within this time from now.
@@ -111,7 +109,10 @@ def run_jobs(
     def report(message: str = "") -> None:
         rest = sum(estimate.seconds for _, estimate in waiting) + sum(each.seconds_left() for each in running)
         total = sum(job.recipe.optimization.total_epochs for job in jobs)
-        finished = sum(job.recipe.optimization.total_epochs for job in jobs if _settled(job))
+        at_work = {each.job.folder for each in running}
+        finished = sum(
+            job.recipe.optimization.total_epochs for job in jobs if job.folder not in at_work and _settled(job)
+        )
         tell(
             State(
                 sum(_settled(job) for job in jobs),
@@ -135,7 +136,7 @@ def run_jobs(
                         waiting.clear()
                     break
                 waiting.remove(fitting[0])
-                running.append(_Running(*fitting[0], views, threads))
+                running.append(_Running(*fitting[0], threads))
             for each in [each for each in running if each.ended()]:
                 running.remove(each)
                 report(each.finish())
@@ -167,7 +168,7 @@ def _settled(job: Job) -> bool:
 class _Running:
     """A job at work."""
 
-    def __init__(self, job: Job, estimate: Estimate, views: Sequence[int], threads: int) -> None:
+    def __init__(self, job: Job, estimate: Estimate, threads: int) -> None:
         self.job = job
         self._estimate = estimate
         self._began = time.monotonic()
@@ -183,7 +184,7 @@ class _Running:
             "precision": job.precision,
             "threads": threads,
             "start": str(job.start) if job.start else None,
-            "views": list(views),
+            "views": list(job.views),
         }
         write_text(description, json.dumps(fields, indent=2) + "\n")
         self._log = job.folder.with_suffix(".log")
@@ -201,7 +202,8 @@ class _Running:
     def epochs(self) -> int:
         """Epochs that are over."""
         metrics = self.job.folder / "metrics.jsonl"
-        return len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
+        done = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
+        return min(done, self.job.recipe.optimization.total_epochs)
 
     def seconds_left(self) -> float:
         """By the pace of this run where an epoch of it is over, else by the estimate."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from alexnet.data.store import Store
 from alexnet.network.spec import count_training_operations, find_dialect
 from alexnet.recipes import Recipe, find_recipe
@@ -19,6 +21,8 @@ from alexnet.reproduction.experiment import TARGET_ERROR, Experiment, Variant
 
 RESULT = "result.json"
 """Written into a training's folder when it is trained and tested."""
+PROBABILITIES = "probabilities-{views}.npy"
+"""(N, K) float32 on the validation split, in its order; one file for each number of views."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +40,22 @@ class Job:
     """Run folder."""
     start: Path | None = None
     """Run folder of the training whose model this one starts from."""
+    views: tuple[int, ...] = (1,)
+    """Numbers of views that it is tested with."""
 
     @property
     def done(self) -> bool:
-        """Whether it is trained and tested."""
-        return (self.folder / RESULT).exists()
+        """Whether it is trained and tested; a result that is damaged or lacks a number of views is not there."""
+        try:
+            tested = self.read_result()["views"]
+            return all(self._holds(views, tested[str(views)]) for views in self.views)
+        except (OSError, EOFError, ValueError, KeyError, TypeError):
+            return False
+
+    def _holds(self, views: int, figures: dict[str, Any]) -> bool:
+        path = self.folder / PROBABILITIES.format(views=views)
+        rows = len(np.load(path, mmap_mode="r", allow_pickle=False))
+        return bool(rows == figures.get("images", rows))
 
     def read_result(self) -> dict[str, Any]:
         """Return what the worker wrote."""

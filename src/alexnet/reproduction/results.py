@@ -19,8 +19,7 @@ from alexnet.evaluation.metrics import top_k_credit
 from alexnet.files import write_text
 from alexnet.reproduction.engine import read_failure
 from alexnet.reproduction.experiment import TARGET_ERROR, Experiment, Variant
-from alexnet.reproduction.plan import Job
-from alexnet.reproduction.worker import PROBABILITIES
+from alexnet.reproduction.plan import PROBABILITIES, Job
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,10 @@ from alexnet.evaluation.classifier import load
 from alexnet.files import write_text
 from alexnet.network.model_file import CHECKPOINTS, MODEL
 from alexnet.recipes import read_recipe
-from alexnet.reproduction.plan import RESULT
+from alexnet.reproduction.plan import PROBABILITIES, RESULT
 from alexnet.runs import train
 from alexnet.training.journal import read_metrics
 from alexnet.training.transfer import adapt_recipe, read_start
-
-PROBABILITIES = "probabilities-{views}.npy"
-"""(N, K) float32 on the validation split, in its order; one file for each number of views."""
 
 
 class _Printed:

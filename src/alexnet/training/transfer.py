@@ -142,6 +142,8 @@ def freeze_layers(recipe: Recipe, text: str) -> Recipe:
         if not chosen:
             raise RecipeError(f"--freeze {text}: {ends[0]} comes after {ends[1]}. Write {ends[1]}-{ends[0]}.")
         frozen += chosen
+    if not frozen:
+        raise RecipeError(f"--freeze {text!r}: names no layer. Write, for example, conv1-conv5, or leave it out.")
     if set(names) <= set(frozen):
         raise RecipeError(f"--freeze {text}: every layer would be frozen and nothing trained. Leave one out.")
     factors = recipe.optimization.rate_factors | dict.fromkeys(frozen, 0.0)

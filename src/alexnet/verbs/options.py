@@ -44,6 +44,7 @@ class _NewFile(click.Path):
 
 
 NEW_FILE = _NewFile(path_type=Path)
+SEED = click.IntRange(0, 2**32 - 1)
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 precision_option = click.option(
     "--precision",
@@ -83,7 +84,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 def read_devices(devices: str | None) -> tuple[str, ...]:
     """Names of devices as --devices gives them."""
-    return tuple(name.strip() for name in devices.split(",")) if devices else ()
+    names = () if devices is None else tuple(name.strip() for name in devices.split(","))
+    if not all(names):
+        raise click.UsageError(f"--devices {devices!r}: a name is empty. Write cpu,cpu or cuda:0,cuda:1.")
+    return names
 
 
 def image_files(given: tuple[Path, ...]) -> list[Path]:

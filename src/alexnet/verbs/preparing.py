@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import click
 
-from alexnet.verbs.options import PATH, json_option
+from alexnet.verbs.options import PATH, SEED, json_option
 from alexnet.wording import counted
 
 SOURCE_KINDS = ["table", "ilsvrc", "cifar", "cifar-strips", "parquet", "webdataset", "numpy", "archive", "folders"]
@@ -49,7 +49,7 @@ SMALL_IMAGE_PX = 224
 @click.option(
     "--size", default=256, show_default=True, type=click.IntRange(8, 4096), help="Side of the stored images in pixels."
 )
-@click.option("--seed", default=0, show_default=True, help="Fixes which images --val-fraction sets aside.")
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Fixes which images --val-fraction sets aside.")
 @click.option(
     "--on-bad-image",
     default="skip",

@@ -17,7 +17,7 @@ from alexnet.verbs.options import PATH, json_option
     "--budget", type=click.FloatRange(0, min_open=True), metavar="HOURS", help="Begin nothing that ends later."
 )
 @click.option("--recipe", help="Recipe that is varied.  [default: the experiment's own]")
-@click.option("--epochs", type=click.IntRange(1), help="Short for --set optimization.total_epochs=N.")
+@click.option("--epochs", type=click.IntRange(1), help="Epochs of each training; drops of the rate move in proportion.")
 @click.option(
     "--set", "assignments", multiple=True, metavar="GROUP.FIELD=VALUE", help="Change a field for all variants."
 )
@@ -58,14 +58,15 @@ def reproduce(
     if name is None:
         titles = {each.name: each.title for each in EXPERIMENTS.values()} | TABLES
         for known, title in titles.items():
-            terminal.print(f"{known:<20}{title}")
+            small = known in EXPERIMENTS and EXPERIMENTS[known].recipe.startswith("cifar")
+            terminal.print(f"{known:<20}{title}{' – store of 32 px' if small else ''}")
+        terminal.print("\nStores of 256 px where nothing else is said; table2 pre-trains on a second one (--larger).")
         return
     if store_path is None:
         raise click.UsageError(f"{name} needs images to train and test on. Name a store: --store STORE.")
     from alexnet.data.store import open_store
     from alexnet.reproduction.carry_out import carry_out
 
-    fields = [*assignments, *([f"optimization.total_epochs={epochs}"] if epochs else [])]
     document: Any = carry_out(
         terminal,
         name,
@@ -74,7 +75,8 @@ def reproduce(
         seeds=seeds,
         budget_hours=budget,
         recipe=recipe,
-        assignments=fields,
+        epochs=epochs,
+        assignments=assignments,
         larger=open_store(larger_path) if larger_path else None,
         side_by_side=side_by_side,
         threads=threads,
@@ -84,3 +86,5 @@ def reproduce(
         import json
 
         terminal.print_json(json.dumps(document))
+    if document.get("failed"):
+        raise SystemExit(1)

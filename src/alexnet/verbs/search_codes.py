@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from alexnet.verbs.options import NEW_FILE, PATH, json_option, threads_option
+from alexnet.verbs.options import NEW_FILE, PATH, SEED, json_option, threads_option
 from alexnet.verbs.search_output import begin, entry_json, show_comparison, shown, write_groups
 from alexnet.wording import counted
 
@@ -14,7 +14,7 @@ METHODS = ("autoencoder", "random", "pca", "itq")
 """Names of `retrieval.autoencoder.METHODS`, here so that --help need not load them; a test compares the two."""
 SHOWN_GROUPS = 20
 
-seed_option = click.option("--seed", default=0, show_default=True, help="Fixes samples and first weights.")
+seed_option = click.option("--seed", default=0, show_default=True, type=SEED, help="Fixes samples and first weights.")
 
 
 @click.command()

@@ -1,5 +1,6 @@
 """alexnet train and alexnet demo."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,7 @@ import click
 
 from alexnet.verbs.options import (
     PATH,
+    SEED,
     device_option,
     devices_option,
     local_batch_option,
@@ -42,7 +44,9 @@ WHY_MODERN = (
 @click.option("--freeze", metavar="LAYERS", help="Layers that stay as they are: conv1-conv5, or conv1,conv2.")
 @click.option("--add-sixth-convolution", "sixth", is_flag=True, help="As for the pre-trained networks of section 6.")
 @click.option("--out", required=True, type=PATH, help="Run folder to create, or to continue.")
-@click.option("--seed", default=0, show_default=True, help="Fixes weights, order, crops, colour noise and dropout.")
+@click.option(
+    "--seed", default=0, show_default=True, type=SEED, help="Fixes weights, order, crops, colour noise and dropout."
+)
 @click.option(
     "--checkpoint-minutes",
     default=5.0,
@@ -104,7 +108,7 @@ def train(
             chosen = choose_dialect(chosen, chosen.network.dialect, sixth_convolution=sixth)
         else:
             chosen = adapt_recipe(chosen, start, opened.class_names, sixth_convolution=sixth)
-        return opened, start, freeze_layers(chosen, freeze) if freeze else chosen
+        return opened, start, freeze_layers(chosen, freeze) if freeze is not None else chosen
 
     if towers and mesh:
         raise click.UsageError("Give --towers or --mesh, not both.")
@@ -116,6 +120,9 @@ def train(
         opened, start, chosen = team.together(choose)
         if team.leads and recipe is None and start is None:
             terminal.say(WHY_MODERN)
+        frozen = [layer for layer, factor in chosen.optimization.rate_factors.items() if factor == 0]
+        if team.leads and frozen:
+            terminal.say(f"Frozen: {', '.join(frozen)}.")
         train_and_report(
             terminal,
             opened,
@@ -131,14 +138,15 @@ def train(
             team=team,
         )
     if team.leads:
-        terminal.say(f"Trained: {out}. Test it with: alexnet evaluate {out} {store} --views 10")
+        command = shlex.join(["alexnet", "evaluate", str(out), str(store), "--views", "10"])
+        terminal.say(f"Trained: {out}. Test it with: {command}")
 
 
 @click.command()
 @click.option(
     "--out", default=Path("demo"), show_default=True, type=PATH, help="Folder for pictures, store, run and report."
 )
-@click.option("--seed", default=0, show_default=True, help="Fixes pictures, weights, order and views.")
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Fixes pictures, weights, order and views.")
 def demo(out: Path, seed: int) -> None:
     """Do the whole job on pictures that the program draws itself, and write a report.
 
