@@ -93,6 +93,7 @@ def bench(
       prepare   photographs to a store, against plain Pillow; all cores, against one
       search    exact and by codes, against torch.cdist; features, against inference
       scaling   steps on 2 and 4 processes of this machine, against one; the ceiling is the cost model's estimate
+                (with --batch 64 --rounds 3 three minutes on an idle machine)
     All of them, if none is named.
     """
     import json
