@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+from alexnet.data.prepare import prepare
+
 from .test_ensemble import call, write_model
 
 TWO_CLASSES = "With two classes there is no top-k error to speak of"
@@ -45,3 +47,35 @@ def test_models_that_do_not_go_together_are_neither_compared_nor_averaged(
         f"{small} reads images of 32 px, {models[0]} of 256 px, so they cannot be compared or averaged. Test models "
         "that were trained on stores of one size together, or one at a time."
     )
+
+
+def test_a_store_in_the_place_of_the_model_leaves_its_place_open(small_store_path: Path, models: list[Path]) -> None:
+    advice = f"{small_store_path} is a store; models come first, images last: alexnet evaluate"
+    assert say(small_store_path, small_store_path) == (1, f"{advice} MODEL {small_store_path}")
+    assert say(small_store_path, models[0], small_store_path) == (1, f"{advice} {models[0]} {small_store_path}")
+
+
+def test_only_a_split_that_exists_is_advised_for_fitting(
+    models: list[Path], small_store_path: Path, tmp_path: Path
+) -> None:
+    asked = (models[0], models[2])
+    reason = "--fit-weights val would find weights on the images that are reported."
+    code, said = say(*asked, small_store_path, "--fit-weights", "val")
+    assert (code, said) == (
+        1,
+        f"{reason} {small_store_path} has no other images that models did not learn from. A table with the columns path, "
+        "label and split makes a store with test images: alexnet prepare TABLE.csv --out STORE. Or test on a folder "
+        "that holds the folders val and test.",
+    )
+    # What is advised works: a folder with both, and a table.
+    pictures = tmp_path / "pictures"
+    for split in ("train", "val", "test"):
+        shutil.copytree(small_store_path.parent / "pictures" / "val", pictures / split)
+    rows = [f"{path.relative_to(pictures)},{path.parent.name},{path.parts[-3]}" for path in pictures.rglob("*.png")]
+    (pictures / "table.csv").write_text("\n".join(["path,label,split", *rows]))
+    prepare(pictures / "table.csv", tmp_path / "store")
+    for images in (pictures, tmp_path / "store"):
+        code, said = say(*asked, images, "--fit-weights", "val")
+        assert (code, said) == (1, f"{reason} Report another split: --split test.")
+        code, said = say(*asked, images, "--fit-weights", "val", "--split", "test", "--views", 1)
+        assert code == 0, said

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.data.store_format import HEADER_NAME
+from alexnet.data.store_format import HEADER_NAME, TRAIN
 from alexnet.distribution.team import ALONE, Team
 from alexnet.errors import ConfigError
 from alexnet.evaluation.calibration import Calibration, measure_calibration
@@ -25,7 +25,7 @@ from alexnet.evaluation.ensemble import (
 )
 from alexnet.evaluation.evaluate import Evaluation, Tick, default_k
 from alexnet.evaluation.fairness import find_doubts, find_doubts_of_fit
-from alexnet.evaluation.labeled_images import LabeledImages, open_labeled_images
+from alexnet.evaluation.labeled_images import LabeledImages, list_splits, open_labeled_images
 from alexnet.evaluation.metrics import find_errors
 from alexnet.evaluation.prediction_files import (
     LISTED,
@@ -214,7 +214,7 @@ def _check_order(paths: Sequence[Path], images: Path, options: Options) -> None:
     """Say the right command where a store stands among the models, or a model in the place of the images."""
     stores = [path for path in paths if (path / HEADER_NAME).exists()]
     if stores:
-        others = [str(path) for path in (*paths, images) if path not in stores]
+        others = [str(path) for path in (*paths, images) if not (path / HEADER_NAME).exists()] or ["MODEL"]
         raise ConfigError(
             f"{stores[0]} is a store; models come first, images last: alexnet evaluate {' '.join(others)} {stores[0]}"
         )
@@ -225,9 +225,21 @@ def _check_order(paths: Sequence[Path], images: Path, options: Options) -> None:
         )
     if options.fit_on is not None and options.fit_on == options.split:
         raise ConfigError(
-            f"--fit-weights {options.fit_on} would find weights on the images that are reported. Name another split "
-            "for one of the two: --split test."
+            f"--fit-weights {options.fit_on} would find weights on the images that are reported. "
+            f"{_advise_split(images, options.split)}"
         )
+
+
+def _advise_split(images: Path, taken: str) -> str:
+    """Say which other split could be reported, or how to get one; not the training images, which models know."""
+    others = [name for name in list_splits(images) if name not in (taken, TRAIN)]
+    if others:
+        return f"Report another split: --split {others[0]}."
+    return (
+        f"{images} has no other images that models did not learn from. A table with the columns path, label and split "
+        "makes a store with test images: alexnet prepare TABLE.csv --out STORE. Or test on a folder that holds the "
+        "folders val and test."
+    )
 
 
 def _check_files(models: Ensemble, paths: Sequence[Path], options: Options) -> None:
