@@ -79,3 +79,24 @@ def test_only_a_split_that_exists_is_advised_for_fitting(
         assert (code, said) == (1, f"{reason} Report another split: --split test.")
         code, said = say(*asked, images, "--fit-weights", "val", "--split", "test", "--views", 1)
         assert code == 0, said
+
+
+def test_a_network_that_is_averaged_twice_is_noticed(
+    models: list[Path], small_store_path: Path, tmp_path: Path
+) -> None:
+    first, second, copy = models[0], models[1], tmp_path / "copy.safetensors"
+    shutil.copy(first, copy)
+    saved = tmp_path / "two.json"
+    shared = (small_store_path, "--views", 1, "--average")
+    for given, note in (
+        ((first, first), f"One network is given twice, in {first} and {first}: it counts each time in the average."),
+        ((first, second, copy, first), f"given 3 times, in {first} and {copy} and {first}: it counts each time"),
+    ):
+        code, said = say(*given, *shared, "--save-ensemble", saved)
+        assert code == 0, said
+        assert note in said
+    assert "One network" not in say(first, second, *shared, "--save-ensemble", saved)[1]
+    assert f"given twice, in {first} and {saved}: it counts each time" in say(first, saved, *shared)[1]
+    code, said = say(first, first, small_store_path, "--views", 1, "--fit-weights", "train")
+    assert f"given twice, in {first} and {first}: it counts each time" in said
+    assert "One network" not in say(first, first, small_store_path, "--views", 1)[1]  # compared, not averaged
