@@ -100,3 +100,23 @@ def test_a_network_that_is_averaged_twice_is_noticed(
     code, said = say(first, first, small_store_path, "--views", 1, "--fit-weights", "train")
     assert f"given twice, in {first} and {first}: it counts each time" in said
     assert "One network" not in say(first, first, small_store_path, "--views", 1)[1]  # compared, not averaged
+
+
+def test_classes_and_figures_name_the_model_they_are_of_among_several(
+    models: list[Path], small_store_path: Path, tmp_path: Path
+) -> None:
+    html = tmp_path / "test.html"
+    for given, name in (
+        ((models[0], models[1], small_store_path, "--average"), "average of 2"),
+        ((models[0], models[1], small_store_path), str(models[1])),
+        ((models[0], small_store_path), None),
+    ):
+        code, output = call(*given, "--views", 1, "--html", html)
+        assert code == 0, output
+        own = f" ({name})" if name else ""
+        page = html.read_text(encoding="utf-8")
+        for title in ("What is taken for what", "Can its confidence be trusted?", "The most confident mistakes"):
+            assert f">{title}{own}</h2>" in page
+        assert f">Classes{own}</h2>" in page
+        assert output.count("Classes, ") == bool(name)
+        assert f"Classes, {name}\n" in output or not name

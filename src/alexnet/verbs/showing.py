@@ -88,6 +88,7 @@ def _show_classes(terminal: "Terminal", assessment: "Assessment") -> None:
             [name, f"{count:,}", percent(errors / count) if count else "–", _interval(wilson_interval(errors, count))]
             for name, count, errors in rows[:MOST_CLASSES]
         ],
+        title=f"Classes, {assessment.results[-1].name}" if len(assessment.results) > 1 else None,
     )
 
 
