@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from alexnet.errors import WeightsError
-from alexnet.files import write_text
+from alexnet.exchange.feature_files import open_writer
+from alexnet.files import write_bytes, write_text
 from alexnet.tensor_files import copy_into, read_document, read_tensors, write_tensors
 
 DOCUMENT = {"kind": "model", "format": 1, "names": ["é", "b"]}
@@ -83,3 +84,32 @@ def test_text_appears_whole(tmp_path: Path) -> None:
     write_text(tmp_path / "t", "two é")
     assert (tmp_path / "t").read_text(encoding="utf-8") == "two é"
     assert [file.name for file in tmp_path.iterdir()] == ["t"]
+
+
+def test_a_file_that_cannot_be_written_is_named_as_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "missing" / "x.html"
+    with pytest.raises(FileNotFoundError) as problem:
+        write_bytes(path, b"")
+    assert problem.value.filename == str(path)
+    with pytest.raises(OSError, match=r"cannot be written: .*No such file or directory") as tensors:
+        write_tensors(path, {"x": torch.ones(1)}, DOCUMENT)
+    assert str(tensors.value).startswith(f"{path}: ")
+    assert "/." not in str(tensors.value)
+    with pytest.raises(FileNotFoundError) as features:
+        open_writer(path.with_suffix(".npz"), {"x": (1,)})
+    assert features.value.filename == str(path.with_suffix(".npz"))
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError) as is_folder:
+        write_bytes(tmp_path / "folder", b"")
+    assert is_folder.value.filename == str(tmp_path / "folder")
+
+    def fail(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left on device") as full:
+        write_bytes(tmp_path / "x.html", b"")
+    assert full.value.filename == str(tmp_path / "x.html")
+    assert [file.name for file in tmp_path.iterdir()] == ["folder"]

@@ -4,6 +4,8 @@ Without PyTorch, so that preparing a store need not wait a second for its import
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -24,19 +26,31 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file to a temporary name, flush, and rename.
 
     Raises:
-        OSError: the disk is full or the folder not writable; nothing is left behind.
+        OSError: the disk is full or the folder not writable; it names this file, and nothing is left behind.
     """
     temporary = path.with_name(f".{path.name}.writing")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with name_in_errors(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     sync_folder(path.parent)
+
+
+@contextmanager
+def name_in_errors(path: Path) -> Iterator[None]:
+    """Let errors of the system name this file, not the temporary one that stands for it meanwhile."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno is None:
+            raise
+        raise OSError(problem.errno, os.strerror(problem.errno), str(path)) from None
 
 
 def lock_file(path: Path, *, shared: bool = False) -> IO[bytes] | None:

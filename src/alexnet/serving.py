@@ -1,8 +1,9 @@
 """A model behind HTTP: a page to drop pictures on, and an address that answers programs.
 
 - GET / is the page; it loads nothing from anywhere else.
-- POST /predict with the bytes of an image file answers {"predictions": [{"name", "title", "probability"}, ...]}, best
-  first; with something else 400 and {"error": what is wrong and what to do}.
+- POST /predict with the bytes of an image file answers {"views", "predictions": [{"name", "title", "probability"},
+  ...]}: how many views were averaged, and classes, best first; with something else 400 and {"error": what is wrong and
+  what to do}.
 
 Pictures go through the one decode path, are kept in memory and never written. There is no password: the server listens
 to this machine alone unless told otherwise.
@@ -19,7 +20,7 @@ from alexnet.data.decode import MAX_FILE_BYTES, decode_image
 from alexnet.errors import ConfigError, ImageError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import Ensemble
-from alexnet.wording import counted
+from alexnet.wording import counted, say_views
 
 MAX_UPLOAD_BYTES = min(64 * 2**20, MAX_FILE_BYTES)
 """Largest picture that is accepted."""
@@ -40,9 +41,11 @@ def open_server(model: Classifier | Ensemble, host: str, port: int, *, views: in
     lock = threading.Lock()  # one picture at a time: each uses all threads of the machine
     size = model.image_px if isinstance(model, Ensemble) else model.model.preprocessing.image_px
     titles = dict(zip(model.class_names, model.class_titles, strict=True))
+    file = (isinstance(model, Ensemble) and model.file) or model.path
     page = (
         _PAGE.replace("CLASSES", counted(len(titles), "class", "classes"))
-        .replace("MODEL", html.escape(model.path.name))
+        .replace("VIEWS", say_views(views))
+        .replace("MODEL", html.escape(file.resolve().name))
         .encode()
     )
 
@@ -50,8 +53,11 @@ def open_server(model: Classifier | Ensemble, host: str, port: int, *, views: in
         pixels = decode_image(data, size=size, name="the picture")
         with lock:
             (prediction,) = model.predict([pixels], views=views)
-        best = prediction.top(top)
-        return {"predictions": [{"name": name, "title": titles[name], "probability": value} for name, value in best]}
+        best = [
+            {"name": name, "title": titles[name], "probability": probability}
+            for name, probability in prediction.top(top)
+        ]
+        return {"views": views, "predictions": best}
 
     class Handler(BaseHTTPRequestHandler):
         timeout = TIMEOUT_SECONDS
@@ -122,7 +128,7 @@ _PAGE = """<!doctype html>
   .number { text-align: right; font-variant-numeric: tabular-nums }
 </style>
 <h1>MODEL</h1>
-<p>CLASSES. Pictures stay on the machine that serves this page.</p>
+<p>CLASSES. Each picture is seen in VIEWS. Pictures stay on the machine that serves this page.</p>
 <label><input type="file" accept="image/*">Drop a picture here, or choose one</label>
 <img alt="" hidden><div role="status"></div>
 <script>

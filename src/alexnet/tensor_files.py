@@ -42,7 +42,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], document: dict[str,
     except BaseException as problem:
         temporary.unlink(missing_ok=True)
         if isinstance(problem, safetensors.SafetensorError):
-            raise OSError(f"{path}: cannot be written: {problem}") from None
+            reason = str(problem).partition(" at path ")[0]  # what follows is a temporary name
+            raise OSError(f"{path}: cannot be written: {reason}") from None
         raise
     sync_folder(path.parent)
 

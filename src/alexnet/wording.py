@@ -9,6 +9,11 @@ def counted(number: int, what: str, plural: str | None = None) -> str:
     return f"{number:,} {what if number == 1 else plural or what + 's'}"
 
 
+def say_views(views: int) -> str:
+    """Return what of a picture was looked at: "its centre view alone", "ten views, averaged"."""
+    return {1: "its centre view alone", 9: "nine views, averaged", 10: "ten views, averaged"}[views]
+
+
 def readable_names(names: Sequence[str], titles: Sequence[str]) -> dict[str, str]:
     """Return class name -> readable name, as "n01440764" -> "tench", of the classes where these differ."""
     return {name: title for name, title in zip(names, titles, strict=True) if title != name}

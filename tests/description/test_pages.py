@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,34 @@ def test_a_finished_run_tells_its_errors_and_what_comes_next(begun: Path) -> Non
     assert facts["next"] == f"alexnet evaluate '{begun}' STORE | alexnet predict '{begun}' picture.jpg"
     assert page.values["errors"]["tests"][1]["top1_error"] == 0.237
     assert len(on_screen(page)) <= 24
+
+
+def test_a_run_whose_recipe_is_missing_tells_the_rest(begun: Path) -> None:
+    missing = f"{begun}/recipe.yaml is missing, seed 7"
+    (begun / "recipe.yaml").unlink()
+    page = describe(str(begun))
+    facts = facts_of(page)
+    assert facts["what"] == "an unfinished run; nothing is saved yet"
+    assert facts["recipe"] == missing
+    assert facts["next"] == f"put {begun}/recipe.yaml back; without it the training cannot go on"
+    assert page.values["recipe"] is None
+    (begun / "metrics.jsonl").write_text(json.dumps(EPOCH) + "\n")
+    model = make_model()
+    optimizer = MomentumDescent(model.network, dtype=model.network.layers["conv1"].weight.dtype, momentum=0.9,
+                                weight_decay=0.0)  # fmt: skip
+    save_checkpoint(begun, model, optimizer, Progress(epoch=1, batch=17, history=[EPOCH]))
+    facts = facts_of(describe(str(begun)))
+    assert facts["what"] == "an unfinished run; saved in epoch 2 after 17 batches"
+    assert facts["trained for"] == "1 min 00 s, 94 images/s"
+    recorded = replace(model, provenance={"recipe": find_recipe("cifar-80sec").model_dump(mode="json")})
+    save_model(begun / MODEL, recorded)
+    facts = facts_of(describe(str(begun)))
+    assert facts["what"] == "a finished run of 1 epoch"
+    assert facts["recipe"] == f"{missing} | its values are kept in the model: alexnet info '{begun / MODEL}' --json"
+    assert facts["network"].startswith("cifar-80sec: 1 tower, ")
+    assert "top-1 error 75.00 %" in facts["epoch 1"]
+    assert facts["next"].startswith(f"alexnet evaluate '{begun}' STORE")
+    assert describe(str(begun / MODEL)).values["provenance"]["recipe"]["name"] == "cifar-80sec"
 
 
 def test_measured_errors_that_cannot_be_read_are_as_none(tmp_path: Path) -> None:

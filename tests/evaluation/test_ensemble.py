@@ -40,16 +40,6 @@ def write_model(
     return path
 
 
-@pytest.fixture
-def models(tmp_path: Path) -> list[Path]:
-    """Three models; the second has its classes in another order."""
-    orders = (CLASSES, ("cat", "ant", "bee"), CLASSES)
-    return [
-        write_model(tmp_path / f"{number}.safetensors", seed=number, classes=order)
-        for number, order in enumerate(orders)
-    ]
-
-
 def call(*arguments: object) -> tuple[int, str]:
     result = CliRunner().invoke(cli, ["evaluate", *map(str, arguments), "--threads", "1"])
     return result.exit_code, result.output + (str(result.exception) if result.exception else "")

@@ -10,16 +10,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from evaluation.test_ensemble import write_model
 from PIL import Image
 
 import alexnet
+from alexnet.cli import cli
 from alexnet.errors import ConfigError
+from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import Ensemble, load_ensemble, save_ensemble
 from alexnet.serving import MAX_UPLOAD_BYTES, open_server
 
@@ -29,15 +33,21 @@ def model_path(tmp_path: Path) -> Path:
     return write_model(tmp_path / "model.safetensors", seed=0, size=32)
 
 
-@pytest.fixture
-def address(model_path: Path) -> Iterator[tuple[str, int]]:
-    model = alexnet.load(model_path, device="cpu", precision="float32")
-    with open_server(model, "127.0.0.1", 0, views=1, top=2) as server:
+@contextmanager
+def serve(model: Classifier | Ensemble, *, views: int = 1) -> Iterator[tuple[str, int]]:
+    """The address of a server that answers meanwhile."""
+    with open_server(model, "127.0.0.1", 0, views=views, top=2) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield "127.0.0.1", server.server_address[1]
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def address(model_path: Path) -> Iterator[tuple[str, int]]:
+    with serve(alexnet.load(model_path, device="cpu", precision="float32")) as address:
+        yield address
 
 
 def picture() -> bytes:
@@ -64,6 +74,7 @@ def test_a_picture_gets_the_probabilities_that_predict_gives(address: tuple[str,
     )
     status, body, headers = ask(address, "POST", "/predict", picture())
     assert (status, headers["Content-Type"]) == (200, "application/json")
+    assert json.loads(body)["views"] == 1
     answer = json.loads(body)["predictions"]
     assert [(each["name"], each["probability"]) for each in answer] == expected.top(2)
 
@@ -71,7 +82,7 @@ def test_a_picture_gets_the_probabilities_that_predict_gives(address: tuple[str,
 def test_the_page_loads_nothing_from_elsewhere(address: tuple[str, int]) -> None:
     status, body, headers = ask(address, "GET", "/")
     assert status == 200
-    assert b"3 classes" in body
+    assert b"3 classes. Each picture is seen in its centre view alone." in body
     assert re.findall(rb"https?://|src=\"|@import", body) == []
     assert "default-src 'none'" in headers["Content-Security-Policy"]
 
@@ -111,7 +122,31 @@ def test_an_ensemble_is_served_like_a_model(model_path: Path, tmp_path: Path) ->
     members = [alexnet.load(model_path, device="cpu", precision="float32")] * 2
     save_ensemble(tmp_path / "two.json", Ensemble(members))
     model = load_ensemble(tmp_path / "two.json", device="cpu", precision="float32")
-    open_server(model, "127.0.0.1", 0, views=10, top=5).server_close()
+    with serve(model, views=10) as address:
+        page = ask(address, "GET", "/")[1].decode()
+        answer = json.loads(ask(address, "POST", "/predict", picture())[1])
+    assert "<title>two.json</title>" in page
+    assert "<h1>two.json</h1>" in page
+    assert "model.safetensors" not in page
+    assert "Each picture is seen in ten views, averaged." in page
+    assert answer["views"] == 10
+
+
+def test_predict_and_serve_tell_their_views_and_agree_on_the_same(model_path: Path, tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(picture())
+    words = ["predict", str(model_path), str(path), "--threads", "1", "--precision", "float32"]
+    for views, seen in ((1, "its centre view alone"), (10, "ten views, averaged")):
+        options = [] if views == 10 else ["--views", str(views)]
+        said = CliRunner().invoke(cli, [*words, *options])
+        assert f"Each picture was seen in {seen} (--views {views})." in " ".join(said.stderr.split())
+        assert "seen in" not in said.stdout
+        predicted = json.loads(CliRunner().invoke(cli, [*words, *options, "--json"]).stdout)
+        with serve(alexnet.load(model_path, device="cpu", precision="float32"), views=views) as address:
+            served = json.loads(ask(address, "POST", "/predict", picture())[1])
+        assert predicted["views"] == served["views"] == views
+        own = [each["probability"] for each in predicted["images"][0]["top"]]
+        assert [each["probability"] for each in served["predictions"]] == pytest.approx(own[:2], abs=1e-6)
 
 
 def test_a_port_that_is_taken_is_named(address: tuple[str, int], model_path: Path) -> None:
@@ -134,4 +169,5 @@ def test_the_command_tells_its_address_and_ends_when_told(model_path: Path, numb
         finally:
             process.kill()
     assert process.returncode == 0
+    assert "Each picture is seen in its centre view alone (--views 1)." in " ".join(said.split())
     assert said.strip().endswith("Stopped.")

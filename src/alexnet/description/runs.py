@@ -28,16 +28,16 @@ def describe_run(path: Path, *, every: bool = False) -> Description:
     Args:
         every: Name all classes.
     Raises:
-        RunError, RecipeError: its environment or recipe is damaged.
+        RunError, RecipeError: its environment or recipe is damaged; a recipe that is missing is said to be.
         WeightsError: none of its checkpoints is readable.
     """
     environment, history = read_environment(path), read_metrics(path)
-    recipe = read_recipe(path / RECIPE)
+    recipe = read_recipe(path / RECIPE) if (path / RECIPE).exists() else None
     is_finished, is_training = (path / MODEL).exists(), is_locked(path / LOCK)
     newest = _find_newest(path, is_finished=is_finished)
     progress = None if newest is None or is_finished else read_progress(newest)
     facts = [("what", _say_state(recipe, history, progress, is_finished=is_finished, is_training=is_training))]
-    facts += _list_trained(recipe, environment, newest, every=every)
+    facts += _list_trained(path, recipe, environment, newest, every=every)
     facts.append(("trained for", _say_time(recipe, history, is_finished=is_finished)))
     if history:
         facts += _list_errors(history)
@@ -52,13 +52,13 @@ def describe_run(path: Path, *, every: bool = False) -> Description:
             ))  # fmt: skip
     if (path / REPORT).exists():
         facts.append(("report", str(path / REPORT)))
-    facts += _list_next(path, environment, is_finished=is_finished, is_training=is_training)
+    facts += _list_next(path, recipe, environment, is_finished=is_finished, is_training=is_training)
     values: dict[str, Any] = {
         "kind": "run",
         "path": str(path),
         "finished": is_finished,
         "training": is_training,
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": recipe.model_dump(mode="json") if recipe else None,
         "environment": environment,
         "history": history,
         "errors": measured,
@@ -75,31 +75,33 @@ def _find_newest(path: Path, *, is_finished: bool) -> Path | None:
 
 
 def _say_state(
-    recipe: Recipe,
+    recipe: Recipe | None,
     history: Sequence[dict[str, Any]],
     progress: Progress | None,
     *,
     is_finished: bool,
     is_training: bool,
 ) -> str:
-    total = recipe.optimization.total_epochs
+    total = recipe.optimization.total_epochs if recipe else None
     if is_finished:
-        early = f" of at most {total}" if len(history) < total else ""
+        early = f" of at most {total}" if total and len(history) < total else ""
         return f"a finished run of {counted(len(history), 'epoch')}{early}"
     state = "a run that is being trained now" if is_training else "an unfinished run"
     if progress is None:
         return f"{state}; nothing is saved yet"
     batches = f" after {progress.batch} batches" if progress.batch else ""
-    return f"{state}; saved in epoch {min(progress.epoch + 1, total)} of {total}{batches}"
+    reached = f"{min(progress.epoch + 1, total)} of {total}" if total else f"{progress.epoch + 1}"
+    return f"{state}; saved in epoch {reached}{batches}"
 
 
 def _list_trained(
-    recipe: Recipe, environment: dict[str, Any], newest: Path | None, *, every: bool
+    path: Path, recipe: Recipe | None, environment: dict[str, Any], newest: Path | None, *, every: bool
 ) -> list[tuple[str, str]]:
     """What is trained, from what, on what and where."""
-    facts = [("recipe", f"{recipe.name}, seed {environment.get('seed', 'unknown')}")]
+    name = recipe.name if recipe else f"{path / RECIPE} is missing"
+    facts = [("recipe", f"{name}, seed {environment.get('seed', 'unknown')}")]
     if newest is None:
-        facts.append(("network", recipe.network.dialect))
+        facts += [("network", recipe.network.dialect)] if recipe else []
     else:
         document = read_document(newest, kinds=("model", "checkpoint"), newest_format=FORMAT)
         try:
@@ -109,6 +111,8 @@ def _list_trained(
         parameters = sum(shape.parameters for shape in measure(spec))
         facts.append(("network", f"{spec.dialect}: {count_towers(spec.towers)}, {parameters:,} parameters"))
         facts.append(("classes", name_classes(titles, every=every)))
+        if recipe is None and (document.get("provenance") or {}).get("recipe"):
+            facts.insert(1, ("", f"its values are kept in the model: {command('info', newest, '--json')}"))
     store = str(environment.get("store", "not recorded"))
     facts.append(("store", store if Path(store).is_dir() else f"{store} (not there now)"))
     if environment.get("start"):
@@ -119,14 +123,14 @@ def _list_trained(
     return [*facts, ("versions", ", ".join(versions))]
 
 
-def _say_time(recipe: Recipe, history: Sequence[dict[str, Any]], *, is_finished: bool) -> str:
+def _say_time(recipe: Recipe | None, history: Sequence[dict[str, Any]], *, is_finished: bool) -> str:
     if not history:
         return "less than an epoch"
     spent = sum(row["seconds_with_validation"] for row in history)
     rate = sorted(row["images_per_second"] for row in history)[len(history) // 2]
     words = f"{duration(spent)}, {rate:,.0f} images/s"
-    left = recipe.optimization.total_epochs - len(history)
-    if is_finished or left <= 0:
+    left = recipe.optimization.total_epochs - len(history) if recipe else 0
+    if recipe is None or is_finished or left <= 0:
         return words
     most = "at most " if recipe.optimization.schedule == "plateau" else ""
     return f"{words}; {most}{duration(left * spent / len(history))} left"
@@ -165,7 +169,7 @@ def _say_errors(row: dict[str, Any], prefix: str) -> str:
 
 
 def _list_next(
-    path: Path, environment: dict[str, Any], *, is_finished: bool, is_training: bool
+    path: Path, recipe: Recipe | None, environment: dict[str, Any], *, is_finished: bool, is_training: bool
 ) -> list[tuple[str, str]]:
     """The commands that come next."""
     store = str(environment.get("store", "STORE"))
@@ -174,6 +178,8 @@ def _list_next(
         return [("next", command("evaluate", path, store)), ("", command("predict", path, "picture.jpg"))]
     if is_training:
         return []
+    if recipe is None:
+        return [("next", f"put {path / RECIPE} back; without it the training cannot go on")]
     words: list[str | Path] = [
         "train",
         store,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.data.store_format import HEADER_NAME
+from alexnet.data.store_format import HEADER_NAME, TRAIN
 from alexnet.distribution.team import ALONE, Team
 from alexnet.errors import ConfigError
 from alexnet.evaluation.calibration import Calibration, measure_calibration
@@ -24,8 +24,8 @@ from alexnet.evaluation.ensemble import (
     save_ensemble,
 )
 from alexnet.evaluation.evaluate import Evaluation, Tick, default_k
-from alexnet.evaluation.fairness import find_doubts, find_doubts_of_fit
-from alexnet.evaluation.labeled_images import LabeledImages, open_labeled_images
+from alexnet.evaluation.fairness import find_doubts, find_doubts_of_fit, find_repeats
+from alexnet.evaluation.labeled_images import LabeledImages, list_splits, open_labeled_images
 from alexnet.evaluation.metrics import find_errors
 from alexnet.evaluation.prediction_files import (
     LISTED,
@@ -121,6 +121,8 @@ class _Entry(NamedTuple):
     weights: NDArray[np.float32]
     """One for every network that is loaded; they sum to 1."""
     fitted_on: FittedOn | None
+    files: Sequence[Path] = ()
+    """Of its networks, each as often as it was named; none for the average of all."""
 
 
 def assess(
@@ -157,6 +159,7 @@ def assess(
     doubts: list[str] = []
     found: tuple[float, ...] | None = None
     if averaging:
+        doubts += find_repeats([(entry.name, entry.files) for entry in entries])
         fitted_on: FittedOn | None = None
         if options.fit_on is not None:
             fitting = open_split(options.fit_on)
@@ -214,7 +217,7 @@ def _check_order(paths: Sequence[Path], images: Path, options: Options) -> None:
     """Say the right command where a store stands among the models, or a model in the place of the images."""
     stores = [path for path in paths if (path / HEADER_NAME).exists()]
     if stores:
-        others = [str(path) for path in (*paths, images) if path not in stores]
+        others = [str(path) for path in (*paths, images) if not (path / HEADER_NAME).exists()] or ["MODEL"]
         raise ConfigError(
             f"{stores[0]} is a store; models come first, images last: alexnet evaluate {' '.join(others)} {stores[0]}"
         )
@@ -225,9 +228,21 @@ def _check_order(paths: Sequence[Path], images: Path, options: Options) -> None:
         )
     if options.fit_on is not None and options.fit_on == options.split:
         raise ConfigError(
-            f"--fit-weights {options.fit_on} would find weights on the images that are reported. Name another split "
-            "for one of the two: --split test."
+            f"--fit-weights {options.fit_on} would find weights on the images that are reported. "
+            f"{_advise_split(images, options.split)}"
         )
+
+
+def _advise_split(images: Path, taken: str) -> str:
+    """Say which other split could be reported, or how to get one; not the training images, which models know."""
+    others = [name for name in list_splits(images) if name not in (taken, TRAIN)]
+    if others:
+        return f"Report another split: --split {others[0]}."
+    return (
+        f"{images} has no other images that models did not learn from. A table with the columns path, label and split "
+        "makes a store with test images: alexnet prepare TABLE.csv --out STORE. Or test on a folder that holds the "
+        "folders val and test."
+    )
 
 
 def _check_files(models: Ensemble, paths: Sequence[Path], options: Options) -> None:
@@ -263,19 +278,19 @@ def _check_fit(fitting: LabeledImages, tested: LabeledImages, images: Path) -> N
 def _load(paths: Sequence[Path], options: Options) -> tuple[Ensemble, list[_Entry]]:
     """Every network once, and what was named as weights of them."""
     members: dict[Path, Classifier] = {}
-    shares: list[tuple[str, dict[Path, float], FittedOn | None]] = []
+    shares: list[tuple[str, dict[Path, float], FittedOn | None, list[Path]]] = []
     for path in paths:
         opened = open_model(path, device=options.device, precision=options.precision)
         ensemble = opened if isinstance(opened, Ensemble) else Ensemble([opened])
         own: dict[Path, float] = {}
-        for member, weight in zip(ensemble.members, ensemble.weights, strict=True):
-            file = find_model(member.path).resolve()
+        files = [find_model(member.path).resolve() for member in ensemble.members]
+        for file, member, weight in zip(files, ensemble.members, ensemble.weights, strict=True):
             members.setdefault(file, member)
             own[file] = own.get(file, 0) + weight
-        shares.append((str(path), own, ensemble.fitted_on))
+        shares.append((str(path), own, ensemble.fitted_on, files))
     entries = [
-        _Entry(name, np.array([own.get(file, 0) for file in members], np.float32), fitted_on)
-        for name, own, fitted_on in shares
+        _Entry(name, np.array([own.get(file, 0) for file in members], np.float32), fitted_on, files)
+        for name, own, fitted_on, files in shares
     ]
     return Ensemble(list(members.values())), entries
 

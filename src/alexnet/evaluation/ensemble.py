@@ -87,7 +87,8 @@ class Ensemble:
             if member.model.preprocessing.image_px != self.image_px:
                 raise WeightsError(
                     f"{member.path} reads images of {member.model.preprocessing.image_px} px, {members[0].path} of "
-                    f"{self.image_px} px. Average models that were trained on stores of one size."
+                    f"{self.image_px} px, so they cannot be compared or averaged. Test models that were trained on "
+                    "stores of one size together, or one at a time."
                 )
 
     @property
@@ -156,8 +157,8 @@ def _match_columns(member: Classifier, first: Classifier) -> list[int]:
         other = sorted(set(member.class_names) ^ set(first.class_names))
         shown = ", ".join(other[:5]) + (" …" if len(other) > 5 else "")
         raise WeightsError(
-            f"{member.path} and {first.path} do not have the same classes (only one of them has {shown}), so their "
-            "probabilities cannot be averaged. Average models of one label set."
+            f"{member.path} and {first.path} do not have the same classes (only one of them has {shown}), so they "
+            "cannot be compared or averaged. Test models of one label set together, or one at a time."
         )
     return [member.class_names.index(name) for name in first.class_names]
 

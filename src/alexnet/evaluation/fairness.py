@@ -12,7 +12,7 @@ from alexnet.data.store import Store, open_store
 from alexnet.data.store_format import TRAIN
 from alexnet.errors import AlexNetError
 from alexnet.evaluation.classifier import Classifier
-from alexnet.evaluation.ensemble import FittedOn
+from alexnet.evaluation.ensemble import FittedOn, hash_member
 from alexnet.evaluation.labeled_images import LabeledImages
 from alexnet.evaluation.trial import Trial, mark_image
 from alexnet.network.model_file import MODEL
@@ -79,6 +79,24 @@ def find_doubts_of_fit(models: Sequence[Classifier], images: LabeledImages) -> l
     return [
         f"Weights were found on the images that {' and '.join(known)} learned from: they favour what was learned by "
         "heart. Find them on a split that no model has seen."
+    ]
+
+
+def find_repeats(given: Sequence[tuple[str, Sequence[Path]]]) -> list[str]:
+    """Return a sentence for each network that is averaged more than once.
+
+    Args:
+        given: What was named, and the model files in it; files of the same bytes are one network.
+    """
+    places: dict[str, list[str]] = defaultdict(list)
+    for name, files in given:
+        for file in files:
+            places[hash_member(file)].append(name)
+    return [
+        f"One network is given {'twice' if len(names) == 2 else f'{len(names)} times'}, in {' and '.join(names)}: it "
+        "counts each time in the average."
+        for names in places.values()
+        if len(names) > 1
     ]
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.data.decode import open_image
+from alexnet.data.listing import TEST
 from alexnet.data.store import Store, open_store
-from alexnet.data.store_format import HEADER_NAME
+from alexnet.data.store_format import HEADER_NAME, TRAIN, VAL
 from alexnet.errors import ImageError, SourceError, StoreError, WeightsError
 
 Decode = Callable[[int], NDArray[np.uint8]]
@@ -93,9 +94,24 @@ def open_labeled_images(path: Path, *, split: str, image_px: int) -> LabeledImag
     )
 
 
+def list_splits(path: Path) -> list[str]:
+    """Return the splits of a store that hold images; of a folder, its folders with one of the usual names.
+
+    Raises:
+        StoreError: the store is damaged, or there is nothing.
+    """
+    if (path / HEADER_NAME).exists() or not path.is_dir():
+        return _list_filled(open_store(path))
+    return [name for name in (TRAIN, VAL, TEST) if (path / name).is_dir()]
+
+
+def _list_filled(store: Store) -> list[str]:
+    return [name for name, part in store.splits.items() if len(part)]
+
+
 def _open_split(store: Store, split: str, image_px: int) -> LabeledImages:
     if split not in store.splits or not len(store[split]):
-        filled = [name for name, part in store.splits.items() if len(part)]
+        filled = _list_filled(store)
         raise StoreError(
             f"{store.path}: split {split!r} has no images. Those that have: {', '.join(filled)}. Choose one with "
             "--split, or prepare the store again with --val-fraction."

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
-from alexnet.files import sync_folder
+from alexnet.files import name_in_errors, sync_folder
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Layer -> shape of its activation for one image."""
@@ -51,7 +51,8 @@ def open_writer(path: Path, shapes: Shapes) -> FeatureWriter:
         raise ConfigError(f"--out {path}: exists. Choose another, or delete it.")
     if path.suffix not in _WRITERS:
         raise ConfigError(f"--out {path}: accepted are files that end in {', '.join(_WRITERS)}.")
-    return _WRITERS[path.suffix](path, shapes)
+    with name_in_errors(path):
+        return _WRITERS[path.suffix](path, shapes)
 
 
 class _Npz:

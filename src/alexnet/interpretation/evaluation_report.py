@@ -25,7 +25,7 @@ MISTAKES = 12
 
 
 def draw_assessment(assessment: Assessment) -> list[Themed]:
-    """Return the figures of the last result: the only model, or the average."""
+    """Return the figures of the last result, the only model or the average; among several their titles name it."""
     result = assessment.results[-1]
     evaluation = result.evaluation
     titles = assessment.class_titles
@@ -44,7 +44,12 @@ def draw_assessment(assessment: Assessment) -> list[Themed]:
         )
         light, dark = (replace(drawing, name="mistakes", title="The most confident mistakes") for drawing in sheet)
         drawings.append(Themed(light, dark))
-    return drawings
+    if len(assessment.results) == 1:
+        return drawings
+    return [
+        Themed(*(replace(drawing, title=f"{drawing.title} ({result.name})") for drawing in themed))
+        for themed in drawings
+    ]
 
 
 def write_assessment(assessment: Assessment, typed: Sequence[str], *, html: Path | None, figures: Path | None) -> None:

@@ -90,7 +90,8 @@ def write_test_report(
     """Write the report of a test; it appears whole or not at all.
 
     Args:
-        evaluation: Of the model that makes the headline.
+        title: Name of the model that makes the headline, and that figures and classes are of.
+        evaluation: Of this model.
         models, head: A table with a row for each model.
         differences: A row for each model but the first: points, interval, images that only one gets wrong, p-value.
         notes: What the reader should know before believing it.
@@ -108,7 +109,10 @@ def write_test_report(
         if differences
         else "",
         *(_section(pair.light.title, _figure(pair)) for pair in drawings),
-        _section("Classes", _table(("Class", "Images", "Top-1 error", "95 % interval"), classes)),
+        _section(
+            f"Classes ({title})" if len(models) > 1 else "Classes",
+            _table(("Class", "Images", "Top-1 error", "95 % interval"), classes),
+        ),
         _section("The same again", f"<pre><code>{_lines(commands)}</code></pre>"),
         f"<footer>Written by alexnet {_text(__version__)}.</footer>",
     ]

@@ -14,7 +14,13 @@ from alexnet.verbs.options import PATH, device_option, precision_option, threads
 @click.option(
     "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes one that is free."
 )
-@click.option("--views", default="1", show_default=True, type=click.Choice(["1", "9", "10"]), help="Crops to average.")
+@click.option(
+    "--views",
+    default="1",
+    show_default=True,
+    type=click.Choice(["1", "9", "10"]),
+    help="Crops to average; alexnet predict takes 10 unless told otherwise.",
+)
 @click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Classes in an answer.")
 @device_option
 @precision_option
@@ -24,7 +30,8 @@ def serve(
 ) -> None:
     """Answer over HTTP what MODEL, a run, a model file or an ensemble file, sees in pictures.
 
-    Open the printed address and drop a picture on the page; or send one to /predict:
+    Open the printed address and drop a picture on the page; or send one to /predict, which answers JSON with the
+    classes, their probabilities and the number of views. With --views 10 these are those of alexnet predict.
 
     \b
       alexnet serve RUN --port 8000
@@ -34,6 +41,7 @@ def serve(
     from alexnet.serving import open_server
     from alexnet.system import set_threads, tune_allocator
     from alexnet.terminal import Terminal
+    from alexnet.wording import say_views
 
     terminal = Terminal()
     set_threads(threads)
@@ -43,6 +51,7 @@ def serve(
         signal.signal(number, signal.default_int_handler)
     with server:
         terminal.print(f"Serving {model} at http://{host}:{server.server_address[1]}/ (Ctrl-C ends it)")
+        terminal.say(f"Each picture is seen in {say_views(int(views))} (--views {views}).")
         if host not in ("127.0.0.1", "localhost", "::1"):
             terminal.say("Anyone who reaches this address may ask; there is no password.")
         try:

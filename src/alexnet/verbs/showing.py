@@ -60,7 +60,7 @@ def show_assessment(terminal: "Terminal", assessment: "Assessment") -> None:
         )
     if assessment.weights is not None:
         terminal.print("\nWeights: " + ", ".join(f"{weight:.3f}" for weight in assessment.weights))
-    if first.k == 1:
+    if len(assessment.class_titles) == 2:
         terminal.print("\nWith two classes there is no top-k error to speak of: k = 2 is always right.")
     terminal.print("")
     _show_classes(terminal, assessment)
@@ -88,6 +88,7 @@ def _show_classes(terminal: "Terminal", assessment: "Assessment") -> None:
             [name, f"{count:,}", percent(errors / count) if count else "–", _interval(wilson_interval(errors, count))]
             for name, count, errors in rows[:MOST_CLASSES]
         ],
+        title=f"Classes, {assessment.results[-1].name}" if len(assessment.results) > 1 else None,
     )
 
 

@@ -140,6 +140,7 @@ def predict(
     """Name what is in IMAGES, with probabilities.
 
     IMAGES are files or folders of any size and mode. One that cannot be read is named and left out (exit code 1).
+    Probabilities are those of ten views, averaged; alexnet serve takes one unless told otherwise.
 
     \b
     alexnet predict RUN picture.jpg
@@ -151,6 +152,7 @@ def predict(
     from alexnet.evaluation.ensemble import open_model
     from alexnet.system import set_threads, tune_allocator
     from alexnet.terminal import Terminal, percent
+    from alexnet.wording import say_views
 
     terminal = Terminal()
     set_threads(threads)
@@ -183,6 +185,8 @@ def predict(
     if as_json:
         document = {"model": str(model), "views": int(views), "images": predictions, "left_out": left_out}
         terminal.print_json(json.dumps(document))
+    elif len(left_out) < len(paths):
+        terminal.say(f"Each picture was seen in {say_views(int(views))} (--views {views}).")
     for reason in left_out:
         terminal.show_error("Left out", reason)
     if left_out:
