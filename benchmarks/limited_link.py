@@ -8,26 +8,26 @@ of the sending the backward pass hides. Needs Linux, root and iproute2.
 """
 
 import argparse
-import datetime
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from alexnet.benchmark.measure import Contender, Crew, Spread
-from alexnet.benchmark.scaling import calibrate, threads_of
-from alexnet.distribution.cost import Link, estimate_step
+from alexnet.benchmark.scaling import calibrate, measure_link, threads_of
+from alexnet.benchmark.suite import write_record
+from alexnet.distribution.cost import estimate_step
 from alexnet.distribution.launch import describe_place
 from alexnet.distribution.mesh import parse_mesh
 from alexnet.network.spec import find_dialect
-from alexnet.system import describe_system, has_bfloat16
+from alexnet.system import has_bfloat16
 
 MESHES = ("data=2", "tower=2", "data=2,dense=2")
 ADDRESSES = ("10.213.7.1", "10.213.7.2")
@@ -73,16 +73,6 @@ def crew_over(names: Sequence[str], mesh: str, name: str, **options: object) -> 
     return Crew(members)
 
 
-def measure_link(names: Sequence[str], rounds: int) -> Link:
-    """Measure what a sum over both processes gets of the link."""
-    with crew_over(names, "data=2", "exchange", num_bytes=4096, times=20) as crew:
-        small = min(crew.seconds() for _ in range(rounds)) / 20
-    large_bytes = 32 * 2**20
-    with crew_over(names, "data=2", "exchange", num_bytes=large_bytes, times=1) as crew:
-        large = min(crew.seconds() for _ in range(rounds))
-    return Link(large_bytes / max(large - small, 1e-6), small / 2)
-
-
 def main() -> None:
     """Measure every mesh at every speed, print a table and write a record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -100,7 +90,7 @@ def main() -> None:
     print("Mbit/s   mesh            step s   nothing hidden   hidden as far as can be", flush=True)
     for mbit in options.mbit:
         with limited_link(mbit) as names:
-            link = measure_link(names, options.rounds)
+            link = measure_link(partial(crew_over, names, "data=2"), 2, options.rounds)
             for mesh in MESHES:
                 with crew_over(names, mesh, "shared-step", batch=options.batch, dtype=precision) as crew:
                     seconds = [crew.seconds() for _ in range(options.rounds)]
@@ -119,14 +109,8 @@ def main() -> None:
                 line = {"mbit": mbit, "link_bytes_per_second": link.bytes_per_second, "mesh": mesh}
                 lines.append(line | {"step_s": middle, "samples": seconds, "not_hidden_s": bare, "hidden_s": hiding})
     if options.out:
-        date = datetime.date.today().isoformat()
-        system = describe_system()
-        processor = "-".join(str(system["processor"]).lower().split())
         command = f"python benchmarks/limited_link.py --batch {options.batch} --rounds {options.rounds}"
-        head = {"command": command, "date": date, **system}
-        options.out.mkdir(parents=True, exist_ok=True)
-        path = options.out / f"{date}_limited-link_{processor}.jsonl"
-        path.write_text("".join(json.dumps(line) + "\n" for line in [head, *lines]), encoding="utf-8")
+        path = write_record(options.out, "limited-link", lines, command)
         print(f"Record: {path}")
 
 

@@ -5,8 +5,9 @@ for the time they take, and that they send the bytes it counts.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 
 import torch
 
@@ -88,12 +89,7 @@ def calibrate(count: int, batch: int, precision: str, rounds: int) -> Cluster:
             seconds.append(min(crew.seconds() for _ in range(rounds)))
     of_images = max(seconds[0] - seconds[1], 1e-6) / (half - quarter)
     of_update = max(seconds[1] - quarter * of_images, 1e-6)
-    with meet(f"data={count}", count, "exchange", num_bytes=SMALL_BYTES, times=SMALL_TIMES) as crew:
-        small = min(crew.seconds() for _ in range(rounds)) / SMALL_TIMES
-    with meet(f"data={count}", count, "exchange", num_bytes=LARGE_BYTES, times=1) as crew:
-        large = min(crew.seconds() for _ in range(rounds))
-    ring = 2 * (count - 1) / count * LARGE_BYTES
-    link = Link(ring / max(large - small, 1e-6), small / count_messages_of_sum(count))
+    link = measure_link(partial(meet, f"data={count}", count), count, rounds)
     weights = sum(shape.parameters for shape in measure(spec))
     return Cluster(
         flops_per_second=count_training_operations(spec) / of_images,
@@ -103,6 +99,20 @@ def calibrate(count: int, batch: int, precision: str, rounds: int) -> Cluster:
         processes_per_machine=count,
         hides=0.0,  # the cores that compute also send
     )
+
+
+def measure_link(meet: Callable[..., AbstractContextManager[Crew]], count: int, rounds: int) -> Link:
+    """Measure what sums over `count` processes get of the link between them.
+
+    Args:
+        meet: Starts them with a contender's name and options.
+    """
+    with meet("exchange", num_bytes=SMALL_BYTES, times=SMALL_TIMES) as crew:
+        small = min(crew.seconds() for _ in range(rounds)) / SMALL_TIMES
+    with meet("exchange", num_bytes=LARGE_BYTES, times=1) as crew:
+        large = min(crew.seconds() for _ in range(rounds))
+    ring = 2 * (count - 1) / count * LARGE_BYTES
+    return Link(ring / max(large - small, 1e-6), small / count_messages_of_sum(count))
 
 
 def _count_processes(text: str) -> int:

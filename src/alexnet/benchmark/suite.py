@@ -3,7 +3,7 @@
 import datetime
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def run_benchmark(
     return [*bench_loader(found, rounds, tick), *bench_epoch(found, batch, rounds, tick)]
 
 
-def write_record(folder: Path, what: str, rows: Sequence[Row], command: str) -> Path:
+def write_record(folder: Path, what: str, rows: Sequence[Mapping[str, object]], command: str) -> Path:
     """Write folder/<date>_<what>_<processor>.jsonl: a line about the run, then a line per row with its samples."""
     system = describe_system()
     processor = "-".join(str(system["processor"]).lower().split())
@@ -64,5 +64,5 @@ def write_record(folder: Path, what: str, rows: Sequence[Row], command: str) -> 
     head: dict[str, Any] = {"command": command, "date": date, "machine": platform.machine(), **system}
     path = folder / f"{date}_{what}_{processor}.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(path, "".join(json.dumps(line) + "\n" for line in [head, *(row.to_json() for row in rows)]))
+    write_text(path, "".join(json.dumps(line) + "\n" for line in [head, *rows]))
     return path

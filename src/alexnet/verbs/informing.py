@@ -116,7 +116,7 @@ def bench(
             _show_benchmark(terminal, what, rows)
         if record:
             command = f"alexnet bench {what} --batch {batch} --rounds {rounds}"
-            terminal.say(f"Record: {write_record(record, what, rows, command)}")
+            terminal.say(f"Record: {write_record(record, what, [row.to_json() for row in rows], command)}")
 
 
 def _show_benchmark(terminal: Any, what: str, rows: Any) -> None:
