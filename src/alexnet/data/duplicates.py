@@ -6,12 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from alexnet.errors import ImageError
 from alexnet.wording import counted
-
-SAMPLE_BYTES = 8192
-"""Bytes at each end of a file that its digest covers, beside its length."""
 
 LISTED_GROUPS = 1000
 """Groups of equal files that a report names."""
@@ -63,12 +61,8 @@ def find_duplicates(
 
 
 def digest_file(data: bytes) -> str:
-    """32 hexadecimal digits that differ for files that differ in length or near their ends.
-
-    Of a photograph that is as good as the whole, at a tenth of the time of hashing 110 KB.
-    """
-    sample = data if len(data) <= 2 * SAMPLE_BYTES else data[:SAMPLE_BYTES] + data[-SAMPLE_BYTES:]
-    return hashlib.sha256(len(data).to_bytes(8, "little") + sample).hexdigest()[:32]
+    """XXH3 of a file, 32 hexadecimal digits: differs for files that differ unless someone made them so."""
+    return xxhash.xxh3_128_hexdigest(data)
 
 
 def _compare_whole(

@@ -124,7 +124,7 @@ def find_principal_axes(covariance: NDArray[np.float64]) -> tuple[NDArray[np.flo
     return eigenvalues.copy(), eigenvectors * np.where(largest < 0, -1.0, 1.0)
 
 
-_LANES = 48  # a multiple of 3, so that a lane always meets the same channel, and of the width of vectors
+_LANES = 192  # a multiple of 3, so that a lane always meets the same channel, and of the width of vectors
 
 
 # Against 0.50 ms of NumPy (uint32 sums, float64 matrix product) this loop needs 0.05 ms for a 256 px image.
