@@ -54,6 +54,18 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Reading:
+    """One part that is being decoded."""
+
+    entries: Sequence[LabeledPath]
+    images: NDArray[np.uint8]
+    """As the next two filled row by row by threads, so valid when all futures are done."""
+    digests: list[str]
+    encoded: list[bytes]
+    futures: list[Future[list[ImageError | None]]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Content:
     """One part in memory."""
 
@@ -99,18 +111,26 @@ class Run:
                     self._count_finished(part)
         self.num_continued = self.num_kept_safe
         self._check_space(partial.path)
-        # One part is read while the other is written; fresh memory for each would cost a tenth of the time.
+        # Parts lie in two buffers in turn: fresh memory for each would cost a tenth of the time. A part is begun when
+        # its buffer is written, before the last images of the other are there, so that no decoder is ever idle.
         rows = max((len(entries) for _, _, entries in todo), default=0)
         buffers = [np.empty((rows, self.size, self.size, 3), np.uint8) for _ in range(2)]
         decoders = ThreadPoolExecutor(workers, "decode")
         writer = ThreadPoolExecutor(1, "write")
+        readings = (
+            self._begin_part(decoders, entries, buffers[turn % 2][: len(entries)])
+            for turn, (_, _, entries) in enumerate(todo)
+        )
         writing: Future[None] | None = None
         try:
-            for turn, (split, number, entries) in enumerate(todo):
-                content = self._read_part(decoders, entries, buffers[turn % 2][: len(entries)])
+            ahead = next(readings, None)
+            for split, number, _ in todo:
+                reading = ahead
+                assert reading is not None
                 if writing is not None:
                     writing.result()
-                writing = writer.submit(self._write_part, partial, split, number, content)
+                ahead = next(readings, None)
+                writing = writer.submit(self._write_part, partial, split, number, self._collect_part(reading))
             if writing is not None:
                 writing.result()
         finally:
@@ -198,10 +218,10 @@ class Run:
             f"{target.absolute().parent}, or choose another --out."
         )
 
-    def _read_part(
+    def _begin_part(
         self, decoders: ThreadPoolExecutor, entries: Sequence[LabeledPath], images: NDArray[np.uint8]
-    ) -> _Content:
-        """The images of a part, decoded into the array given, and why some are left out."""
+    ) -> _Reading:
+        """Have the images of a part decoded into the array given."""
         encoded: list[bytes] = [b""] * len(entries)
         digests = [""] * len(entries)
 
@@ -223,9 +243,15 @@ class Run:
         def read_stretch(start: int) -> list[ImageError | None]:
             return [read_into(row) for row in range(start, min(start + STRETCH, len(entries)))]
 
-        skipped: dict[str, str] = {}
         futures = [decoders.submit(read_stretch, start) for start in range(0, len(entries), STRETCH)]
-        for entry, error in zip(entries, (error for future in futures for error in future.result()), strict=True):
+        return _Reading(entries=entries, images=images, digests=digests, encoded=encoded, futures=futures)
+
+    def _collect_part(self, reading: _Reading) -> _Content:
+        """The part once all of it is decoded, and why some images are left out."""
+        entries, images = reading.entries, reading.images
+        skipped: dict[str, str] = {}
+        errors = (error for future in reading.futures for error in future.result())
+        for entry, error in zip(entries, errors, strict=True):
             self._num_done += 1
             if error is not None:
                 if self.settings.stop_on_bad:
@@ -240,8 +266,8 @@ class Run:
         return _Content(
             entries=entries if whole else [entries[row] for row in kept],
             images=images if whole else images[kept],
-            digests=[digests[row] for row in kept],
-            encoded=[encoded[row] for row in kept] if self.settings.codec == "jpeg" else None,
+            digests=[reading.digests[row] for row in kept],
+            encoded=[reading.encoded[row] for row in kept] if self.settings.codec == "jpeg" else None,
             skipped=list(skipped.items()),
         )
 

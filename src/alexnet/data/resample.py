@@ -34,6 +34,6 @@ def resample_box(
     first_column, column_weights = weigh(float(left), float(width), pixels.shape[1], size, WEIGHT_STEPS)
     flat = pixels.reshape(pixels.shape[0], -1)
     taps = column_weights.shape[1]
-    compile_resample(taps if taps in UNROLLED_TAPS else None, min(width, height) < size)(
+    compile_resample(taps if taps in UNROLLED_TAPS else None, min(width, height) <= size)(
         flat, first_row, row_weights, first_column, column_weights, out.reshape(size, -1)
     )

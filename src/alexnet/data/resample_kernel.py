@@ -94,7 +94,7 @@ def compile_resample(taps: int | None, enlarging: bool) -> Callable[..., None]:
 
     Args:
         taps: Weights of a place in a row, for which loops are unrolled; None for any number.
-        enlarging: Whether weights may be negative, so that sums can leave 0 to 255.
+        enlarging: Whether the box has no more pixels than the result: weights may be negative and sums leave 0 to 255.
     """
 
     @compile_function
