@@ -9,9 +9,11 @@ from click.testing import CliRunner
 
 from alexnet.cli import cli
 from alexnet.data.store_writer import write_store
+from alexnet.files import is_locked, lock_file
 from alexnet.recipes import find_recipe, shorten
 from alexnet.reproduction import engine
 from alexnet.reproduction.experiments import EXPERIMENTS, TABLES
+from alexnet.reproduction.plan import LOCK
 
 SMALL = ["--recipe", "cifar-80sec", "--set", "optimization.drop_epochs=[]", "--set", "optimization.schedule=constant",
          "--set", "optimization.learning_rate=0.01", "--set", "network.initialization=he", "--set", "batches.divisor=60",
@@ -80,10 +82,21 @@ def test_an_experiment_runs_fails_in_part_and_goes_on(store_path: Path, tmp_path
 
 @pytest.mark.parametrize(
     ("options", "expected"),
-    [(["--threads", 3], 3), (["--threads", 1, "--side-by-side", 2], 1), ([], 5), (["--side-by-side", 2], 2)],
+    [
+        ([], (5, "auto", "auto")),
+        (["--threads", 3, "--precision", "float32"], (3, "auto", "float32")),
+        (["--threads", 1, "--side-by-side", 2], (1, "auto", "auto")),
+        (["--side-by-side", 2], (2, "auto", "auto")),
+        (["--devices", "cpu,cpu"], (2, "cpu", "auto")),
+        (["--devices", "cpu,cpu", "--side-by-side", 2], (1, "cpu", "auto")),
+    ],
 )
-def test_a_training_gets_its_threads_or_its_share_of_the_cores(
-    store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[object], expected: int
+def test_a_training_is_told_its_device_precision_and_share_of_the_cores(
+    store_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[object],
+    expected: tuple[int, str, str],
 ) -> None:
     monkeypatch.setattr(engine, "WORKER", "no_such_module")  # what it is told is asked, not what it does
     monkeypatch.setattr(engine.os, "cpu_count", lambda: 5)
@@ -92,8 +105,65 @@ def test_a_training_gets_its_threads_or_its_share_of_the_cores(
     assert code == 1, output
     assert "Not done: 1 training (1 failed)" in output
     assert f"is not tried again until you delete its message: rm {tmp_path}/out/runs/*.failed.txt" in output
-    (told,) = (tmp_path / "out" / "runs").rglob("*.json")
-    assert json.loads(told.read_text())["threads"] == expected
+    (path,) = (tmp_path / "out" / "runs").rglob("*.json")
+    told = json.loads(path.read_text())
+    assert (told["threads"], told["device"], told["precision"]) == expected
+
+
+def test_an_unknown_device_is_refused_before_anything_is_trained(store_path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, output = call("views", "--store", store_path, "--out", out, "--epochs", 1, *SMALL, "--devices", "cpu,gpu")
+    assert code == 1
+    assert "gpu" in output
+    assert not out.exists()
+
+
+def test_trainings_are_given_to_devices_that_are_free(
+    store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+
+    class Recorded(engine._Running):
+        def __init__(self, job: object, estimate: object, device: str, threads: int) -> None:
+            given.append(device)
+            super().__init__(job, estimate, device, threads)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine, "WORKER", "no_such_module")
+    monkeypatch.setattr(engine, "_Running", Recorded)
+    monkeypatch.setattr("alexnet.reproduction.carry_out.choose_compute", lambda device: None)
+    call("crops", "--store", store_path, "--out", tmp_path / "out", "--epochs", 1, *SMALL, "--devices", "cpu,cuda:7")
+    assert sorted(given) == ["cpu", "cpu", "cuda:7", "cuda:7"]
+
+
+@pytest.mark.parametrize("begins", ["before", "at the same moment"])
+def test_a_training_that_another_process_does_is_waited_for(
+    store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begins: str
+) -> None:
+    arguments = ["views", "--store", store_path, "--out", tmp_path / "out", "--epochs", 1, *SMALL]
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "WORKER", "no_such_module")
+        assert call(*arguments)[0] == 1
+    (description,) = (tmp_path / "out" / "runs").glob("*.json")
+    description.with_suffix(".failed.txt").unlink()
+    lock = lock_file(description.with_suffix(LOCK))
+    assert lock is not None
+    at_work: list[list[str]] = []
+
+    def tell(state: engine.State) -> None:
+        at_work.append(state.running)
+        if "in another process" in " ".join(state.running):
+            lock.close()
+
+    answers = iter([False] if begins == "at the same moment" else [])
+    monkeypatch.setattr(engine, "is_locked", lambda path: next(answers, None) is None and is_locked(path))
+    run = engine.run_jobs
+    monkeypatch.setattr(
+        "alexnet.reproduction.carry_out.run_jobs", lambda *jobs, **options: run(*jobs, **{**options, "tell": tell})
+    )
+    code, output = call(*arguments)
+    assert code == 0, output
+    assert ["ten views, seed 0 in another process"] in at_work
+    assert "Not done" not in output
 
 
 def test_images_smaller_than_the_network_reads_are_refused_in_the_plan(store_path: Path, tmp_path: Path) -> None:

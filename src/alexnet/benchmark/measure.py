@@ -197,11 +197,18 @@ def time_once(function: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def measure_matrix_rate(dtype: torch.dtype, *, size: int = 4096, rounds: int = 5) -> float:
-    """Return the FLOP/s of a square matrix product on this machine at this moment: the best of a few rounds."""
-    a = torch.ones(size, size, dtype=dtype)
-    a @ a
-    return 2 * size**3 / min(time_once(lambda: a @ a) for _ in range(rounds))
+def measure_matrix_rate(
+    dtype: torch.dtype, device: torch.device | None = None, *, size: int = 4096, rounds: int = 5
+) -> float:
+    """Return the FLOP/s of a square matrix product on a device, the processor where None, at this moment: the best of
+    a few rounds."""
+    a = torch.ones(size, size, dtype=dtype, device=device)
+
+    def multiply() -> None:
+        (a @ a)[0, 0].item()  # which waits for a device that works on its own
+
+    multiply()
+    return 2 * size**3 / min(time_once(multiply) for _ in range(rounds))
 
 
 def measure_copy_rate(*, num_bytes: int = 2**28, rounds: int = 5) -> float:

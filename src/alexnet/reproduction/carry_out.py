@@ -27,7 +27,7 @@ from alexnet.reproduction.results import (
 )
 from alexnet.reproduction.tables import collect_table, describe_table, list_rows, plan_table
 from alexnet.runs import check_size
-from alexnet.system import describe_system
+from alexnet.system import choose_compute, describe_system
 from alexnet.terminal import Terminal, duration
 from alexnet.version import __version__
 from alexnet.wording import counted
@@ -47,7 +47,8 @@ def carry_out(
     epochs: int | None,
     assignments: Sequence[str],
     larger: Store | None,
-    side_by_side: int,
+    devices: Sequence[str],
+    precision: str,
     threads: int | None,
     dry_run: bool,
 ) -> dict[str, Any]:
@@ -56,8 +57,10 @@ def carry_out(
     Args:
         epochs: Each training ends after so many, its drops of the rate moved in proportion.
         larger: Store to pre-train on, for table 2.
+        devices: One for each training at a time.
+        precision: Of all trainings but those that an experiment gives one.
     Raises:
-        ConfigError, RecipeError: no such experiment, recipe, field or network.
+        ConfigError, RecipeError: no such experiment, recipe, field, network or device.
         StoreError: the store has no validation images, or its images are smaller than the network's inputs.
         Interrupted: what is done is kept; the same call goes on.
     """
@@ -66,6 +69,8 @@ def carry_out(
             f"{store.path}: has no validation images, which results are measured on. Prepare it again with "
             "--val-fraction 0.1."
         )
+    for device in devices:
+        choose_compute(device)
     runs = out / "runs"
     if larger is not None and name != "table2":
         raise ConfigError(f"--larger is for table2; {name} trains on one store. Leave it out.")
@@ -79,18 +84,22 @@ def carry_out(
     elif epochs is not None:
         assignments = [*shorten(find_recipe(recipe), epochs), *assignments]
     if rows:
-        jobs = plan_table(name, store, runs, recipe=recipe, assignments=assignments, seeds=seeds, larger=larger)
+        jobs = plan_table(
+            name, store, runs, recipe=recipe, assignments=assignments, seeds=seeds, larger=larger, precision=precision
+        )
     else:
-        jobs = plan_jobs(experiment, store, runs, recipe=recipe, assignments=assignments, seeds=seeds)
+        jobs = plan_jobs(
+            experiment, store, runs, recipe=recipe, assignments=assignments, seeds=seeds, precision=precision
+        )
     views = tuple(sorted({1, *(variant.views for variant in experiment.variants)}))
     jobs = [replace(job, views=views) for job in jobs]
     for job in jobs:
         check_size(store if job.store == store.path else larger or store, job.recipe)
     if name == "table2" and larger is None:
         terminal.say("Rows with pre-trained nets stay empty without a store to pre-train on: --larger STORE.")
-    estimates = estimate_jobs(jobs, len(store["train"]), len(store.class_names))
+    estimates = estimate_jobs(jobs, len(store["train"]), len(store.class_names), devices[0])
     if dry_run:
-        _show_plan(terminal, experiment, jobs, estimates, side_by_side)
+        _show_plan(terminal, experiment, jobs, estimates, len(devices))
         return {"experiment": experiment.name, "trainings": len(jobs), "seconds": _seconds_left(jobs, estimates)}
     with terminal.progress(experiment.name, "epochs", times=False) as meter:
 
@@ -103,7 +112,7 @@ def carry_out(
         run_jobs(
             jobs,
             estimates,
-            side_by_side=side_by_side,
+            devices=devices,
             threads=threads,
             budget_seconds=None if budget_hours is None else 3600 * budget_hours,
             tell=tell,
@@ -116,6 +125,7 @@ def carry_out(
         "store": {"fingerprint": store.fingerprint, "train": len(store["train"]), "val": len(store["val"])},
         "recipe": jobs[0].recipe.model_dump(mode="json"),
         "seeds": seeds,
+        "precision": precision,
     }
     folder = out / experiment.name
     curves = collect_curves(jobs) if experiment.measure == "epochs" else []

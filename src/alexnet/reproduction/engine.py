@@ -1,7 +1,8 @@
 """Carries jobs out: in processes of their own, one after another or side by side, and again where they were left.
 
-A job that is done is not done again; one that was interrupted goes on from its checkpoint. A job that fails (a loss
-that is not finite, for example) is recorded with its message, and the others go on.
+A job that is done is not done again; one that was interrupted goes on from its checkpoint; one that another process is
+at work on, for another experiment perhaps, is waited for. A job that fails (a loss that is not finite, for example) is
+recorded with its message, and the others go on.
 """
 
 import json
@@ -9,14 +10,16 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any
 
 from alexnet.benchmark.measure import measure_matrix_rate
 from alexnet.errors import Interrupted
-from alexnet.files import write_text
-from alexnet.reproduction.plan import RESULT, Job
+from alexnet.files import is_locked, write_text
+from alexnet.reproduction.plan import LOCK, RESULT, Job
 from alexnet.system import choose_compute
 from alexnet.wording import counted
 
@@ -54,7 +57,7 @@ class Estimate:
     source: str
 
 
-def estimate_jobs(jobs: Sequence[Job], num_train: int, num_classes: int) -> list[Estimate]:
+def estimate_jobs(jobs: Sequence[Job], num_train: int, num_classes: int, device: str = "auto") -> list[Estimate]:
     """Return how long each training should take.
 
     From the rate of finished trainings of networks as large, where there are any; else from the operations of the
@@ -73,8 +76,8 @@ def estimate_jobs(jobs: Sequence[Job], num_train: int, num_classes: int) -> list
             rate, source = known[job.precision], "from finished runs"
         else:
             if job.precision not in measured:
-                dtype = choose_compute("auto", job.precision).dtype
-                measured[job.precision] = measure_matrix_rate(dtype, size=2048, rounds=2)
+                compute = choose_compute(device, job.precision)
+                measured[job.precision] = measure_matrix_rate(compute.dtype, compute.device, size=2048, rounds=2)
             share = DENSE_SHARE if operations > SMALL_OPERATIONS else SMALL_SHARE
             rate, source = measured[job.precision] * share, "from operations"
         result.append(Estimate(operations * job.images(num_train) / rate, source))
@@ -85,7 +88,7 @@ def run_jobs(
     jobs: Sequence[Job],
     estimates: Sequence[Estimate],
     *,
-    side_by_side: int,
+    devices: Sequence[str],
     threads: int | None,
     budget_seconds: float | None,
     tell: Tell,
@@ -93,16 +96,17 @@ def run_jobs(
     """Carry out the jobs that are not done, in order; a job waits for the one that it starts from.
 
     Args:
-        side_by_side: Trainings at a time.
+        devices: One for each training at a time; the same may be named several times.
         threads: Of each training; its share of the cores where None.
         budget_seconds: No training begins that should not end within this time from now.
     Raises:
         Interrupted: SIGINT or SIGTERM; trainings at work have saved.
     """
     began = time.monotonic()
-    threads = threads or max(1, (os.cpu_count() or 1) // side_by_side)
-    waiting = [(job, estimate) for job, estimate in zip(jobs, estimates, strict=True) if not _settled(job)]
-    unique = {job.folder: (job, estimate) for job, estimate in waiting}
+    threads = threads or max(1, (os.cpu_count() or 1) // len(devices))
+    unique: dict[Path, tuple[Job, Estimate]] = {}
+    for job, estimate in zip(jobs, estimates, strict=True):
+        unique.setdefault(job.folder, (job, estimate))
     waiting = list(unique.values())
     running: list[_Running] = []
 
@@ -119,30 +123,34 @@ def run_jobs(
                 len(jobs),
                 finished + sum(each.epochs for each in running),
                 total,
-                rest / max(1, side_by_side),
-                [f"{each.job.variant}, seed {each.job.seed}" for each in running],
+                rest / len(devices),
+                [each.job.title for each in running]
+                + [f"{job.title} in another process" for job, _ in waiting if is_locked(job.folder.with_suffix(LOCK))],
                 message,
             )
         )
 
     try:
         while waiting or running:
-            while waiting and len(running) < side_by_side:
-                ready = [item for item in waiting if item[0].start is None or (item[0].start / RESULT).exists()]
-                left = None if budget_seconds is None else budget_seconds - (time.monotonic() - began)
-                fitting = [item for item in ready if left is None or item[1].seconds <= left]
-                if not fitting:
-                    if not running:
-                        waiting.clear()
-                    break
-                waiting.remove(fitting[0])
-                running.append(_Running(*fitting[0], threads))
+            waiting = [item for item in waiting if not _settled(item[0])]
+            left = None if budget_seconds is None else budget_seconds - (time.monotonic() - began)
+            fitting = [item for item in waiting if left is None or item[1].seconds <= left]
+            held = {job.folder for job, _ in fitting if is_locked(job.folder.with_suffix(LOCK))}
+            ready = [item for item in fitting if item[0].folder not in held and _may_start(item[0])]
+            free = Counter(devices) - Counter(each.device for each in running)
+            for item, device in zip(ready, free.elements(), strict=False):
+                waiting.remove(item)
+                running.append(_Running(*item, device, threads))
+            if not running and not held:
+                break
             for each in [each for each in running if each.ended()]:
                 running.remove(each)
-                report(each.finish())
-            if running:
-                report()
-                time.sleep(POLL_SECONDS)
+                if each.process.returncode and is_locked(each.job.folder.with_suffix(LOCK)):
+                    waiting.append((each.job, each.estimate))  # another process began it at the same moment
+                else:
+                    report(each.finish())
+            report()
+            time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         for each in running:
             each.process.terminate()
@@ -165,12 +173,17 @@ def _settled(job: Job) -> bool:
     return job.done or read_failure(job) is not None
 
 
+def _may_start(job: Job) -> bool:
+    return job.start is None or (job.start / RESULT).exists()
+
+
 class _Running:
     """A job at work."""
 
-    def __init__(self, job: Job, estimate: Estimate, threads: int) -> None:
+    def __init__(self, job: Job, estimate: Estimate, device: str, threads: int) -> None:
         self.job = job
-        self._estimate = estimate
+        self.estimate = estimate
+        self.device = device
         self._began = time.monotonic()
         self._first = self.epochs
         job.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -182,6 +195,7 @@ class _Running:
             "folder": str(job.folder),
             "seed": job.seed,
             "precision": job.precision,
+            "device": device,
             "threads": threads,
             "start": str(job.start) if job.start else None,
             "views": list(job.views),
@@ -210,15 +224,18 @@ class _Running:
         elapsed, done = time.monotonic() - self._began, self.epochs - self._first
         if done > 0:
             return elapsed / done * (self.job.recipe.optimization.total_epochs - self.epochs)
-        return max(0.0, self._estimate.seconds - elapsed)
+        return max(0.0, self.estimate.seconds - elapsed)
 
     def ended(self) -> bool:
-        return self.process.poll() is not None
+        """Whether its process has ended; its log is closed then."""
+        if self.process.poll() is None:
+            return False
+        self._output.close()
+        return True
 
     def finish(self) -> str:
         """Return a sentence about how it went; a failure is recorded."""
-        self._output.close()
-        name = f"{self.job.variant}, seed {self.job.seed}"
+        name = self.job.title
         if self.process.returncode == 0:
             errors = self.job.read_result()["views"]
             best = errors[max(errors, key=int)]

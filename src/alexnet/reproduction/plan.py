@@ -21,6 +21,8 @@ from alexnet.reproduction.experiment import TARGET_ERROR, Experiment, Variant
 
 RESULT = "result.json"
 """Written into a training's folder when it is trained and tested."""
+LOCK = ".lock"
+"""Suffix of the file beside a training's folder that the process at work on it holds."""
 PROBABILITIES = "probabilities-{views}.npy"
 """(N, K) float32 on the validation split, in its order; one file for each number of views."""
 
@@ -42,6 +44,11 @@ class Job:
     """Run folder of the training whose model this one starts from."""
     views: tuple[int, ...] = (1,)
     """Numbers of views that it is tested with."""
+
+    @property
+    def title(self) -> str:
+        """Name for people."""
+        return f"{self.variant}, seed {self.seed}"
 
     @property
     def done(self) -> bool:
@@ -98,6 +105,7 @@ def plan_jobs(
     recipe: str | None,
     assignments: Sequence[str],
     seeds: int,
+    precision: str = "auto",
 ) -> list[Job]:
     """Return the trainings of an experiment, all variants with the first seed first.
 
@@ -106,6 +114,7 @@ def plan_jobs(
     Args:
         recipe: In place of the experiment's own.
         assignments: Fields of the recipe, "group.field=value", for all variants; a variant's own come after them.
+        precision: Of variants that have none of their own.
     Raises:
         RecipeError, ConfigError: a recipe, field or dialect that there is not.
     """
@@ -122,7 +131,7 @@ def plan_jobs(
                     variant=variant.name,
                     choice=", ".join(value for _, value in chosen),
                     seed=seed,
-                    precision=variant.precision,
+                    precision=precision if variant.precision == "auto" else variant.precision,
                 )
             )
     return jobs

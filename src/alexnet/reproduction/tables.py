@@ -59,7 +59,15 @@ def list_rows(table: str, seeds: int) -> list[Row]:
 
 
 def plan_table(
-    table: str, store: Store, runs: Path, *, recipe: str, assignments: Sequence[str], seeds: int, larger: Store | None
+    table: str,
+    store: Store,
+    runs: Path,
+    *,
+    recipe: str,
+    assignments: Sequence[str],
+    seeds: int,
+    larger: Store | None,
+    precision: str = "auto",
 ) -> list[Job]:
     """Return the trainings of a table: plain networks, then one that pre-trains and two that start from it.
 
@@ -67,10 +75,10 @@ def plan_table(
         larger: Store of the larger label set to pre-train on; without one, the rows that need it stay empty.
     """
     base = find_recipe(recipe, assignments)
-    jobs = [make_job(base, store, runs, variant=PLAIN, seed=seed) for seed in range(seeds)]
+    jobs = [make_job(base, store, runs, variant=PLAIN, seed=seed, precision=precision) for seed in range(seeds)]
     if table == "table2" and larger is not None:
         sixth = choose_dialect(base, base.network.dialect, sixth_convolution=True)
-        first = make_job(sixth, larger, runs, variant=PRETRAINING, seed=0)
+        first = make_job(sixth, larger, runs, variant=PRETRAINING, seed=0, precision=precision)
         # What fine-tuning takes from its start is known already, so that its time can be estimated.
         same = (
             f"network.dialect={sixth.network.dialect}",
@@ -79,7 +87,7 @@ def plan_table(
         tuned = find_recipe("fine-tune", [*same, f"batches.size={base.batches.size}"])
         jobs.append(first)
         for seed in range(PRETRAINED_NETS):
-            jobs.append(make_job(tuned, store, runs, variant=PRETRAINED, seed=seed, start=first))
+            jobs.append(make_job(tuned, store, runs, variant=PRETRAINED, seed=seed, precision=precision, start=first))
     return jobs
 
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from alexnet.data.store import open_store
-from alexnet.errors import AlexNetError
+from alexnet.errors import AlexNetError, RunError
 from alexnet.evaluation.classifier import load
-from alexnet.files import write_text
+from alexnet.files import lock_file, write_text
 from alexnet.network.model_file import CHECKPOINTS, MODEL
 from alexnet.recipes import read_recipe
-from alexnet.reproduction.plan import PROBABILITIES, RESULT
+from alexnet.reproduction.plan import LOCK, PROBABILITIES, RESULT
 from alexnet.runs import train
 from alexnet.training.journal import read_metrics
 from alexnet.training.transfer import adapt_recipe, read_start
@@ -40,9 +40,19 @@ def run_job(job: dict[str, Any]) -> None:
     """Train if need be, test with every number of views asked for, and write the result.
 
     Args:
-        job: "recipe" (a file), "store", "folder", "seed", "precision", "threads", "start" (a run folder or None) and
-            "views".
+        job: "recipe" (a file), "store", "folder", "seed", "precision", "device", "threads", "start" (a run folder or
+            None) and "views".
+    Raises:
+        RunError: another process is at work on it.
     """
+    lock = lock_file(Path(job["folder"]).with_suffix(LOCK))
+    if lock is None:
+        raise RunError(f"{job['folder']}: another process is at work on it.")
+    with lock:
+        _train_and_test(job)
+
+
+def _train_and_test(job: dict[str, Any]) -> None:
     folder, store = Path(job["folder"]), open_store(job["store"])
     recipe = read_recipe(Path(job["recipe"]))
     start = read_start(Path(job["start"])) if job["start"] else None
@@ -55,12 +65,13 @@ def run_job(job: dict[str, Any]) -> None:
             folder,
             listener=_Printed(),
             seed=job["seed"],
+            device=job["device"],
             precision=job["precision"],
             threads=job["threads"],
             start=start,
         )
     result: dict[str, Any] = {"seed": job["seed"], "store_fingerprint": store.fingerprint, "views": {}}
-    classifier = load(folder, precision=job["precision"])
+    classifier = load(folder, device=job["device"], precision=job["precision"])
     for views in job["views"]:
         evaluation = classifier.evaluate(store, views=views)
         figures = evaluation.to_json()

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from alexnet.verbs.options import PATH, json_option
+from alexnet.verbs.options import PATH, json_option, precision_option, read_devices
 
 
 @click.command()
@@ -22,7 +22,11 @@ from alexnet.verbs.options import PATH, json_option
     "--set", "assignments", multiple=True, metavar="GROUP.FIELD=VALUE", help="Change a field for all variants."
 )
 @click.option("--larger", "larger_path", type=PATH, metavar="STORE", help="Larger label set to pre-train on (table2).")
-@click.option("--side-by-side", default=1, show_default=True, type=click.IntRange(1), help="Trainings at a time.")
+@click.option("--devices", metavar="A,B,…", help="A training at a time on each: cuda:0,cuda:1.  [default: auto]")
+@click.option(
+    "--side-by-side", default=1, show_default=True, type=click.IntRange(1), help="Trainings at a time on each device."
+)
+@precision_option
 @click.option("--threads", type=click.IntRange(1), help="Threads of each training.  [default: its share of the cores]")
 @click.option("--dry-run", is_flag=True, help="Show the plan with estimated times, and train nothing.")
 @json_option
@@ -36,7 +40,9 @@ def reproduce(
     epochs: int | None,
     assignments: tuple[str, ...],
     larger_path: Path | None,
+    devices: str | None,
     side_by_side: int,
+    precision: str,
     threads: int | None,
     dry_run: bool,
     as_json: bool,
@@ -50,6 +56,7 @@ def reproduce(
       alexnet reproduce dropout --store STORE --seeds 3 --dry-run
       alexnet reproduce dropout --store STORE --seeds 3 --epochs 20 --budget 4
       alexnet reproduce table2 --store STORE --larger BIGGER --seeds 5
+      alexnet reproduce depth --store STORE --seeds 3 --devices cuda:0,cuda:1
     """
     from alexnet.reproduction.experiments import EXPERIMENTS, TABLES
     from alexnet.terminal import Terminal
@@ -78,7 +85,8 @@ def reproduce(
         epochs=epochs,
         assignments=assignments,
         larger=open_store(larger_path) if larger_path else None,
-        side_by_side=side_by_side,
+        devices=(read_devices(devices) or ("auto",)) * side_by_side,
+        precision=precision,
         threads=threads,
         dry_run=dry_run,
     )
