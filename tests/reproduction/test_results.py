@@ -122,7 +122,7 @@ def test_epochs_to_a_mark_are_interpolated_between_the_middles_of_epochs() -> No
 def test_outcomes_tell_means_spreads_and_what_is_missing(store: Store, tmp_path: Path) -> None:
     experiment = EXPERIMENTS["dropout"]
     jobs = plan_jobs(experiment, store, tmp_path, recipe=None, assignments=[], seeds=3)
-    for job, wrong in zip(jobs, ([0], [0, 1, 2], [0, 1], [0, 1, 2, 3]), strict=False):
+    for job, wrong in zip(jobs, ([0], [0, 1, 2], [0, 1], [0, 1, 2, 4, 5]), strict=False):
         pretend(job, wrong)
     failed = jobs[5]
     failed.folder.with_suffix(".failed.txt").write_text("DivergedError: the loss is nan.\n")
@@ -130,15 +130,18 @@ def test_outcomes_tell_means_spreads_and_what_is_missing(store: Store, tmp_path:
     assert (first.seeds, first.values, first.mean) == ((0, 1), (0.1, 0.2), pytest.approx(0.15))
     assert first.deviation == pytest.approx(0.0707, abs=1e-4)
     assert first.difference is None
-    assert second.difference == pytest.approx(0.2)
+    assert second.difference == pytest.approx(0.25)
+    assert second.differences == pytest.approx((0.2, 0.3))
+    head, rows = tabulate(experiment, [first, second])
+    assert (head[-1], rows[0][-1], rows[1][-1]) == ("by seed", "–", "+20.0, +30.0")
     assert (second.planned, second.failed) == (3, ("DivergedError: the loss is nan.",))
     assert (second.k, second.topk) == (3, 0)
     write_results(tmp_path / "results", experiment, [first, second], {"seeds": 3})
     lines = (tmp_path / "results" / "results.csv").read_text().splitlines()
     assert len(lines) == 3
-    assert lines[2].startswith("no dropout,0 1,3,0.3 0.4,0.35,")
+    assert lines[2].startswith("no dropout,0 1,3,0.3 0.5,0.4,")
     document = json.loads((tmp_path / "results" / "results.json").read_text())
-    assert document["outcomes"][1]["mean"] == pytest.approx(0.35)
+    assert document["outcomes"][1]["mean"] == pytest.approx(0.4)
     assert document["references"][0]["by"] == "paper, 4.2"
 
 

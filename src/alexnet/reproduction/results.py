@@ -53,6 +53,8 @@ class Outcome:
     """Training and validation, all seeds."""
     beyond: int | None = None
     """For measure "epochs", where no training got there: the epochs that the longest of them had."""
+    differences: tuple[float, ...] = ()
+    """By seed, of the seeds that both have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +101,13 @@ def _collect_errors(variant: Variant, jobs: Sequence[Job], first: Variant, basel
     )
     pairs = [(baseline[job.seed], job) for job in done if job.seed in baseline]
     difference = interval = None
+    differences: tuple[float, ...] = ()
     if pairs and variant != first:
-        ours = np.mean([read_errors(job, variant.views) for _, job in pairs], axis=0)
-        theirs = np.mean([read_errors(job, first.views) for job, _ in pairs], axis=0)
-        comparison = compare_errors(theirs, ours)
+        ours = np.array([read_errors(job, variant.views) for _, job in pairs])
+        theirs = np.array([read_errors(job, first.views) for job, _ in pairs])
+        comparison = compare_errors(theirs.mean(axis=0), ours.mean(axis=0))
         difference, interval = comparison.difference, comparison.interval
+        differences = tuple((ours - theirs).mean(axis=1).tolist())
     return Outcome(
         variant=variant.name,
         seeds=tuple(job.seed for job in done),
@@ -118,6 +122,7 @@ def _collect_errors(variant: Variant, jobs: Sequence[Job], first: Variant, basel
         one_view=float(np.mean([result["views"]["1"]["top1_error"] for result in results])) if results else None,
         failed=tuple(filter(None, map(read_failure, jobs))),
         seconds=sum(result["seconds"] for result in results),
+        differences=differences,
     )
 
 
@@ -234,7 +239,8 @@ def tabulate(experiment: Experiment, outcomes: Sequence[Outcome]) -> tuple[list[
             for each in outcomes
         ]
     k = next((each.k for each in outcomes if each.k), 5)
-    return ["variant", "seeds", "top-1", "± sd", f"top-{k}", "difference, 95 %"], [
+    by_seed = any(len(each.differences) > 1 for each in outcomes)
+    return ["variant", "seeds", "top-1", "± sd", f"top-{k}", "difference, 95 %", *(["by seed"] if by_seed else [])], [
         [
             each.variant,
             f"{len(each.seeds)} of {each.planned}",
@@ -242,6 +248,7 @@ def tabulate(experiment: Experiment, outcomes: Sequence[Outcome]) -> tuple[list[
             show_error(each.deviation),
             show_error(each.topk),
             show_difference(each),
+            *([", ".join(f"{100 * value:+.1f}" for value in each.differences) or "–"] if by_seed else []),
         ]
         for each in outcomes
     ]
