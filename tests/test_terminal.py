@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from alexnet.terminal import Terminal, TrainingDisplay, duration
+from alexnet.terminal import Terminal, duration
+from alexnet.training_display import TrainingDisplay
 
 ROW = {
     "epoch": 1,

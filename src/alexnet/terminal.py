@@ -1,13 +1,11 @@
 """What people see: progress, tables and notices. On a terminal with colour and bars, elsewhere as plain lines."""
 
-import math
 import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -17,8 +15,6 @@ from rich.text import Text
 
 PLAIN_EVERY_SECONDS = 10.0
 """How often progress is printed where the output is not a terminal."""
-WAITING_SHARE = 0.05
-"""Share of an epoch spent waiting for images that is worth a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,108 +218,6 @@ def duration(seconds: float) -> str:
 def percent(rate: float | None) -> str:
     """Return a fraction as percent with two digits."""
     return "–" if rate is None else f"{100 * rate:.2f} %"
-
-
-class TrainingDisplay:
-    """Shows a training run: a line per epoch, and a meter between them. A listener of `training.loop`."""
-
-    def __init__(self, terminal: Terminal, meter: Meter, *, num_classes: int, total_epochs: int, at_most: bool) -> None:
-        self._terminal = terminal
-        self._meter = meter
-        self._num_classes = num_classes
-        self._total_epochs = total_epochs
-        self._at_most = at_most
-        self._printed_header = False
-        self._epoch: int | None = None
-        self._is_validating = False
-        self._said_chance = False
-
-    def notice(self, sentence: str) -> None:
-        """Print a sentence."""
-        self._terminal.say(sentence)
-
-    def batch_done(self, progress: Any, num_batches: int, loss: float) -> None:
-        """Move the meter."""
-        if self._epoch != progress.epoch:
-            self._epoch = progress.epoch
-            self._meter.restart(f"epoch {progress.epoch + 1}/{self._total_epochs}")
-            if not self._said_chance and progress.epoch == 0:
-                self._said_chance = True
-                chance = f"ln {self._num_classes} = {math.log(self._num_classes):.3f}"
-                self._terminal.say(f"A loss near {chance} is chance; that is normal in the first epoch or so.")
-        per_batch = progress.images / progress.batch
-        self._meter(progress.batch, num_batches, f"loss {loss:.3f}", unit_scale=per_batch)
-
-    def validated(self, done: int, total: int) -> None:
-        """Move the meter during validation."""
-        if not self._is_validating:
-            self._meter.restart("validating")
-        self._meter(done, total)
-        self._is_validating = done < total
-        self._epoch = None
-
-    def epoch_done(self, row: dict[str, Any]) -> None:
-        """Print the line of an epoch; before the first one, what its columns are."""
-        self._epoch = None
-        if not self._printed_header:
-            self._printed_header = True
-            self._terminal.say(
-                "Training errors are those of the crops as they were seen, with dropout, while it learned."
-            )
-            for line in self._head():
-                self._terminal.print(line)
-        left = (self._total_epochs - row["epoch"]) * row["seconds_with_validation"]
-        rate = row["images_per_second"]
-        k = self._k()
-        cells = [
-            f"{row['epoch']}/{self._total_epochs}",
-            _loss(row["train_loss"]),
-            _short_percent(row["train_top1_error"]),
-            _loss(row.get("val_loss")),
-            _short_percent(row.get("val_top1_error")),
-            _short_percent(row.get(f"val_top{k}_error")) if k > 1 else "",
-            f"{row['learning_rate']:.2g}",
-            f"{rate:,.0f}" if rate >= 1000 else f"{rate:.1f}",
-            duration(left),
-        ]
-        widths = [width for _, columns in _COLUMNS for _, width in columns]
-        self._terminal.print("".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
-        if row["waiting_share"] > WAITING_SHARE:
-            self._terminal.say(
-                f"{percent(row['waiting_share'])} of epoch {row['epoch']} was spent waiting for images: the disk is "
-                "slow, or other programs take the processor."
-            )
-
-    def _head(self) -> tuple[str, str]:
-        """Return the two lines above the columns."""
-        groups = [group.center(sum(width for _, width in columns)) for group, columns in _COLUMNS]
-        names = {"K": f"top-{self._k()}" if self._k() > 1 else "", "LEFT": "at most" if self._at_most else "about"}
-        heads = [f"{names.get(name, name):>{width}}" for _, columns in _COLUMNS for name, width in columns]
-        return "".join(groups).rstrip(), "".join(heads)
-
-    def _k(self) -> int:
-        """The k of the top-k error that is measured beside top-1; 1 where there is none."""
-        return min(5, self._num_classes - 1)
-
-
-_COLUMNS: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
-    ("", (("epoch", 7),)),
-    ("training", (("loss", 8), ("top-1", 8))),
-    ("validation", (("loss", 9), ("top-1", 8), ("K", 8))),
-    ("learning", (("rate", 9),)),
-    ("", (("images/s", 10),)),
-    ("   time left", (("LEFT", 12),)),
-)
-"""Groups of columns of the line per epoch, each with its name and width: 79 characters together."""
-
-
-def _loss(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}" if value < 10 else f"{value:.3g}"
-
-
-def _short_percent(rate: float | None) -> str:
-    """Percent with one digit, as the paper prints errors."""
-    return "–" if rate is None else f"{100 * rate:.1f} %"
 
 
 _COMMAND = re.compile(r"(?<=: )(alexnet [a-z]+ .+?)(?=\. [A-Z]|\.$|; |$)", re.MULTILINE)

@@ -10,9 +10,10 @@ from alexnet.interpretation.report import REPORT, report_run
 from alexnet.network.model_file import MODEL
 from alexnet.recipes import Recipe
 from alexnet.runs import train
-from alexnet.terminal import Terminal, TrainingDisplay
+from alexnet.terminal import Terminal
 from alexnet.training.journal import read_metrics
 from alexnet.training.loop import Silent
+from alexnet.training_display import TrainingDisplay
 
 
 def train_and_report(terminal: Terminal, store: Store, recipe: Recipe, out: Path, **options: Any) -> None:
