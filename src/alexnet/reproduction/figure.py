@@ -35,7 +35,7 @@ def draw_outcomes(experiment: Experiment, outcomes: Sequence[Outcome], theme: Th
     axes = figure.add_axes((left, 0.55 / height, width, _ROW_IN * len(outcomes) / height))
     values = [value for outcome in shown for value in outcome.values]
     low, high = min(values, default=0.0), max(values, default=1.0)
-    room = max(0.15 * (high - low), 0.005)
+    room = max(0.15 * (high - low), 0.015)  # a few tenths of a point, within the noise, do not fill the figure
     _set_up(axes, experiment.title, low - room, high + room, len(outcomes), colors)
     for row, outcome in enumerate(outcomes):
         name = fit(figure, outcome.variant, _NAMES_IN - 0.2, size=NORMAL)
