@@ -36,6 +36,20 @@ def test_the_shared_first_layer_equals_that_of_every_crop(dialect: str) -> None:
             torch.testing.assert_close(shared[:, view], first_layer(net, crop), rtol=1e-5, atol=1e-5)
 
 
+def test_the_shared_first_layer_of_bfloat16_reads_no_memory_but_its_own() -> None:
+    # Where the processor has AMX, a library can leave outputs that are one pixel wide unwritten.
+    net = build("paper", num_classes=10, seed=1).eval()
+    images = torch.randn(2, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 60
+    with torch.inference_mode():
+        expected = share_first_layer(net, images, FIVE)
+        net.bfloat16()
+        for _ in range(3):
+            stale = [torch.full((count,), torch.nan) for count in (10**3, 10**4, 10**5, 10**6)]
+            del stale
+            found = share_first_layer(net, images.bfloat16(), FIVE).float()
+            torch.testing.assert_close(found, expected, rtol=0.02, atol=0.05)
+
+
 @pytest.mark.parametrize(
     ("image_px", "places", "rounding"),
     [

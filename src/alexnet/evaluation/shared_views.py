@@ -59,9 +59,19 @@ def share_first_layer(network: AlexNet, images: Tensor, places: Sequence[Place])
     kept = row.window_px - overhang  # what a crop's last window sees of the crop itself
     whole = F.pad(images, (0, overhang, 0, overhang))
 
-    def convolve(x: Tensor, rows: int | None = None, columns: int | None = None) -> Tensor:
-        """Convolve with the first rows and columns of the kernel; the others would read zeros."""
-        return F.conv2d(x, layer.weight[:, :, :rows, :columns], layer.bias, stride)
+    def convolve(x: Tensor, rows: int | None = None) -> Tensor:
+        """Convolve with the first rows of the kernel; the others would read zeros."""
+        return F.conv2d(x, layer.weight[:, :, :rows], layer.bias, stride)
+
+    def convolve_column(x: Tensor, columns: int) -> Tensor:
+        """Convolve a strip with the first columns of the kernel, both lying down.
+
+        oneDNN 3.12 leaves all but the first of outputs that are one pixel wide unwritten in bfloat16, where the
+        processor has AMX.
+        """
+        kernel = layer.weight[:, :, :, :columns].transpose(2, 3)
+        lying = x.transpose(2, 3).contiguous(memory_format=torch.channels_last)
+        return F.conv2d(lying, kernel, layer.bias, stride).transpose(2, 3)
 
     def finish(x: Tensor) -> Tensor:
         return apply_all(x, row.then, towers=network.spec.towers, training=False, keys=None, layer=0)
@@ -71,8 +81,8 @@ def share_first_layer(network: AlexNet, images: Tensor, places: Sequence[Place])
     # The last convolution row or column of crops whose own edge is not the edge of the image.
     inner_y = {y for y, _ in places if overhang and y != margin}
     inner_x = {x for _, x in places if overhang and x != margin}
-    bottoms = {y: convolve(whole[:, :, y + crop - kept : y + crop], rows=kept) for y in inner_y}
-    rights = {x: convolve(whole[:, :, :, x + crop - kept : x + crop], columns=kept) for x in inner_x}
+    bottoms = {y: convolve(whole[:, :, y + crop - kept : y + crop], kept) for y in inner_y}
+    rights = {x: convolve_column(whole[:, :, :, x + crop - kept : x + crop], kept) for x in inner_x}
 
     def outputs(y: int, x: int, top: int, left: int) -> Tensor:
         """Convolution outputs of the crop at pixel (y, x), from row `top` and column `left` of it to its end."""
@@ -84,7 +94,7 @@ def share_first_layer(network: AlexNet, images: Tensor, places: Sequence[Place])
             part[:, :, -1:] = bottoms[y][:, :, :, columns]
         if x in inner_x and y in inner_y:
             corner = whole[:, :, y + crop - kept : y + crop, x + crop - kept : x + crop]
-            part[:, :, -1:, -1:] = convolve(corner, kept, kept)
+            part[:, :, -1, -1] = F.linear(corner.flatten(1), layer.weight[:, :, :kept, :kept].flatten(1), layer.bias)
         return part
 
     inside = last * pool.stride_px  # the first convolution row that the last pooled row reads
