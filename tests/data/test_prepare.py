@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alexnet.data import prepare_run
+from alexnet.data import prepare_run, store_writer
 from alexnet.data.decode import decode_image
 from alexnet.data.partial_store import PartialStore
 from alexnet.data.prepare import prepare
@@ -134,6 +134,31 @@ def test_a_bad_image_can_stop_everything(photos: Photos, tmp_path: Path) -> None
     assert message == f"train/cat/7.png: is empty (0 bytes). {REPAIR} Or leave it out: --on-bad-image skip."
     assert not out.exists()
     assert len(prepare(root, out, size=8).skipped) == 1
+
+
+def test_a_bad_image_stops_who_continues_what_left_it_out(photos: Photos, tmp_path: Path) -> None:
+    root, out = photos({**dict.fromkeys(TWO_SPLITS), "train/cat/0.png": b""}), tmp_path / "STORE"
+    message_of(Interrupted, lambda: prepare(root, out, size=8, shard_rows=4, progress=interrupt_after(10)))
+    message = message_of(ImageError, lambda: prepare(root, out, size=8, shard_rows=4, on_bad_image="stop"))
+    assert message == f"train/cat/0.png: is empty (0 bytes). {REPAIR} Or leave it out: --on-bad-image skip."
+    assert prepare(root, out, size=8, shard_rows=4).num_images == 15
+
+
+@pytest.mark.parametrize("bad", [0, 7, 11])
+def test_a_part_written_while_it_is_decoded_holds_what_is_left(
+    photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: int
+) -> None:
+    monkeypatch.setattr(store_writer, "BLOCK_BYTES", 2 * 16 * 16 * 3)  # two images at a time
+    root = photos(TWO_SPLITS)
+    images = [decode_image((root / path).read_bytes(), size=16) for path in TWO_SPLITS[:12]]
+    (root / TWO_SPLITS[bad]).write_bytes(b"")
+    prepare(root, tmp_path / "STORE", size=16, workers=1)
+    store = open_store(tmp_path / "STORE")
+    store.verify()
+    kept = np.delete(np.stack(images), bad, 0)
+    assert (store.images[:] == kept).all()
+    np.testing.assert_allclose(store.mean_image, kept.mean(0), rtol=1e-7)
+    assert store.paths[:] == [path for path in TWO_SPLITS[:12] if path != TWO_SPLITS[bad]]
 
 
 def test_a_file_that_may_not_be_read_is_left_out(
@@ -258,16 +283,19 @@ def test_an_interrupted_run_is_continued_to_the_same_bytes(photos: Photos, tmp_p
     root, out = photos({**dict.fromkeys(TWO_SPLITS), "train/cat/1.png": b"x"}), tmp_path / "STORE"
     prepare(root, tmp_path / "UNDISTURBED", size=8, shard_rows=4)
     message = message_of(Interrupted, lambda: prepare(root, out, size=8, shard_rows=4, progress=interrupt_after(10)))
+    written = 4 * len(list(tmp_path.glob("STORE.partial/parts/*.json")))
+    assert written in (8, 12)  # the third part may be there before its last images are counted
     assert message == (
-        f"Interrupted after 8 of 16 images. Run the same command again to continue; what is done is in {out}.partial."
+        f"Interrupted after {written} of 16 images. Run the same command again to continue; what is done is in "
+        f"{out}.partial."
     )
     assert message_of(StoreError, lambda: open_store(out)) == (
         f"{out}.partial is an unfinished store. Run the same prepare command again; it continues."
     )
     calls: list[tuple[int, int, int]] = []
     report = prepare(root, out, size=8, shard_rows=4, progress=lambda *call: calls.append(call))
-    assert report.num_continued == 8
-    assert calls[0] == (9, 16, 1)
+    assert report.num_continued == written
+    assert calls[0] == (written + 1, 16, 1)
     assert contents(out) == contents(tmp_path / "UNDISTURBED")
     assert not (tmp_path / "STORE.partial").exists()
 
@@ -357,7 +385,7 @@ def test_a_shard_that_reads_back_differently_is_made_anew(
         "this file anew."
     )
     assert not out.exists()
-    assert prepare(root, out, size=8, shard_rows=4).num_continued == 4
+    assert prepare(root, out, size=8, shard_rows=4).num_continued in (4, 8)
     open_store(out).verify()
 
 

@@ -37,6 +37,10 @@ def test_the_largest_values_are_summed_without_overflow() -> None:
     assert (statistics.summarize_colors().covariance == 0).all()
 
 
+def test_more_images_at_once_than_sixteen_bits_can_sum() -> None:
+    assert (count(np.full((600, 5, 5, 3), 255, np.uint8)).pixel_sums == 600 * 255).all()
+
+
 def test_covariance_keeps_its_digits_where_float64_sums_would_cancel() -> None:
     images = np.full((1, 100, 100, 3), 254, np.uint8)
     images[0, 0, 0, 0] = 255

@@ -52,12 +52,15 @@ class FolderFiles:
 
     def read(self, path: str) -> bytes:
         """All bytes of the file root/path."""
-        return read_file(path if os.path.isabs(path) else f"{self.root}/{path}")
+        return read_file(self._locate(path))
 
     def describe(self, path: str) -> tuple[int, int]:
         """Size in bytes and time of change in nanoseconds."""
-        status = (self.root / path).stat()
+        status = os.stat(self._locate(path))
         return status.st_size, status.st_mtime_ns
+
+    def _locate(self, path: str) -> str:
+        return path if os.path.isabs(path) else f"{self.root}/{path}"  # a Path costs as much as asking for its size
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ other, so neither interruptions nor threads change a byte of the result.
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -135,27 +135,38 @@ class PartialStore:
         labels: list[int],
         paths: list[str],
         skipped: list[tuple[str, str]],
-        digests: list[str],
+        digests: Sequence[str],
         encoded: Sequence[bytes] | None = None,
+        wait: Callable[[NDArray[np.uint8]], None] | None = None,
     ) -> Part:
         """Write a part's shard and sums and, last, the record that makes it finished.
 
         Args:
             images: Those that could be read, (rows, size, size, 3), with their labels, paths and digests.
             encoded: Their JPEG bytes, of which images are the pixels, for a store that keeps these; else None.
+            wait: Called with every few images, all in turn, and returns when they are there: images and digests may
+                be filled while they are written. What it raises ends the writing, and nothing is saved. Not for
+                encoded images.
         """
         statistics = PixelStatistics(images.shape[1])
+
+        def see(block: NDArray[np.uint8]) -> None:
+            if wait is not None:
+                wait(block)
+            if split == TRAIN:
+                statistics.add(block)
+
         if not len(images):
             shard = None
         elif encoded is None:
-            shard = self.files.write_shard(split, number, images, see=statistics.add if split == TRAIN else None)
+            shard = self.files.write_shard(split, number, images, see)
         else:
             shard = self.files.write_shard(split, number, encoded)
             statistics.add(images)
         if split == TRAIN:
             sums = np.concatenate([statistics.pixel_sums.ravel(), statistics.color_products.ravel()])
             write_whole_file(self._part_file(split, number, "sums"), [sums.data], self.files.scratch)
-        part = Part(shard=shard, labels=labels, paths=paths, skipped=skipped, digests=digests)
+        part = Part(shard=shard, labels=labels, paths=paths, skipped=skipped, digests=list(digests))
         write_whole_file(self._part_file(split, number, "json"), [encode_json(part.__dict__)], self.files.scratch)
         return part
 

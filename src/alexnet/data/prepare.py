@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from alexnet.data.existing_store import find_same_store, read_report
+from alexnet.data.part_reading import Settings
 from alexnet.data.partial_store import PartialStore, describe_job
-from alexnet.data.prepare_run import Progress, Run, Settings
+from alexnet.data.prepare_run import Progress, Run
 from alexnet.data.sources import Source, find_images
 from alexnet.data.store_writer import rows_per_shard
 from alexnet.errors import ConfigError, ImageError, Interrupted, StoreError

@@ -1,24 +1,22 @@
 """The work of one preparation: read, decode, check, write, and count the statistics in the same pass.
 
 Images are decoded by a pool of threads (the decoders release the interpreter lock) and written in the order of the
-source, part by part; two parts are in memory.
+source, part by part, by one that follows the decoders; two parts are in memory.
 """
 
 import errno
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from alexnet.data.decode import decode_image, explain_unreadable, show_name
-from alexnet.data.duplicates import describe_duplicates, digest_file, find_duplicates
-from alexnet.data.jpeg import decode_jpeg, encode_jpeg
-from alexnet.data.listing import LabeledPath, Source
+from alexnet.data.decode import show_name
+from alexnet.data.duplicates import describe_duplicates, find_duplicates
+from alexnet.data.listing import Source
+from alexnet.data.part_reading import PartReading, Settings, begin_part
 from alexnet.data.partial_store import Part, PartialStore, split_into_parts
 from alexnet.data.report_page import build_page
 from alexnet.data.statistics import PixelStatistics
@@ -33,48 +31,8 @@ Progress = Callable[[int, int, int], None]
 ALLOWED_BAD = 10
 """Bad images that never stop a preparation, however few images there are."""
 
-STRETCH = 8
-"""Images that a thread takes at a time: one by one, handing them over costs a tenth of the time."""
-
 SHARE_AFTER = 1000
 """Images after which the share of bad ones is judged; before, as if so many had been read."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What decides the bytes of a store beside its source, and when to stop."""
-
-    size: int
-    rows: int
-    """Images in a part."""
-    codec: str
-    quality: int
-    stop_on_bad: bool
-    max_bad: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Reading:
-    """One part that is being decoded."""
-
-    entries: Sequence[LabeledPath]
-    images: NDArray[np.uint8]
-    """As the next two filled row by row by threads, so valid when all futures are done."""
-    digests: list[str]
-    encoded: list[bytes]
-    futures: list[Future[list[ImageError | None]]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Content:
-    """One part in memory."""
-
-    entries: Sequence[LabeledPath]
-    """Of the images that are kept, as the next three."""
-    images: NDArray[np.uint8]
-    digests: list[str]
-    encoded: list[bytes] | None
-    skipped: list[tuple[str, str]]
 
 
 class Run:
@@ -103,6 +61,8 @@ class Run:
                     self.total -= len(entries[stretch])
                     continue
                 part = partial.load_part(split, number)
+                if part is not None and part.skipped and self.settings.stop_on_bad:
+                    raise _refuse(f"{show_name(part.skipped[0][0])}: {part.skipped[0][1]}")
                 if part is None:
                     todo.append((split, number, entries[stretch]))
                 else:
@@ -111,26 +71,26 @@ class Run:
                     self._count_finished(part)
         self.num_continued = self.num_kept_safe
         self._check_space(partial.path)
-        # Parts lie in two buffers in turn: fresh memory for each would cost a tenth of the time. A part is begun when
-        # its buffer is written, before the last images of the other are there, so that no decoder is ever idle.
+        # Parts lie in two buffers in turn: fresh memory for each would cost a tenth of the time. A part is queued when
+        # its buffer is written, while the one before it is decoded, so that no decoder is ever idle.
         rows = max((len(entries) for _, _, entries in todo), default=0)
         buffers = [np.empty((rows, self.size, self.size, 3), np.uint8) for _ in range(2)]
         decoders = ThreadPoolExecutor(workers, "decode")
         writer = ThreadPoolExecutor(1, "write")
         readings = (
-            self._begin_part(decoders, entries, buffers[turn % 2][: len(entries)])
-            for turn, (_, _, entries) in enumerate(todo)
+            begin_part(decoders, self.source, self.settings, split, number, entries, buffers[turn % 2][: len(entries)])
+            for turn, (split, number, entries) in enumerate(todo)
         )
         writing: Future[None] | None = None
         try:
             ahead = next(readings, None)
-            for split, number, _ in todo:
+            while ahead is not None:
                 reading = ahead
-                assert reading is not None
                 if writing is not None:
                     writing.result()
+                writing = writer.submit(self._write_part, partial, reading)
                 ahead = next(readings, None)
-                writing = writer.submit(self._write_part, partial, split, number, self._collect_part(reading))
+                self._follow_part(reading)
             if writing is not None:
                 writing.result()
         finally:
@@ -218,65 +178,20 @@ class Run:
             f"{target.absolute().parent}, or choose another --out."
         )
 
-    def _begin_part(
-        self, decoders: ThreadPoolExecutor, entries: Sequence[LabeledPath], images: NDArray[np.uint8]
-    ) -> _Reading:
-        """Have the images of a part decoded into the array given."""
-        encoded: list[bytes] = [b""] * len(entries)
-        digests = [""] * len(entries)
-
-        def read_into(row: int) -> ImageError | None:
-            path = entries[row].path
-            try:
-                data = self.source.read(path)
-                decode_image(data, size=self.size, name=path, out=images[row])
-            except ImageError as error:
-                return error
-            except OSError as error:
-                return ImageError(explain_unreadable(path, error))
-            digests[row] = digest_file(data)
-            if self.settings.codec == "jpeg":
-                encoded[row] = encode_jpeg(images[row], self.settings.quality)
-                images[row], _ = decode_jpeg(encoded[row])  # statistics are those of what a reader will see
-            return None
-
-        def read_stretch(start: int) -> list[ImageError | None]:
-            return [read_into(row) for row in range(start, min(start + STRETCH, len(entries)))]
-
-        futures = [decoders.submit(read_stretch, start) for start in range(0, len(entries), STRETCH)]
-        return _Reading(entries=entries, images=images, digests=digests, encoded=encoded, futures=futures)
-
-    def _collect_part(self, reading: _Reading) -> _Content:
-        """The part once all of it is decoded, and why some images are left out."""
-        entries, images = reading.entries, reading.images
-        skipped: dict[str, str] = {}
-        errors = (error for future in reading.futures for error in future.result())
-        for entry, error in zip(entries, errors, strict=True):
+    def _follow_part(self, reading: PartReading) -> None:
+        """Count the images of a part as they are decoded, until all are, and stop where too many are bad."""
+        for error in reading.errors():
             self._num_done += 1
             if error is not None:
                 if self.settings.stop_on_bad:
-                    raise ImageError(f"{error} Or leave it out: --on-bad-image skip.")
+                    raise _refuse(str(error))
                 self._num_skipped += 1
                 self._check_share(error)
-                skipped[entry.path] = str(error).removeprefix(f"{show_name(entry.path)}: ")
             if self._progress is not None:
                 self._progress(self._num_done, self.total, self._num_skipped)
-        kept = [row for row, entry in enumerate(entries) if entry.path not in skipped]
-        whole = len(kept) == len(entries)
-        return _Content(
-            entries=entries if whole else [entries[row] for row in kept],
-            images=images if whole else images[kept],
-            digests=[reading.digests[row] for row in kept],
-            encoded=[reading.encoded[row] for row in kept] if self.settings.codec == "jpeg" else None,
-            skipped=list(skipped.items()),
-        )
 
-    def _write_part(self, partial: PartialStore, split: str, number: int, content: _Content) -> None:
-        labels, paths = [entry.label for entry in content.entries], [entry.path for entry in content.entries]
-        part = partial.save_part(
-            split, number, content.images, labels, paths, content.skipped, content.digests, content.encoded
-        )
-        self.num_kept_safe += _count(part)
+    def _write_part(self, partial: PartialStore, reading: PartReading) -> None:
+        self.num_kept_safe += _count(reading.write(partial))
 
     def _check_share(self, error: ImageError) -> None:
         """Stop where so many images are bad that something systematic must be wrong."""
@@ -315,6 +230,10 @@ class Run:
                 f"{self.source.root}: {what} has {counted(number, 'image')}, none of which can be read. The first: "
                 f"{bad[0].path}: {skipped[bad[0].path]}"
             )
+
+
+def _refuse(message: str) -> ImageError:
+    return ImageError(f"{message} Or leave it out: --on-bad-image skip.")
 
 
 def _count(part: Part) -> int:
