@@ -1,5 +1,6 @@
 """Benchmarks compare like with like, and report what they say."""
 
+import datetime
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from alexnet.benchmark import suite
 from alexnet.benchmark.measure import Contender, Spread, compare_rates, measure_copy_rate, measure_matrix_rate
 from alexnet.benchmark.scaling import bench_scaling, meet
 from alexnet.benchmark.stock import build_stock_2014, build_stock_paper, make_inputs
@@ -84,10 +86,10 @@ def test_prepare_is_measured_and_recorded(tmp_path: Path) -> None:
     assert saved["samples"]["ours"] == [row["ours"]]
 
 
-def test_a_record_is_named_by_date_subject_and_processor(tmp_path: Path) -> None:
+def test_a_record_is_named_by_date_subject_and_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite, "describe_system", lambda: {"processor": "Intel(R) Xeon(R) Processor"})
     path = write_record(tmp_path, "step", [], "alexnet bench step")
-    assert "_step_" in path.name
-    assert path.suffix == ".jsonl"
+    assert path.name == f"{datetime.date.today().isoformat()}_step_intel-xeon-processor.jsonl"
 
 
 @pytest.mark.slow

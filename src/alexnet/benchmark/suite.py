@@ -59,7 +59,8 @@ def run_benchmark(
 def write_record(folder: Path, what: str, rows: Sequence[Mapping[str, object]], command: str) -> Path:
     """Write folder/<date>_<what>_<processor>.jsonl: a line about the run, then a line per row with its samples."""
     system = describe_system()
-    processor = "-".join(str(system["processor"]).lower().split())
+    name = str(system["processor"]).lower().replace("(r)", "").replace("(tm)", "")
+    processor = "-".join(name.split())
     date = datetime.date.today().isoformat()
     head: dict[str, Any] = {"command": command, "date": date, "machine": platform.machine(), **system}
     path = folder / f"{date}_{what}_{processor}.jsonl"

@@ -87,7 +87,7 @@ def prepare(
         on_bad_image: "skip" leaves an image that cannot be read out and reports it; "stop" makes it an error.
         max_bad: The share of bad images above which "skip" stops too, as something systematic must be wrong. Judged all
             the time; up to ten bad images are never too many.
-        workers: Decoding threads; the number of CPUs when None.
+        workers: Decoding threads; when None, one more than CPUs, as one at a time may wait for a file or a lock.
         progress: Called from this thread after every image.
         shard_rows: Images in a part, and so in a shard; as many as fit 96 MiB when None.
         part: (i, n) does the i-th of n shares of the work, with out on a file system that n machines share. Whoever is
@@ -140,7 +140,7 @@ def prepare(
     run = Run(images, settings, progress)
     try:
         with PartialStore(target, job, turn=part) as partial:
-            run.read_images(partial, workers or os.cpu_count() or 1)
+            run.read_images(partial, workers or (os.cpu_count() or 1) + 1)
             missing = run.count_missing(partial)
             if missing or not partial.take_over():
                 report = {"splits": {}, "skipped": [], "notes": [], "duplicates": {}}

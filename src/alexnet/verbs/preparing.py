@@ -65,7 +65,7 @@ SMALL_IMAGE_PX = 224
     help="Share of unreadable images above which something systematic is wrong, and the run stops.",
 )
 @click.option("--class-names", type=PATH, help="TSV with a readable name for each class.")
-@click.option("--workers", type=click.IntRange(1), help="Threads that decode.  [default: every core]")
+@click.option("--workers", type=click.IntRange(1), help="Threads that decode.  [default: one more than cores]")
 @click.option(
     "--part",
     metavar="I/N",
