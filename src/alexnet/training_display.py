@@ -8,6 +8,9 @@ from alexnet.terminal import Meter, Terminal, duration, percent
 WAITING_SHARE = 0.05
 """Share of an epoch spent waiting for images that is worth a sentence."""
 
+WAITING_SECONDS = 20.0
+"""Length of an epoch from which it is: a shorter one waits for its first images above all."""
+
 
 class TrainingDisplay:
     """Shows a training run. A listener of `training.loop`."""
@@ -73,7 +76,7 @@ class TrainingDisplay:
         ]
         widths = [width for _, columns in _COLUMNS for _, width in columns]
         self._terminal.print("".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
-        if row["waiting_share"] > WAITING_SHARE:
+        if row["waiting_share"] > WAITING_SHARE and row["seconds_with_validation"] > WAITING_SECONDS:
             self._terminal.say(
                 f"{percent(row['waiting_share'])} of epoch {row['epoch']} was spent waiting for images: the disk is "
                 "slow, or other programs take the processor."

@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -136,12 +137,65 @@ def test_a_bad_image_can_stop_everything(photos: Photos, tmp_path: Path) -> None
     assert len(prepare(root, out, size=8).skipped) == 1
 
 
-def test_a_bad_image_stops_who_continues_what_left_it_out(photos: Photos, tmp_path: Path) -> None:
-    root, out = photos({**dict.fromkeys(TWO_SPLITS), "train/cat/0.png": b""}), tmp_path / "STORE"
-    message_of(Interrupted, lambda: prepare(root, out, size=8, shard_rows=4, progress=interrupt_after(10)))
-    message = message_of(ImageError, lambda: prepare(root, out, size=8, shard_rows=4, on_bad_image="stop"))
-    assert message == f"train/cat/0.png: is empty (0 bytes). {REPAIR} Or leave it out: --on-bad-image skip."
-    assert prepare(root, out, size=8, shard_rows=4).num_images == 15
+def test_who_stops_at_bad_images_looks_again_at_what_an_earlier_run_left_out(
+    photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, out = photos(TWO_SPLITS), tmp_path / "STORE"
+    read = Source.read
+
+    def refuse(self: Source, path: str) -> bytes:
+        if path == TWO_SPLITS[0]:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return read(self, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Source, "read", refuse)
+        message_of(Interrupted, lambda: prepare(root, out, size=8, shard_rows=4, progress=interrupt_after(10)))
+        message = message_of(ImageError, lambda: prepare(root, out, size=8, shard_rows=4, on_bad_image="stop"))
+        assert message.startswith(f"{TWO_SPLITS[0]}: cannot be read (Permission denied).")
+        assert message_of(ImageError, lambda: prepare(root, out, size=8, shard_rows=4, on_bad_image="stop")) == message
+    assert prepare(root, out, size=8, shard_rows=4, on_bad_image="stop").num_images == 16
+    open_store(out).verify()
+
+
+def test_too_many_bad_images_are_too_many_again(photos: Photos, tmp_path: Path) -> None:
+    paths = [f"{split}/{name}/{number:02d}.png" for split in ("train", "val") for name in "ab" for number in range(25)]
+    root = photos({**dict.fromkeys(paths), **dict.fromkeys(paths[20:45], b"")})
+    messages = {message_of(SourceError, lambda: prepare(root, tmp_path / "STORE", size=8)) for _ in range(4)}
+    assert len(messages) == 1
+    assert "more than the share of 0.1 that --max-bad allows" in messages.pop()
+
+
+def test_machines_that_stop_at_bad_images_finish_no_store_without_them(photos: Photos, tmp_path: Path) -> None:
+    root, out = photos({**dict.fromkeys(TWO_SPLITS), TWO_SPLITS[11]: b""}), tmp_path / "STORE"
+    message_of(ImageError, lambda: prepare(root, out, size=8, part=(1, 2), on_bad_image="stop"))
+    assert prepare(root, out, size=8, part=(2, 2), on_bad_image="stop").num_missing == 12
+    assert not out.exists()
+
+
+def test_who_is_last_waits_for_another_machine_that_leaves(tmp_path: Path) -> None:
+    with PartialStore(tmp_path / "STORE", {}, turn=(1, 2)) as first:
+        leaving = threading.Timer(0.2, first.__exit__)
+        leaving.start()
+        with PartialStore(tmp_path / "STORE", {}, turn=(2, 2)) as second:
+            assert second.take_over()
+        leaving.join()
+
+
+def test_nothing_of_a_killed_run_comes_into_the_store_or_stays(photos: Photos, tmp_path: Path) -> None:
+    root, out = (
+        photos({**dict.fromkeys(TWO_SPLITS), "train/cat/0.png": b"", "train/cat/1.png": b""}),
+        tmp_path / "STORE",
+    )
+    message_of(Interrupted, lambda: prepare(root, out, size=8, shard_rows=2, progress=interrupt_after(10)))
+    stale = tmp_path / "STORE.partial/scratch/1-of-1/images-00000.npy.12345"
+    stale.write_bytes(b"half")
+    (tmp_path / "STORE.partial/store/train/images-00000.npy").write_bytes(b"of an earlier run")
+    (tmp_path / "STORE.partial/parts/train-00000.json").unlink()
+    with PartialStore(out, json.loads((tmp_path / "STORE.partial/job.json").read_bytes())):
+        assert not stale.exists()
+    prepare(root, out, size=8, shard_rows=2)
+    assert not (out / "train/images-00000.npy").exists()
 
 
 @pytest.mark.parametrize("bad", [0, 7, 11])
@@ -286,7 +340,7 @@ def test_an_interrupted_run_is_continued_to_the_same_bytes(photos: Photos, tmp_p
     written = 4 * len(list(tmp_path.glob("STORE.partial/parts/*.json")))
     assert written in (8, 12)  # the third part may be there before its last images are counted
     assert message == (
-        f"Interrupted after {written} of 16 images. Run the same command again to continue; what is done is in "
+        f"Stopped after {written} of 16 images. Run the same command again to continue; what is done is in "
         f"{out}.partial."
     )
     assert message_of(StoreError, lambda: open_store(out)) == (

@@ -37,7 +37,7 @@ def test_equal_files_inside_and_across_splits_are_reported(
     assert report.notes == [
         "Leakage: 1 file in more than one split, so the error measured on validation images is too low. The "
         "first: train: train/dog/d.png = val: val/dog/e.png. Remove one of each.",
-        "With the same bytes as an earlier image: 3 images (see report.html).",
+        "With the same bytes as an earlier image: 3 images.",
         "In more than one class: 1 file; one of the labels is wrong.",
     ]
     saved = json.loads((tmp_path / "STORE/report.json").read_text())

@@ -85,9 +85,7 @@ def describe_duplicates(duplicates: Mapping[str, Any]) -> list[str]:
             f"validation images is too low. The first: {' = '.join(duplicates['groups'][0])}. Remove one of each."
         )
     if duplicates["files"]:
-        sentences.append(
-            f"With the same bytes as an earlier image: {counted(duplicates['files'], 'image')} (see report.html)."
-        )
+        sentences.append(f"With the same bytes as an earlier image: {counted(duplicates['files'], 'image')}.")
     if duplicates["across_classes"]:
         sentences.append(
             f"In more than one class: {counted(duplicates['across_classes'], 'file')}; one of the labels is wrong."

@@ -56,23 +56,27 @@ class PartReading:
         """Why each image is left out, None where it is kept; waits for one after the other."""
         return (error for future in self.futures for error in future.result())
 
-    def write(self, partial: PartialStore) -> Part:
+    def write_ahead(self, partial: PartialStore) -> Part | None:
         """Write the part while it is decoded: what was decoded last is still in the processor's cache.
 
-        The file begins with the number of images: where one of them turns out to be left out, the part is written
-        again, once all of it is decoded.
+        Returns None, and nothing is saved, where an image is left out, since the file begins with the number of
+        images, and for JPEG files. Then `write` does it, once all is decoded and what is left out is accepted.
         """
-        if self.encoded is None:
-            following = self.errors()
+        if self.encoded is not None:
+            return None
+        errors = self.errors()
 
-            def wait(images: NDArray[np.uint8]) -> None:
-                if any(islice(following, len(images))):
-                    raise _LeftOutError
+        def wait(images: NDArray[np.uint8]) -> None:
+            if any(islice(errors, len(images))):
+                raise _LeftOutError
 
-            try:
-                return self._save(partial, [], wait)
-            except _LeftOutError:
-                pass
+        try:
+            return self._save(partial, [], wait)
+        except _LeftOutError:
+            return None
+
+    def write(self, partial: PartialStore) -> Part:
+        """Write what can be read of the part, when all of it is decoded."""
         errors = list(self.errors())
         kept = [row for row, error in enumerate(errors) if error is None]
         skipped = [

@@ -16,6 +16,7 @@ other, so neither interruptions nor threads change a byte of the result.
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,9 @@ from alexnet.errors import StoreError
 from alexnet.file_record import FileRecord
 from alexnet.files import lock_file
 from alexnet.version import __version__
+
+LEAVING_SECONDS = 2.0
+"""A machine that has counted parts as missing has left after this time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +93,14 @@ class PartialStore:
                 )
         job_file = self.path / "job.json"
         try:
-            if job_file.exists():
+            is_begun = job_file.exists()
+            if is_begun:
                 self._check_job(json.loads(job_file.read_bytes()))
+            shutil.rmtree(self.files.scratch, ignore_errors=True)  # what a killed run was writing
             self.files.make_folders()
             self._parts.mkdir(exist_ok=True)
-            write_whole_file(job_file, [self._job], self.files.scratch)
+            if not is_begun:
+                write_whole_file(job_file, [self._job], self.files.scratch)
         except BaseException:
             self._release()
             raise
@@ -108,15 +115,24 @@ class PartialStore:
                 lock.close()
 
     def take_over(self) -> bool:
-        """Become the only one at work here, which may finish the store; False if others are at work still."""
+        """Become the only one at work here, which may finish the store; False if others are at work still.
+
+        All parts are done by now: whoever else is here finishes the store, or is about to leave and is waited for.
+        """
         if self.turn[1] == 1:
             return True
         if self._lock is not None:
             self._lock.close()
-        try:
-            self._lock = lock_file(self.path / "lock")
-        except FileNotFoundError:  # another machine has finished the store
-            self._lock = None
+        self._lock = None
+        last = time.monotonic() + LEAVING_SECONDS
+        while self._parts.is_dir():
+            try:
+                self._lock = lock_file(self.path / "lock")
+            except FileNotFoundError:  # another machine has finished the store
+                return False
+            if self._lock is not None or time.monotonic() > last:
+                break
+            time.sleep(0.1)
         return self._lock is not None and self._parts.is_dir()
 
     def load_part(self, split: str, number: int) -> Part | None:
@@ -158,6 +174,7 @@ class PartialStore:
 
         if not len(images):
             shard = None
+            self.files.remove_shard(split, number)
         elif encoded is None:
             shard = self.files.write_shard(split, number, images, see)
         else:

@@ -150,7 +150,7 @@ def prepare(
             partial.publish()
     except KeyboardInterrupt:
         raise Interrupted(
-            f"Interrupted after {run.num_kept_safe:,} of {counted(run.total, 'image')}. Run the same command again to "
+            f"Stopped after {run.num_kept_safe:,} of {counted(run.total, 'image')}. Run the same command again to "
             f"continue; what is done is in {target}.partial."
         ) from None
     except OSError as error:  # reading errors were turned into bad images, so this is the disk of the store

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from alexnet.data.decode import show_name
 from alexnet.data.duplicates import describe_duplicates, find_duplicates
 from alexnet.data.listing import Source
 from alexnet.data.part_reading import PartReading, Settings, begin_part
@@ -61,9 +60,8 @@ class Run:
                     self.total -= len(entries[stretch])
                     continue
                 part = partial.load_part(split, number)
-                if part is not None and part.skipped and self.settings.stop_on_bad:
-                    raise _refuse(f"{show_name(part.skipped[0][0])}: {part.skipped[0][1]}")
-                if part is None:
+                # An earlier run may have left out what this one must not; it may be readable by now.
+                if part is None or (part.skipped and self.settings.stop_on_bad):
                     todo.append((split, number, entries[stretch]))
                 else:
                     if part.shard is not None:
@@ -81,21 +79,22 @@ class Run:
             begin_part(decoders, self.source, self.settings, split, number, entries, buffers[turn % 2][: len(entries)])
             for turn, (split, number, entries) in enumerate(todo)
         )
-        writing: Future[None] | None = None
+        writing: Future[Part | None] | None = None
         try:
             ahead = next(readings, None)
             while ahead is not None:
                 reading = ahead
-                if writing is not None:
-                    writing.result()
-                writing = writer.submit(self._write_part, partial, reading)
+                writing = writer.submit(reading.write_ahead, partial)
                 ahead = next(readings, None)
                 self._follow_part(reading)
-            if writing is not None:
-                writing.result()
+                # What is left out was accepted: only now may it be saved.
+                self.num_kept_safe += _count(writing.result() or reading.write(partial))
+                writing = None
         finally:
             decoders.shutdown(cancel_futures=True)
             writer.shutdown()  # a part that is complete is still written
+            if writing is not None and writing.exception() is None and (part := writing.result()) is not None:
+                self.num_kept_safe += _count(part)
 
     def count_missing(self, partial: PartialStore) -> int:
         """Return how many images are in parts that no machine has finished yet."""
@@ -184,14 +183,11 @@ class Run:
             self._num_done += 1
             if error is not None:
                 if self.settings.stop_on_bad:
-                    raise _refuse(str(error))
+                    raise ImageError(f"{error} Or leave it out: --on-bad-image skip.")
                 self._num_skipped += 1
                 self._check_share(error)
             if self._progress is not None:
                 self._progress(self._num_done, self.total, self._num_skipped)
-
-    def _write_part(self, partial: PartialStore, reading: PartReading) -> None:
-        self.num_kept_safe += _count(reading.write(partial))
 
     def _check_share(self, error: ImageError) -> None:
         """Stop where so many images are bad that something systematic must be wrong."""
@@ -230,10 +226,6 @@ class Run:
                 f"{self.source.root}: {what} has {counted(number, 'image')}, none of which can be read. The first: "
                 f"{bad[0].path}: {skipped[bad[0].path]}"
             )
-
-
-def _refuse(message: str) -> ImageError:
-    return ImageError(f"{message} Or leave it out: --on-bad-image skip.")
 
 
 def _count(part: Part) -> int:

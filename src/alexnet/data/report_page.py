@@ -23,7 +23,7 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; width: 100%; } h2 { margin-top: 2rem; }
 th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid #ddd; vertical-align: top; }
-td.number { text-align: right; } code { overflow-wrap: anywhere; } small, pre { color: #666; }
+.number { text-align: right; } code { overflow-wrap: anywhere; } small, pre { color: #666; }
 pre { margin: 0; font-size: 12px; white-space: pre-wrap; width: 96px; }
 img { display: block; max-width: 96px; max-height: 96px; }
 @media (prefers-color-scheme: dark) { body { background: #181818; color: #ddd; } th, td { border-color: #444; } }
@@ -44,7 +44,7 @@ def build_page(title: str, report: Mapping[str, Any], read: Callable[[str], byte
     if report["notes"]:
         parts.append("<ul>" + "".join(f"<li>{_escape(note)}</li>" for note in report["notes"]) + "</ul>")
     if report["ignored"]:
-        parts.append("<h2>Passed over, since they are not images</h2>")
+        parts.append("<h2>Passed over</h2>")
         parts.append(_table(["why", "number"], [[why, f"{n:,}"] for why, n in report["ignored"].items()]))
     if report["skipped"]:
         shown = report["skipped"][:LISTED_IMAGES]
@@ -109,11 +109,11 @@ def _read_words(data: bytes) -> str:
 
 
 def _table(columns: list[str], rows: list[list[str]]) -> str:
-    head = "".join(f"<th>{_escape(column)}</th>" for column in columns)
-    lines = [
-        "".join(f'<td class="number">{_escape(c)}</td>' if i else f"<td>{_escape(c)}</td>" for i, c in enumerate(r))
-        for r in rows
-    ]
+    def line(tag: str, cells: list[str]) -> str:
+        first, *numbers = map(_escape, cells)
+        return f"<{tag}>{first}</{tag}>" + "".join(f'<{tag} class="number">{number}</{tag}>' for number in numbers)
+
+    head, lines = line("th", columns), [line("td", row) for row in rows]
     return f"<table><tr>{head}</tr>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
 
 

@@ -119,6 +119,11 @@ class StoreFiles:
         record = self.write(f"{name}.jpegs", images)
         return {**record, "rows": len(images), "index": self.write_array(f"{name}.index.npy", index)}
 
+    def remove_shard(self, split: str, number: int) -> None:
+        """Remove what an earlier run may have written as this shard."""
+        for path in (self.folder / split).glob(f"images-{number:05d}.*"):
+            path.unlink()
+
     def finish(
         self,
         *,

@@ -45,9 +45,10 @@ def describe_run(path: Path, *, every: bool = False) -> Description:
     for test in measured["tests"] if measured else ():
         if test["views"] != 1:
             low, high = test["top1_interval"]
+            top1, _, others = _say_errors(test, "").partition(", ")
             facts.append((
                 _VIEWS[test["views"]],
-                f"{_say_errors(test, '')} (95 %: {100 * low:.2f} to {100 * high:.2f}), on "
+                f"{top1} (95 %: {100 * low:.2f} to {100 * high:.2f}), {f'{others}, ' if others else ''}on "
                 f"{counted(test['images'], 'image')} of {measured['split'] if measured else ''}",
             ))  # fmt: skip
     if (path / REPORT).exists():
@@ -118,7 +119,9 @@ def _list_trained(
     if environment.get("start"):
         facts.append(("started from", str(environment["start"])))
     known = {name: environment.get(name, "unknown") for name in ("precision", "device", "threads", "processor")}
-    facts.append(("computed in", "{precision} on {device}, {threads} threads, {processor}".format(**known)))
+    if isinstance(known["threads"], int):
+        known["threads"] = counted(known["threads"], "thread")
+    facts.append(("computed in", "{precision} on {device}, {threads}, {processor}".format(**known)))
     versions = [f"{name} {environment[name]}" for name in ("alexnet", "torch", "python") if name in environment]
     return [*facts, ("versions", ", ".join(versions))]
 

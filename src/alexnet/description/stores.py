@@ -89,7 +89,7 @@ def list_images(what: str) -> Iterator[dict[str, str]]:
 
 
 _PURPOSES = {"train": "training", "val": "validation", "test": "testing"}
-_CODECS = {"raw": "as they are", "jpeg": "as JPEG"}
+_CODECS = {"raw": "uncompressed", "jpeg": "as JPEG"}
 
 
 def _say_size(store: "Store") -> str:

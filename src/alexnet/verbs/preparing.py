@@ -62,7 +62,8 @@ SMALL_IMAGE_PX = 224
     default=0.1,
     show_default=True,
     type=click.FloatRange(0, 1),
-    help="Share of unreadable images above which something systematic is wrong, and the run stops.",
+    help="Share of unreadable images above which something systematic is wrong, and the run stops. "
+    "Ten are never too many.",
 )
 @click.option("--class-names", type=PATH, help="TSV with a readable name for each class.")
 @click.option("--workers", type=click.IntRange(1), help="Threads that decode.  [default: one more than cores]")
@@ -131,7 +132,7 @@ def prepare(
             + (
                 f"Missing of other parts: {counted(report.num_missing, 'image')}; whoever ends last finishes the store."
                 if report.num_missing
-                else "The others are about to finish the store."
+                else "Another machine finishes the store; if there is none when all have ended, run this again."
             )
         )
         return
@@ -157,7 +158,7 @@ def _show_preparation(terminal: Any, report: Any, out: Path, size: int) -> None:
         terminal.say(note)
     if report.ignored:
         ignored = ", ".join(f"{count:,} {reason}" for reason, count in report.ignored.items())
-        terminal.say(f"Passed over, since they are not images: {ignored}.")
+        terminal.say(f"Passed over: {ignored}.")
     if report.skipped:
         terminal.print("")
         rows = [[show_name(path), reason] for path, reason in report.skipped[:10]]

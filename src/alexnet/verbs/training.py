@@ -123,6 +123,12 @@ def train(
         frozen = [layer for layer, factor in chosen.optimization.rate_factors.items() if factor == 0]
         if team.leads and frozen:
             terminal.say(f"Frozen: {', '.join(frozen)}.")
+        warmup, epochs = chosen.optimization.warmup_epochs, chosen.optimization.total_epochs
+        if team.leads and warmup >= epochs:
+            terminal.say(
+                f"The rate rises from 0 for {warmup:g} epochs and only {epochs} are trained: little is learned. Train "
+                "longer, or give --set optimization.warmup_epochs=0."
+            )
         train_and_report(
             terminal,
             opened,
