@@ -73,11 +73,11 @@ def test_two_classes_have_no_top_k_error() -> None:
 
 
 def test_waiting_for_images_is_said_only_where_it_matters() -> None:
-    for share, said in ((0.01, False), (0.2, True)):
+    for share, seconds, said in ((0.01, 4000.0, False), (0.2, 4000.0, True), (0.2, 3.0, False)):
         terminal = on_screen(errors=False, output=False)
         with terminal.progress("training", "images") as meter:
             display = TrainingDisplay(terminal, meter, num_classes=10, total_epochs=40, at_most=False)
-            display.epoch_done({**ROW, "waiting_share": share})
+            display.epoch_done({**ROW, "waiting_share": share, "seconds_with_validation": seconds})
         assert ("20.00 % of epoch 1 was spent waiting for images" in text_of(terminal.errors)) is said
 
 

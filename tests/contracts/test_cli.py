@@ -34,6 +34,7 @@ def trained(small_store_path: Path, tmp_path_factory: pytest.TempPathFactory) ->
     done = run("train", small_store_path, "--recipe", "small-data", "--out", out, "--set", "optimization.total_epochs=1",
                "--set", "batches.size=8")  # fmt: skip
     assert "Computing in" in done.stderr
+    assert "The rate rises from 0 during all of this training (warmup_epochs 1, total_epochs 1)" in done.stderr
     assert "A loss near ln 3 = 1.099 is chance" in done.stderr
     groups, header, line = [text for text in done.stdout.splitlines() if text.strip()][:3]
     assert header.split() == ["epoch", "loss", "top-1", "loss", "top-1", "top-2", "rate", "images/s", "about"]

@@ -182,6 +182,19 @@ def test_who_is_last_waits_for_another_machine_that_leaves(tmp_path: Path) -> No
         leaving.join()
 
 
+def test_a_part_that_is_made_again_is_not_finished_until_it_is_whole(tmp_path: Path) -> None:
+    def stop(images: np.ndarray) -> None:
+        raise KeyboardInterrupt
+
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    with PartialStore(tmp_path / "STORE", {}) as partial:
+        partial.save_part("train", 0, images, [0, 1], ["a", "b"], [], ["0", "1"])
+        assert partial.load_part("train", 0)
+        with pytest.raises(KeyboardInterrupt):
+            partial.save_part("train", 0, images, [0, 1], ["a", "b"], [], ["0", "1"], wait=stop)
+        assert partial.load_part("train", 0) is None
+
+
 def test_nothing_of_a_killed_run_comes_into_the_store_or_stays(photos: Photos, tmp_path: Path) -> None:
     root, out = (
         photos({**dict.fromkeys(TWO_SPLITS), "train/cat/0.png": b"", "train/cat/1.png": b""}),

@@ -164,6 +164,8 @@ class PartialStore:
                 be filled while they are written. What it raises ends the writing, and nothing is saved. Not for
                 encoded images.
         """
+        # An earlier record of this part would vouch for a shard that is being replaced.
+        self._part_file(split, number, "json").unlink(missing_ok=True)
         statistics = PixelStatistics(images.shape[1])
 
         def see(block: NDArray[np.uint8]) -> None:

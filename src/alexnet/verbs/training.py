@@ -126,8 +126,8 @@ def train(
         warmup, epochs = chosen.optimization.warmup_epochs, chosen.optimization.total_epochs
         if team.leads and warmup >= epochs:
             terminal.say(
-                f"The rate rises from 0 for {warmup:g} epochs and only {epochs} are trained: little is learned. Train "
-                "longer, or give --set optimization.warmup_epochs=0."
+                f"The rate rises from 0 during all of this training (warmup_epochs {warmup:g}, total_epochs {epochs}): "
+                "little is learned. Train longer, or give --set optimization.warmup_epochs=0."
             )
         train_and_report(
             terminal,
