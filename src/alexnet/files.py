@@ -1,8 +1,9 @@
-"""Files that appear whole or not at all, and one that only one process holds.
+"""Files that appear whole or not at all, one that only one process holds, and texts as people save them.
 
 Without PyTorch, so that preparing a store need not wait a second for its import.
 """
 
+import codecs
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,34 @@ def new_file_mode() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return 0o666 & ~mask
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file in UTF-8 or UTF-16, as `decode_text` does.
+
+    Raises:
+        OSError: it cannot be read.
+        UnicodeDecodeError: it is in neither.
+    """
+    return decode_text(path.read_bytes())
+
+
+def decode_text(data: bytes) -> str:
+    """Return a text in UTF-8 or UTF-16, without the mark of byte order that programs on Windows put before it.
+
+    Raises:
+        UnicodeDecodeError: it is in neither.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16")
+    if b"\0" in data[:2]:  # UTF-16 without a mark: half of each Latin letter is zero
+        return data.decode("utf-16-le" if data[1:2] == b"\0" else "utf-16-be")
+    return data.decode("utf-8-sig")
+
+
+def split_lines(text: str) -> list[str]:
+    """Return the lines of a text, whose ends are those of Unix, Windows or old Macs and nothing else."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -24,6 +24,23 @@ def name_readably(names: Sequence[str], *known: Mapping[str, str]) -> tuple[str,
     return tuple(next((each[name] for each in known if name in each), name) for name in names)
 
 
+def list_reasons(counts: Mapping[str, int]) -> str:
+    """Return how many files were passed over for which reason: "2 hidden, 1 not an image"."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+
+
+def shorten(names: Sequence[str], limit: int = 10) -> str:
+    """Return the first names of a list, and how many more there are."""
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def suggest(name: str, names: Sequence[str]) -> str:
+    """Return the name, with the nearest of the names that exist."""
+    near = nearest(name, names)
+    return f"{name} (did you mean {near}?)" if near else name
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the name among `known` that is most like `name`, in any case, or None where none is like it."""
     by_fold = {each.casefold(): each for each in known}

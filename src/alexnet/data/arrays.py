@@ -107,13 +107,24 @@ def find_arrays(root: Path, options: Options) -> Source:
                 "each image."
             )
     files = ArrayFiles({split or "images": pixels for split, (pixels, _) in pairs.items()})
-    names = [str(name) for name in values["class_names"]] if "class_names" in values else None
+    names = [_to_text(name) for name in values["class_names"].ravel()] if "class_names" in values else None
+    if names:
+        largest = max((int(c.max()) for _, c in pairs.values() if c.dtype.kind in "iu" and len(c)), default=0)
+        if largest >= len(names):
+            raise SourceError(
+                f"{root} has labels up to {largest} and {counted(len(names), 'name')} in class_names. Give a name for "
+                "each label."
+            )
     records = [
         Record(path, names[int(label)] if names and label.dtype.kind in "iu" else str(label), split)
         for split, (_, classes) in pairs.items()
         for path, label in zip(files.paths[split or "images"], classes, strict=True)
     ]
     return collect(root, "numpy", files, records, options, class_names=names)
+
+
+def _to_text(name: Any) -> str:
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
 
 
 def _find_key(values: Mapping[str, Any], keys: Sequence[str], words: Sequence[str]) -> str | None:

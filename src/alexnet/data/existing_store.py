@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from alexnet.class_names import TITLES_FILE
 from alexnet.data.listing import Source
 from alexnet.data.store import Store, open_store
 from alexnet.data.store_format import PARTIAL_SUFFIX
@@ -67,8 +68,13 @@ def _differences(store: Store, images: Source, provenance: Mapping[str, Any]) ->
         return [f"{name.replace('_', ' ')} was {_say(before.get(name))}, is {_say(now.get(name))}" for name in changed]
     if recorded.get("listing_sha256") != provenance["listing_sha256"] or not _has_same_labels(store, images):
         return ["the images are not the same"]
-    if (store.class_names, store.class_titles) != (images.class_names, images.class_titles):
+    if store.class_names != images.class_names:
         return ["the names of the classes are not the same"]
+    if images.class_titles not in (tuple(store.header["class_titles"]), store.class_titles):
+        return [
+            f"the readable names of the classes are not the same (to change them alone, put the table into the "
+            f"store, as {store.path / TITLES_FILE})"
+        ]
     return []
 
 

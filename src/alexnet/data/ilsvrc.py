@@ -7,11 +7,13 @@ by the kit's table, or by a list of names and WordNet ids. Labels follow the sor
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from alexnet.data.archives import Mounted, TarArchive, open_archive
 from alexnet.data.folders import has_image_suffix
-from alexnet.data.listing import Options, Record, Source, ValList, collect
+from alexnet.data.image_names import ValList
+from alexnet.data.listing import Options, Record, Source, collect
 from alexnet.data.store_format import TRAIN, VAL
 from alexnet.errors import SourceError
 from alexnet.wording import counted
@@ -58,7 +60,8 @@ def find_ilsvrc(root: Path, options: Options) -> Source:
         archives[VAL] = val
         names = sorted(name for name in val.names() if has_image_suffix(name))
         if options.val_list is not None:
-            classes = _classes_by_list(names, ValList(options.val_list), parts["val"])
+            known = {record.class_name for record in records}
+            classes = _classes_by_list(names, ValList(options.val_list), parts["val"], known)
         elif "kit" in parts:
             classes, titles = _classes_by_kit(names, parts["kit"])
         else:
@@ -69,7 +72,7 @@ def find_ilsvrc(root: Path, options: Options) -> Source:
         records += [
             Record(f"{VAL}/{name}", class_name, VAL) for class_name, name in sorted(zip(classes, names, strict=True))
         ]
-        options = Options(class_names_file=options.class_names_file)
+        options = replace(options, val_list=None)  # it was used
     files = Mounted(dict(archives))
     return collect(root, "ilsvrc", files, records, options, titles=titles, ignored=files.ignored())
 
@@ -82,15 +85,15 @@ def _open_train(path: Path) -> TarArchive:
         raise SourceError(f"{path} is a damaged archive ({error}). Copy it again from where it came.") from None
 
 
-def _classes_by_list(names: list[str], listed: ValList, archive: Path) -> list[str]:
-    found = [listed.find(name) for name in names]
-    missing = [name for name, class_name in zip(names, found, strict=True) if not class_name]
+def _classes_by_list(names: list[str], listed: ValList, archive: Path, known: set[str]) -> list[str]:
+    classes = listed.match(names, known)
+    missing = [name for name in names if not classes.get(name)]
     if missing:
         raise SourceError(
             f"{listed.path} gives no class for {counted(len(missing), 'image')} of {archive}; the first is "
             f"{missing[0]}. Each line holds the name of an image and its WordNet id."
         )
-    return [str(class_name) for class_name in found]
+    return [classes[name] for name in names]
 
 
 def _classes_by_kit(names: list[str], kit: Path) -> tuple[list[str], dict[str, str]]:

@@ -4,8 +4,6 @@ The kinds themselves are in data/sources.py and the modules it names. The rules 
 images are set aside, in which order classes are numbered, and where readable names come from. Nothing is decoded.
 """
 
-import csv
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,10 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from alexnet.class_names import TITLES_FILE, find_repeat, normalize_name, read_titles
 from alexnet.data.decode import read_file
+from alexnet.data.grouping import Grouping, count_aside, digest, divide_by_group
+from alexnet.data.image_names import ValList
 from alexnet.data.store_format import TRAIN, VAL
 from alexnet.errors import SourceError
-from alexnet.wording import counted, nearest
+from alexnet.wording import counted, shorten, suggest
 
 TEST = "test"
 SPLIT_NAMES = {
@@ -111,6 +112,10 @@ class Options:
     val_list: Path | None = None
     seed: int = 0
     class_names_file: Path | None = None
+    grouping: Grouping | None = None
+    """Which images belong together, so that they stand on one side of the division."""
+    classes_at: int | str | None = None
+    """Which folders are the classes: of that depth, counted from 1, or "path", see `class_folders.gather_classes`."""
 
 
 class Record(NamedTuple):
@@ -120,6 +125,8 @@ class Record(NamedTuple):
     class_name: str
     split: str | None
     """A key of SPLIT_NAMES, or None where the source does not say."""
+    group: str | None = None
+    """What the source says it belongs together with."""
 
 
 def collect(
@@ -145,13 +152,14 @@ def collect(
     all_notes = list(notes)
     splits: dict[str, list[Record]] = {}
     for record in records:
+        record = record._replace(class_name=normalize_name(record.class_name))
         splits.setdefault(record.split or "", []).append(record)
     if not records:
         raise SourceError(f"{root} holds no images. Check the path.")
     if "" in splits and len(splits) > 1:
         raise SourceError(f"{root} names a split for some images only. Name one for all of them, or for none.")
     if "" in splits:
-        train, val = set_aside(root, splits[""], options)
+        train, val = set_aside(root, splits[""], options, all_notes)
         splits = {TRAIN: train, VAL: val}
     elif options.val_fraction is not None or options.val_list is not None:
         if set(splits) != {TRAIN}:
@@ -159,8 +167,10 @@ def collect(
                 f"{root} says itself which images are for validation ({', '.join(sorted(splits))}). Leave out "
                 "--val-fraction and --val-list."
             )
-        train, val = set_aside(root, splits[TRAIN], options)
+        train, val = set_aside(root, splits[TRAIN], options, all_notes)
         splits = {TRAIN: train, VAL: val}
+    elif options.grouping is not None:
+        options.grouping.check_apart(splits)
     if TRAIN not in splits:
         raise SourceError(f"{root} has no training images, only: {', '.join(sorted(splits))}. Check the path.")
     if VAL not in splits and TEST in splits:
@@ -170,7 +180,12 @@ def collect(
         raise SourceError(
             f"{root} has no validation images. Add --val-fraction 0.1 to set a tenth of each class aside."
         )
-    names = list(class_names) if class_names is not None else sort_classes({r.class_name for r in splits[TRAIN]})
+    if class_names is not None and (repeat := find_repeat(class_names)):
+        raise SourceError(
+            f"{root} has the class {class_names[repeat[0]]} twice: labels {repeat[0]} and {repeat[1]}. Give each class "
+            "a name of its own."
+        )
+    names = list(map(normalize_name, class_names or sort_classes({r.class_name for r in splits[TRAIN]})))
     if len(names) < 2:
         raise SourceError(f"{root} has one class, {names[0]}; a classifier needs two or more.")
     labels = {name: label for label, name in enumerate(names)}
@@ -186,95 +201,45 @@ def collect(
         kind=kind,
         files=files,
         class_names=tuple(names),
-        class_titles=read_titles(root, names, options.class_names_file, all_notes, titles),
+        class_titles=find_titles(root, names, options.class_names_file, all_notes, titles),
         splits={split: [LabeledPath(r.path, labels[r.class_name]) for r in splits[split]] for split in order},
         ignored=dict(sorted((ignored or {}).items())),
         notes=tuple(all_notes),
     )
 
 
-def set_aside(root: Path, records: Sequence[Record], options: Options) -> tuple[list[Record], list[Record]]:
+def set_aside(
+    root: Path, records: Sequence[Record], options: Options, notes: list[str]
+) -> tuple[list[Record], list[Record]]:
     """Training and validation records of one set, both in its order: by list, or by a fraction of each class.
 
     By fraction, those of each class whose digest of (seed, path) is smallest become validation: rounded to nearest,
-    but at least one and never all; a class with one image keeps it for training.
+    but at least one and never all; a class with one image keeps it for training. Groups stay whole, see
+    `grouping.divide_by_group`, whose notes are added to notes.
     """
     if options.val_list is not None:
-        listed = ValList(options.val_list)
-        val = [record for record in records if listed.find(record.path) is not None]
-        listed.check_all_found()
-        chosen = {record.path for record in val}
-    elif options.val_fraction is not None:
+        chosen = set(ValList(options.val_list).match(record.path for record in records))
+    elif options.val_fraction is None:
+        raise SourceError(
+            f"{root} does not say which images are for validation. Add --val-fraction 0.1 to set a tenth of each "
+            "class aside."
+        )
+    elif options.grouping is not None:
+        chosen = divide_by_group(root, records, options.grouping, options.val_fraction, options.seed, notes)
+    else:
         classes: dict[str, list[str]] = {}
         for record in records:
             classes.setdefault(record.class_name, []).append(record.path)
         chosen = set()
         for paths in classes.values():
-            count = min(max(int(len(paths) * options.val_fraction + 0.5), 1), len(paths) - 1)
-            ordered = sorted(paths, key=lambda path: _digest(options.seed, path))
+            count = count_aside(len(paths), options.val_fraction)
+            ordered = sorted(paths, key=lambda path: digest(options.seed, path))
             chosen.update(ordered[:count])
-    else:
-        raise SourceError(
-            f"{root} does not say which images are for validation. Add --val-fraction 0.1 to set a tenth of each "
-            "class aside."
-        )
-    return (
-        [record for record in records if record.path not in chosen],
-        [record for record in records if record.path in chosen],
-    )
-
-
-def _digest(seed: int, path: str) -> bytes:
-    return hashlib.sha256(f"{seed}\n{path}".encode(errors="surrogateescape")).digest()
-
-
-class ValList:
-    """A text file that names validation images, one a line: a path or a name, and perhaps a class after it.
-
-    Columns are parted by a tab, a comma or spaces, in this order of preference. Names count with or without folders
-    and suffix. Of a second column the first word is the class, as in Kaggle's LOC_val_solution.csv. A first line that
-    names no image is taken for a heading.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SourceError(f"{path} cannot be read as a UTF-8 text ({error}). Give a list of images.") from None
-        rows = [_split_line(line) for line in lines if line.strip()]
-        self._classes: dict[str, str] = {row[0]: row[1] for row in rows}
-        self._first = rows[0][0] if rows else ""
-        self._found: set[str] = set()
-
-    def find(self, path: str) -> str | None:
-        """The class that the list gives for the image at path, "" if it gives none; None if it is not listed."""
-        name = path.rsplit("/", 1)[-1]
-        for key in (path, name, name.rsplit(".", 1)[0]):
-            if key in self._classes:
-                self._found.add(key)
-                return self._classes[key]
-        return None
-
-    def check_all_found(self) -> None:
-        """Raise SourceError if an image of the list was never asked for."""
-        missing = [name for name in self._classes if name not in self._found and name != self._first]
-        if missing or not self._found:
-            raise SourceError(
-                f"{self.path} lists {counted(len(missing) or len(self._classes), 'image')} that the source does not "
-                f"have: {shorten(missing or list(self._classes), 3)}. Check that the list belongs to these images."
-            )
-
-
-def _split_line(line: str) -> tuple[str, str]:
-    if "\t" in line:
-        columns = line.split("\t")
-    elif "," in line:
-        columns = next(csv.reader([line]))
-    else:
-        columns = line.split()
-    words = columns[1].split() if len(columns) > 1 else []
-    return columns[0].strip().removeprefix("./"), words[0] if words else ""
+    train = [record for record in records if record.path not in chosen]
+    val = [record for record in records if record.path in chosen]
+    if options.val_list is not None and options.grouping is not None:
+        options.grouping.check_apart({TRAIN: train, VAL: val})
+    return train, val
 
 
 def sort_classes(names: Iterable[str]) -> list[str]:
@@ -295,48 +260,39 @@ def find_split_in_name(name: str) -> str | None:
     return find_split(re.split(r"[^A-Za-z]", os.path.basename(name), maxsplit=1)[0])
 
 
-def read_titles(
+def find_titles(
     root: Path,
     names: Sequence[str],
     given: Path | None,
     notes: list[str],
     known_titles: Mapping[str, str] | None = None,
 ) -> tuple[str, ...]:
-    """Readable names of classes: of the table given, else of SOURCE/classes.tsv, else those the source knows."""
-    path = given if given is not None else root / "classes.tsv"
-    if given is None and not path.is_file():
-        return tuple((known_titles or {}).get(name, name) for name in names)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"{path} cannot be read as a UTF-8 text ({error}). Give a tab-separated table.") from None
-    titles = parse_titles(text, names)
+    """Readable names of classes: of the table given, else of a table in SOURCE, else those the source knows."""
+    path = given if given is not None else find_titles_file(root)
+    titles = dict(known_titles or {}) if path is None else read_titles(path, names)
     missing = [name for name in names if name not in titles]
     if len(missing) == len(names) and given is not None:
         raise SourceError(
             f"{path} names none of the classes ({shorten(names)}). Each line holds the name of a class folder, a tab "
             "and the readable name."
         )
-    if missing:
+    if missing and path is not None:
         notes.append(
             f"{path.name} has no readable name for {counted(len(missing), 'class', 'classes')}: {shorten(missing)}."
+        )
+    if not titles and all(re.fullmatch(r"n\d{8}", name) for name in names):
+        notes.append(
+            f"The classes are WordNet ids, such as {names[0]}. Their readable names go into a table, each line an id, "
+            f"a tab and a name: {TITLES_FILE} in SOURCE, or --class-names FILE; or later, {TITLES_FILE} in the store "
+            "or the run."
         )
     return tuple(titles.get(name, name) for name in names)
 
 
-def parse_titles(text: str, names: Iterable[str]) -> dict[str, str]:
-    """Class name -> readable name, of a tab-separated table: the last column names what an earlier one identifies."""
-    rows, known = [line.split("\t") for line in text.splitlines()], set(names)
-    return {cell: row[-1].strip() for row in rows for cell in row[:-1] if cell in known and row[-1].strip()}
+TITLES_FILES = (TITLES_FILE, "words.txt", "LOC_synset_mapping.txt", "synset_words.txt")
+"""Where a source may keep readable names; all but the first are what ImageNet and its relatives come with."""
 
 
-def suggest(name: str, names: Sequence[str]) -> str:
-    """The name, with the nearest of the names that exist."""
-    near = nearest(name, names)
-    return f"{name} (did you mean {near}?)" if near else name
-
-
-def shorten(names: Sequence[str], limit: int = 10) -> str:
-    """The first names of a list, and how many more there are."""
-    more = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {more:,} more" if more > 0 else "")
+def find_titles_file(root: Path) -> Path | None:
+    """The table of readable names in a folder, if it has one."""
+    return next((root / name for name in TITLES_FILES if (root / name).is_file()), None)

@@ -53,7 +53,7 @@ def find_in_parquet(root: Path, options: Options) -> Source:
             raise SourceError(f"{root / name} is a damaged Parquet file ({error}). Copy it again.") from None
         split = find_split_in_name(name)
         for row, (label, inner_path) in enumerate(zip(labels, inner, strict=True)):
-            if label is None or (known and not 0 <= label < len(known)):
+            if label is None or (known and not (isinstance(label, int) and 0 <= label < len(known))):
                 raise SourceError(f"{root / name}, row {row}: {label} is no class. Remove the row.")
             path = f"{name}/{row}" + (f"/{inner_path}" if inner_path else "")
             records.append(Record(path, known[label] if known else str(label), split))

@@ -68,6 +68,8 @@ def prepare(
     workers: int | None = None,
     progress: Progress | None = None,
     class_names_file: str | os.PathLike[str] | None = None,
+    group: str | None = None,
+    classes_at: int | str | None = None,
     shard_rows: int | None = None,
     part: tuple[int, int] = (1, 1),
 ) -> PrepareReport:
@@ -78,7 +80,8 @@ def prepare(
     is written.
 
     Args:
-        source: What `find_images` reads; it also explains kind, val_fraction, val_list, seed and class_names_file.
+        source: What `find_images` reads; it also explains kind, val_fraction, val_list, seed, class_names_file, group
+            and classes_at.
         out: The store to make: a new or empty folder, or one that this very call made. OUT.partial beside it holds the
             work.
         size: Height and width of the stored images in pixels.
@@ -112,6 +115,8 @@ def prepare(
         val_list=val_list,
         seed=seed,
         class_names_file=class_names_file,
+        group=group,
+        classes_at=classes_at,
     )
     rows = shard_rows or rows_per_shard(size)
     options = {
@@ -121,6 +126,8 @@ def prepare(
         "val_fraction": val_fraction,
         "val_list": Path(val_list).name if val_list is not None else None,
         "seed": seed,
+        **({"group": group} if group is not None else {}),
+        **({"classes_at": classes_at} if classes_at is not None else {}),
         "shard_rows": rows,
     }
     provenance, job = describe_job(images, options)

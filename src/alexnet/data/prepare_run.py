@@ -15,11 +15,13 @@ import numpy as np
 
 from alexnet.data.duplicates import describe_duplicates, find_duplicates
 from alexnet.data.listing import Source
+from alexnet.data.near_copies import describe_near_copies, find_near_copies
 from alexnet.data.part_reading import PartReading, Settings, begin_part
 from alexnet.data.partial_store import Part, PartialStore, split_into_parts
 from alexnet.data.report_page import build_page
 from alexnet.data.statistics import PixelStatistics
-from alexnet.data.store_format import TRAIN
+from alexnet.data.store import IMAGES
+from alexnet.data.store_format import TRAIN, VAL
 from alexnet.data.store_writer import SplitContent
 from alexnet.errors import ImageError, SourceError, StoreError
 from alexnet.wording import counted
@@ -136,6 +138,10 @@ class Run:
             digests,
             self.source.read,
         )
+        notes = [*self.source.notes, *describe_duplicates(duplicates)]
+        options = provenance["options"]
+        if options.get("val_fraction") is not None and options.get("group") is None:
+            notes += self._look_for_near_copies(partial.files.folder, contents, digests)
         report = {
             "splits": {
                 split: {
@@ -147,7 +153,7 @@ class Run:
             },
             "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
             "ignored": dict(self.source.ignored),
-            "notes": [*self.source.notes, *describe_duplicates(duplicates)],
+            "notes": notes,
             "duplicates": duplicates,
         }
         partial.files.finish(
@@ -162,6 +168,15 @@ class Run:
             codec=self.settings.codec,
         )
         return report
+
+    def _look_for_near_copies(
+        self, folder: Path, contents: Mapping[str, SplitContent], digests: Mapping[str, Sequence[str]]
+    ) -> list[str]:
+        """Notes about pictures of one series on both sides of a division that was drawn image by image."""
+        train, val = (IMAGES[self.settings.codec](folder, contents[split].shards, self.size) for split in (TRAIN, VAL))
+        paths = contents[TRAIN].paths, contents[VAL].paths
+        found = find_near_copies((train.__getitem__, val.__getitem__), paths, (digests[TRAIN], digests[VAL]))
+        return describe_near_copies(found, *paths)
 
     def explain_write_error(self, error: OSError, target: Path) -> str:
         """The message for a store that cannot be written (further)."""

@@ -12,7 +12,8 @@ from pathlib import Path
 from alexnet.data.archives import is_archive
 from alexnet.data.arrays import find_arrays, is_numpy
 from alexnet.data.cifar import find_cifar, find_strips, is_cifar, is_strips
-from alexnet.data.class_folders import find_folders, find_in_archive
+from alexnet.data.class_folders import WHOLE_PATH, find_folders, find_in_archive
+from alexnet.data.grouping import Grouping
 from alexnet.data.ilsvrc import find_ilsvrc, is_ilsvrc
 from alexnet.data.listing import LabeledPath, Options, Source
 from alexnet.data.parquet import find_in_parquet, is_parquet
@@ -56,6 +57,8 @@ def find_images(
     val_list: str | os.PathLike[str] | None = None,
     seed: int = 0,
     class_names_file: str | os.PathLike[str] | None = None,
+    group: str | None = None,
+    classes_at: int | str | None = None,
 ) -> Source:
     """The images of a source, split and labelled.
 
@@ -70,10 +73,15 @@ def find_images(
             0 and below 1, rounded to nearest but at least one image and never all; a class with one image keeps it for
             training. Which ones follows from seed and the paths alone.
         val_list: Instead, a text file that names them; for a flat folder or archive of validation images, with their
-            classes (see `listing.ValList`).
+            classes (see `image_names.ValList`).
         seed: Which division val_fraction makes.
         class_names_file: Tab-separated; the last column is the readable name of the class named in an earlier one.
-            SOURCE/classes.tsv is used when this is None and it exists.
+            The first of `listing.TITLES_FILES` in SOURCE is used when this is None.
+        group: Which images belong together and stay on one side of the division: "folder", a column of a table, or a
+            regular expression (see `grouping.Grouping`). Where SOURCE or a list divides, groups that cross are refused.
+        classes_at: Of folders and archives: the depth of the folders that are the classes, counted from 1, or "path"
+            where every folder with images is one, named by its path (see `class_folders.gather_classes`). When None,
+            1, unless class folders hold nothing but several folders: that is refused.
     Raises:
         SourceError: the source is damaged or laid out in another way; the message says what to do.
         ConfigError: val_fraction is outside (0, 1), or there is no such kind.
@@ -82,14 +90,21 @@ def find_images(
         raise ConfigError(f"The validation fraction is {val_fraction}; it lies between 0 and 1, for example 0.1.")
     if val_fraction is not None and val_list is not None:
         raise ConfigError("Both a validation fraction and a validation list are given; use one of them.")
+    if classes_at is not None and classes_at != WHOLE_PATH and not (isinstance(classes_at, int) and classes_at > 0):
+        raise ConfigError(f"The depth of class folders is {classes_at!r}; accepted are 1, 2 and so on, and 'path'.")
     root = Path(source)
     options = Options(
         val_fraction=val_fraction,
         val_list=Path(val_list) if val_list is not None else None,
         seed=seed,
         class_names_file=Path(class_names_file) if class_names_file is not None else None,
+        grouping=Grouping(group) if group is not None else None,
+        classes_at=classes_at,
     )
-    return _choose_kind(root, kind).find(root, options)
+    chosen = _choose_kind(root, kind)
+    if classes_at is not None and chosen.name not in ("folders", "archive"):
+        raise ConfigError(f"{root} is {chosen.summary}; it has no class folders. Leave out --classes-at.")
+    return chosen.find(root, options)
 
 
 def _choose_kind(root: Path, name: str | None) -> Kind:

@@ -17,6 +17,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.class_names import apply_titles
 from alexnet.data.jpeg_images import JpegImages
 from alexnet.data.raw_images import Images
 from alexnet.data.store_format import HEADER_NAME, TRAIN, check_file, damaged, load_array, read_header
@@ -36,6 +37,7 @@ def open_store(path: str | os.PathLike[str]) -> "Store":
 
     Raises:
         StoreError: path is no store, is unfinished, damaged, or of a newer version; the message names the file.
+        SourceError: a table of readable names was put into it and cannot be used.
     """
     folder = Path(path)
     header = read_header(folder)
@@ -62,8 +64,9 @@ class Store:
         """Height and width of every image in pixels."""
         self.class_names: tuple[str, ...] = tuple(header["class_names"])
         """Name of each label, in the order of the labels."""
-        self.class_titles: tuple[str, ...] = tuple(header["class_titles"])
-        """Readable name of each label; the class name where the source had no other."""
+        self.class_titles = apply_titles(folder, self.class_names, header["class_titles"])
+        """Readable name of each label, of a table classes.tsv in the folder of the store before those of the source;
+        the class name where there is no other."""
         self.splits: dict[str, Split] = {
             name: Split(folder, name, fields, self.size, header["codec"], len(self.class_names))
             for name, fields in header["splits"].items()
@@ -173,7 +176,7 @@ class Split:
         self, folder: Path, name: str, fields: Mapping[str, Any], size: int, codec: str, num_classes: int
     ) -> None:
         self.name = name
-        self.images: Images = _CODECS[codec](folder, fields["shards"], size)
+        self.images: Images = IMAGES[codec](folder, fields["shards"], size)
         """Pixels: `images[i]` is (size, size, 3) uint8 RGB."""
         self.per_class_counts: tuple[int, ...] = tuple(fields["per_class"])
         """Number of images of each label."""
@@ -232,4 +235,5 @@ class Paths(Sequence[str]):
         return text, np.concatenate([[0], ends])
 
 
-_CODECS: dict[str, type[Images]] = {"raw": Images, "jpeg": JpegImages}
+IMAGES: dict[str, type[Images]] = {"raw": Images, "jpeg": JpegImages}
+"""What reads the images of a split, by codec."""

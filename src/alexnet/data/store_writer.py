@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.class_names import find_repeat, normalize_name
 from alexnet.data.statistics import PixelStatistics
 from alexnet.data.store import Store, open_store
 from alexnet.data.store_format import (
@@ -225,6 +226,12 @@ def write_store(
                 f"Split {name!r} has labels from {min(labels)} to {max(labels)} and there are {len(class_names)} "
                 f"class names. Give labels from 0 to {len(class_names) - 1}."
             )
+    if repeat := find_repeat(class_names):
+        raise StoreError(
+            f"The class name {class_names[repeat[0]]!r} stands twice, for labels {repeat[0]} and {repeat[1]}. "
+            "Give each class a name of its own."
+        )
+    class_names = list(map(normalize_name, class_names))
     partial = target.with_name(target.name + PARTIAL_SUFFIX)
     files = StoreFiles(partial / "store", partial / "scratch")
     files.make_folders()

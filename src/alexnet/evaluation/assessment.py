@@ -1,6 +1,6 @@
 """All that `alexnet evaluate` finds out about one or more models on labelled images, and the files it writes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,6 +94,8 @@ class Assessment:
     """Of the average, one for each model given, if they were found on other images."""
     doubts: list[str]
     left_out: list[str]
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """How many files of a folder are no images, by reason."""
     written: dict[Path, str] = field(default_factory=dict)
     """Files, and what they are."""
 
@@ -109,6 +111,8 @@ class Assessment:
             for result in self.results
         ]
         shared: dict[str, Any] = {"on": self.images, "doubts": self.doubts, "left_out": self.left_out}
+        if self.passed_over:
+            shared["passed_over"] = dict(self.passed_over)
         if self.weights is not None:
             shared["weights"] = list(self.weights)
         return {**shared, **models[0]} if len(models) == 1 else {**shared, "models": models}
@@ -152,7 +156,9 @@ def assess(
     _check_files(models, paths, options)
 
     def open_split(split: str) -> LabeledImages:
-        return team.together(lambda: open_labeled_images(images, split=split, image_px=models.image_px))
+        return team.together(
+            lambda: open_labeled_images(images, split=split, image_px=models.image_px, known=models.class_names)
+        )
 
     tested = open_split(options.split)
     _check_team(team, models, tested, options)
@@ -193,6 +199,7 @@ def assess(
         weights=found,
         doubts=doubts + find_doubts(models.members, trial, fits),
         left_out=tested.left_out,
+        passed_over=tested.passed_over,
     )
     # The notes of files that were written are the leader's; nobody else speaks.
     team.together(lambda: _write_files(assessment, models, entries[-1], options) if team.leads else None)

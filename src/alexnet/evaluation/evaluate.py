@@ -12,6 +12,7 @@ from torch import Tensor
 from alexnet.batches.loader import Images, evaluation_batches
 from alexnet.batches.share import Share
 from alexnet.batches.views import evaluation_views
+from alexnet.class_names import normalize_name
 from alexnet.distribution.axis import Axis
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.metrics import top_k_credit, wilson_interval
@@ -234,17 +235,17 @@ def default_k(num_classes: int) -> int:
 
 
 def match_classes(given: tuple[str, ...], known: tuple[str, ...], *, given_by: str, known_by: str) -> NDArray[np.int64]:
-    """Return, for each given class, its index among the known ones; classes are matched by name.
+    """Return, for each given class, its index among the known ones; classes are matched by name in normal form.
 
     Raises:
         WeightsError: a given class is unknown.
     """
-    positions = {name: index for index, name in enumerate(known)}
-    missing = [name for name in given if name not in positions]
+    positions = {normalize_name(name): index for index, name in enumerate(known)}
+    missing = [name for name in given if normalize_name(name) not in positions]
     if missing:
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise WeightsError(
             f"{given_by} has classes that {known_by} was not trained on: {shown}. Evaluate on images of its own "
             f"classes ({', '.join(known[:5])}{', …' if len(known) > 5 else ''})."
         )
-    return np.array([positions[name] for name in given], dtype=np.int64)
+    return np.array([positions[normalize_name(name)] for name in given], dtype=np.int64)

@@ -2,18 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.class_names import apply_titles, normalize_name
+from alexnet.data.class_folders import WHOLE_PATH, find_split_folder, gather_classes, scan_top
 from alexnet.data.decode import open_image
-from alexnet.data.listing import TEST
+from alexnet.data.folders import Folder
+from alexnet.data.listing import TEST, find_split
 from alexnet.data.store import Store, open_store
 from alexnet.data.store_format import HEADER_NAME, TRAIN, VAL
 from alexnet.errors import ImageError, SourceError, StoreError, WeightsError
+from alexnet.wording import shorten
 
 Decode = Callable[[int], NDArray[np.uint8]]
 
@@ -35,6 +39,8 @@ class LabeledImages:
     """Of the store, or the folder's part of this name; None where a folder has no such part and was taken whole."""
     left_out: list[str] = field(default_factory=list)
     """Why some of them were not tested: they cannot be decoded."""
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """How many files of a folder are no images, by reason."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -59,12 +65,16 @@ class LabeledImages:
         return found, images, reasons
 
 
-def open_labeled_images(path: Path, *, split: str, image_px: int) -> LabeledImages:
+def open_labeled_images(path: Path, *, split: str, image_px: int, known: Sequence[str] | None = None) -> LabeledImages:
     """Open a store, or a folder with a folder of images for each class (or such folders under a folder for the split).
 
+    What counts as an image in a folder, which folder is the split and what the classes are called follow the rules of
+    preparing (data/class_folders.py).
+
     Args:
-        split: Of the store; of a folder, the one whose images count where there is one of this name.
+        split: Of the store; of a folder, the one whose images count where there is one of a usual name for it.
         image_px: Side that images of a folder are brought to. Those of a store must have it already.
+        known: Names of the classes that can be recognised: they tell how deep the class folders of a folder lie.
     Raises:
         StoreError: the store has no such split, or it is empty.
         SourceError: the folder is missing, or holds no class folders with images.
@@ -72,26 +82,59 @@ def open_labeled_images(path: Path, *, split: str, image_px: int) -> LabeledImag
     """
     if (path / HEADER_NAME).exists() or not path.is_dir():
         return _open_split(open_store(path), split, image_px)
-    root = path / split if (path / split).is_dir() else path
-    folders = sorted(each for each in root.iterdir() if each.is_dir() and not each.name.startswith("."))
-    files = [(label, file) for label, folder in enumerate(folders) for file in _list_files(folder)]
-    if not files:
-        raise SourceError(
-            f"{root}: holds no class folders with images, and is no store. Give a store, or a folder like "
-            f"{root}/<class>/picture.jpg."
-        )
-    names = tuple(folder.name for folder in folders)
-    paths = [file.relative_to(root).as_posix() for _, file in files]
-    labels = np.array([label for label, _ in files], np.int64)
+    top = scan_top(path)
+    part = find_split_folder(top, split)
+    parent = part or top
+    root = parent.path
+    classes = _choose_classes(parent, None if known is None else set(map(normalize_name, known)), split)
+    names = tuple(sorted(classes))
+    paths = [image for name in names for image in classes[name]]
+    labels = np.array([label for label, name in enumerate(names) for _ in classes[name]], np.int64)
+    ignored = parent.count_ignored()
     return LabeledImages(
         str(root),
         names,
-        names,
+        apply_titles(path, names, names),
         labels,
         paths,
-        lambda number: open_image(files[number][1], size=image_px),
-        split=None if root == path else split,
+        lambda number: open_image(root / paths[number], size=image_px),
+        split=split if part else None,
+        passed_over=dict(sorted(ignored.items())),
     )
+
+
+def _choose_classes(parent: Folder, known: set[str] | None, split: str) -> dict[str, list[str]]:
+    """The images of each class, with class folders at the depth at which a model knows all of them, else at 1."""
+    root = parent.path
+    classes = gather_classes(parent, root, 1)
+    if not classes:
+        above = (
+            f" Give the folder above, {root.absolute().parent}, if {root.name} is one class." if parent.images else ""
+        )
+        raise SourceError(
+            f"{root}: holds no class folders with images, and is no store. Give a store, or a folder like "
+            f"{root}/<class>/picture.jpg.{above}"
+        )
+    if known is None or classes.keys() & known:
+        return classes
+    by_path = gather_classes(parent, root, WHOLE_PATH)
+    if by_path.keys() <= known:
+        return by_path
+    filled = [folder for folder in parent.folders if folder.num_images]
+    inner = [gather_classes(folder, root, 1) for folder in filled]
+    if any(names.keys() & known for names in inner):
+        # Class folders under several folders without a class in two of them, as prepare --classes-at 2 reads them.
+        deeper = gather_classes(parent, root, 2)
+        is_divided = len(filled) > 1 and not any(find_split(folder.name) for folder in filled)
+        if is_divided and deeper.keys() <= known and len(deeper) == sum(map(len, inner)):
+            return deeper
+        meant = [str(folder.path) for folder, names in zip(filled, inner, strict=True) if names.keys() & known]
+        raise SourceError(
+            f"{root} is not the folder with the classes of the model; {shorten(meant, 3)} "
+            f"{'looks' if len(meant) == 1 else 'look'} like it. Give that"
+            + (f", as there is no folder for the split {split}." if not is_divided and len(filled) > 1 else ".")
+        )
+    return classes
 
 
 def list_splits(path: Path) -> list[str]:
@@ -102,7 +145,8 @@ def list_splits(path: Path) -> list[str]:
     """
     if (path / HEADER_NAME).exists() or not path.is_dir():
         return _list_filled(open_store(path))
-    return [name for name in (TRAIN, VAL, TEST) if (path / name).is_dir()]
+    top = scan_top(path)
+    return [name for name in (TRAIN, VAL, TEST) if find_split_folder(top, name)]
 
 
 def _list_filled(store: Store) -> list[str]:
@@ -132,7 +176,3 @@ def _open_split(store: Store, split: str, image_px: int) -> LabeledImages:
         store,
         split,
     )
-
-
-def _list_files(folder: Path) -> list[Path]:
-    return sorted(each for each in folder.rglob("*") if each.is_file() and not each.name.startswith("."))

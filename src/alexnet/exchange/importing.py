@@ -13,9 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alexnet.class_names import find_repeat, normalize_name
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.exchange.caffe import CaffeLayer, read_caffemodel, read_mean_file
 from alexnet.exchange.state_dict import check_size, holds_what_it_claims, read_state_dict
+from alexnet.files import read_text, split_lines
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model, Preprocessing, find_model, load_model
 from alexnet.network.spec import Dense, Normalize, Spec, find_dialect
@@ -269,14 +271,21 @@ def _read_names(path: Path | None, num_classes: int) -> tuple[str, ...]:
     if path is None:
         return tuple(f"class {number:0{len(str(num_classes - 1))}d}" for number in range(num_classes))
     try:
-        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        lines = [(number, line.strip()) for number, line in enumerate(split_lines(read_text(path)), 1) if line.strip()]
     except (OSError, UnicodeDecodeError) as problem:
         raise ConfigError(
             f"--class-names {path}: cannot be read ({problem}). Give a text file, one name per line."
         ) from None
+    names = tuple(normalize_name(name) for _, name in lines)
     if len(names) != num_classes:
         raise ConfigError(
             f"--class-names {path}: has {counted(len(names), 'line')} for {counted(num_classes, 'class', 'classes')}. "
             "Give one name per line."
+        )
+    if repeat := find_repeat(names):
+        first, second = (lines[position][0] for position in repeat)
+        raise ConfigError(
+            f"--class-names {path}: lines {first} and {second} are both {names[repeat[0]]!r}. Give each class a "
+            "name of its own, for example its WordNet id."
         )
     return names

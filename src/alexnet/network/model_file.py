@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from alexnet.class_names import apply_titles
 from alexnet.errors import WeightsError
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.spec import Spec
@@ -90,7 +91,10 @@ def save_model(path: Path, model: Model, tensors: Mapping[str, torch.Tensor] | N
 def load_model(path: Path) -> Model:
     """Read a model file, or the model inside a checkpoint.
 
+    Readable names of classes in a table classes.tsv beside the file, or in the run folder, come before its own.
+
     Raises:
+        SourceError: that table cannot be used.
         WeightsError: the file is missing, damaged, or its parts do not fit together.
     """
     document = read_document(path, kinds=("model", "checkpoint"), newest_format=FORMAT)
@@ -127,6 +131,8 @@ def load_model(path: Path) -> Model:
         or (mean.shape[2] != 3 or mean.shape[0] < spec.input_px or not bool(torch.isfinite(mean).all()))
     ):
         raise WeightsError(f"{path}: lacks a usable mean image. Obtain the file again.")
+    folder = path.parent.parent if path.parent.name == CHECKPOINTS else path.parent
+    titles = apply_titles(folder, names, titles)
     return Model(network.eval(), names, titles, Preprocessing(mean.numpy(), divisor, mean_place), provenance)
 
 

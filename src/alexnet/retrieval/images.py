@@ -12,6 +12,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from alexnet.class_names import normalize_name
+from alexnet.data.class_folders import scan_top
 from alexnet.data.decode import decode_image, explain_unreadable, read_file, show_name
 from alexnet.data.duplicates import digest_file
 from alexnet.data.store import Store, open_store
@@ -37,7 +39,7 @@ class Item(NamedTuple):
 
 
 class ImageFiles:
-    """Files, and folders with every file in them that is not hidden.
+    """Files, and folders with every image in them by the rules of preparing (data/folders.py).
 
     In a folder with folders, the class of an image is the folder it is in, and its split the first folder below the
     one given if that is named like a split (SPLITS).
@@ -53,13 +55,14 @@ class ImageFiles:
             if not place.is_dir():
                 self._files.append((place, None, ""))
                 continue
-            inside = sorted(file for file in place.rglob("*") if file.is_file() and not _is_hidden(file, place))
+            inside = sorted(scan_top(place).walk(place))
             if not inside:
-                raise SourceError(f"{place}: is an empty folder. Give image files, or a folder of them.")
-            for file in inside:
-                folders = file.relative_to(place).parts[:-1]
+                raise SourceError(f"{place}: holds no images. Give image files, or a folder of them.")
+            for path in inside:
+                folders = path.split("/")[:-1]
                 split = folders[0] if folders and folders[0] in SPLITS else ""
-                self._files.append((file, folders[-1] if folders and folders[-1] != split else None, split))
+                label = normalize_name(folders[-1]) if folders and folders[-1] != split else None
+                self._files.append((place / path, label, split))
 
     def __len__(self) -> int:
         return len(self._files)
@@ -233,7 +236,3 @@ class Originals:
 def show_path(entry: Entry) -> str:
     """Return a path as messages show it."""
     return show_name(entry.path)
-
-
-def _is_hidden(file: Path, place: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(place).parts)

@@ -294,7 +294,10 @@ def _find_class(classifier: "Classifier", name: str) -> int:
     """Return the index of a class by its name or its readable name."""
     import difflib
 
+    from alexnet.class_names import normalize_name
+
     model = classifier.model
+    name = normalize_name(name)
     for names in (model.class_names, model.class_titles):
         if names.count(name) == 1:
             return names.index(name)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import click
 
 from alexnet.verbs.options import PATH, SEED, json_option
-from alexnet.wording import counted
+from alexnet.wording import counted, list_reasons
 
 SOURCE_KINDS = ["table", "ilsvrc", "cifar", "cifar-strips", "parquet", "webdataset", "numpy", "archive", "folders"]
 """Names of `data.sources.KINDS`, here so that --help need not load them; a test compares the two."""
@@ -35,6 +35,19 @@ SMALL_IMAGE_PX = 224
     "--val-list",
     type=PATH,
     help="Text file that names the validation images and, where SOURCE does not, their classes.",
+)
+@click.option(
+    "--group",
+    metavar="RULE",
+    help="Images that --val-fraction keeps on one side: a regular expression found in the path, such as "
+    "'(patient[0-9]+)', a column of the table, or folder.",
+)
+@click.option(
+    "--classes-at",
+    metavar="DEPTH",
+    callback=lambda context, parameter, value: _read_depth(value),
+    help="Which folders are the classes: 1, 2, … folders down, or path for each folder with images, as a/airfield.  "
+    "[default: 1, where that is clear]",
 )
 @click.option(
     "--codec",
@@ -80,6 +93,8 @@ def prepare(
     kind: str | None,
     val_fraction: float | None,
     val_list: Path | None,
+    group: str | None,
+    classes_at: int | str | None,
     codec: Literal["raw", "jpeg"],
     quality: int,
     size: int,
@@ -115,6 +130,8 @@ def prepare(
             quality=quality,
             val_fraction=val_fraction,
             val_list=val_list,
+            group=group,
+            classes_at=classes_at,
             seed=seed,
             on_bad_image=on_bad_image,
             max_bad=max_bad,
@@ -139,6 +156,14 @@ def prepare(
     _show_preparation(terminal, report, out, size)
 
 
+def _read_depth(text: str | None) -> int | str | None:
+    if text is None or text == "path":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise click.BadParameter(f"{text!r} is no depth of folders. Accepted: 1, 2 and so on, or path.")
+    return int(text)
+
+
 def _read_part(text: str | None) -> tuple[int, int]:
     number, slash, count = (text or "1/1").partition("/")
     if not (slash and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
@@ -157,8 +182,7 @@ def _show_preparation(terminal: Any, report: Any, out: Path, size: int) -> None:
     for note in report.notes:
         terminal.say(note)
     if report.ignored:
-        ignored = ", ".join(f"{count:,} {reason}" for reason, count in report.ignored.items())
-        terminal.say(f"Passed over: {ignored}.")
+        terminal.say(f"Passed over: {list_reasons(report.ignored)}.")
     if report.skipped:
         terminal.print("")
         rows = [[show_name(path), reason] for path, reason in report.skipped[:10]]

@@ -76,6 +76,7 @@ def evaluate(
     from alexnet.evaluation.assessment import Options, assess
     from alexnet.system import set_threads, tune_allocator
     from alexnet.terminal import Terminal
+    from alexnet.wording import list_reasons
 
     places = read_devices(devices)
     if start_if_asked(places, advice=REPEAT):
@@ -98,6 +99,8 @@ def evaluate(
         write_assessment(assessment, typed, html=chosen.html, figures=figures)
     for path, what in assessment.written.items():
         terminal.say(f"{what}: {path}")
+    if assessment.passed_over:
+        terminal.say(f"Passed over: {list_reasons(assessment.passed_over)}.")
     for sentence in assessment.doubts:
         terminal.say(f"Note: {sentence}")
     if as_json:
