@@ -50,6 +50,9 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
             f"PHOTOS/{split}/{name}/{number}.png",
             f"TREE/{name}/{number}.png",
             f"DAMAGED/{name}/{number}.png",
+            f"SERIES/{name}/p{number // 4}_{number}.png",
+            f"NESTED/{name[0]}/{name}/{number}.png",
+            f"NESTED/{name[0]}/other {name}/{number}.png",
         ):
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_bytes(data)

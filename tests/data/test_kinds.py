@@ -66,7 +66,7 @@ def test_a_list_sets_images_of_one_tree_aside(photos: Photos, tmp_path: Path) ->
     listed.write_text("a/1.png\na/9.png\nc/1.png\n")
     assert message_of(root, val_list=listed) == (
         f"{listed} lists 2 images that the source does not have: a/9.png, c/1.png. Check that the list belongs to "
-        "these images."
+        "these images. Each line holds a path, or a path, a tab and a class."
     )
 
 
@@ -117,10 +117,10 @@ def test_a_table_names_paths_labels_and_splits(photos: Photos, tmp_path: Path) -
     ("text", "message"),
     [
         ("", "is empty. Give a table with the columns path and label, and perhaps split."),
-        ("a,b\n1,2\n", "has the columns a, b. Name one of them path and one label in the first row; a third may be split."),
+        ("a,b\n1,2\n", "has the columns a, b. Name one of them path and one label in the first row; a third may be split. For example: path,label in the first line and images/1.jpg,cat in the second."),
         ("path,label\n1.png\n", ", line 2: has no path or no label. Fill in the row, or remove it."),
         ("path,label,split\n1.png,a,later\n", ", line 2: 'later' is no split. Accepted are train, val and test."),
-        ("path,label\n1.png,a\n1.png,b\n", "lists 1.png twice. Keep one of its rows."),
+        ("path,label\n1.png,a\n1.png,b\n", "lists 1.png twice, in lines 2 and 3. Keep one of them."),
         ("path,label\n1.png,a\n2.png,b\n", "does not say which images are for validation. Add --val-fraction 0.1 to set a tenth of each class aside."),
         ("path,label,split\n1.png,a,train\n2.png,b,val\n", "has one class, a; a classifier needs two or more."),
         ("path,label,split\n1.png,a,val\n", "has no training images, only: val. Check the path."),

@@ -340,6 +340,16 @@ def test_options_for_foreign_weights_are_checked(mini_dialect: None, tmp_path: P
     assert str(problem.value) == (
         f"--class-names {tmp_path / 'names.txt'}: has 2 lines for 5 classes. Give one name per line."
     )
+    (tmp_path / "names.txt").write_text("ant\n\ncrane\ncat\ncrane\neel\n", encoding="utf-8-sig")
+    with pytest.raises(ConfigError) as problem:
+        open_model(path, class_names=tmp_path / "names.txt")
+    assert str(problem.value) == (
+        f"--class-names {tmp_path / 'names.txt'}: lines 3 and 5 are both 'crane'. Give each class a name of its own, "
+        "for example its WordNet id."
+    )
+    for encoding in ("utf-8-sig", "utf-16"):
+        (tmp_path / "names.txt").write_text("cafe\u0301\r\nbee\r\ncat\r\ndog\r\neel\r\n", encoding=encoding)
+        assert open_model(path, class_names=tmp_path / "names.txt").class_names[:2] == ("caf\u00e9", "bee")
 
 
 def test_a_reader_of_bytes_is_not_fooled_by_lengths(tmp_path: Path) -> None:

@@ -362,7 +362,7 @@ def test_no_readable_image_makes_no_index(classifier: Classifier, tmp_path: Path
     with pytest.raises(SearchError, match=r"index: 1 image, none of which could be read\. .*a\.jpg: is not an image"):
         make_index(classifier, choose_images([tmp_path / "pictures"]), tmp_path / "index")
     assert not (tmp_path / "index").exists()
-    with pytest.raises(SourceError, match="is an empty folder"):
+    with pytest.raises(SourceError, match="holds no images"):
         (tmp_path / "empty").mkdir()
         choose_images([tmp_path / "empty"])
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from alexnet.class_names import normalize_name, parse_titles
 from alexnet.data.archives import build_tree, open_archive
 from alexnet.data.folders import Folder, has_image_suffix, scan_folder
+from alexnet.data.grouping import FOLDER
 from alexnet.data.image_names import ValList
 from alexnet.data.listing import (
     SPLIT_NAMES,
@@ -102,7 +103,9 @@ def _label_tree(
         )
     notes: list[str] = []
     whole = train if train is not None else top
-    classes, depth = _find_classes(whole, root, options.classes_at, notes)
+    is_grouped = options.grouping is not None and options.grouping.rule == FOLDER  # so inner folders are no classes
+    depth = options.classes_at or (1 if is_grouped else None)
+    classes, depth = _find_classes(whole, root, depth, notes)
     names = sorted(classes)
     if val is None:
         if options.val_fraction is None and options.val_list is None:
@@ -396,7 +399,7 @@ def _explain_missing_val_folder(top: Folder, train: Folder) -> str:
 
 def _note_stray_images(parent: Folder, depth: Depth, notes: list[str]) -> None:
     """Note the images that lie above the class folders."""
-    above = [] if depth == WHOLE_PATH else [each for parts, each in _walk_folders(parent, ()) if len(parts) < depth]
+    above = [each for parts, each in _walk_folders(parent, ()) if isinstance(depth, int) and len(parts) < depth]
     for folder in (parent, *above):
         if folder.images:
             stray = counted(len(folder.images), "image")

@@ -140,8 +140,8 @@ def divide_by_group(
     without = sorted(name for name in totals if not taken[name])
     if without:
         notes.append(
-            f"Without validation images, as no group of theirs can be spared: {counted(len(without), 'class', 'classes')} "
-            f"({shorten(without)})."
+            f"Without validation images, as no group of theirs can be spared: "
+            f"{counted(len(without), 'class', 'classes')} ({shorten(without)})."
         )
     return {record.path for record, group in zip(records, found, strict=True) if group in chosen}
 

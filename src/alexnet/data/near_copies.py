@@ -76,10 +76,10 @@ def describe_near_copies(found: NearCopies, train_paths: Sequence[str], val_path
     if not found.pairs:
         return []
     row, other = found.pairs[0]
-    verb = "is" if len(found.pairs) == 1 else "are"
+    num_compared, verb = counted(found.num_compared, "validation image"), "is" if len(found.pairs) == 1 else "are"
     return [
-        f"Leakage is likely: of {counted(found.num_compared, 'validation image')} compared, {len(found.pairs):,} {verb} "
-        f"nearly the same as a training image, so the error measured on validation images is too low. The first: val: "
+        f"Leakage is likely: of {num_compared} compared, {len(found.pairs):,} {verb} "
+        "nearly the same as a training image, so the error measured on validation images is too low. The first: val: "
         f"{show_name(val_paths[row])} and train: {show_name(train_paths[other])}. Keep the pictures of one series on "
         "one side: --group RULE."
     ]
