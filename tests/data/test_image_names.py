@@ -4,9 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from alexnet.cli import cli
 from alexnet.data.image_names import ImageNames, ValList
+from alexnet.data.prepare import prepare
 from alexnet.data.sources import find_images
+from alexnet.data.store import open_store
 from alexnet.errors import SourceError
 
 Photos = Callable[..., Path]
@@ -152,11 +156,17 @@ def test_ids_missing_headings_and_marks_of_excel_are_read(photos: Photos, text: 
     assert read_table(photos, text.encode()) == sorted(ROWS)
 
 
-def test_a_line_feed_in_a_quoted_label_is_kept(photos: Photos) -> None:
+def test_a_line_feed_in_a_quoted_label_is_kept_and_escaped_in_print(photos: Photos, tmp_path: Path) -> None:
     text = "path,label\n" + "".join(
         f'{path},"{label}\nx"\n' if label == "blue" else f"{path},{label}\n" for path, label in ROWS
     )
     assert {label for _, label in read_table(photos, text.encode())} == {"blue\nx", "red"}
+    store = tmp_path / "STORE"
+    prepare(photos([]) / "t.csv", store, size=8, val_fraction=0.5)
+    assert open_store(store).class_names == ("blue\nx", "red")
+    listed = CliRunner().invoke(cli, ["info", str(store), "--images"]).output.splitlines()
+    assert len(listed) == 4
+    assert {line.split("\t")[1] for line in listed} == {r"blue\nx", "red"}
 
 
 @pytest.mark.parametrize(

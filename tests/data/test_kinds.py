@@ -155,7 +155,7 @@ def test_webdataset_shards_are_read_in_their_order(tmp_path: Path, draw: Draw, e
     shards = tmp_path / "shards"
     shards.mkdir()
     write_tar(shards / "train-000.tar", {
-        "s/0.png": pictures[0], "s/0.cls": b"10\n", "s/1.png": pictures[1], "s/1.json": b'{"label": "2"}',
+        "s/0.png": pictures[0], "s/0.cls": b"\xef\xbb\xbf10\n", "s/1.png": pictures[1], "s/1.json": b'{"label": "2"}',
         "s/2.png": pictures[2], "s/0.txt": b"a dog",
     })  # fmt: skip
     write_tar(shards / "val-000.tar", {"3.cls": b"2", "3.seg.png": pictures[3], "4.png": pictures[4], "4.cls": b"10"})

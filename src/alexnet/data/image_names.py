@@ -15,12 +15,9 @@ class ImageNames:
     """Finds images by what people call them; paths have forward slashes and are compared in Unicode's normal form C."""
 
     def __init__(self, paths: Iterable[str]) -> None:
-        self._by_name: dict[str, list[str]] = {}
         self._by_stem: dict[str, list[str]] = {}
         for path in paths:
-            name = normalize_name(path.rsplit("/", 1)[-1])
-            self._by_name.setdefault(name, []).append(path)
-            self._by_stem.setdefault(name.rsplit(".", 1)[0], []).append(path)
+            self._by_stem.setdefault(_find_name(path).rsplit(".", 1)[0], []).append(path)
 
     def find(self, called: str) -> list[str]:
         """The images that may be meant: one is certain, several are not told apart.
@@ -32,9 +29,14 @@ class ImageNames:
         *folders, name = called.lstrip("/").split("/")
         if not name:
             return []
-        found = self._by_name.get(name) or self._by_stem.get(name, [])
+        found = [path for path in self._by_stem.get(name.rsplit(".", 1)[0], []) if _find_name(path) == name]
+        found = found or self._by_stem.get(name, [])
         same = [path for path in found if normalize_name(path) == called]
         return same or [path for path in found if _agree(folders, normalize_name(path).split("/")[:-1])]
+
+
+def _find_name(path: str) -> str:
+    return normalize_name(path.rsplit("/", 1)[-1])
 
 
 def _agree(folders: Sequence[str], others: Sequence[str]) -> bool:

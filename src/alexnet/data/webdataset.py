@@ -8,6 +8,7 @@ from alexnet.data.archives import Archive, Mounted, open_archive
 from alexnet.data.folders import has_image_suffix
 from alexnet.data.listing import Options, Record, Source, collect, find_split_in_name
 from alexnet.errors import ImageError, SourceError
+from alexnet.files import decode_text
 
 LABEL_SUFFIXES = ("cls", "json")
 JSON_FIELDS = ("label", "class", "cls", "class_name", "wnid")
@@ -75,7 +76,7 @@ def _divide(name: str) -> tuple[str, str]:
 
 def _read_label(shard: Path, archive: Archive, name: str) -> str:
     try:
-        text = archive.read(name).decode("utf-8").strip()
+        text = decode_text(archive.read(name)).strip()
         if not name.endswith(".json"):
             if text:
                 return text

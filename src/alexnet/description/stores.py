@@ -82,8 +82,8 @@ def list_images(what: str) -> Iterator[dict[str, str]]:
         for label, path in zip(split.labels.tolist(), split.paths, strict=True):
             yield {
                 "split": name,
-                "class": store.class_names[label],
-                "name": store.class_titles[label],
+                "class": show_name(store.class_names[label]),
+                "name": show_name(store.class_titles[label]),
                 "path": show_name(path),
             }
 
@@ -107,7 +107,12 @@ def _describe_source(store: "Store") -> str:
     if recorded.get("skipped"):
         words.append(f"{counted(int(recorded['skipped']), 'image')} left out")
     if options.get("val_fraction") is not None:
-        words.append(f"{100 * options['val_fraction']:g} % of each class set aside, seed {options.get('seed', 0)}")
+        whole = f" in whole groups ({options['group']})" if "group" in options else ""
+        words.append(
+            f"{100 * options['val_fraction']:g} % of each class set aside{whole}, seed {options.get('seed', 0)}"
+        )
+    if "classes_at" in options:
+        words.append(f"class folders at depth {options['classes_at']}")
     if options.get("val_list") is not None:
         words.append(f"validation images as in {options['val_list']}")
     return "; ".join(words)
