@@ -311,7 +311,10 @@ def test_a_store_of_other_images_labels_or_names_is_not_taken_for_the_same(photo
 
     names = tmp_path / "names.tsv"
     names.write_text("a\tAnt\nb\tBee\n")
-    assert difference(class_names_file=names) == "the names of the classes are not the same"
+    assert difference(class_names_file=names) == (
+        "the readable names of the classes are not the same (to change them alone, put the table into the store, as "
+        f"{out}/classes.tsv)"
+    )
     assert (
         difference(val_list=None, val_fraction=0.1) == "val fraction was none, is 0.1; val list was list.txt, is none"
     )

@@ -202,8 +202,8 @@ def _walk_folders(parent: Folder, parts: tuple[str, ...]) -> Iterator[tuple[tupl
 
 def _was_passed_over(path: Path, root: Path) -> bool:
     """Whether a file that was read lies where the tree counted it as no image."""
-    path = path.resolve()
-    return path.is_relative_to(root.resolve()) and not path.name.startswith(".") and not has_image_suffix(path.name)
+    folder = path.parent.resolve()
+    return folder.is_relative_to(root.resolve()) and not path.name.startswith(".") and not has_image_suffix(path.name)
 
 
 def _tell_division(top: Folder, train: Folder, splits: Mapping[str, Sequence[LabeledPath]], options: Options) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from alexnet.class_names import apply_titles
+from alexnet.class_names import apply_titles, normalize_name
 from alexnet.errors import WeightsError
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.spec import Spec
@@ -100,7 +100,8 @@ def load_model(path: Path) -> Model:
     document = read_document(path, kinds=("model", "checkpoint"), newest_format=FORMAT)
     try:
         spec = Spec.from_json(document["spec"], where=str(path))
-        names, titles = tuple(map(str, document["class_names"])), tuple(map(str, document["class_titles"]))
+        names = tuple(normalize_name(str(name)) for name in document["class_names"])
+        titles = tuple(map(str, document["class_titles"]))
         divisor, provenance = _read_divisor(document["divisor"]), dict(document["provenance"])
         mean_place = document.get("mean_place", "aligned")
     except (KeyError, TypeError, ValueError) as problem:
