@@ -30,7 +30,7 @@ ARROWS = {
     "recipe_fields": set(),
     "recipes": {"recipe_fields", "wording", "errors"},
     "training": {"distribution", "batches", "network", "kernels", "recipes", "files", "tensor_files", "wording", "errors"},
-    "evaluation": {"distribution", "network", "batches", "data", "files", "system", "wording", "errors"},
+    "evaluation": {"distribution", "network", "batches", "data", "file_record", "files", "tensor_files", "system", "wording", "errors"},
     "exchange": {"evaluation", "network", "batches", "kernels", "files", "tensor_files", "wording", "errors", "version"},
     "retrieval": {"file_record", "distribution", "exchange", "evaluation", "network", "data", "compiling", "files", "tensor_files", "wording", "errors"},
     "interpretation": {"retrieval", "evaluation", "network", "batches", "data", "files", "system", "terminal", "wording", "errors", "version"},
