@@ -143,7 +143,7 @@ def test_a_finished_run_tells_its_errors_and_what_comes_next(begun: Path) -> Non
     write_errors(begun, [one, ten], weights=digest_weights(begun / MODEL), split="val", store_fingerprint="f")
     page = describe(str(begun))
     facts = facts_of(page)
-    assert facts["what"] == "a finished run of 2 epochs of at most 5; ended by no improvement"
+    assert facts["what"] == "a finished run of 2 epochs of at most 5; ended early: no improvement"
     assert facts["ten views"] == "top-1 error 23.70 % (95 %: 21.60 to 26.00), top-2 15.00 %, on 1,500 images of val"
     assert facts["epoch 2"].endswith("top-1 error 80.00 %, top-2 50.00 %; lowest: 75.00 % in epoch 1")
     assert facts["report"] == f"{begun}/report.html"

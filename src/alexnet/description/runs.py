@@ -88,7 +88,7 @@ def _say_state(
     total = recipe.optimization.total_epochs if recipe else None
     if is_finished:
         early = f" of at most {total}" if total and len(history) < total else ""
-        why = f"; ended by {history[-1]['ended']}" if early and history and "ended" in history[-1] else ""
+        why = f"; ended early: {history[-1]['ended']}" if early and history and "ended" in history[-1] else ""
         return f"a finished run of {counted(len(history), 'epoch')}{early}{why}"
     state = "a run that is being trained now" if is_training else "an unfinished run"
     if progress is None:

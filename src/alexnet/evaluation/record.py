@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ERRORS, REPORT, TESTS = "errors.json", "report.html", "tests"
 """Names in a run folder."""
-FORMAT = 2
+FORMAT, TEST_FORMAT = 2, 2
 
 
 def digest_weights(file: Path) -> str:
@@ -111,7 +111,7 @@ class KeptTests:
         try:
             if not path.exists():
                 return None
-            held = read_document(path, kinds=("test",), newest_format=1)
+            held = read_document(path, kinds=("test",), newest_format=TEST_FORMAT)
             if not self._describe().items() <= held.items():
                 return None
             tensors = read_tensors(path)
@@ -134,7 +134,7 @@ class KeptTests:
     def _describe(self) -> dict[str, Any]:
         return {
             "kind": "test",
-            "format": 1,
+            "format": TEST_FORMAT,
             "weights": self.weights,
             "store_fingerprint": self.store_fingerprint,
             "split": self.split,
