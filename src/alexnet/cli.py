@@ -23,6 +23,9 @@ from alexnet.verbs.testing import evaluate, predict
 from alexnet.verbs.training import demo, train
 from alexnet.version import __version__
 
+CONTINUING = ("prepare", "train", "report", "reproduce", "search index", "demo")
+"""Commands that go on where they were interrupted; the others leave nothing half-done."""
+
 
 @click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="alexnet")
@@ -100,7 +103,9 @@ def main() -> None:
             Terminal().show_error(type(problem).__name__, str(problem))
         sys.exit(problem.exit_code)
     except (KeyboardInterrupt, Abort):
-        click.echo("Interrupted.", err=True)
+        words = " ".join(sys.argv[1:])
+        advice = "continues" if words.startswith(CONTINUING) else "begins again"
+        click.echo(f"Interrupted. The same command {advice}.", err=True)
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)

@@ -7,7 +7,8 @@ from alexnet.data.scenes import write_scenes
 from alexnet.data.store import open_store
 from alexnet.errors import ConfigError
 from alexnet.evaluation.classifier import load
-from alexnet.interpretation.report import REPORT
+from alexnet.evaluation.record import REPORT, is_reported
+from alexnet.network.model_file import MODEL
 from alexnet.recipes import find_recipe
 from alexnet.terminal import Terminal, percent
 from alexnet.workflow import train_and_report
@@ -36,7 +37,7 @@ def run_demo(terminal: Terminal, out: Path, *, seed: int = 0) -> Path:
             prepare(pictures, store_path, progress=lambda done, total, skipped: meter(done, total))
     terminal.say(f"3 of 4  alexnet train {store_path} --recipe demo --out {run}")
     store = open_store(store_path)
-    if not (run / REPORT).exists():
+    if not ((run / MODEL).exists() and is_reported(run, run / MODEL)):
         train_and_report(terminal, store, find_recipe("demo"), run, seed=seed)
     picture = sorted((pictures / "val").rglob("*.jpg"))[-1]
     terminal.say(f"4 of 4  alexnet predict {run} {picture}")

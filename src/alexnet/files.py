@@ -5,10 +5,10 @@ Without PyTorch, so that preparing a store need not wait a second for its import
 
 import codecs
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 def new_file_mode() -> int:
@@ -80,6 +80,35 @@ def name_in_errors(path: Path) -> Iterator[None]:
         if problem.errno is None:
             raise
         raise OSError(problem.errno, os.strerror(problem.errno), str(path)) from None
+
+
+def remember_place(name: str, place: Path, folder: Path) -> dict[str, str]:
+    """Return what a record inside a folder says of a file or folder elsewhere: where it is from there, and absolutely.
+
+    The two may move together, which keeps the first true; or the folder alone, which keeps the second.
+    """
+    absolute = os.path.abspath(place)
+    try:
+        relative = os.path.relpath(os.path.realpath(place), os.path.realpath(folder))
+    except ValueError:  # on another drive
+        relative = absolute
+    return {name: relative, f"{name}_absolute": absolute}
+
+
+def recall_places(name: str, record: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Return where what `remember_place` recorded is, in the order in which to try: only what is there.
+
+    Paths below the current folder are relative to it, as people type them.
+    """
+    here = os.path.realpath(os.curdir)
+    found = []
+    for place in (record.get(name), record.get(f"{name}_absolute")):
+        if isinstance(place, str) and place:
+            path = Path(os.path.realpath(folder), place)
+            if path.exists():
+                absolute = Path(os.path.normpath(path))
+                found.append(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
+    return found
 
 
 def lock_file(path: Path, *, shared: bool = False) -> IO[bytes] | None:

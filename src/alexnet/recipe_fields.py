@@ -130,6 +130,11 @@ class Optimization(Group):
     warmup_epochs: float = Field(0.0, ge=0)
     """The rate rises linearly from zero over this many epochs."""
 
+    @property
+    def may_end_early(self) -> bool:
+        """Whether training can end before `total_epochs`."""
+        return self.schedule == "plateau" or self.stop_train_error > 0
+
     @model_validator(mode="after")
     def _drops_fit(self) -> "Optimization":
         if self.schedule == "epochs" and not self.drop_epochs:

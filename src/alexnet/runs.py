@@ -1,7 +1,7 @@
 """From a store and a recipe to a run folder: begins a run, or continues the one that is there."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +9,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from alexnet import kernels, system
 from alexnet.batches.loader import TrainingBatches
 from alexnet.batches.views import scale_axes
 from alexnet.data.store import Store
+from alexnet.data.store_format import find_store
 from alexnet.distribution.team import ALONE, Team
 from alexnet.errors import ConfigError, RecipeError, RunError, StoreError
-from alexnet.evaluation.evaluate import Tick, evaluate_network
-from alexnet.files import lock_file
+from alexnet.evaluation.evaluate import Evaluation, Tick, evaluate_network
+from alexnet.evaluation.record import digest_weights, forget_others
+from alexnet.files import lock_file, remember_place
 from alexnet.network.alexnet import AlexNet, build
-from alexnet.network.model_file import MODEL, Model, Preprocessing, find_checkpoint, save_model, tensors_of
+from alexnet.network.model_file import FAR_MEAN, MODEL, Model, Preprocessing, find_checkpoint, save_model, tensors_of
 from alexnet.network.spec import find_dialect
 from alexnet.recipes import Recipe, read_recipe
 from alexnet.training.checkpoint import Progress, load_checkpoint, read_progress
@@ -33,8 +36,6 @@ LOCK = ".lock"
 """File in a run folder that the process at work holds."""
 IDENTITY = ("store_fingerprint", "seed", "precision", "start_sha256")
 """What the environment of a run must have in common with that of its continuation, and all its processes."""
-FAR_MEAN = 16.0
-"""Grey levels by which the mean colour of images may differ from that of a model's before it is worth a sentence."""
 COMPILED_SECONDS = 3.0
 """Warming the kernels up takes longer than this only where they had to be compiled."""
 
@@ -46,6 +47,8 @@ class Outcome:
     folder: Path
     history: list[dict[str, Any]]
     """One row per epoch, as in metrics.jsonl."""
+    validation: Evaluation | None = None
+    """The test of the finished network with which training ended; None where that was another process, or no images."""
 
 
 def train(
@@ -83,6 +86,8 @@ def train(
         Interrupted, DivergedError: see `training.loop.train_model`.
     """
 
+    validated: list[Evaluation] = []
+
     def check() -> system.Compute:
         if not 0 <= seed < 2**32:
             raise ConfigError(f"seed is {seed}; accepted is 0 to {2**32 - 1}.")
@@ -94,24 +99,19 @@ def train(
     compute = team.together(check)
     thread_count = system.set_threads(team.choose_threads(threads))
     allocator = system.tune_allocator()
+    identity = identify(store, compute, seed=seed, start=start)
     environment = {
         **system.describe_system(),
-        "store": str(store.path),
-        "store_fingerprint": store.fingerprint,
-        "seed": seed,
+        **remember_place("store", store.path, out),
+        **identity,
+        "color_mean": store.color_mean.tolist(),
         "device": str(compute.device),
-        "precision": str(compute.dtype).removeprefix("torch."),
         "threads": thread_count,
         "allocator": allocator,
-        **({"start": str(start.path), "start_sha256": start.sha256} if start else {}),
+        **(remember_place("start", start.path, out) if start else {}),
         **team.describe(),
     }
-    team.check_same(
-        {
-            **{name: environment.get(name) for name in IDENTITY},
-            "recipe": recipe.model_dump(mode="json"),
-        }
-    )
+    team.check_same({**identity, "recipe": recipe.model_dump(mode="json")})
     with ExitStack() as stack:
         team.together(lambda: stack.enter_context(_locked(out)) if team.leads else None)
         journal = Journal(out)
@@ -156,6 +156,7 @@ def train(
         )
         progress = Progress() if checkpoint is None else load_checkpoint(checkpoint, optimizer, team)
         if team.leads:
+            stack.callback(journal.close)
             journal.continue_from(progress.history)
         batches = TrainingBatches(
             training.images,
@@ -185,8 +186,14 @@ def train(
         if team.data is not None or local_batch is not None:
             update = SharedUpdate(optimizer.working, team.data, divided=team.divided)
 
-        def validate(network: AlexNet) -> dict[str, float]:
+        def validate(network: AlexNet, check_stop: Callable[[], None]) -> dict[str, float]:
             assert validation is not None
+
+            def count(done: int, total: int) -> None:
+                check_stop()
+                if tick:
+                    tick(done, total)
+
             result = evaluate_network(
                 network,
                 validation.images,
@@ -194,9 +201,10 @@ def train(
                 model.preprocessing,
                 compute,
                 class_names=model.class_names,
-                tick=tick,
+                tick=count,
                 data=team.data,
             )
+            validated[:] = [result]
             return {
                 "val_loss": result.cross_entropy,
                 "val_top1_error": result.top1_error,
@@ -217,8 +225,47 @@ def train(
             team=team,
         )
         tensors = team.whole(tensors_of(model))
-        team.together(lambda: save_model(out / MODEL, model, tensors) if team.leads else None)
-        return Outcome(out, progress.history)
+        team.together(lambda: _finish(out, model, tensors) if team.leads else None)
+        return Outcome(out, progress.history, validated[0] if validated else None)
+
+
+def identify(store: Store, compute: system.Compute, *, seed: int, start: Start | None) -> dict[str, Any]:
+    """Return what the environment of a run must have in common with that of its continuation, and all its processes."""
+    return {
+        "store_fingerprint": store.fingerprint,
+        "seed": seed,
+        "precision": str(compute.dtype).removeprefix("torch."),
+        **({"start_sha256": start.sha256} if start else {}),
+    }
+
+
+def refuse_other(out: Path, recipe: Recipe, identity: dict[str, Any], *, holds: str) -> None:
+    """Refuse a run folder whose run is of another recipe, store, seed, precision or start.
+
+    Args:
+        identity: See `identify`.
+        holds: What the folder holds: "an unfinished run".
+    Raises:
+        RunError: it is.
+    """
+    before = read_environment(out)
+    differences = _differences(read_recipe(out / RECIPE).model_dump(), recipe.model_dump())
+    differences += [
+        f"{name} was {before.get(name)!r}, now {identity.get(name)!r}"
+        for name in IDENTITY
+        if before.get(name) != identity.get(name)
+    ]
+    if differences:
+        raise RunError(
+            f"{out}: holds {holds} that differs: {'; '.join(differences)}. Give the same options to continue it, or "
+            "choose another --out."
+        )
+
+
+def _finish(out: Path, model: Model, tensors: dict[str, Tensor]) -> None:
+    """Write the finished model; a report of the half-trained network is not one of it."""
+    save_model(out / MODEL, model, tensors)
+    forget_others(out, digest_weights(out / MODEL))
 
 
 @contextmanager
@@ -264,11 +311,11 @@ def _choose_mean(store: Store, start: Start | None, listener: Listener) -> NDArr
             "image is subtracted."
         )
         return store.mean_image
-    difference = float(np.abs(kept.mean((0, 1)) - store.mean_image.mean((0, 1))).max())
+    difference = float(np.abs(start.model.color_mean - store.color_mean).max())
     if difference > FAR_MEAN:
         listener.notice(
             f"The mean colour of these images differs by {difference:.0f} grey levels from that of the images that "
-            f"{start.path} was trained on. Its own is subtracted; expect to train for longer."
+            f"{start.path} was trained on. Its mean image is subtracted; expect to train for longer."
         )
     return kept
 
@@ -315,20 +362,11 @@ def _open_run(
     if not (out / RECIPE).exists() or not (out / ENVIRONMENT).exists():
         raise RunError(f"{out}: exists and is not a run folder. Choose another --out.")
     if (out / MODEL).exists():
-        test = shlex.join(["alexnet", "evaluate", str(out), str(read_environment(out)["store"])])
+        store = find_store(read_environment(out), out) or "STORE"
+        test = shlex.join(["alexnet", "evaluate", str(out), str(store)])
         raise RunError(f"{out}: holds a finished run. Test it with: {test}. To train again, choose another --out.")
+    refuse_other(out, recipe, environment, holds="an unfinished run")
     before = read_environment(out)
-    differences = _differences(read_recipe(out / RECIPE).model_dump(), recipe.model_dump())
-    differences += [
-        f"{name} was {before.get(name)!r}, now {environment.get(name)!r}"
-        for name in IDENTITY
-        if before.get(name) != environment.get(name)
-    ]
-    if differences:
-        raise RunError(
-            f"{out}: holds an unfinished run that differs: {'; '.join(differences)}. Give the same options to continue "
-            "it, or choose another --out."
-        )
     for name, alone in (("threads", None), ("mesh", "data=1,tower=1")):
         was, now = before.get(name, alone), environment.get(name, alone)
         if was != now:

@@ -12,6 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from alexnet import cli as cli_module
 from alexnet.cli import cli
 from alexnet.errors import ConfigError
 from alexnet.network.spec import DIALECTS
@@ -135,6 +136,30 @@ def test_a_place_that_cannot_be_written_is_an_error_without_a_traceback(small_st
         "same command can be given again."
     )
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (["train", "STORE", "--out", "RUN"], "continues"),
+        (["search", "index", "RUN", "PHOTOS", "--out", "INDEX"], "continues"),
+        (["search", "query", "INDEX", "a.jpg"], "begins again"),
+        (["evaluate", "RUN", "STORE"], "begins again"),
+    ],
+)
+def test_ctrl_c_names_the_next_step(
+    words: list[str], advice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(**options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_module, "cli", interrupt)
+    monkeypatch.setattr(sys, "argv", ["alexnet", *words])
+    monkeypatch.setattr(cli_module.signal, "signal", lambda *arguments: None)
+    with pytest.raises(SystemExit) as end:
+        cli_module.main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err == f"Interrupted. The same command {advice}.\n"
 
 
 def test_a_missing_store_is_an_error_of_one_line_without_a_traceback(tmp_path: Path) -> None:

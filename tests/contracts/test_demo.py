@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from alexnet import demo, recipes
-from alexnet.errors import ConfigError
+from alexnet.errors import ConfigError, Interrupted
 from alexnet.terminal import Terminal
 
 
@@ -27,7 +27,7 @@ def test_the_demo_ends_with_its_report_and_continues_where_it_was_interrupted(
 
     with monkeypatch.context() as broken:
         broken.setattr(workflow, "report_run", interrupt)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Interrupted, match=r"Stopped while testing\. .* The same command goes on with the test"):
             demo.run_demo(Terminal(), tmp_path / "demo")
     assert (tmp_path / "demo" / "run" / "model.safetensors").exists()
     path = demo.run_demo(Terminal(), tmp_path / "demo")

@@ -31,7 +31,7 @@ ARROWS = {
     "recipe_fields": set(),
     "recipes": {"recipe_fields", "wording", "errors"},
     "training": {"distribution", "batches", "network", "kernels", "recipes", "files", "tensor_files", "wording", "errors"},
-    "evaluation": {"class_names", "distribution", "network", "batches", "data", "files", "system", "wording", "errors"},
+    "evaluation": {"class_names", "distribution", "network", "batches", "data", "files", "system", "wording", "errors", "file_record", "tensor_files"},
     "exchange": {"class_names", "evaluation", "network", "batches", "kernels", "files", "tensor_files", "wording", "errors", "version"},
     "retrieval": {"class_names", "file_record", "distribution", "exchange", "evaluation", "network", "data", "compiling", "files", "tensor_files", "wording", "errors"},
     "interpretation": {"retrieval", "evaluation", "network", "batches", "data", "files", "system", "terminal", "wording", "errors", "version"},

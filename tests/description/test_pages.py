@@ -15,8 +15,8 @@ from alexnet.description.describe import describe
 from alexnet.description.page import Description, Facts
 from alexnet.errors import ConfigError, StoreError, WeightsError
 from alexnet.evaluation.evaluate import Evaluation
-from alexnet.evaluation.record import read_errors, write_errors
-from alexnet.files import lock_file
+from alexnet.evaluation.record import digest_weights, read_errors, write_errors
+from alexnet.files import lock_file, remember_place
 from alexnet.network.alexnet import build
 from alexnet.network.model_file import MODEL, Model, Preprocessing, save_model
 from alexnet.network.spec import DIALECTS
@@ -127,7 +127,7 @@ def test_an_unfinished_run_tells_where_it_stands_and_how_to_go_on(begun: Path) -
 
 
 def test_a_finished_run_tells_its_errors_and_what_comes_next(begun: Path) -> None:
-    later = {**EPOCH, "epoch": 2, "val_top1_error": 0.8}
+    later = {**EPOCH, "epoch": 2, "val_top1_error": 0.8, "ended": "no improvement"}
     (begun / "metrics.jsonl").write_text(json.dumps(EPOCH) + "\n" + json.dumps(later) + "\n")
     (begun / "report.html").write_text("")
     save_model(begun / MODEL, make_model())
@@ -136,16 +136,40 @@ def test_a_finished_run_tells_its_errors_and_what_comes_next(begun: Path) -> Non
                               "cross_entropy": 1.0}  # fmt: skip
     one = Evaluation(num_views=1, top1_error=0.245, topk_error=0.16, **shared)
     ten = Evaluation(num_views=10, top1_error=0.237, topk_error=0.15, **shared)
-    write_errors(begun, [one, ten], split="val", store_fingerprint="f")
+    write_errors(begun, [one, ten], weights="of the half-trained network", split="val", store_fingerprint="f")
+    facts = facts_of(describe(str(begun)))
+    assert "ten views" not in facts
+    assert facts["report"] == f"{begun}/report.html (of other weights than these; anew: alexnet report '{begun}')"
+    write_errors(begun, [one, ten], weights=digest_weights(begun / MODEL), split="val", store_fingerprint="f")
     page = describe(str(begun))
     facts = facts_of(page)
-    assert facts["what"] == "a finished run of 2 epochs of at most 5"
+    assert facts["what"] == "a finished run of 2 epochs of at most 5; ended early: no improvement"
     assert facts["ten views"] == "top-1 error 23.70 % (95 %: 21.60 to 26.00), top-2 15.00 %, on 1,500 images of val"
     assert facts["epoch 2"].endswith("top-1 error 80.00 %, top-2 50.00 %; lowest: 75.00 % in epoch 1")
     assert facts["report"] == f"{begun}/report.html"
     assert facts["next"] == f"alexnet evaluate '{begun}' STORE | alexnet predict '{begun}' picture.jpg"
     assert page.values["errors"]["tests"][1]["top1_error"] == 0.237
     assert len(on_screen(page)) <= 24
+
+
+def test_store_and_start_are_named_where_they_are_now(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("STORE", "PRE"):
+        (begun.parent / name).mkdir()
+    environment = json.loads((begun / "environment.json").read_text())
+    environment |= remember_place("store", begun.parent / "STORE", begun)
+    environment |= remember_place("start", begun.parent / "PRE", begun)
+    (begun / "environment.json").write_text(json.dumps(environment))
+    moved = begun.parent / "moved"
+    moved.mkdir()
+    for name in ("STORE", "PRE", begun.name):
+        (begun.parent / name).rename(moved / name)
+    monkeypatch.chdir(moved)  # told as people type it
+    facts = facts_of(describe(begun.name))
+    assert (facts["store"], facts["started from"]) == ("STORE", "PRE")
+    assert "alexnet train STORE" in facts["next"]
+    assert facts["next"].endswith("--from PRE")
+    (moved / "STORE").rmdir()
+    assert facts_of(describe(begun.name))["store"] == f"{begun.parent}/STORE (not there now)"
 
 
 def test_a_run_whose_recipe_is_missing_tells_the_rest(begun: Path) -> None:
@@ -177,10 +201,13 @@ def test_a_run_whose_recipe_is_missing_tells_the_rest(begun: Path) -> None:
 
 
 def test_measured_errors_that_cannot_be_read_are_as_none(tmp_path: Path) -> None:
-    assert read_errors(tmp_path) is None
-    for text in ("{", "[]", "{}", '{"format": 2, "tests": [1], "split": "val"}'):
+    assert read_errors(tmp_path, "w") is None
+    whole = {"format": 2, "weights": "w", "tests": [1], "split": "val"}
+    for text in ("{", "[]", "{}", *(json.dumps({**whole, name: 3}) for name in whole)):
         (tmp_path / "errors.json").write_text(text)
-        assert read_errors(tmp_path) is None
+        assert read_errors(tmp_path, "w") is None
+    (tmp_path / "errors.json").write_text(json.dumps(whole))
+    assert read_errors(tmp_path, "w") == whole
 
 
 def test_a_store_is_told_in_one_screen_whether_it_has_few_classes_or_many(tmp_path: Path) -> None:

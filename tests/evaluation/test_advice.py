@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from alexnet.data.prepare import prepare
+from alexnet.data.store import open_store
 
 from .test_ensemble import call, write_model
 
@@ -120,3 +121,22 @@ def test_classes_and_figures_name_the_model_they_are_of_among_several(
         assert f">Classes{own}</h2>" in page
         assert output.count("Classes, ") == bool(name)
         assert f"Classes, {name}\n" in output or not name
+
+
+def test_colours_are_compared_with_those_of_the_images_that_were_trained_on(
+    small_store_path: Path, tmp_path: Path
+) -> None:
+    """A model that started from another subtracts that one's mean image, of images with other colours."""
+    colors = open_store(small_store_path).color_mean
+    far = "grey levels from that of the images"
+    inherited = write_model(tmp_path / "tuned.safetensors", seed=0, mean=90.0)
+    code, said = say(inherited, small_store_path, "--views", 1)
+    assert code == 0, said
+    assert far in said
+    tuned = write_model(tmp_path / "tuned.safetensors", seed=0, mean=90.0, color_mean=colors.tolist())
+    assert far not in say(tuned, small_store_path, "--views", 1)[1]
+    other = write_model(tmp_path / "tuned.safetensors", seed=0, color_mean=(colors + 40).tolist())
+    assert f"is 40 {far} {other} was trained on" in say(other, small_store_path, "--views", 1)[1]
+    for damaged in ("red", [1, 2], [[1], [2], [3]], [float("inf"), 0, 0]):
+        odd = write_model(tmp_path / "tuned.safetensors", seed=0, color_mean=damaged)
+        assert far not in say(odd, small_store_path, "--views", 1)[1], damaged

@@ -31,12 +31,13 @@ def write_model(
     classes: tuple[str, ...] = CLASSES,
     titles: tuple[str, ...] | None = None,
     size: int = 256,
+    mean: float = 120,
     **environment: Any,
 ) -> Path:
-    mean = np.full((size, size, 3), 120, np.float32)
+    mean_image = np.full((size, size, 3), mean, np.float32)
     network = build("cifar-80sec", len(classes), seed=seed, initialization="he")
     provenance = {"environment": environment}
-    save_model(path, Model(network, classes, titles or classes, Preprocessing(mean, 60.0), provenance))
+    save_model(path, Model(network, classes, titles or classes, Preprocessing(mean_image, 60.0), provenance))
     return path
 
 

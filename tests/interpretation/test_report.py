@@ -11,6 +11,7 @@ from PIL import Image
 
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.evaluate import Evaluation, measure_errors
+from alexnet.evaluation.record import read_errors
 from alexnet.interpretation import report
 from alexnet.interpretation.curves import draw_curves
 from alexnet.interpretation.drawing import in_both_themes
@@ -165,9 +166,19 @@ def test_a_run_is_tested_drawn_and_written_down(
     run.mkdir()
     (run / "recipe.yaml").write_text("name: small-data\n")
     ticks: list[tuple[int, int]] = []
-    path = report_run(run, classifier, store, history, tick=lambda done, total: ticks.append((done, total)))
+    (run / "figures").mkdir()
+    (run / "figures" / "mistakes.svg").write_text("of another test")
+    (run / "figures" / "own.txt").write_text("the user's")
+    history[-1]["ended"] = "6 epochs, as the recipe says"
+    path, evaluations = report_run(
+        run, classifier, store, history, weights="w", tick=lambda done, total: ticks.append((done, total))
+    )
 
     assert path == run / "report.html"
+    assert [evaluation.num_views for evaluation in evaluations] == [1, 10]
+    assert read_errors(run, "w")["tests"][1]["top1_error"] == evaluations[1].top1_error  # type: ignore[index]
+    assert not (run / "tests").exists()
+    (run / "figures" / "own.txt").unlink()
     figures = {file.name for file in (run / "figures").iterdir()}
     assert figures == {
         *(
@@ -184,7 +195,7 @@ def test_a_run_is_tested_drawn_and_written_down(
     for file in (run / "figures").glob("*.png"):
         with Image.open(file) as image:
             image.load()
-    assert ticks[-1] == (72, 72)  # two tests of 24 images, and a search among 24
+    assert ticks[-1] == (288, 288)  # tests of 24 images in one view and in ten, and a search among 24
     assert [done for done, _ in ticks] == sorted(done for done, _ in ticks)
 
     text = path.read_text(encoding="utf-8")
@@ -198,6 +209,7 @@ def test_a_run_is_tested_drawn_and_written_down(
     assert HOSTILE in page.text
     assert "猫のような動物" in page.text
     assert "Seed 7" in page.text
+    assert "Training ended after epoch 6: 6 epochs, as the recipe says" in page.text
     assert "The whole environment" in page.text
     for title in ("The most confident mistakes", "Images that the network finds alike", "Where the network looks"):
         assert title in page.text
@@ -214,7 +226,8 @@ def test_a_store_without_validation_gives_a_report_about_the_training(
 ) -> None:
     del store.splits["val"]
     classifier.model.provenance.clear()
-    path = report_run(tmp_path, classifier, store, history)
+    path, evaluations = report_run(tmp_path, classifier, store, history, weights="w")
+    assert evaluations == []
     page = Page(path.read_text(encoding="utf-8"))
     assert "Not tested" in page.text
     assert "Trained on 24 images of 6 classes from store." in page.text
@@ -230,7 +243,7 @@ def test_a_report_without_training_images_has_no_neighbours(
     drawn: list[str] = []
     monkeypatch.setattr(report, "_save", lambda pair, folder: drawn.append(pair.light.name))
     monkeypatch.setattr(report, "write_report", lambda *arguments, **options: None)
-    report_run(tmp_path, classifier, store, [])
+    report_run(tmp_path, classifier, store, [], weights="w")
     assert drawn == ["curves", "filters", "predictions", "mistakes", "saliency", "class-errors"]
 
 

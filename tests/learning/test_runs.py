@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,17 @@ import alexnet
 from alexnet import runs
 from alexnet.data.store_writer import write_store
 from alexnet.errors import ConfigError, DivergedError, Interrupted, RunError, StoreError, WeightsError
+from alexnet.evaluation import evaluate
 from alexnet.files import lock_file
 from alexnet.network import spec as spec_module
-from alexnet.network.model_file import CHECKPOINTS, LATEST, PREVIOUS
+from alexnet.network.model_file import CHECKPOINTS, LATEST, PREVIOUS, save_model
 from alexnet.network.spec import Convolution, Dense, Dropout, Normalize, Pool, Rectify, Spec
 from alexnet.recipes import Recipe, find_recipe
 from alexnet.runs import train
 from alexnet.tensor_files import read_tensors
 from alexnet.training import loop
 from alexnet.training.optimizer import MomentumDescent
+from alexnet.training.transfer import read_start
 from conftest import Listener
 
 OPTIONS = ["batches.size=5", "batches.divisor=60", "network.initialization=he", "network.dialect=tiny",
@@ -185,6 +188,99 @@ def test_a_diverging_run_stops_at_the_step_and_keeps_its_checkpoint(small_store_
     assert str(problem.value).startswith(("The loss is nan in epoch 1, batch 2, at learning rate 1e+18.",
                                           "The loss is inf in epoch 1, batch 2, at learning rate 1e+18."))  # fmt: skip
     assert (tmp_path / "run" / CHECKPOINTS / LATEST).read_bytes() == saved
+
+
+def test_an_epoch_without_a_wrong_image_does_not_end_a_training_that_goes_to_its_last(
+    small_store_path: Path, tmp_path: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = loop._update
+    monkeypatch.setattr(loop, "_update", lambda *arguments: (update(*arguments)[0], 0))
+    outcome = run(small_store_path, tmp_path / "run", listener)
+    assert [row.get("ended") for row in outcome.history] == [None, None, "3 epochs, as the recipe says"]
+    assert listener.notices[-1] == "Training ended after epoch 3: 3 epochs, as the recipe says."
+    outcome = run(small_store_path, tmp_path / "early", listener, "optimization.stop_train_error=0.01")
+    reason = "its training top-1 error of 0.00% is no more than stop_train_error, 1.00%"
+    assert [row["ended"] for row in outcome.history] == [reason]
+    assert listener.notices[-1] == f"Training ended after epoch 1: {reason}."
+    assert json.loads((tmp_path / "early" / "metrics.jsonl").read_text())["ended"] == reason
+
+
+def test_ctrl_c_while_validating_saves_the_epoch_and_continues_to_the_same_weights(
+    small_store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(small_store_path, tmp_path / "whole", Listener())
+    stopped, ticks = Listener(), []
+
+    def stop_in_the_second(done: int, total: int) -> None:
+        ticks.append(done)
+        if len(ticks) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as small:
+        predict = evaluate.predict_probabilities
+        small.setattr(
+            evaluate,
+            "predict_probabilities",
+            lambda *arguments, **options: predict(*arguments, **{**options, "batch_size": 4}),
+        )
+        with pytest.raises(Interrupted, match=r"Stopped in epoch 1 after 5 of 5 batches; saved\."):
+            run(small_store_path, tmp_path / "part", stopped, tick=stop_in_the_second)
+    assert ticks == [4, 8]  # and not the last, of nine images
+    assert stopped.notices[-1] == loop.STOPPING
+    assert not stopped.rows
+    outcome = run(small_store_path, tmp_path / "part", Listener())
+    assert [row["epoch"] for row in outcome.history] == [1, 2, 3]
+    assert_same_weights(tmp_path / "whole", tmp_path / "part")
+
+
+@pytest.mark.parametrize("saves", [True, False])
+def test_ctrl_c_twice_says_what_is_lost_and_what_comes_next(
+    small_store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: bool
+) -> None:
+    stopped = Listener()
+
+    def press_twice(progress: Any) -> None:
+        if progress.batch == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    stopped.on_batch = press_twice
+    with pytest.raises(Interrupted) as problem:
+        run(small_store_path, tmp_path / "run", stopped, checkpoint_minutes=1e-9 if saves else 5)
+    lost = (
+        "What came after the last save is lost; the same command continues in epoch 1 after 2 of 5 batches."
+        if saves
+        else "Nothing had been saved; the same command starts from the beginning."
+    )
+    assert str(problem.value) == f"Stopped at once, in epoch 1 after 3 of 5 batches. {lost}"
+    assert stopped.notices[-1] == loop.STOPPING
+    assert (tmp_path / "run" / CHECKPOINTS / LATEST).exists() is saves
+
+
+def test_ctrl_c_after_the_last_validation_does_not_go_on_to_the_test(small_store_path: Path, tmp_path: Path) -> None:
+    stopped = Listener()
+    stopped.epoch_done = lambda row: os.kill(os.getpid(), signal.SIGINT)  # type: ignore[method-assign]
+    with pytest.raises(Interrupted, match=r"Stopped after the last epoch; saved\. The same command continues"):
+        run(small_store_path, tmp_path / "run", stopped, epochs=1)
+    assert len(run(small_store_path, tmp_path / "run", Listener(), epochs=1).history) == 1
+
+
+def test_a_model_that_starts_from_another_records_the_colours_it_was_trained_on(
+    small_store_path: Path, tmp_path: Path
+) -> None:
+    run(small_store_path, tmp_path / "run", Listener(), epochs=1)
+    model = alexnet.load(tmp_path / "run", precision="float32").model
+    assert model.color_mean == pytest.approx(alexnet.open_store(small_store_path).color_mean)
+    inherited = replace(
+        model, preprocessing=replace(model.preprocessing, mean_image=np.zeros((256, 256, 3), np.float32))
+    )
+    save_model(tmp_path / "start.safetensors", inherited)
+    listener = Listener()
+    run(small_store_path, tmp_path / "tuned", listener, epochs=1, start=read_start(tmp_path / "start.safetensors"))
+    assert not any("mean colour" in notice for notice in listener.notices)
+    tuned = alexnet.load(tmp_path / "tuned", precision="float32").model
+    assert tuned.preprocessing.mean_image.max() == 0
+    assert tuned.color_mean == pytest.approx(model.color_mean)
 
 
 def test_a_run_that_stays_at_chance_is_told_so_after_enough_updates(

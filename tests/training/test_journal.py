@@ -12,7 +12,7 @@ from alexnet.training.journal import Journal, read_environment, read_metrics
 
 def test_metrics_hold_a_line_per_epoch_and_go_back_to_a_checkpoint(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    rows = [{"epoch": epoch, "train_loss": 1.0 / epoch} for epoch in (1, 2, 3)]
+    rows = [{"epoch": epoch, "train_loss": 1.0 / epoch, "seconds_with_validation": 1.0} for epoch in (1, 2, 3)]
     journal.continue_from([])
     for row in rows:
         journal.record(row)
@@ -29,27 +29,69 @@ def test_a_folder_without_an_environment_is_no_run(tmp_path: Path) -> None:
     assert read_metrics(tmp_path) == []
 
 
-def test_where_tensorboard_is_installed_every_number_becomes_an_event(
+ROWS: list[dict[str, Any]] = [
+    {"epoch": epoch, "train_loss": 1.0 / epoch, "seconds_with_validation": 60.0, "schedule": "no number"}
+    for epoch in (1, 2, 3, 4)
+]
+
+
+def record_and_be_killed(folder: Path) -> Journal:
+    """Three epochs, of which a checkpoint knows one; then two more after the continuation."""
+    killed = Journal(folder)
+    killed.continue_from([])
+    for row in ROWS[:3]:
+        killed.record(row)
+    journal = Journal(folder)
+    journal.continue_from(ROWS[:1])
+    for row in ROWS[1:4]:
+        journal.record(row)
+    return journal
+
+
+def test_events_of_a_killed_run_hold_each_epoch_once_and_in_one_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    events: list[tuple[str, str, float, int]] = []
+    files: dict[Path, list[tuple[str, float, int]]] = {}
+    clocks: list[float] = []
 
     class SummaryWriter:
-        def __init__(self, folder: str) -> None:
-            self.folder = folder
+        def __init__(self, folder: str, purge_step: int) -> None:
+            assert purge_step == 0
+            Path(folder).mkdir(exist_ok=True)
+            self.path = Path(folder) / f"events.out.tfevents.{len(files)}"
+            self.path.write_text("")
+            files[self.path] = []
 
-        def __enter__(self) -> "SummaryWriter":
-            return self
+        def add_scalar(self, name: str, value: float, step: int, walltime: float) -> None:
+            files[self.path].append((name, value, step))
+            clocks.append(walltime)
 
-        def __exit__(self, *exception: object) -> None:
+        def flush(self) -> None:
             pass
 
-        def add_scalar(self, name: str, value: float, step: int) -> None:
-            events.append((self.folder, name, value, step))
+        def close(self) -> None:
+            pass
 
     board: Any = types.ModuleType("torch.utils.tensorboard")
     board.SummaryWriter = SummaryWriter
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", board)
     monkeypatch.setattr(journal_module.importlib.util, "find_spec", lambda name: object())
-    Journal(tmp_path).record({"epoch": 4, "train_loss": 0.5, "schedule": "no number"})
-    assert events == [(str(tmp_path / "events"), "train_loss", 0.5, 4)]
+    monkeypatch.setattr(journal_module.time, "time", lambda: 10_000.0)
+    record_and_be_killed(tmp_path).close()
+    (kept,) = (tmp_path / "events").iterdir()
+    losses = [event for event in files[kept] if event[0] == "train_loss"]
+    assert losses == [("train_loss", row["train_loss"], row["epoch"]) for row in ROWS]
+    Journal(tmp_path).continue_from(ROWS[:2])
+    assert clocks[-4:] == [9940.0, 9940.0, 10_000.0, 10_000.0]  # as far apart as their trainings were
+
+
+def test_tensorboard_reads_each_epoch_once(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="needs the extra board")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    record_and_be_killed(tmp_path).close()
+    (kept,) = (tmp_path / "events").iterdir()
+    events = EventAccumulator(str(kept)).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("train_loss")] == [
+        (row["epoch"], pytest.approx(row["train_loss"])) for row in ROWS
+    ]

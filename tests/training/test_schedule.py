@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from alexnet.recipes import Optimization, find_recipe
@@ -13,11 +15,8 @@ def test_the_rate_is_divided_at_plateaus_three_times_and_then_training_ends() ->
     # 0.795 is no improvement on 0.8 by 0.01; two epochs without one drop the rate.
     assert rates == pytest.approx([0.01] * 4 + [0.001] * 3 + [0.0001] * 2 + [0.00001] * 2)
     assert sentences[3] == "no improvement on 80.00% error for 2 epochs: learning rate divided by 10 (1 of 3)"
-    assert (
-        sentences[10] == "no improvement on 70.00% error for 2 epochs after 3 drops of the learning rate: training ends"
-    )
-    assert schedule.finished
-    assert schedule.ended(11)
+    assert sentences[10] is None
+    assert schedule.ended(11) == "no improvement on 70.00% error for 2 epochs after 3 drops of the learning rate"
 
 
 def test_a_plateau_schedule_goes_on_after_a_checkpoint_as_if_nothing_had_happened() -> None:
@@ -36,8 +35,31 @@ def test_a_plateau_schedule_goes_on_after_a_checkpoint_as_if_nothing_had_happene
 
 def test_training_ends_at_the_last_epoch_at_the_latest() -> None:
     schedule = Schedule(Optimization(total_epochs=5))
-    assert not schedule.ended(4)
-    assert schedule.ended(5)
+    assert schedule.ended(4) is None
+    assert schedule.ended(5) == "5 epochs, as the recipe says"
+
+
+def test_an_epoch_without_a_training_error_ends_nothing_unless_asked_to() -> None:
+    schedule = Schedule(Optimization(stop_train_error=0))
+    schedule.observe_training(0.0)
+    assert schedule.ended(1) is None
+    schedule = Schedule(Optimization(stop_train_error=0.1))
+    schedule.observe_training(0.11)
+    assert schedule.ended(1) is None
+    schedule.observe_training(0.1)
+    reason = "its training top-1 error of 10.00% is no more than stop_train_error, 10.00%"
+    assert schedule.ended(2) == reason
+    again = Schedule(Optimization(stop_train_error=0.1))
+    again.restore(schedule.state())
+    assert again.ended(2) == reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [({}, True), ({"schedule": "cosine"}, False), ({"schedule": "cosine", "stop_train_error": 0.25}, True)],
+)
+def test_what_may_end_a_training_early_is_known(changes: dict[str, Any], expected: bool) -> None:
+    assert Optimization(**changes).may_end_early is expected
 
 
 def test_the_rate_falls_at_given_epochs() -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from alexnet.errors import StoreError
 from alexnet.file_record import find_damage
+from alexnet.files import recall_places
 
 FORMAT = "alexnet-store"
 VERSION = 2
@@ -72,6 +73,21 @@ def read_header(folder: Path) -> dict[str, Any]:
             "Update alexnet, or prepare the images again with this one."
         )
     return header
+
+
+def find_store(environment: Mapping[str, Any], folder: Path) -> Path | None:
+    """Return where the store is that the environment of a run in `folder` names; None where it is not found.
+
+    Of the places that it may have, the first with the store of the recorded fingerprint; else the first with anything.
+    """
+    places = recall_places("store", environment, folder)
+    for place in places:
+        try:
+            if read_header(place)["checksum"] == environment.get("store_fingerprint"):
+                return place
+        except StoreError:
+            continue
+    return places[0] if places else None
 
 
 def _not_a_store(folder: Path) -> StoreError:

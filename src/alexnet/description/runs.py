@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from alexnet.data.store_format import find_store
 from alexnet.description.page import Description, Facts, command, count_towers, name_classes
 from alexnet.errors import WeightsError
-from alexnet.evaluation.record import read_errors
-from alexnet.files import is_locked
+from alexnet.evaluation.record import ERRORS, REPORT, digest_weights, read_errors
+from alexnet.files import is_locked, recall_places
 from alexnet.network.model_file import FORMAT, MODEL, find_checkpoint
 from alexnet.network.spec import Spec, measure
 from alexnet.recipes import Recipe, read_recipe
@@ -18,7 +19,7 @@ from alexnet.training.checkpoint import Progress, read_progress
 from alexnet.training.journal import RECIPE, read_environment, read_metrics
 from alexnet.wording import counted
 
-REPORT, LOCK = "report.html", ".lock"
+LOCK = ".lock"
 _VIEWS = {1: "centre view", 9: "nine views", 10: "ten views"}
 
 
@@ -41,7 +42,7 @@ def describe_run(path: Path, *, every: bool = False) -> Description:
     facts.append(("trained for", _say_time(recipe, history, is_finished=is_finished)))
     if history:
         facts += _list_errors(history)
-    measured = read_errors(path)
+    measured = read_errors(path, digest_weights(newest)) if newest and (path / ERRORS).exists() else None
     for test in measured["tests"] if measured else ():
         if test["views"] != 1:
             low, high = test["top1_interval"]
@@ -52,7 +53,8 @@ def describe_run(path: Path, *, every: bool = False) -> Description:
                 f"{counted(test['images'], 'image')} of {measured['split'] if measured else ''}",
             ))  # fmt: skip
     if (path / REPORT).exists():
-        facts.append(("report", str(path / REPORT)))
+        others = "" if measured else f" (of other weights than these; anew: {command('report', path)})"
+        facts.append(("report", f"{path / REPORT}{others}"))
     facts += _list_next(path, recipe, environment, is_finished=is_finished, is_training=is_training)
     values: dict[str, Any] = {
         "kind": "run",
@@ -86,7 +88,8 @@ def _say_state(
     total = recipe.optimization.total_epochs if recipe else None
     if is_finished:
         early = f" of at most {total}" if total and len(history) < total else ""
-        return f"a finished run of {counted(len(history), 'epoch')}{early}"
+        why = f"; ended early: {history[-1]['ended']}" if early and history and "ended" in history[-1] else ""
+        return f"a finished run of {counted(len(history), 'epoch')}{early}{why}"
     state = "a run that is being trained now" if is_training else "an unfinished run"
     if progress is None:
         return f"{state}; nothing is saved yet"
@@ -114,10 +117,13 @@ def _list_trained(
         facts.append(("classes", name_classes(titles, every=every)))
         if recipe is None and (document.get("provenance") or {}).get("recipe"):
             facts.insert(1, ("", f"its values are kept in the model: {command('info', newest, '--json')}"))
-    store = str(environment.get("store", "not recorded"))
-    facts.append(("store", store if Path(store).is_dir() else f"{store} (not there now)"))
-    if environment.get("start"):
-        facts.append(("started from", str(environment["start"])))
+    for title, name, place in (
+        ("store", "store", find_store(environment, path)),
+        ("started from", "start", next(iter(recall_places("start", environment, path)), None)),
+    ):
+        recorded = environment.get(f"{name}_absolute", environment.get(name))
+        if recorded or name == "store":
+            facts.append((title, str(place or f"{recorded or 'not recorded'} (not there now)")))
     known = {name: environment.get(name, "unknown") for name in ("precision", "device", "threads", "processor")}
     if isinstance(known["threads"], int):
         known["threads"] = counted(known["threads"], "thread")
@@ -135,7 +141,7 @@ def _say_time(recipe: Recipe | None, history: Sequence[dict[str, Any]], *, is_fi
     left = recipe.optimization.total_epochs - len(history) if recipe else 0
     if recipe is None or is_finished or left <= 0:
         return words
-    most = "at most " if recipe.optimization.schedule == "plateau" else ""
+    most = "at most " if recipe.optimization.may_end_early else ""
     return f"{words}; {most}{duration(left * spent / len(history))} left"
 
 
@@ -175,8 +181,7 @@ def _list_next(
     path: Path, recipe: Recipe | None, environment: dict[str, Any], *, is_finished: bool, is_training: bool
 ) -> list[tuple[str, str]]:
     """The commands that come next."""
-    store = str(environment.get("store", "STORE"))
-    store = store if Path(store).is_dir() else "STORE"
+    store = find_store(environment, path) or "STORE"
     if is_finished:
         return [("next", command("evaluate", path, store)), ("", command("predict", path, "picture.jpg"))]
     if is_training:
@@ -194,5 +199,5 @@ def _list_next(
         path,
     ]
     if environment.get("start"):
-        words += ["--from", str(environment["start"])]
+        words += ["--from", next(iter(recall_places("start", environment, path)), "MODEL")]
     return [("next", command(*words))]

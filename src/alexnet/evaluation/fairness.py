@@ -9,17 +9,15 @@ from typing import Any
 import numpy as np
 
 from alexnet.data.store import Store, open_store
-from alexnet.data.store_format import TRAIN
+from alexnet.data.store_format import TRAIN, find_store
 from alexnet.errors import AlexNetError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import FittedOn, hash_member
 from alexnet.evaluation.labeled_images import LabeledImages
 from alexnet.evaluation.trial import Trial, mark_image
-from alexnet.network.model_file import MODEL
+from alexnet.network.model_file import FAR_MEAN, MODEL
 from alexnet.wording import counted
 
-FAR_MEAN = 16.0
-"""Grey levels by which a store's mean colour may differ from a model's before it is worth a sentence."""
 MOST_COMPARED = {"raw": 200_000, "jpeg": 5_000}
 """Training images that are compared with the tested ones, by the store's codec: seconds of work."""
 
@@ -36,13 +34,13 @@ def find_doubts(models: Sequence[Classifier], trial: Trial, fits: Sequence[Fitte
         for model in models
         if model.path.is_dir() and not (model.path / MODEL).exists()
     ]
-    for trained, paths in _group_by_store(models):
-        names = " and ".join(paths) + (" was" if len(paths) == 1 else " were")
+    for trained, group in _group_by_store(models):
+        names = " and ".join(str(model.path) for model in group) + (" was" if len(group) == 1 else " were")
         if store is not None and trained.get("store_fingerprint") == store.fingerprint:
             if images.split == TRAIN:
                 doubts.append(f"{names} trained on these very images: the error here says little about others.")
             continue
-        shared = _count_shared(trained, trial)
+        shared = _count_shared(trained, group, trial)
         if shared:
             doubts.append(
                 f"{names} trained on {counted(shared, 'image')} of these, pixel for pixel: leakage makes the error "
@@ -52,7 +50,7 @@ def find_doubts(models: Sequence[Classifier], trial: Trial, fits: Sequence[Fitte
         doubts.append("Weights of the average were found on these very images: its error here looks lower than it is.")
     for model in models if store is not None else ():
         assert store is not None
-        difference = np.abs(model.model.preprocessing.mean_image.mean((0, 1)) - store.mean_image.mean((0, 1))).max()
+        difference = np.abs(model.model.color_mean - store.color_mean).max()
         if difference > FAR_MEAN:
             doubts.append(
                 f"The mean colour of {store.path} is {difference:.0f} grey levels from that of the images "
@@ -106,21 +104,24 @@ def _are_same(fit: FittedOn, images: LabeledImages) -> bool:
     return (fit.store_fingerprint, fit.split) == (images.store.fingerprint, images.split)
 
 
-def _group_by_store(models: Sequence[Classifier]) -> list[tuple[dict[str, Any], list[str]]]:
+def _group_by_store(models: Sequence[Classifier]) -> list[tuple[dict[str, Any], list[Classifier]]]:
     """What is recorded of the training, and the models that were trained on that store."""
-    groups: dict[str, tuple[dict[str, Any], list[str]]] = {}
+    groups: dict[str, tuple[dict[str, Any], list[Classifier]]] = {}
     for model in models:
         trained = _environment(model)
-        groups.setdefault(str(trained.get("store_fingerprint")), (trained, []))[1].append(str(model.path))
+        groups.setdefault(str(trained.get("store_fingerprint")), (trained, []))[1].append(model)
     return list(groups.values())
 
 
-def _count_shared(trained: dict[str, Any], trial: Trial) -> int:
+def _count_shared(trained: dict[str, Any], group: Sequence[Classifier], trial: Trial) -> int:
     """How many of the images are among those of the training store, if that store can still be read and is small."""
-    if not trained.get("store"):
+    folders = [model.path if model.path.is_dir() else model.path.parent for model in group]
+    found = [find_store(_environment(model), folder) for model, folder in zip(group, folders, strict=True)]
+    trained_on = next(filter(None, found), None)
+    if trained_on is None:
         return 0
     try:
-        training: Store = open_store(Path(str(trained["store"])))
+        training: Store = open_store(trained_on)
     except AlexNetError:
         return 0
     if training.fingerprint != trained.get("store_fingerprint") or training.size != trial.image_px:

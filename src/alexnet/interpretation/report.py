@@ -1,5 +1,6 @@
 """The report of a run: tests the classifier, chooses what to show, draws it and writes it down."""
 
+import itertools
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
@@ -7,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alexnet.data.store_format import find_store
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.evaluate import Evaluation, Tick
-from alexnet.evaluation.record import write_errors
+from alexnet.evaluation.record import REPORT, KeptTests, forget_others, write_errors
 from alexnet.interpretation.drawing import Format, Themed, in_both_themes, save_drawing
 from alexnet.interpretation.figures import draw_class_errors, draw_curves, draw_filters
 from alexnet.interpretation.page import write_report
@@ -26,15 +28,19 @@ from alexnet.interpretation.panels import (
     show_predictions,
 )
 from alexnet.interpretation.pictures import Pictures
+from alexnet.network.model_file import CHECKPOINTS, MODEL
 from alexnet.terminal import percent
 from alexnet.wording import counted
 
 if TYPE_CHECKING:
     from alexnet.data.store import Store
 
-REPORT, FIGURES = "report.html", "figures"
-"""Names in a run folder."""
+FIGURES = "figures"
+"""Folder in a run folder, of the figures of its report."""
 VIEWS = (1, 10)
+"""Numbers of views that a run is tested with: the centre, as while training, and the paper's ten."""
+UNFINISHED = " Training is not at its end: the network of its newest checkpoint was tested."
+_DRAWN = ("curves", "filters", "predictions", "mistakes", "neighbours", "saliency", "class-errors")
 MOST_SEARCHED = 1000
 MOST_NUMBERS = 50_000
 """A figure with more rows of numbers than this has no CSV file in a run folder."""
@@ -46,44 +52,62 @@ def report_run(
     store: "Store",
     history: Sequence[Mapping[str, Any]],
     *,
+    weights: str,
     split: str = "val",
     tick: Tick | None = None,
-) -> Path:
-    """Test a run's classifier with one and ten views, write report.html, errors.json and figures/ into its folder.
+    validation: Evaluation | None = None,
+) -> tuple[Path, list[Evaluation]]:
+    """Test a run's classifier with one and ten views, write errors.json, figures/ and report.html into its folder.
 
+    Each test is kept in the folder until the report is written: interrupted, the same call goes on after the last one.
     Neighbours are searched among MOST_SEARCHED training images, evenly spaced, so that a report takes seconds.
 
-    Returns the page. Where the store has no such split, or no images in it, the report is about the training alone.
+    Returns the page and the tests. Where the store has no such split, or no images in it, the report is about the
+    training alone.
 
     Args:
         history: The run's rows, one per epoch.
-        tick: Progress; each image counts once for each test and once for the search.
+        weights: See `evaluation.record.digest_weights`; taken before the classifier was loaded.
+        tick: Progress; each view of an image counts, and each image that is searched.
+        validation: The test of these weights on this split with which training ended, where it is known.
     Raises:
         WeightsError: the store has classes that the classifier does not know, or images of another size.
     """
     run_folder = Path(run_folder)
     titles = classifier.model.class_titles
     tested = len(store[split]) if split in store.splits else 0
-    total = len(VIEWS) * tested + min(len(store["train"]), MOST_SEARCHED)
-    evaluations = [
-        classifier.evaluate(store, split=split, views=views, tick=_part(tick, test * tested, total))
-        for test, views in enumerate(VIEWS if tested else ())
-    ]
+    total = sum(VIEWS) * tested + min(len(store["train"]), MOST_SEARCHED)
+    precision = str(classifier.compute.dtype).removeprefix("torch.")
+    kept = KeptTests(run_folder, weights, store.fingerprint, split, precision)
+    if validation is not None:
+        kept.keep(validation)
+    evaluations = []
+    for test, views in enumerate(VIEWS if tested else ()):
+        evaluation = kept.find(views, classifier.class_names)
+        if evaluation is None:
+            count = _part(tick, sum(VIEWS[:test]) * tested, total, each=views)
+            evaluation = classifier.evaluate(store, split=split, views=views, tick=count)
+            kept.keep(evaluation)
+        evaluations.append(evaluation)
+    forget_others(run_folder, weights)
+    write_errors(run_folder, evaluations, weights=weights, split=split, store_fingerprint=store.fingerprint)
     drawings = [
         in_both_themes(draw_curves, history, num_classes=len(titles)),
         in_both_themes(draw_filters, classifier.network),
     ]
     if evaluations:
         best = evaluations[-1]
-        drawings += _show_images(classifier, store, split, best, _part(tick, len(VIEWS) * tested, total))
+        drawings += _show_images(classifier, store, split, best, _part(tick, sum(VIEWS) * tested, total))
         drawings.append(in_both_themes(draw_class_errors, replace(best, class_names=titles)))
+    for name in _DRAWN:  # those of other weights or another split: not all are drawn every time
+        for stem, form in itertools.product((name, f"{name}-dark"), ("png", "svg", "csv")):
+            (run_folder / FIGURES / f"{stem}.{form}").unlink(missing_ok=True)
     for pair in drawings:
         _save(pair, run_folder / FIGURES)
 
     recipe, environment = _provenance(classifier, "recipe"), _provenance(classifier, "environment")
     recipe_name = str(recipe.get("name", "unknown"))
-    if evaluations:
-        write_errors(run_folder, evaluations, split=split, store_fingerprint=store.fingerprint)
+    is_finished = (run_folder / MODEL).exists() or not (run_folder / CHECKPOINTS).exists()
     path = run_folder / REPORT
     write_report(
         path,
@@ -95,9 +119,10 @@ def report_run(
         facts=_list_facts(classifier, store, history, recipe_name, environment),
         environment=[(name, str(value)) for name, value in environment.items()],
         commands=_list_commands(run_folder, store, split if evaluations else None, recipe_name, environment),
-        trained_on=_describe_images(store),
+        trained_on=_describe_images(store) + ("" if is_finished else UNFINISHED),
     )
-    return path
+    kept.drop()
+    return path, evaluations
 
 
 def _save(pair: Themed, folder: Path) -> None:
@@ -110,9 +135,9 @@ def _save(pair: Themed, folder: Path) -> None:
         save_drawing(dark, folder / f"{dark.name}-dark", formats=forms)
 
 
-def _part(tick: Tick | None, before: int, total: int) -> Tick | None:
-    """Return the progress of a part of the work, `before` images after its start."""
-    return None if tick is None else lambda done, _: tick(before + done, total)
+def _part(tick: Tick | None, before: int, total: int, *, each: int = 1) -> Tick | None:
+    """Return the progress of a part of the work, `before` views after its start, whose images have `each` views."""
+    return None if tick is None else lambda done, _: tick(before + each * done, total)
 
 
 def _show_images(
@@ -151,6 +176,11 @@ def _show_images(
     return drawings
 
 
+def _say_ending(history: Sequence[Mapping[str, Any]]) -> str | None:
+    last = history[-1] if history else {}
+    return f"after epoch {last['epoch']}: {last['ended']}" if "ended" in last else None
+
+
 def _describe_images(store: "Store") -> str:
     counts = {name: len(part) for name, part in store.splits.items()}
     training = counts.pop("train", 0)
@@ -177,6 +207,7 @@ def _list_facts(
     ]
     facts = [
         ("Recipe", recipe_name),
+        ("Training ended", _say_ending(history)),
         ("Seed", environment.get("seed")),
         ("Network", f"{network.spec.dialect}, {parameters:,} parameters, {network.spec.input_px} px input"),
         ("Store", f"{store.path}, images of {store.size} px"),
@@ -198,7 +229,7 @@ def _list_commands(
 ) -> list[str]:
     """Return the commands that repeat a run; the recorded recipe holds every field, also those set by hand."""
     recorded = run_folder / "recipe.yaml"
-    train = ["alexnet", "train", environment.get("store", store.path)]
+    train = ["alexnet", "train", find_store(environment, run_folder) or store.path]
     train += ["--recipe", recorded if recorded.exists() else recipe_name]
     for name in ("seed", "device", "precision", "threads"):
         if name in environment:

@@ -29,6 +29,9 @@ NEXT, LATEST, PREVIOUS = "next.safetensors", "latest.safetensors", "previous.saf
 ENSEMBLE_KIND = "alexnet ensemble"
 """What an ensemble file says it is; they are in `evaluation.ensemble`."""
 
+FAR_MEAN = 16.0
+"""Grey levels by which the mean colour of images may differ from `Model.color_mean` before it is worth a sentence."""
+
 _MEAN = "mean_image"
 
 
@@ -58,6 +61,21 @@ class Model:
     class_titles: tuple[str, ...]
     preprocessing: Preprocessing
     provenance: dict[str, Any]
+
+    @property
+    def color_mean(self) -> NDArray[np.float64]:
+        """Mean R, G and B of the images it was trained on, (3,), 0 to 255.
+
+        As its training recorded it; else that of its mean image, which a model that started from another inherits.
+        """
+        environment = self.provenance.get("environment")
+        recorded = environment.get("color_mean") if isinstance(environment, dict) else None
+        mean = np.asarray(self.preprocessing.mean_image.mean((0, 1), dtype=np.float64))
+        try:
+            known = np.array(recorded, np.float64)
+        except (TypeError, ValueError):
+            return mean
+        return known if known.shape == (3,) and np.isfinite(known).all() else mean
 
 
 def describe(model: Model) -> dict[str, Any]:

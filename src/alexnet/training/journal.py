@@ -2,12 +2,16 @@
 
 import importlib.util
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alexnet.errors import RunError
 from alexnet.files import write_text
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 RECIPE, ENVIRONMENT, METRICS, EVENTS = "recipe.yaml", "environment.json", "metrics.jsonl", "events"
 
@@ -17,31 +21,55 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._events: SummaryWriter | None = None
 
     def begin(self, recipe_yaml: str, environment: dict[str, Any]) -> None:
         """Write what is fixed for the whole run."""
         write_text(self.folder / RECIPE, recipe_yaml)
         write_text(self.folder / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
 
-    def continue_from(self, history: Iterable[dict[str, Any]]) -> None:
-        """Make metrics.jsonl hold exactly the epochs of a checkpoint; later lines belong to epochs that run again."""
+    def continue_from(self, history: Sequence[dict[str, Any]]) -> None:
+        """Make metrics.jsonl and the events hold exactly the epochs of a checkpoint; what came later runs again."""
         write_text(self.folder / METRICS, "".join(_line(row) for row in history))
+        self.close()
+        self._events = _begin_events(self.folder / EVENTS)
+        if self._events is not None:
+            clock = time.time() - sum(row["seconds_with_validation"] for row in history)
+            for row in history:
+                clock += row["seconds_with_validation"]
+                _write_events(self._events, row, clock)
 
     def record(self, row: dict[str, Any]) -> None:
         """Append the line of a finished epoch."""
         with (self.folder / METRICS).open("a", encoding="utf-8") as file:
             file.write(_line(row))
-        self._record_events(row)
+        if self._events is not None:
+            _write_events(self._events, row, time.time())
 
-    def _record_events(self, row: dict[str, Any]) -> None:
-        if importlib.util.find_spec("tensorboard") is None:
-            return
-        from torch.utils.tensorboard import SummaryWriter
+    def close(self) -> None:
+        """Close the file of events."""
+        if self._events is not None:
+            self._events.close()
+            self._events = None
 
-        with SummaryWriter(str(self.folder / EVENTS)) as writer:
-            for name, value in row.items():
-                if isinstance(value, float):
-                    writer.add_scalar(name, value, row["epoch"])
+
+def _begin_events(folder: Path) -> "SummaryWriter | None":
+    """Return the writer of the one event file of a run, made anew; None without TensorBoard."""
+    if importlib.util.find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    for old in folder.glob("events.out.tfevents.*"):
+        old.unlink()
+    # A TensorBoard that has read the old file drops what it knew when the new one says where it starts.
+    return SummaryWriter(str(folder), purge_step=0)
+
+
+def _write_events(writer: "SummaryWriter", row: dict[str, Any], clock: float) -> None:
+    for name, value in row.items():
+        if isinstance(value, float):
+            writer.add_scalar(name, value, row["epoch"], walltime=clock)
+    writer.flush()
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

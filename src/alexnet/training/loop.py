@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from torch.nn import functional as F
 
@@ -53,8 +53,9 @@ class Silent:
         """Say nothing."""
 
 
-Validate = Callable[[AlexNet], dict[str, float]]
-"""From a network in evaluation mode to what is recorded about it; "val_top1_error" among it."""
+Validate = Callable[[AlexNet, Callable[[], None]], dict[str, float]]
+"""From a network in evaluation mode to what is recorded about it; "val_top1_error" among it. The second argument is to
+be called between its batches: it raises where the user asks to stop."""
 
 Update = Callable[[AlexNet, MomentumDescent, Batch, dict[str, float], Progress, float], tuple[float, int] | None]
 """Takes a batch, or a part of one; returns its mean loss and wrong images when the update is made, else None."""
@@ -64,6 +65,7 @@ AT_CHANCE_UPDATES = 100
 
 AT_CHANCE_MARGIN = 0.02
 """A mean loss closer than this share to ln K counts as chance."""
+STOPPING = "Stopping after this batch, and saving. Ctrl-C again stops at once and loses what came after the last save."
 _LOWER_RATE = "Train again with another --out and a lower rate, for example a third: --set optimization.learning_rate=…"
 
 
@@ -91,7 +93,7 @@ def train_model(
         team: The processes that train together.
     Raises:
         DivergedError: the loss is not finite; the last checkpoint is kept as it was.
-        Interrupted: SIGINT or SIGTERM arrived; a checkpoint was saved.
+        Interrupted: SIGINT or SIGTERM arrived; a checkpoint was saved, or with a second SIGINT the last one kept.
     """
     schedule = Schedule(recipe.optimization, num_batches=len(batches), scale=recipe.rate_scale)
     if progress.schedule:
@@ -101,15 +103,31 @@ def train_model(
     num_batches = len(batches)
     names = [name for name, _ in network.named_parameters()]
     saved_at = time.perf_counter()
+    saved = _say_place(progress, num_batches) if progress.schedule else None
 
     def save() -> None:
-        nonlocal saved_at
+        nonlocal saved, saved_at
         team.together(lambda: _refuse_broken_weights(optimizer, progress))
         progress.schedule = schedule.state()
         save_checkpoint(folder, model, optimizer, progress, team)
-        saved_at = time.perf_counter()
+        saved, saved_at = _say_place(progress, num_batches), time.perf_counter()
 
-    with _stop_requests() as stop_requested:
+    def stop() -> NoReturn:
+        save()
+        raise Interrupted(f"Stopped in {saved}; saved. The same command continues from here.")
+
+    def check_stop() -> None:
+        # Several processes share a validation: they end it together, and stop after it.
+        if team.count == 1 and stop_requested.is_set():
+            raise _StopValidating
+
+    def explain_loss() -> str:
+        lost = f"Stopped at once, in {_say_place(progress, num_batches)}."
+        if saved is None:
+            return f"{lost} Nothing had been saved; the same command starts from the beginning."
+        return f"{lost} What came after the last save is lost; the same command continues in {saved}."
+
+    with _stop_requests(listener, explain_loss) as stop_requested:
         while not schedule.ended(progress.epoch):
             network.train()
             batches.waited_seconds = 0.0
@@ -130,28 +148,33 @@ def train_model(
                 progress.waited_seconds += batches.waited_seconds
                 batches.waited_seconds = 0.0
                 listener.batch_done(progress, num_batches, loss)
-                stop, due = team.agree(stop_requested.is_set(), now - saved_at > 60 * checkpoint_minutes)
-                if stop:
-                    save()
-                    raise Interrupted(
-                        f"Stopped in epoch {progress.epoch + 1} after {progress.batch} of "
-                        f"{counted(num_batches, 'batch', 'batches')}; saved. The same command continues from here."
-                    )
+                stopping, due = team.agree(stop_requested.is_set(), now - saved_at > 60 * checkpoint_minutes)
+                if stopping:
+                    stop()
                 if due:
                     save()
                 clock = time.perf_counter()
 
             start = time.perf_counter()
             row = _summarize(progress, schedule, num_batches)
+            before = schedule.state()
             schedule.observe_training(row["train_top1_error"])
-            last = schedule.ended(progress.epoch + 1)
-            if validate and (last or (progress.epoch + 1) % recipe.evaluation.every_epochs == 0):
+            if validate and (
+                schedule.ended(progress.epoch + 1) or (progress.epoch + 1) % recipe.evaluation.every_epochs == 0
+            ):
                 network.eval()
-                row |= validate(network)
+                try:
+                    row |= validate(network, check_stop)
+                except _StopValidating:  # saved as if it had not begun: every batch is done
+                    schedule.restore(before)
+                    stop()
                 sentence = schedule.observe(progress.epoch, row["val_top1_error"])
                 if sentence:
                     row["schedule"] = sentence
                     listener.notice(f"Epoch {progress.epoch + 1}: {sentence}.")
+            ending = schedule.ended(progress.epoch + 1)
+            if ending:
+                row["ended"] = ending
             row["seconds_with_validation"] = row["seconds"] + time.perf_counter() - start
             progress.history.append(row)
             progress.total_seconds += row["seconds_with_validation"]
@@ -159,10 +182,13 @@ def train_model(
             progress.epoch += 1
             progress.batch = progress.images = progress.errors = 0
             progress.loss_sum = progress.seconds = progress.waited_seconds = 0.0
-            progress.finished = schedule.ended(progress.epoch)
+            progress.finished = bool(ending)
             listener.epoch_done(row)
-            if progress.finished:
+            if ending:
+                listener.notice(f"Training ended after epoch {row['epoch']}: {ending}.")
                 save()
+                if any(team.agree(stop_requested.is_set())):
+                    raise Interrupted("Stopped after the last epoch; saved. The same command continues from here.")
     return progress
 
 
@@ -242,22 +268,47 @@ def _warn_at_chance(progress: Progress, num_batches: int, num_classes: int, reci
         )
 
 
+class _StopValidating(Exception):  # noqa: N818 - caught where it is raised, never an error
+    """The user asked to stop between two batches of a validation."""
+
+
+def _say_place(progress: Progress, num_batches: int) -> str:
+    """Return how far a run has come, as "epoch 2 after 3 of 8 batches"."""
+    return f"epoch {progress.epoch + 1} after {progress.batch} of {counted(num_batches, 'batch', 'batches')}"
+
+
 @contextmanager
-def _stop_requests() -> Iterator[threading.Event]:
-    """Turn the first SIGINT or SIGTERM into an event; a second SIGINT interrupts at once."""
+def _stop_requests(listener: Listener, explain_loss: Callable[[], str]) -> Iterator[threading.Event]:
+    """Turn the first SIGINT or SIGTERM into an event, and say so at once; a second SIGINT interrupts.
+
+    Args:
+        explain_loss: Returns what a second SIGINT loses, and the next step.
+    Raises:
+        Interrupted: there was a second SIGINT.
+    """
     requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield requested
         return
+    told: list[threading.Thread] = []
 
     def request(number: int, frame: object) -> None:
-        if requested.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
+        if requested.is_set():
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
         requested.set()
+        # Not from here: what the signal interrupted may be writing to the same stream.
+        told.append(threading.Thread(target=listener.notice, args=(STOPPING,)))
+        told[0].start()
 
     previous = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield requested
+    except KeyboardInterrupt:
+        raise Interrupted(explain_loss()) from None
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+        for thread in told:
+            thread.join()

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from alexnet.recipes import Optimization
+from alexnet.wording import counted
 
 
 @dataclass(slots=True)
@@ -22,8 +23,8 @@ class Schedule:
     """Lowest top-1 validation error that counted as an improvement."""
     best_epoch: int = -1
     """Epoch in which it was measured; after a drop, the epoch of the drop."""
-    finished: bool = False
-    """Whether the plateau rule ended the training."""
+    ending: str | None = None
+    """Why the training is over before its last epoch; None while it goes on."""
     num_batches: int = 1
     """Updates in an epoch; what schedule "steps" counts in."""
     scale: float = 1.0
@@ -71,11 +72,12 @@ class Schedule:
 
     def observe_training(self, error: float) -> None:
         """Take the training error of an epoch, which may end the training."""
-        if error <= self.optimization.stop_train_error:
-            self.finished = True
+        limit = self.optimization.stop_train_error
+        if limit and error <= limit:
+            self.ending = f"its training top-1 error of {error:.2%} is no more than stop_train_error, {limit:.2%}"
 
     def observe(self, epoch: int, error: float) -> str | None:
-        """Take the validation error measured after an epoch; return a sentence if the rule acted on it."""
+        """Take the validation error measured after an epoch; return a sentence if the rule lowered the rate."""
         optimization = self.optimization
         if optimization.schedule != "plateau":
             return None
@@ -86,16 +88,18 @@ class Schedule:
             return None
         waited = f"no improvement on {self.best_error:.2%} error for {epoch - self.best_epoch} epochs"
         if self.drops == optimization.plateau_drops:
-            self.finished = True
-            return f"{waited} after {self.drops} drops of the learning rate: training ends"
+            self.ending = f"{waited} after {counted(self.drops, 'drop')} of the learning rate"
+            return None
         self.drops += 1
         self.best_epoch = epoch
         count = f"{self.drops} of {optimization.plateau_drops}"
         return f"{waited}: learning rate divided by {optimization.drop_factor:g} ({count})"
 
-    def ended(self, epoch: int) -> bool:
-        """Whether training is over before this epoch begins."""
-        return self.finished or epoch >= self.optimization.total_epochs
+    def ended(self, epoch: int) -> str | None:
+        """Return why training is over before this epoch begins; None if it is not."""
+        if self.ending is None and epoch >= self.optimization.total_epochs:
+            return f"{counted(self.optimization.total_epochs, 'epoch')}, as the recipe says"
+        return self.ending
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps, as JSON values."""
@@ -109,4 +113,4 @@ class Schedule:
         self.drops = int(values["drops"])
         self.best_error = math.inf if values["best_error"] is None else float(values["best_error"])
         self.best_epoch = int(values["best_epoch"])
-        self.finished = bool(values["finished"])
+        self.ending = values.get("ending")

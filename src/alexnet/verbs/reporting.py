@@ -20,26 +20,37 @@ def report(run: Path, store: Path | None, split: str, device: str, precision: st
     STORE is the one that it was trained on, where that was moved. Training ends with the same report.
     """
     from alexnet.data.store import open_store
-    from alexnet.errors import RunError
+    from alexnet.data.store_format import find_store
+    from alexnet.errors import Interrupted, RunError
     from alexnet.evaluation.classifier import load
+    from alexnet.evaluation.record import digest_weights
     from alexnet.interpretation.report import report_run
+    from alexnet.network.model_file import find_model
     from alexnet.system import set_threads, tune_allocator
     from alexnet.terminal import Terminal
     from alexnet.training.journal import read_environment, read_metrics
 
     environment = read_environment(run)
-    place = store or Path(str(environment.get("store", "")))
-    if store is None and not place.is_dir():
+    place = store or find_store(environment, run)
+    if place is None:
+        named = environment.get("store_absolute", environment.get("store", "a store that is not recorded"))
         raise RunError(
-            f"{run}: was trained on {place}, which is not there. Say where it is: alexnet report {run} STORE"
+            f"{run}: was trained on {named}, which is not there. Say where it is: alexnet report {run} STORE"
         )
     opened = open_store(place)
     terminal = Terminal()
     set_threads(threads)
     tune_allocator()
+    weights = digest_weights(find_model(run))
     classifier = load(run, device=device, precision=precision)
     if environment.get("store_fingerprint") not in (None, opened.fingerprint):
         terminal.say(f"{place} is not the store that this run was trained on; the report is about its images.")
-    with terminal.progress("testing", "images") as meter:
-        path = report_run(run, classifier, opened, read_metrics(run), split=split, tick=meter)
+    try:
+        with terminal.progress("testing", "views") as meter:
+            history = read_metrics(run)
+            path, _ = report_run(run, classifier, opened, history, weights=weights, split=split, tick=meter)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "Stopped; the report is not written. Tests that are finished are kept: the same command goes on after them."
+        ) from None
     terminal.print(f"Report: {path}")

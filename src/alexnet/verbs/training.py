@@ -54,6 +54,9 @@ WHY_MODERN = (
     type=click.FloatRange(0, min_open=True),
     help="At most this much work is lost to a crash.",
 )
+@click.option(
+    "--no-report", is_flag=True, help="Do not test the result and report on it; alexnet report does it later."
+)
 @device_option
 @precision_option
 @threads_option
@@ -72,6 +75,7 @@ def train(
     out: Path,
     seed: int,
     checkpoint_minutes: float,
+    no_report: bool,
     device: str,
     precision: str,
     threads: int | None,
@@ -81,7 +85,9 @@ def train(
     mesh: str | None,
     timeout_seconds: float,
 ) -> None:
-    """Train a network on STORE (paper, sections 3 to 5). Continues by itself if --out is an unfinished run.
+    """Train a network on STORE (paper, sections 3 to 5), test it and report on it.
+
+    Interrupted anywhere, the same command continues.
 
     \b
     modern      the paper's network trained as one would today; not the paper
@@ -134,6 +140,7 @@ def train(
             opened,
             chosen,
             out,
+            report=not no_report,
             start=start,
             seed=seed,
             checkpoint_minutes=checkpoint_minutes,
@@ -143,9 +150,12 @@ def train(
             local_batch=local_batch,
             team=team,
         )
-    if team.leads:
-        command = shlex.join(["alexnet", "evaluate", str(out), str(store), "--views", "10"])
-        terminal.say(f"Trained: {out}. Test it with: {command}")
+    if team.leads and no_report:
+        command = shlex.join(["alexnet", "report", str(out)])
+        terminal.say(f"Trained: {out}. Test it and write its report: {command}")
+    elif team.leads:
+        command = shlex.join(["alexnet", "predict", str(out), "picture.jpg"])
+        terminal.say(f"Trained: {out}. Use it: {command}")
 
 
 @click.command()
