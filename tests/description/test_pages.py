@@ -259,6 +259,10 @@ def test_files_of_other_kinds_are_named_with_what_to_do(tmp_path: Path, begun: P
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
     with pytest.raises(WeightsError, match="is damaged or not a safetensors file"):
         describe(str(tmp_path / "cut.safetensors"))
+    (tmp_path / "none").touch()
+    with pytest.raises(WeightsError) as problem:
+        describe(str(tmp_path / "none"))
+    assert str(problem.value) == f"{tmp_path / 'none'}: is an empty file. Obtain it again."
 
 
 def test_a_folder_above_runs_and_stores_names_them(begun: Path, small_store_path: Path) -> None:

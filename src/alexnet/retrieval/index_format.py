@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.data.store_format import header_checksum
 from alexnet.errors import SearchError
-from alexnet.file_record import find_damage
+from alexnet.file_record import find_damage, header_checksum
 from alexnet.files import write_text
 
 FORMAT = "alexnet-index"
