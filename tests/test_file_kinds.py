@@ -104,6 +104,20 @@ def test_what_is_none_of_them_stays_unknown(name: str, tmp_path: Path) -> None:
     assert recognise(tmp_path / "missing") is None
 
 
+@pytest.mark.parametrize("name", ["safetensors", "pytorch", "npz", "zip", "program"])
+@pytest.mark.parametrize("cut", [-1, -30, 40])
+def test_what_lost_its_end_is_damaged(name: str, cut: int, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(CONTENT[name][:cut])
+    kind = recognise(path)
+    assert kind is not None
+    assert (kind.name, kind.is_damaged) == ("damaged", True)
+    path.write_bytes(CONTENT["safetensors"] + b"more")
+    grown = recognise(path)
+    assert grown is not None
+    assert grown.is_damaged
+
+
 def test_an_older_caffe_network_is_one_too(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(field(1, b"AlexNet") + field(2, LAYER) * 3)
     kind = recognise(tmp_path / "x")

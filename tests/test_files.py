@@ -1,14 +1,17 @@
+import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from alexnet.errors import WeightsError
 from alexnet.exchange.feature_files import open_writer
 from alexnet.files import write_bytes, write_text
-from alexnet.tensor_files import copy_into, read_document, read_tensors, write_tensors
+from alexnet.tensor_files import copy_into, is_own, read_document, read_tensors, write_tensors
 
 DOCUMENT = {"kind": "model", "format": 1, "names": ["é", "b"]}
 
@@ -22,6 +25,84 @@ def test_tensors_and_document_survive_and_the_file_is_as_readable_as_any_other(t
     (tmp_path / "other").write_text("")
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "other").stat().st_mode)
     assert {file.name for file in tmp_path.iterdir()} == {"a.safetensors", "other"}
+
+
+DOCUMENT_2 = {**DOCUMENT, "format": 2}
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    path = tmp_path / "a.safetensors"
+    write_tensors(path, {"x": torch.arange(6.0).reshape(2, 3), "y": torch.ones(3, dtype=torch.int64)}, DOCUMENT_2)
+    return path
+
+
+def message_of(read: Callable[[], object]) -> str:
+    with pytest.raises(WeightsError) as problem:
+        read()
+    return str(problem.value)
+
+
+def test_every_flipped_byte_of_a_file_is_noticed_before_it_is_used(written: Path) -> None:
+    whole = written.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    for place in range(len(whole)):
+        data = bytearray(whole)
+        data[place] ^= 1 << place % 7
+        written.write_bytes(data)
+        assert is_own(written), place
+        message = message_of(lambda: read_tensors(written))
+        assert message.startswith(f"{written}: is damaged ("), (place, message)
+        assert message.endswith("). Obtain it again, or use another one."), (place, message)
+        if place >= header:
+            assert "its tensor " in message, place
+    written.write_bytes(whole)
+    assert read_tensors(written)["x"].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_the_tensor_that_is_damaged_is_named(written: Path) -> None:
+    data = bytearray(written.read_bytes())
+    data[-1] ^= 0x80  # a sign: any value of it is finite
+    written.write_bytes(data)
+    assert message_of(lambda: read_tensors(written)) == (
+        f"{written}: is damaged (its tensor x is not as it was written). Obtain it again, or use another one."
+    )
+    assert read_document(written, kinds=("model",), newest_format=2) == DOCUMENT_2
+
+
+def test_a_tensor_that_another_program_took_away_or_put_in_is_noticed(written: Path) -> None:
+    with safetensors.safe_open(written, framework="pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in ("x", "y")}
+    for changed, name in ((tensors | {"z": torch.ones(1)}, "z"), ({"x": tensors["x"]}, "y")):
+        safetensors.torch.save_file(changed, written, metadata=metadata)
+        assert f"its tensor {name} is not as it was written" in message_of(lambda: read_tensors(written))
+
+
+@pytest.mark.parametrize("length", [5, 10, 40, 100, -1])
+def test_a_file_that_was_cut_or_grew_is_damaged(written: Path, length: int) -> None:
+    whole = written.read_bytes()
+    for data in (whole[:length], whole + whole[:length]):
+        written.write_bytes(data)
+        for read in (read_tensors, lambda path: read_document(path, kinds=("model",), newest_format=2)):
+            assert "is damaged" in message_of(lambda read=read: read(written))  # type: ignore[misc]
+
+
+def test_files_without_checksums_are_read_where_their_format_had_none(written: Path) -> None:
+    for version in (1, 2):
+        document = json.dumps({"kind": "model", "format": version})
+        safetensors.torch.save_file({"x": torch.ones(1)}, written, metadata={"alexnet": document})
+        if version == 1:
+            assert read_tensors(written)["x"].item() == 1
+    assert message_of(lambda: read_tensors(written)) == (
+        f"{written}: is damaged (its header does not agree with its own checksum). Obtain it again, or use another one."
+    )
+
+
+def test_documents_with_numbers_as_names_and_no_numbers_agree_with_their_checksum(tmp_path: Path) -> None:
+    document = {"kind": "model", "format": 2, "errors": {10: float("nan"), 9: (1, 2.5)}}
+    write_tensors(tmp_path / "a.safetensors", {"x": torch.zeros(0, 3), "n": torch.tensor(2.0).bfloat16()}, document)
+    tensors = read_tensors(tmp_path / "a.safetensors")
+    assert (tensors["x"].shape, tensors["n"].item()) == ((0, 3), 2)
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
@@ -43,7 +124,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({"kind": "checkpoint", "format": 1}, "holds a checkpoint, not a model."),
+        ({"kind": "checkpoint", "format": 2}, "holds a checkpoint, not a model."),
         ({"kind": "model", "format": 9}, "has model format 9; this version reads up to 1. Update alexnet."),
         ({"format": 1}, "holds a document without a kind, not a model."),
     ],

@@ -4,6 +4,7 @@ Names of files are not trusted: a model saved as .bin is still a model. Nothing 
 its beginning and the headers inside it are read.
 """
 
+import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ class FileKind:
     """Completes "it is …"."""
     advice: str
     """What to do with one; {path} and {folder} stand for where it is."""
+    is_damaged: bool = False
+    """Whether no program can read it."""
 
     def advise(self, path: Path) -> str:
         """Return the advice for the file at path."""
@@ -53,15 +56,15 @@ class _Content:
             return ""
 
     @cached_property
-    def entries(self) -> list[str]:
-        """Names inside a zip archive; empty where it is none, or damaged."""
+    def entries(self) -> list[str] | None:
+        """Names inside a zip archive; empty where it is none, None where it is damaged."""
         if not self.start.startswith(b"PK"):
             return []
         try:
             with zipfile.ZipFile(self.path) as archive:
                 return archive.namelist()
         except Exception:  # a damaged directory makes zipfile fail in any of a dozen ways
-            return []
+            return None
 
     @cached_property
     def fields(self) -> dict[int, int]:
@@ -100,7 +103,27 @@ def _starts(*beginnings: bytes) -> Callable[[_Content], bool]:
 
 
 def _has_entry(*ends: str) -> Callable[[_Content], bool]:
-    return lambda content: any(name.endswith(ends) for name in content.entries)
+    return lambda content: any(name.endswith(ends) for name in content.entries or ())
+
+
+def _looks_like_tensors(content: _Content) -> bool:
+    """The length of a JSON object, and its beginning."""
+    return content.start[8:10] == b'{"' and content.start[5:8] == b"\0\0\0"
+
+
+def _is_broken_tensors(content: _Content) -> bool:
+    """A safetensors file that lacks bytes, or has some that its header does not know of."""
+    if not _looks_like_tensors(content):
+        return False
+    length = int.from_bytes(content.start[:8], "little")
+    try:
+        with content.path.open("rb") as file:
+            file.seek(8)
+            header = json.loads(file.read(length))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return True
+    return 8 + length + max(ends, default=0) != content.size
 
 
 def _is_onnx(content: _Content) -> bool:
@@ -127,10 +150,20 @@ _PREDICT = "To see what a model makes of it: alexnet predict RUN {path}"
 SAFETENSORS = FileKind("safetensors", "a file of tensors of another program (safetensors)", _IMPORT)
 
 _KINDS: tuple[tuple[Callable[[_Content], bool], FileKind], ...] = (
-    (lambda content: content.size == 0, FileKind("empty", "an empty file", "Obtain it again.")),
+    (lambda content: content.size == 0, FileKind("empty", "an empty file", "Obtain it again.", is_damaged=True)),
     (
-        lambda content: content.start[8:10] == b'{"' and content.start[5:8] == b"\0\0\0",
-        SAFETENSORS,
+        _is_broken_tensors,
+        FileKind("damaged", "a damaged file of tensors (safetensors)", "Obtain it again.", is_damaged=True),
+    ),
+    (_looks_like_tensors, SAFETENSORS),
+    (
+        lambda content: content.entries is None,
+        FileKind(
+            "damaged",
+            "a damaged zip archive, as which PyTorch and NumPy save too: its directory cannot be read",
+            "Obtain it again.",
+            is_damaged=True,
+        ),
     ),
     (
         _has_entry("/data.pkl"),
@@ -143,7 +176,7 @@ _KINDS: tuple[tuple[Callable[[_Content], bool], FileKind], ...] = (
         ),
     ),
     (
-        lambda content: bool(content.entries) and all(name.endswith(".npy") for name in content.entries),
+        lambda content: bool(content.entries) and all(name.endswith(".npy") for name in content.entries or ()),
         FileKind(
             "npz",
             "an archive of NumPy arrays",

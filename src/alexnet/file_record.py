@@ -1,9 +1,11 @@
-"""How the header of a folder (a store, an index) lists the files beside it, so that every damage is noticed.
+"""Headers that know the checksums of what they describe, files or tensors, and their own: every damage is noticed.
 
 Checksums are XXH3 of 128 bits: they read at the speed of memory, where SHA-256 would cost a twentieth of the time of
 preparing. They find damage, not forgery; whoever may write the files may write the header too.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,12 @@ CHUNK_BYTES = 2**20
 
 new_checksum = xxhash.xxh3_128
 """A checksum to be fed: `update(bytes)`, then `hexdigest()`."""
+
+
+def header_checksum(header: Mapping[str, Any]) -> str:
+    """SHA-256 in hexadecimal of the header without its own "checksum": JSON, keys sorted, no spaces, ASCII."""
+    fields = {key: value for key, value in header.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def record_file(folder: Path, name: str) -> FileRecord:

@@ -20,7 +20,7 @@ ARROWS = {
     "files": set(),
     "class_names": {"files", "errors"},
     "file_kinds": set(),
-    "tensor_files": {"file_kinds", "files", "errors"},
+    "tensor_files": {"file_record", "file_kinds", "files", "errors"},
     "system": {"errors", "version"},
     "terminal": set(),
     "kernels": {"compiling", "errors"},

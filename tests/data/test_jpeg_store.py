@@ -79,8 +79,8 @@ def test_an_index_that_is_missing_or_wrong_is_named(store: Store) -> None:
     with pytest.raises(StoreError) as caught:
         open_store(store.path).images[0]
     assert str(caught.value) == (
-        f"{path} does not hold the places that the header lists. The store is damaged: prepare the images again, or "
-        "copy it again."
+        f"{path} has other bytes than when it was written. The store is damaged: prepare the images again, or copy it "
+        "again."
     )
     path.unlink()
     with pytest.raises(StoreError, match="is missing"):

@@ -1,6 +1,7 @@
 import json
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alexnet.data.existing_store import read_report
 from alexnet.data.store import Store, open_store
-from alexnet.data.store_format import header_checksum
 from alexnet.data.store_writer import rows_per_shard, write_store
 from alexnet.errors import StoreError
+from alexnet.file_record import header_checksum, record_file
 
 
 def random_images(count: int, size: int = 6, seed: int = 0) -> np.ndarray:
@@ -28,6 +30,12 @@ def rewrite_header(store: Store, **fields: object) -> None:
     header = {**store.header, **fields}
     header["checksum"] = header_checksum(header)
     (store.path / "store.json").write_text(json.dumps(header))
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
 
 
 def message_of(path: Path) -> str:
@@ -191,9 +199,9 @@ def test_an_unfinished_store_says_how_to_finish_it(tmp_path: Path) -> None:
 
 
 def test_a_store_of_a_newer_version_or_codec_does_not_open(store: Store) -> None:
-    rewrite_header(store, version=3)
+    rewrite_header(store, version=4)
     assert message_of(store.path) == (
-        f"{store.path} is a store of version 3; this alexnet reads version 2. "
+        f"{store.path} is a store of version 4; this alexnet reads version 3. "
         "Update alexnet, or prepare the images again with this one."
     )
     rewrite_header(store, codec="png")
@@ -230,19 +238,58 @@ def test_a_truncated_or_missing_file_is_named_on_opening(store: Store) -> None:
 )
 def test_one_changed_bit_anywhere_is_found_by_verify(store: Store, name: str) -> None:
     path = store.path / name
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
+    flip(path, -1)
     with pytest.raises(StoreError) as caught:
         open_store(store.path).verify()
     assert str(caught.value) == f"{path} has other bytes than when it was written. {ADVICE}"
 
 
+@pytest.mark.parametrize(
+    ("name", "use"),
+    [
+        ("train/images-00001.checksums.npy", lambda store: store.images[4]),
+        ("train/labels.npy", lambda store: store.labels),
+        ("val/labels.npy", lambda store: store["val"].labels),
+        ("train/paths.jsonl", lambda store: store.paths[0]),
+        ("mean_image.npy", lambda store: store.mean_image),
+        ("report.json", read_report),
+    ],
+)
+def test_one_changed_bit_is_found_before_the_file_is_used(
+    store: Store, name: str, use: Callable[[Store], object]
+) -> None:
+    flip(store.path / name, -2)
+    with pytest.raises(StoreError) as caught:
+        use(open_store(store.path))
+    assert str(caught.value) == f"{store.path / name} has other bytes than when it was written. {ADVICE}"
+
+
+def test_one_changed_bit_of_an_image_is_found_whenever_that_image_is_read(store: Store) -> None:
+    path = store.path / "train/images-00001.npy"
+    opened = open_store(store.path)
+    assert (opened.images[5] == random_images(10)[5]).all()
+    flip(path, 128 + 108 + 50)  # while it is open: image 1 of this shard, which holds images 4 to 7
+    for index in (4, 6, 7):
+        assert (opened.images[index] == random_images(10)[index]).all()
+    for read in (lambda: opened.images[5], lambda: opened.images[2:8], lambda: opened.images.take([0, 5])):
+        with pytest.raises(StoreError) as caught:
+            read()
+        assert str(caught.value) == (
+            f"{path} is damaged: its image 1 has other bytes than when it was written. {ADVICE}"
+        )
+
+
 def test_files_that_do_not_fit_the_header_are_refused_when_used(store: Store) -> None:
     shard, labels, paths = (store.path / "train" / name for name in ("images-00002.npy", "labels.npy", "paths.jsonl"))
-    for path, wrong in ((shard, np.zeros((1, 6, 12, 3), np.uint8)), (labels, np.full(10, 2))):
+    sums = store.path / "train/images-00001.checksums.npy"
+    for path, wrong in ((shard, np.zeros((1, 6, 12, 3), np.uint8)), (labels, np.full(10, 2)), (sums, np.zeros(3))):
         np.save(path, wrong)
     paths.write_bytes(paths.read_bytes().replace(b"\n", b" ", 1))
+    fields = store.header["splits"]  # the header vouches for them: another program wrote both
+    for name in ("labels", "paths"):
+        fields["train"][name] = record_file(store.path, fields["train"][name]["file"])
+    fields["train"]["shards"][1]["checksums"] = record_file(store.path, "train/images-00001.checksums.npy")
+    rewrite_header(store, splits=fields)
     opened = open_store(store.path)
     with pytest.raises(StoreError) as caught:
         opened.images[9]
@@ -253,14 +300,16 @@ def test_files_that_do_not_fit_the_header_are_refused_when_used(store: Store) ->
     with pytest.raises(StoreError) as caught:
         opened.paths[0]
     assert str(caught.value) == f"{paths} does not hold one path for each image. {ADVICE}"
+    with pytest.raises(StoreError) as caught:
+        opened.images[4]
+    assert str(caught.value) == f"{sums} does not hold one checksum for each image. {ADVICE}"
 
 
 def test_pickled_objects_in_an_array_file_are_never_loaded(store: Store) -> None:
     labels = store.path / "train/labels.npy"
     np.save(labels, np.array([{"a": 1}], object), allow_pickle=True)
-    num_bytes = labels.stat().st_size
     fields = store.header["splits"]
-    fields["train"]["labels"]["bytes"] = num_bytes
+    fields["train"]["labels"] = record_file(store.path, "train/labels.npy")
     rewrite_header(store, splits=fields)
     with pytest.raises(StoreError, match="Object arrays cannot be loaded when allow_pickle=False"):
         _ = open_store(store.path).labels

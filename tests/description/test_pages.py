@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
+from alexnet.cli import cli
 from alexnet.data.prepare import prepare
 from alexnet.description.describe import describe
 from alexnet.description.page import Description, Facts
@@ -286,6 +288,23 @@ def test_files_of_other_kinds_are_named_with_what_to_do(tmp_path: Path, begun: P
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
     with pytest.raises(WeightsError, match="is damaged or not a safetensors file"):
         describe(str(tmp_path / "cut.safetensors"))
+    save_model(tmp_path / "m.safetensors", make_model())
+    whole = (tmp_path / "m.safetensors").read_bytes()
+    for data in (
+        whole[:-1],
+        whole[:10],
+        whole + b"x",
+        whole[:300] + b"?" + whole[301:],
+        whole[:-9] + b"?" + whole[-8:],
+    ):
+        (tmp_path / "m.safetensors").write_bytes(data)
+        result = CliRunner().invoke(cli, ["info", str(tmp_path / "m.safetensors")])
+        assert result.exit_code == 1
+        assert "damaged" in str(result.exception), data
+    (tmp_path / "none").touch()
+    with pytest.raises(WeightsError) as problem:
+        describe(str(tmp_path / "none"))
+    assert str(problem.value) == f"{tmp_path / 'none'}: is an empty file. Obtain it again."
 
 
 def test_a_folder_above_runs_and_stores_names_them(begun: Path, small_store_path: Path) -> None:

@@ -136,6 +136,13 @@ def test_a_member_that_is_missing_or_changed_is_named(models: list[Path], tmp_pa
     saved = tmp_path / "two.json"
     save_ensemble(saved, Ensemble([alexnet.load(path) for path in models[:2]]))
     assert load_ensemble(saved).fitted_on is None
+    whole = saved.read_text()
+    saved.write_text(whole.replace('"weight": 0.5', '"weight": 0.7', 1))
+    with pytest.raises(
+        WeightsError, match=r"cannot be read as an ensemble \(it does not agree with its own checksum\)"
+    ):
+        load_ensemble(saved)
+    saved.write_text(whole)
     shutil.copy(models[2], models[1])
     with pytest.raises(WeightsError, match=r"its member .*1.safetensors is not the file it was"):
         load_ensemble(saved)

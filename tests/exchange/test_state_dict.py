@@ -1,11 +1,14 @@
 """State dicts from strangers: recognised by their shapes, equal to an independent network, never executed."""
 
 import io
+import itertools
 import os
 import pickle
+import pickletools
 import struct
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +94,131 @@ def test_other_precisions_become_float32(mini_dialect: None, tmp_path: Path, dty
     assert open_model(tmp_path / "w.pth").network.layers["fc8"].weight.dtype == torch.float32
 
 
+def assert_read(path: Path, given: dict[str, Tensor], names: dict[str, str]) -> None:
+    own = open_model(path).network.state_dict()
+    for layer in SHAPES:
+        for what in ("weight", "bias"):
+            source = given[f"{names[layer]}.{what}"]
+            assert torch.equal(own[f"layers.{layer}.{what}"].flatten(), source.flatten()), layer
+
+
+EXAMPLES = {layer: name.replace("features.", "features.module.") for layer, name in TORCHVISION.items()}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"epoch": 3, "state_dict": state, "best_acc1": torch.tensor(56.5)},
+        lambda state: {"best_acc1": torch.tensor(56.5), "rng": torch.zeros(8, dtype=torch.uint8), "model": state},
+        lambda state: {"model": {"state_dict": state}, "optimizer": {"state": {0: {"buffer": torch.ones(2)}}}},
+        lambda state: {"weights": state, "scheduler": {"milestones": Counter([30, 60])}, "mask": torch.ones(2) > 0},
+        lambda state: {**state, "version": 2},
+    ],
+)
+def test_what_training_programs_keep_beside_the_weights_is_left_out(
+    mini_dialect: None, tmp_path: Path, wrap: Callable[[Any], Any], legacy: bool
+) -> None:
+    given = weights(EXAMPLES)
+    torch.save(wrap(given), tmp_path / "w.pth.tar", _use_new_zipfile_serialization=not legacy)
+    assert_read(tmp_path / "w.pth.tar", given, EXAMPLES)
+
+
+def test_weights_under_another_name_are_found_and_the_name_is_told(mini_dialect: None, tmp_path: Path) -> None:
+    torch.save({"ema": weights(), "epoch": 3}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError) as problem:
+        open_model(tmp_path / "w.pth")
+    assert str(problem.value) == (
+        f"{tmp_path / 'w.pth'}: keeps weights under ema; read are those under state_dict, model_state_dict, model, "
+        "model_state, net, network, weights, params, or at the top. Save them alone: "
+        "torch.save(torch.load('w.pth')['ema'], path)."
+    )
+
+
+def as_python_2(data: bytes) -> bytes:
+    """What torch.save wrote in Python 2: strings are bytes, of any encoding."""
+    stream, result = io.BytesIO(data), b""
+    for _ in range(5):
+        places = [(opcode.name, text, place) for opcode, text, place in pickletools.genops(stream)]
+        for (name, text, place), (_, _, following) in itertools.pairwise([*places, ("", None, stream.tell())]):
+            raw = str(text).encode("latin-1")
+            is_text = name in ("BINUNICODE", "SHORT_BINUNICODE")
+            result += b"U" + bytes([len(raw)]) + raw if is_text else data[place:following]
+    return result + data[stream.tell() :]
+
+
+def test_pickles_of_python_2_with_strings_in_latin_1_are_read(mini_dialect: None, tmp_path: Path) -> None:
+    given, stream = weights(TORCHVISION), io.BytesIO()
+    torch.save({"author": "André", "state_dict": given}, stream, _use_new_zipfile_serialization=False)
+    written = as_python_2(stream.getvalue())
+    assert b"Andr\xe9" in written
+    (tmp_path / "w.pth").write_bytes(written)
+    assert_read(tmp_path / "w.pth", given, TORCHVISION)
+
+
+def test_axes_of_length_one_do_not_matter_and_dense_layers_may_be_convolutions(
+    mini_dialect: None, tmp_path: Path
+) -> None:
+    own = {layer: layer for layer in SHAPES}
+    given = weights()
+    for layer in SHAPES:
+        given[f"{layer}.bias"] = given[f"{layer}.bias"].reshape(1, 1, 1, -1)
+    given["fc6.weight"] = given["fc6.weight"].reshape(1, 1, 8, 24)
+    given["fc8.weight"] = given["fc8.weight"].reshape(1, 1, 5, 8)
+    torch.save(given, tmp_path / "caffe.pth")
+    assert_read(tmp_path / "caffe.pth", given, own)
+    given["fc6.weight"] = given["fc6.weight"].reshape(8, 6, 2, 2)
+    given["fc8.weight"] = given["fc8.weight"].reshape(5, 8, 1, 1)
+    torch.save(given, tmp_path / "convolutions.pth")
+    assert_read(tmp_path / "convolutions.pth", given, own)
+
+
+def test_a_bias_that_differs_is_shown_with_its_shape(mini_dialect: None, tmp_path: Path) -> None:
+    torch.save(weights() | {"fc6.bias": torch.zeros(2, 4)}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError) as problem:
+        open_model(tmp_path / "w.pth")
+    assert "  fc6    8x24, bias 8  fc6    8x24, bias 2x4  differs\n" in str(problem.value)
+    torch.save(weights() | {"fc8.weight": torch.zeros(1, 8), "fc8.bias": torch.zeros(1)}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError) as problem:
+        open_model(tmp_path / "w.pth")
+    assert str(problem.value) == (
+        f"{tmp_path / 'w.pth'}: its last layer, fc8, of shape 1x8, has 1 output; a classifier has 2 or more."
+    )
+
+
+@pytest.mark.parametrize("name", ["lin{}.model.1.weight", "module.lin{}.weight", "lpips.lin{}.model.1.weight"])
+def test_layers_of_lpips_are_said_to_be_what_they_are(tmp_path: Path, name: str) -> None:
+    layers = {name.format(number): torch.zeros(1, width, 1, 1) for number, width in enumerate((64, 192, 384))}
+    torch.save(layers, tmp_path / "lpips.pth")
+    with pytest.raises(WeightsError) as problem:
+        open_model(tmp_path / "lpips.pth")
+    assert str(problem.value) == (
+        f"{tmp_path / 'lpips.pth'}: holds 3 layers of LPIPS ({name.format(0)}), which weigh differences of a network's "
+        "features and are no classifier. Give the weights of the network itself: those of torchvision."
+    )
+
+
+def test_a_flipped_byte_in_anothers_weights_is_noticed_where_the_file_has_a_checksum(
+    mini_dialect: None, tmp_path: Path
+) -> None:
+    path = tmp_path / "w.pth"
+    torch.save(weights(), path)
+    whole = path.read_bytes()
+    place = whole.index(weights()["fc6.weight"].numpy().tobytes())
+    data = bytearray(whole)
+    data[place + 5] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=r"w\.pth: is damaged or no state dict \(Bad CRC-32 for file 'w/data/\d'\)"):
+        open_model(path)
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(weights(), path)
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert_read(path, weights(), {layer: layer for layer in SHAPES})
+
+
 class TorchvisionAlexNet(nn.Module):
     """pytorch/vision torchvision/models/alexnet.py, built from its description."""
 
@@ -174,7 +302,7 @@ def test_another_networks_weights_are_refused_with_a_table_of_both(mini_dialect:
     ("change", "message"),
     [
         ({"bn1.running_mean": torch.zeros(3)}, "holds 'bn1.running_mean' of shape 3, which is neither a weight nor a bias of a layer. AlexNet has only these; it belongs to another network."),
-        ({"extra.weight": torch.zeros(3, 3)}, "lacks extra.bias; in AlexNet every layer has weights and biases."),
+        ({"extra.weight": torch.zeros(3, 3)}, "lacks extra.bias beside extra.weight of shape 3x3; in AlexNet every layer has weights and biases."),
         ({"fc8.weight": torch.full((5, 8), torch.nan)}, "fc8.weight holds values that are not finite."),
         ({"fc6.bias": torch.tensor([1.0] * 7 + [torch.inf])}, "fc6.bias holds values that are not finite."),
         ({"fc6.bias": torch.zeros(8, dtype=torch.int64)}, "fc6.bias holds torch.int64, not floating-point numbers."),

@@ -18,6 +18,7 @@ import torch
 import alexnet
 from alexnet import runs
 from alexnet.data.store_writer import write_store
+from alexnet.description.describe import describe
 from alexnet.errors import ConfigError, DivergedError, Interrupted, RunError, StoreError, WeightsError
 from alexnet.evaluation import evaluate
 from alexnet.files import lock_file
@@ -411,6 +412,53 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     run(small_store_path, tmp_path / "run", listener)
     assert any(notice.startswith("Continuing from an older checkpoint: ") for notice in listener.notices)
     assert_same_weights(tmp_path / "whole", tmp_path / "run")
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_checkpoint_with_one_flipped_bit_gives_way_to_the_one_before(
+    small_store_path: Path, tmp_path: Path, listener: Listener
+) -> None:
+    run(small_store_path, tmp_path / "whole", Listener())
+    interrupted_twice(small_store_path, tmp_path / "run")
+    flip(tmp_path / "run" / CHECKPOINTS / LATEST, -1)
+    alexnet.load(tmp_path / "run")  # also gives way
+    run(small_store_path, tmp_path / "run", listener)
+    (notice,) = (each for each in listener.notices if each.startswith("Continuing from an older checkpoint: "))
+    assert f"{LATEST}: is damaged (its tensor velocity." in notice
+    assert_same_weights(tmp_path / "whole", tmp_path / "run")
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_training_ends_where_an_image_has_a_flipped_bit(small_store_path: Path, tmp_path: Path, split: str) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(small_store_path, store)
+    flip(store / split / "images-00000.npy", -1000)
+    with pytest.raises(StoreError, match=rf"{split}/images-00000\.npy is damaged: its image \d+ has other bytes"):
+        run(store, tmp_path / "run", Listener())
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_testing_refuses_weights_and_images_with_a_flipped_bit(small_store_path: Path, tmp_path: Path) -> None:
+    run(small_store_path, tmp_path / "run", Listener(), epochs=1)
+    store = tmp_path / "store"
+    shutil.copytree(small_store_path, store)
+    flip(store / "val" / "images-00000.npy", -1000)
+    classifier = alexnet.load(tmp_path / "run")
+    with pytest.raises(StoreError, match=r"val/images-00000\.npy is damaged: its image \d+ has other bytes"):
+        classifier.evaluate(alexnet.open_store(store))
+    flip(tmp_path / "run" / "model.safetensors", -1)
+    with pytest.raises(
+        WeightsError, match=r"model\.safetensors: is damaged \(its tensor .* is not as it was written\)"
+    ):
+        alexnet.load(tmp_path / "run")
+    assert describe(str(tmp_path / "run")).values["finished"]
+    with pytest.raises(WeightsError, match=r"model\.safetensors: is damaged \(its tensor"):
+        describe(str(tmp_path / "run"), verify=True)
 
 
 def test_two_damaged_checkpoints_are_an_error(small_store_path: Path, tmp_path: Path) -> None:

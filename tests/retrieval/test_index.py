@@ -307,6 +307,18 @@ def spoil_field(path: Path) -> str:
     return f"{path / 'index.json'} lacks a field or has one of the wrong kind ('codes'). The index is damaged: copy it again, or {make_again(path)}"
 
 
+@pytest.mark.parametrize("name", ["ids.npy", "labels.npy", "pixels.npy", "images.jsonl"])
+def test_one_changed_bit_is_found_before_a_file_is_used(index_path: Path, name: str) -> None:
+    path = index_path / "part-00000" / name
+    data = bytearray(path.read_bytes())
+    data[-2] ^= 1
+    path.write_bytes(data)
+    index = open_index(index_path)
+    with pytest.raises(SearchError) as problem:
+        index.entry(0) if name == "images.jsonl" else getattr(index, name.removesuffix(".npy"))
+    assert str(problem.value).startswith(f"{path} has other bytes than when it was written. The index is damaged: ")
+
+
 def spoil_all(path: Path) -> str:
     shutil.rmtree(path)
     return f"{path} does not exist. Make an index: alexnet search index MODEL IMAGES --out {path}"

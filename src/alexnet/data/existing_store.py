@@ -9,10 +9,8 @@ from typing import Any
 from alexnet.class_names import TITLES_FILE
 from alexnet.data.listing import Source
 from alexnet.data.store import Store, open_store
-from alexnet.data.store_format import PARTIAL_SUFFIX
+from alexnet.data.store_format import PARTIAL_SUFFIX, read_file
 from alexnet.errors import StoreError
-
-REPORT = "report.json"
 
 
 def find_same_store(target: Path, images: Source, provenance: Mapping[str, Any]) -> Store | None:
@@ -48,11 +46,7 @@ def read_report(store: Store) -> dict[str, Any]:
     Raises:
         StoreError: it is missing or damaged.
     """
-    path = store.path / REPORT
-    try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise StoreError(f"{path} cannot be read ({problem}). Prepare the images again.") from None
+    report: dict[str, Any] = json.loads(read_file(store.path, store.header["report"]))
     return report
 
 

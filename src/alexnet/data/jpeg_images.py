@@ -44,6 +44,3 @@ class JpegImages(Images):
         if index.shape != (record["rows"], 3) or index.dtype != np.uint64:
             raise damaged(self._folder / record["index"]["file"], "does not hold the places that the header lists")
         return index
-
-    def _damaged(self, shard: int, row: int, what: str) -> Exception:
-        return damaged(self._folder / self._shards[shard]["file"], f"is damaged: its image {row} {what}")

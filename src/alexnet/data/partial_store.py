@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from alexnet.data.listing import Source
 from alexnet.data.statistics import PixelStatistics
-from alexnet.data.store_format import PARTIAL_SUFFIX, TRAIN, VERSION, check_file
+from alexnet.data.store_format import PARTIAL_SUFFIX, TRAIN, VERSION, check_file, list_shard_files
 from alexnet.data.store_writer import StoreFiles, encode_json, publish, write_whole_file
 from alexnet.errors import StoreError
 from alexnet.file_record import FileRecord
@@ -205,9 +205,8 @@ class PartialStore:
             StoreError: it differs.
         """
         try:
-            check_file(self.files.folder, shard, every_byte=True)
-            if "index" in shard:
-                check_file(self.files.folder, shard["index"], every_byte=True)
+            for record in list_shard_files(shard):
+                check_file(self.files.folder, record, every_byte=True)
         except StoreError:
             self._part_file(split, number, "json").unlink(missing_ok=True)
             raise StoreError(

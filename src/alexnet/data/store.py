@@ -3,8 +3,9 @@
 data/store_format.py knows the files, data/store_writer.py writes them and data/prepare.py makes them from photographs.
 A store is complete or it does not open: the header is the last file that a writer makes.
 
-Opening reads the header and compares the size of every file with it, which takes milliseconds. `Store.verify` reads
-every byte. Pixels are mapped into memory shard by shard when they are first asked for; nothing is ever unpickled.
+Opening reads the header and compares the size of every file with it, which takes milliseconds. Whatever is read later
+is compared with its checksum: images one by one, other files whole. `Store.verify` reads every byte. Nothing is ever
+unpickled.
 """
 
 import functools
@@ -20,7 +21,16 @@ from numpy.typing import NDArray
 from alexnet.class_names import apply_titles
 from alexnet.data.jpeg_images import JpegImages
 from alexnet.data.raw_images import Images
-from alexnet.data.store_format import HEADER_NAME, TRAIN, check_file, damaged, load_array, read_header
+from alexnet.data.store_format import (
+    HEADER_NAME,
+    TRAIN,
+    check_file,
+    damaged,
+    list_shard_files,
+    load_array,
+    read_file,
+    read_header,
+)
 from alexnet.errors import StoreError
 from alexnet.wording import counted
 
@@ -33,7 +43,7 @@ def open_store(path: str | os.PathLike[str]) -> "Store":
     """A finished store, opened for reading.
 
     Checks that the header is whole and of a version that is read here, and that every file it lists has the size it
-    had when it was written. Bytes are not compared: `Store.verify` does that.
+    had when it was written. Bytes are compared when they are read; `Store.verify` reads them all.
 
     Raises:
         StoreError: path is no store, is unfinished, damaged, or of a newer version; the message names the file.
@@ -147,7 +157,7 @@ class Store:
         """
         return self.color_eigenvectors * np.sqrt(self.color_eigenvalues)
 
-    def file_records(self) -> Iterator[dict[str, Any]]:
+    def file_records(self) -> Iterator[Mapping[str, Any]]:
         """Every file of the store but the header: its name inside the folder, bytes and checksum."""
         yield self.header["statistics"]["mean_image"]
         yield self.header["report"]
@@ -156,8 +166,8 @@ class Store:
         for fields in self.header["splits"].values():
             yield fields["labels"]
             yield fields["paths"]
-            yield from fields["shards"]
-            yield from (shard["index"] for shard in fields["shards"] if "index" in shard)
+            for shard in fields["shards"]:
+                yield from list_shard_files(shard)
 
     def verify(self) -> None:
         """Read every byte of the store and compare checksums; returns when all agree.
@@ -205,7 +215,8 @@ class Paths(Sequence[str]):
     """The path of each image of a split inside its source; the file is read when a path is first asked for."""
 
     def __init__(self, folder: Path, record: Mapping[str, Any], count: int) -> None:
-        self._file = folder / record["file"]
+        self._folder = folder
+        self._record = record
         self._count = count
 
     def __len__(self) -> int:
@@ -228,10 +239,10 @@ class Paths(Sequence[str]):
     @functools.cached_property
     def _lines(self) -> tuple[bytes, Int64Array]:
         """The whole file and where each line starts: far smaller than a list of a million strings."""
-        text = self._file.read_bytes()
+        text = read_file(self._folder, self._record)
         ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
         if len(ends) != self._count:
-            raise damaged(self._file, "does not hold one path for each image")
+            raise damaged(self._folder / self._record["file"], "does not hold one path for each image")
         return text, np.concatenate([[0], ends])
 
 

@@ -3,9 +3,9 @@
 docs/formats.md describes the same for people who read a store without this package.
 """
 
-import hashlib
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import StoreError
-from alexnet.file_record import find_damage
+from alexnet.file_record import find_damage, header_checksum, new_checksum
 from alexnet.files import recall_places
 
 FORMAT = "alexnet-store"
-VERSION = 2
+VERSION = 3
 HEADER_NAME = "store.json"
 CODECS = ("raw", "jpeg")
 PARTIAL_SUFFIX = ".partial"  # prepare works in OUT.partial and renames it when all is written and checked
 TRAIN = "train"
 VAL = "val"
-
-
-def header_checksum(header: Mapping[str, Any]) -> str:
-    """SHA-256 in hexadecimal of the header without its own "checksum": JSON, keys sorted, no spaces, ASCII."""
-    fields = {key: value for key, value in header.items() if key != "checksum"}
-    return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def check_file(folder: Path, record: Mapping[str, Any], *, every_byte: bool = False) -> None:
@@ -40,6 +34,28 @@ def check_file(folder: Path, record: Mapping[str, Any], *, every_byte: bool = Fa
     damage = find_damage(folder, record, every_byte=every_byte)
     if damage:
         raise damaged(folder / record["file"], damage)
+
+
+def read_file(folder: Path, record: Mapping[str, Any]) -> bytes:
+    """The bytes of a listed file, which agree with its record.
+
+    Raises:
+        StoreError: the file is missing or differs.
+    """
+    path = folder / str(record["file"])
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise damaged(path, f"cannot be read ({error.strerror})") from None
+    if new_checksum(data).hexdigest() != record["xxh3"]:
+        raise damaged(path, "has other bytes than when it was written")
+    return data
+
+
+def list_shard_files(shard: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The records of a shard: of its images, and of the file that checks and finds each of them."""
+    yield shard
+    yield shard["index" if "index" in shard else "checksums"]
 
 
 def read_header(folder: Path) -> dict[str, Any]:
@@ -105,14 +121,19 @@ def _not_a_store(folder: Path) -> StoreError:
 
 
 def load_array(folder: Path, record: Mapping[str, Any], *, mapped: bool = False) -> NDArray[Any]:
-    """The array in a listed .npy file, read whole or mapped read-only; never unpickled.
+    """The array in a listed .npy file, read whole and compared with its record, or mapped read-only; never unpickled.
 
     Raises:
-        StoreError: it is no .npy file of plain numbers.
+        StoreError: it differs from its record, or is no .npy file of plain numbers.
     """
     path = folder / record["file"]
     try:
-        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        if mapped:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        else:
+            array = np.load(io.BytesIO(read_file(folder, record)), allow_pickle=False)
+    except StoreError:
+        raise
     except (OSError, ValueError, EOFError) as error:
         raise damaged(path, f"cannot be read ({error})") from None
     return np.asarray(array)  # indexing a plain array is several times faster than indexing np.memmap

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.class_names import find_repeat, normalize_name
+from alexnet.data.raw_images import checksum_of_image
 from alexnet.data.statistics import PixelStatistics
 from alexnet.data.store import Store, open_store
 from alexnet.data.store_format import (
@@ -26,10 +27,9 @@ from alexnet.data.store_format import (
     PARTIAL_SUFFIX,
     TRAIN,
     VERSION,
-    header_checksum,
 )
 from alexnet.errors import StoreError
-from alexnet.file_record import FileRecord, new_checksum
+from alexnet.file_record import FileRecord, header_checksum, new_checksum
 from alexnet.wording import counted
 
 SHARD_BYTES = 96 * 2**20  # 512 images of 256 px
@@ -105,7 +105,7 @@ class StoreFiles:
         images: NDArray[np.uint8] | Sequence[bytes],
         see: Callable[[NDArray[np.uint8]], None] | None = None,
     ) -> FileRecord:
-        """Write images as this shard of a split; returns its record with "rows" and, for JPEG, "index".
+        """Write images as this shard of a split; returns its record with "rows" and "checksums" or, for JPEG, "index".
 
         Args:
             images: (rows, size, size, 3) uint8, or the bytes of as many JPEG files.
@@ -113,10 +113,19 @@ class StoreFiles:
         """
         name = f"{split}/images-{number:05d}"
         if isinstance(images, np.ndarray):
-            return {**self.write_array(f"{name}.npy", images, see), "rows": len(images)}
+            checksums: list[int] = []
+
+            def see_and_check(block: NDArray[np.uint8]) -> None:
+                if see is not None:
+                    see(block)  # which may wait for its pixels
+                checksums.extend(checksum_of_image(image.data) for image in block.reshape(len(block), -1))
+
+            record = self.write_array(f"{name}.npy", images, see_and_check)
+            listed = self.write_array(f"{name}.checksums.npy", np.array(checksums, np.uint64))
+            return {**record, "rows": len(images), "checksums": listed}
         lengths = np.array([len(data) for data in images], np.uint64)
-        checksums = np.array([zlib.crc32(data) for data in images], np.uint64)
-        index = np.stack([np.cumsum(lengths) - lengths, lengths, checksums], axis=1)
+        sums = np.array([zlib.crc32(data) for data in images], np.uint64)
+        index = np.stack([np.cumsum(lengths) - lengths, lengths, sums], axis=1)
         record = self.write(f"{name}.jpegs", images)
         return {**record, "rows": len(images), "index": self.write_array(f"{name}.index.npy", index)}
 

@@ -24,7 +24,7 @@ def describe(what: str, *, verify: bool = False, every: bool = False) -> Descrip
     """Return what a store, run folder, file, dialect or recipe is; paths come before names.
 
     Args:
-        verify: Read a whole store and compare its checksums.
+        verify: Read the whole of a store or of a run's weights and compare checksums.
         every: Leave nothing out, however long it becomes.
     Raises:
         ConfigError: it is none of these.
@@ -67,7 +67,7 @@ def _suggest(what: str) -> str:
 def _describe_folder(path: Path, *, verify: bool, every: bool) -> Description:
     """A run, a store, or a folder that holds some."""
     if (path / ENVIRONMENT).exists():
-        return describe_run(path, every=every)
+        return describe_run(path, verify=verify, every=every)
     inside = [] if (path / STORE_HEADER).exists() else sorted(each for each in path.iterdir() if each.is_dir())
     held = [("a run", each) for each in inside if (each / ENVIRONMENT).exists()]
     held += [("a store", each) for each in inside if (each / STORE_HEADER).exists()]
@@ -83,11 +83,13 @@ def _describe_file(path: Path, *, every: bool) -> Description:
     """A model, an ensemble, a recipe; or another kind of file, and what to do with it.
 
     Raises:
-        WeightsError: it is a damaged model file, or of no kind that is known.
+        WeightsError: it is damaged, or of no kind that is known.
     """
     if is_ensemble(path):
         return describe_ensemble(path, every=every)
     kind = recognise(path)
+    if kind is not None and kind.is_damaged and not is_own(path):
+        raise WeightsError(f"{path}: is {kind.what}. {kind.advise(path)}")
     if kind is not None and not is_own(path):
         facts = [("what", f"{kind.what}, {counted(path.stat().st_size, 'byte')}"), ("next", kind.advise(path))]
         return Description({"kind": kind.name, "path": str(path)}, [Facts(facts, str(path))])

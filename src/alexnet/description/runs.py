@@ -13,7 +13,7 @@ from alexnet.files import is_locked, recall_places
 from alexnet.network.model_file import FORMAT, MODEL, find_checkpoint
 from alexnet.network.spec import Spec, measure
 from alexnet.recipes import Recipe, read_recipe
-from alexnet.tensor_files import read_document
+from alexnet.tensor_files import read_document, read_tensors
 from alexnet.terminal import duration, percent
 from alexnet.training.checkpoint import Progress, read_progress
 from alexnet.training.journal import RECIPE, read_environment, read_metrics
@@ -23,22 +23,25 @@ LOCK = ".lock"
 _VIEWS = {1: "centre view", 9: "nine views", 10: "ten views"}
 
 
-def describe_run(path: Path, *, every: bool = False) -> Description:
+def describe_run(path: Path, *, verify: bool = False, every: bool = False) -> Description:
     """Return what a run folder holds.
 
     Args:
+        verify: Read every byte of its model, or of the newest checkpoint, and compare checksums.
         every: Name all classes.
     Raises:
         RunError, RecipeError: its environment or recipe is damaged; a recipe that is missing is said to be.
-        WeightsError: none of its checkpoints is readable.
+        WeightsError: its model is damaged, or none of its checkpoints is readable.
     """
     environment, history = read_environment(path), read_metrics(path)
     recipe = read_recipe(path / RECIPE) if (path / RECIPE).exists() else None
     is_finished, is_training = (path / MODEL).exists(), is_locked(path / LOCK)
-    newest = _find_newest(path, is_finished=is_finished)
+    newest = _find_newest(path, is_finished=is_finished, verify=verify)
     progress = None if newest is None or is_finished else read_progress(newest)
     facts = [("what", _say_state(recipe, history, progress, is_finished=is_finished, is_training=is_training))]
     facts += _list_trained(path, recipe, environment, newest, every=every)
+    if verify and newest is not None:
+        facts.append(("checked", f"that every byte of {newest.name} is as it was written"))
     facts.append(("trained for", _say_time(recipe, history, is_finished=is_finished)))
     if history:
         facts += _list_errors(history)
@@ -69,11 +72,13 @@ def describe_run(path: Path, *, every: bool = False) -> Description:
     return Description(values, [Facts(facts, str(path))])
 
 
-def _find_newest(path: Path, *, is_finished: bool) -> Path | None:
+def _find_newest(path: Path, *, is_finished: bool, verify: bool) -> Path | None:
     """The finished model, or the newest readable checkpoint; None before the first is saved."""
     if is_finished:
+        if verify:
+            read_tensors(path / MODEL)
         return path / MODEL
-    found = find_checkpoint(path)
+    found = find_checkpoint(path, every_byte=verify)
     return None if found is None else found[0]
 
 

@@ -23,11 +23,12 @@ from alexnet.errors import ConfigError, ImageError, WeightsError
 from alexnet.evaluation.classifier import Classifier, Given, Prediction, load
 from alexnet.evaluation.evaluate import predict_probabilities
 from alexnet.evaluation.metrics import top_k_credit
+from alexnet.file_record import header_checksum
 from alexnet.files import write_text
 from alexnet.network.model_file import ENSEMBLE_KIND, find_model
 from alexnet.wording import counted
 
-FORMAT = 1
+FORMAT = 2
 CHUNK = 128
 """Images that are decoded for all members at a time."""
 WEIGHT_STEP = 0.05
@@ -221,6 +222,7 @@ def save_ensemble(path: Path, ensemble: Ensemble) -> None:
         "class_names": list(ensemble.class_names),
         "fitted_on": asdict(ensemble.fitted_on) if ensemble.fitted_on else None,
     }
+    document["checksum"] = header_checksum(document)
     write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -242,6 +244,9 @@ def load_ensemble(path: Path, *, device: str = "auto", precision: str = "auto") 
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         entries = [(str(each["path"]), str(each["sha256"]), float(each["weight"])) for each in document["members"]]
         version = int(document["format"])
+        is_recorded = version == FORMAT or "checksum" in document
+        if is_recorded and document.get("checksum") != header_checksum(document):
+            raise ValueError("it does not agree with its own checksum")
         fitted_on = FittedOn(**document["fitted_on"]) if document.get("fitted_on") else None
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise WeightsError(

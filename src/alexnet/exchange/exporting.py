@@ -2,6 +2,7 @@
 
 import copy
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -14,9 +15,11 @@ from alexnet import kernels
 from alexnet.batches.loader import assemble_evaluation_views
 from alexnet.batches.views import evaluation_views
 from alexnet.errors import ConfigError, ExportError
-from alexnet.exchange.importing import TORCHVISION_DIVISOR, TORCHVISION_MEAN
-from alexnet.exchange.onnx_graph import build_graph, count_bytes
+from alexnet.exchange.importing import DIVISOR, MEAN_IMAGE, TORCHVISION_DIVISOR, TORCHVISION_MEAN
+from alexnet.exchange.onnx_graph import build_graph, count_bytes, describe_use
+from alexnet.exchange.programs import write_onnx_program, write_torch_program, write_torchvision_program
 from alexnet.files import write_bytes
+from alexnet.network.alexnet import AlexNet
 from alexnet.network.comparison import tabulate_differences
 from alexnet.network.model_file import Model, Preprocessing, save_model
 from alexnet.network.spec import find_dialect
@@ -57,12 +60,35 @@ class Exported(NamedTuple):
     """Between the logits (or ten-view probabilities) of the file and of the model, as a share of the largest; None
     where the file holds the weights themselves."""
     notes: tuple[str, ...] = ()
+    program: str | None = None
+    """Python that classifies a picture with the file; None for our own format, which the command line takes."""
+
+
+class _FromImages(torch.nn.Module):
+    """Stored images (N, S, S, 3) uint8 RGB to the logits of their centre views: a network with its preprocessing."""
+
+    def __init__(self, network: AlexNet, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.network = network
+        self.crop_px = network.spec.input_px
+        self.top, self.left, _ = evaluation_views(preprocessing.image_px, self.crop_px, 1)[0]
+        self.mean_image = torch.nn.Buffer(torch.from_numpy(np.array(preprocessing.mean_image)))
+        self.divisor = torch.nn.Buffer(torch.tensor(preprocessing.divisor, dtype=torch.float32))
+
+    def forward(self, images: Tensor) -> Tensor:
+        rows, columns = (slice(first, first + self.crop_px) for first in (self.top, self.left))
+        inputs = ((images.float() - self.mean_image) / self.divisor)[:, rows, columns]
+        logits: Tensor = self.network(inputs.permute(0, 3, 1, 2))
+        return logits
 
 
 def export_model(
     model: Model, to: Format, out: Path, *, plain_normalization: bool = False, ten_views: bool = False
 ) -> Exported:
-    """Write a model in another format. Nothing is left behind if the file disagrees with the model.
+    """Write a model in another format. Nothing is left behind if the file disagrees with the model, which is as it was.
+
+    Every file holds what the model needs: mean image, crop, divisor and names of the classes. A state dict for
+    torchvision holds the weights alone where the rest is torchvision's own.
 
     Args:
         to: "alexnet", our model file; "onnx"; "torchvision", a state dict that torchvision's alexnet loads; "program",
@@ -98,9 +124,10 @@ def _export_onnx(model: Model, out: Path, plain_normalization: bool, ten_views: 
                           "--to program.")  # fmt: skip
     data = build_graph(model, plain_normalization=plain_normalization, ten_views=ten_views).SerializeToString()
     run = run_onnx(data)
-    difference = _compare_ten_views(model, run) if ten_views else _compare(model, run)
+    difference = _compare(model, run, ten_views=ten_views)
     write_bytes(out, data)
-    return Exported(out, len(data), difference)
+    program = write_onnx_program(out, model.preprocessing.image_px, ten_views=ten_views)
+    return Exported(out, len(data), difference, program=program)
 
 
 def run_onnx(data: bytes) -> Callable[[Tensor], Tensor]:
@@ -129,25 +156,27 @@ def run_onnx(data: bytes) -> Callable[[Tensor], Tensor]:
 
 def _export_program(model: Model, out: Path) -> Exported:
     """Write a torch.export program; its operators are PyTorch's own, so that it loads without this package."""
-    network = copy.deepcopy(model.network).float().cpu().eval()
+    network = copy_network(model)
     for weight in network.parameters():  # the format keeps storages, and takes channels_last ones for parts of larger
         weight.data = weight.data.contiguous()
-    example = torch.zeros(2, 3, network.spec.input_px, network.spec.input_px)
+    whole = _FromImages(network, model.preprocessing).eval()
+    side = model.preprocessing.image_px
+    example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
     batch = torch.export.Dim("batch", min=1)
     with kernels.using("plain"), torch.no_grad():
-        program = torch.export.export(network, (example,), dynamic_shapes={"inputs": {0: batch}})
+        program = torch.export.export(whole, (example,), dynamic_shapes={"images": {0: batch}})
     names = sorted({str(node.target) for node in program.graph.nodes if node.op == "call_function"})
     foreign = [name for name in names if not name.startswith(("aten.", "<built-in"))]
     if foreign:
         raise ExportError(f"the program would need operators that PyTorch does not have: {', '.join(foreign)}.")
     stream = io.BytesIO()
-    torch.export.save(program, stream)
+    torch.export.save(program, stream, extra_files={"alexnet.json": json.dumps(describe_use(model))})
     stream.seek(0)
     loaded = torch.export.load(stream).module()
-    difference = _compare(model, lambda inputs: loaded(inputs))
+    difference = _compare(model, lambda images: loaded(images), ten_views=False)
     data = stream.getvalue()
     write_bytes(out, data)
-    return Exported(out, len(data), difference)
+    return Exported(out, len(data), difference, program=write_torch_program(out, side))
 
 
 def _export_state_dict(model: Model, out: Path) -> Exported:
@@ -167,69 +196,86 @@ def _export_state_dict(model: Model, out: Path) -> Exported:
         for row, layer in model.network.named_layers()
         for what, tensor in layer.named_parameters()
     }
+    is_usual, titles = _has_usual_inputs(model.preprocessing), list(model.class_titles)
+    if not is_usual:
+        weights[MEAN_IMAGE] = torch.from_numpy(np.array(model.preprocessing.mean_image))
+        weights[DIVISOR] = torch.tensor(model.preprocessing.divisor, dtype=torch.float32)
     if out.suffix == ".safetensors":
         from safetensors.torch import save
 
-        data = save(weights)
+        data = save(weights, {"class_titles": json.dumps(titles)})
     else:
         stream = io.BytesIO()
-        torch.save(weights, stream)
+        torch.save(weights if is_usual else {**weights, "class_titles": titles}, stream)
         data = stream.getvalue()
     write_bytes(out, data)
-    return Exported(out, len(data), None, _describe_inputs(model.preprocessing))
+    program = write_torchvision_program(
+        out,
+        model.preprocessing.image_px,
+        spec.input_px,
+        spec.num_classes,
+        (TORCHVISION_MEAN, TORCHVISION_DIVISOR) if is_usual else None,
+    )
+    note = (
+        "These weights do not expect torchvision's usual normalisation: the file holds mean_image and divisor beside "
+        "them, which the program below takes out before the network reads the rest."
+    )
+    return Exported(out, len(data), None, () if is_usual else (note,), program)
 
 
-def _describe_inputs(preprocessing: Preprocessing) -> tuple[str, ...]:
-    """Say what inputs the weights expect, if they are not those of torchvision's transforms."""
-    mean, divisor = preprocessing.mean_image.mean((0, 1)), preprocessing.divisor
-    usual = isinstance(divisor, tuple) and np.allclose(divisor, TORCHVISION_DIVISOR, rtol=1e-5)
-    if usual and np.allclose(preprocessing.mean_image, TORCHVISION_MEAN, atol=1e-3):
-        return ()
-    scale = tuple(divisor) if isinstance(divisor, tuple) else (divisor,) * 3
-    means, spreads = [[f"{value / 255:.4f}" for value in values] for values in (mean, scale)]
-    return (
-        "These weights do not expect torchvision's usual normalisation. Use transforms.Normalize(mean="
-        f"[{', '.join(means)}], std=[{', '.join(spreads)}])"
-        + ("." if np.ptp(preprocessing.mean_image, axis=(0, 1)).max() < 1e-3 else ", an average over the mean image."),
+def _has_usual_inputs(preprocessing: Preprocessing) -> bool:
+    """Whether inputs are those of torchvision's transforms."""
+    return bool(
+        isinstance(preprocessing.divisor, tuple)
+        and np.allclose(preprocessing.divisor, TORCHVISION_DIVISOR, rtol=1e-5)
+        and np.allclose(preprocessing.mean_image, TORCHVISION_MEAN, atol=1e-3)
     )
 
 
-def _compare(model: Model, run: Callable[[Tensor], Tensor]) -> float:
-    """Return the largest difference of logits on random inputs.
+def copy_network(model: Model) -> AlexNet:
+    """Return a copy of a model's network, in float32 on the CPU, in evaluation mode."""
+    return copy.deepcopy(model.network).float().cpu().eval()
 
-    Raises:
-        ExportError: it is larger than TOLERANCE.
+
+def compute_outputs(network: AlexNet, preprocessing: Preprocessing, images: Tensor, *, ten_views: bool) -> Tensor:
+    """Return logits (N, K) of the centre views of stored images, or the mean probabilities of ten views.
+
+    Args:
+        network: As `copy_network` returns it.
+        images: (N, S, S, 3) uint8 RGB.
     """
-    network = model.network.float().cpu().eval()
-    generator = torch.Generator().manual_seed(0)
-    divisor = torch.tensor(model.preprocessing.divisor).reshape(-1, 1, 1)
-    worst = 0.0
-    for count in _BATCHES:
-        size = (count, 3, network.spec.input_px, network.spec.input_px)
-        inputs = (torch.randn(size, generator=generator) * 60 / divisor).float()
-        with torch.inference_mode():
-            worst = max(worst, _difference(network(inputs), run(inputs)))
-    return _accept(worst, "logits")
-
-
-def _compare_ten_views(model: Model, run: Callable[[Tensor], Tensor]) -> float:
-    """As `_compare`, from stored images to probabilities."""
-    network, preprocessing = model.network.float().cpu().eval(), model.preprocessing
-    side, crop = preprocessing.image_px, network.spec.input_px
-    places = evaluation_views(side, crop, 10)
-    images = torch.randint(0, 256, (2, side, side, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    crop_px = network.spec.input_px
     inputs = assemble_evaluation_views(
         list(images.numpy()),
         preprocessing.mean_image,
-        places,
-        crop,
+        evaluation_views(preprocessing.image_px, crop_px, 10 if ten_views else 1),
+        crop_px,
         preprocessing.divisor,
         torch.float32,
         preprocessing.mean_place,
     )
     with torch.inference_mode():
-        ours = torch.stack([network(views).softmax(1).mean(0) for views in inputs])
-    return _accept(_difference(ours, run(images)), "probabilities")
+        outputs: Tensor = network(inputs.flatten(0, 1))
+    if not ten_views:
+        return outputs
+    return outputs.softmax(1).view(len(images), 10, -1).mean(1)
+
+
+def _compare(model: Model, run: Callable[[Tensor], Tensor], *, ten_views: bool) -> float:
+    """Return the largest difference of logits or probabilities on random images.
+
+    Raises:
+        ExportError: it is larger than TOLERANCE.
+    """
+    network, side = copy_network(model), model.preprocessing.image_px
+    generator = torch.Generator().manual_seed(0)
+    worst = 0.0
+    for count in _BATCHES:
+        images = torch.randint(0, 256, (count, side, side, 3), generator=generator, dtype=torch.uint8)
+        ours = compute_outputs(network, model.preprocessing, images, ten_views=ten_views)
+        with torch.inference_mode():
+            worst = max(worst, _difference(ours, run(images)))
+    return _accept(worst, "probabilities" if ten_views else "logits")
 
 
 def _difference(ours: Tensor, theirs: Any) -> float:

@@ -20,7 +20,7 @@ from alexnet.exchange.state_dict import check_size, holds_what_it_claims, read_s
 from alexnet.files import read_text, split_lines
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model, Preprocessing, find_model, load_model
-from alexnet.network.spec import Dense, Normalize, Spec, find_dialect
+from alexnet.network.spec import Normalize, Spec, find_dialect
 from alexnet.tensor_files import is_own
 from alexnet.wording import counted
 
@@ -29,8 +29,13 @@ TORCHVISION_DIVISOR = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 """What torchvision's models subtract and divide by, on the 0-255 scale; R, G, B."""
 CAFFE_MEAN = (122.6789, 116.6688, 104.0070)
 """Channel means of the mean file that Caffe's models come with; R, G, B."""
-STORED_PX = 256
-"""Side of the images that views are cropped from."""
+MEAN_IMAGE, DIVISOR = "mean_image", "divisor"
+"""Tensors beside the weights in a state dict that alexnet exported: what its inputs lose, and are divided by."""
+STORED_PX, CIFAR_PX = 256, 32
+"""Side of the images that views are cropped from, of ImageNet and of CIFAR."""
+
+_LPIPS = re.compile(r"(.*\.)?lin\d+\.(model\.\d+\.)?weight")
+"""Names of the layers that LPIPS puts on top of a network."""
 
 CANDIDATES = (
     "one-tower-2014",
@@ -81,6 +86,8 @@ def open_model(
             raise ConfigError(f"{path} is a model of alexnet and knows its own; leave out {', '.join(given)}.")
         return load_model(find_model(path))
     check_size(path)
+    beside: dict[str, Tensor] = {}
+    divisor: float | tuple[float, float, float]
     if path.suffix == ".caffemodel":
         caffe_layers = read_caffemodel(path)
         spec_name = dialect or _dialect_of_caffe(path, caffe_layers)
@@ -89,13 +96,19 @@ def open_model(
         network = _fill(path, layers, [spec_name])
         _check_normalization(path, caffe_layers, network.spec)
     else:
-        layers = _pair(path, read_state_dict(path))
-        kind, usual_mean, divisor = "state dict", TORCHVISION_MEAN, TORCHVISION_DIVISOR  # type: ignore[assignment]
+        tensors = read_state_dict(path)
+        beside = {name: tensors.pop(name) for name in (MEAN_IMAGE, DIVISOR) if name in tensors}
+        layers = _pair(path, tensors)
+        kind, usual_mean, divisor = "state dict", TORCHVISION_MEAN, TORCHVISION_DIVISOR
         network = _fill(path, layers, [dialect] if dialect else list(CANDIDATES))
         if network.spec.dialect != "one-tower-2014":
             usual_mean, divisor = CAFFE_MEAN, 1.0
     names = _read_names(class_names, network.spec.num_classes)
-    preprocessing = Preprocessing(_mean_image(mean, usual_mean, network.spec), divisor)
+    mean_image = _mean_image(mean, usual_mean, network.spec)
+    if beside:
+        exported, divisor = _read_preprocessing(path, beside, network.spec)
+        mean_image = exported if mean is None else mean_image
+    preprocessing = Preprocessing(mean_image, divisor)
     provenance = {"imported": {"file": path.name, "sha256": hash_file(path), "kind": kind}}
     return Model(network.eval(), names, names, preprocessing, provenance)
 
@@ -108,6 +121,12 @@ def hash_file(path: Path) -> str:
 
 def _pair(path: Path, tensors: dict[str, Tensor]) -> list[ForeignLayer]:
     """Return the layers of a state dict: weights of four axes before those of two, each in the order of their names."""
+    lpips = [name for name in tensors if _LPIPS.fullmatch(name)]
+    if lpips:
+        raise WeightsError(
+            f"{path}: holds {counted(len(lpips), 'layer')} of LPIPS ({lpips[0]}), which weigh differences of a "
+            "network's features and are no classifier. Give the weights of the network itself: those of torchvision."
+        )
     stems: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         stem, _, what = name.rpartition(".")
@@ -119,10 +138,25 @@ def _pair(path: Path, tensors: dict[str, Tensor]) -> list[ForeignLayer]:
         stems.setdefault(stem, {})[what] = tensor
     for stem, parts in stems.items():
         if len(parts) != 2:
-            lacking = "bias" if "weight" in parts else "weight"
-            raise WeightsError(f"{path}: lacks {stem}.{lacking}; in AlexNet every layer has weights and biases.")
-    order = sorted(stems, key=lambda stem: (-stems[stem]["weight"].ndim, _natural(stem)))
-    return [ForeignLayer(stem, stems[stem]["weight"], stems[stem]["bias"]) for stem in order]
+            there, lacking = ("weight", "bias") if "weight" in parts else ("bias", "weight")
+            raise WeightsError(
+                f"{path}: lacks {stem}.{lacking} beside {stem}.{there} of shape {_shape(parts[there].shape)}; in "
+                "AlexNet every layer has weights and biases."
+            )
+    layers = [_squeeze(ForeignLayer(stem, parts["weight"], parts["bias"])) for stem, parts in stems.items()]
+    return sorted(layers, key=lambda layer: (-layer.weight.ndim, _natural(layer.name)))
+
+
+def _squeeze(layer: ForeignLayer) -> ForeignLayer:
+    """Return a layer without the axes of length one that old Caffe puts before, and 1 x 1 convolutions behind."""
+    weight, bias = layer.weight, layer.bias
+    if weight.ndim == 4 and weight.shape[:2] == (1, 1):
+        weight = weight[0, 0]
+    elif weight.ndim == 4 and weight.shape[2:] == (1, 1):
+        weight = weight[:, :, 0, 0]
+    if bias.ndim > 1 and max(bias.shape) == bias.numel():
+        bias = bias.reshape(-1)
+    return ForeignLayer(layer.name, weight, bias)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -142,11 +176,9 @@ def _from_caffe(path: Path, layers: Sequence[CaffeLayer]) -> list[ForeignLayer]:
                 "convolutions and inner products with weights and biases; it belongs to another network."
             )
         weight, bias = layer.blobs
-        if layer.type == "InnerProduct":
-            weight = weight.reshape(weight.shape[-2:]) if math.prod(weight.shape[:-2]) == 1 else weight
-        elif not result and weight.ndim == 4 and weight.shape[1] == 3:
+        if not result and weight.ndim == 4 and weight.shape[1] == 3:
             weight = np.ascontiguousarray(weight[:, ::-1])
-        result.append(ForeignLayer(layer.name, torch.from_numpy(weight), torch.from_numpy(bias.reshape(-1))))
+        result.append(_squeeze(ForeignLayer(layer.name, torch.from_numpy(weight), torch.from_numpy(bias))))
     return result
 
 
@@ -180,12 +212,15 @@ def _fill(path: Path, layers: Sequence[ForeignLayer], names: Sequence[str]) -> A
     """Return the network of the one dialect whose shapes are those of the layers, with their weights."""
     num_classes = int(layers[-1].weight.shape[0]) if layers and layers[-1].weight.ndim else 0
     if not 2 <= num_classes <= 10**6:
-        raise WeightsError(f"{path}: its last layer has {counted(num_classes, 'output')}; a classifier has 2 or more.")
+        shown = f", {layers[-1].name}, of shape {_shape(layers[-1].weight.shape)}," if layers else ""
+        raise WeightsError(
+            f"{path}: its last layer{shown} has {counted(num_classes, 'output')}; a classifier has 2 or more."
+        )
     shapes = {name: _layer_shapes(find_dialect(name, num_classes)) for name in names}
     theirs = [(layer.name, tuple(layer.weight.shape), tuple(layer.bias.shape)) for layer in layers]
-    fits = [name for name in names if [row[1:] for row in shapes[name]] == [row[1:] for row in theirs]]
+    fits = [name for name in names if len(shapes[name]) == len(theirs) and all(map(_agree, shapes[name], theirs))]
     if not fits:
-        nearest = max(names, key=lambda name: sum(a[1:] == b[1:] for a, b in zip(shapes[name], theirs, strict=False)))
+        nearest = max(names, key=lambda name: sum(map(_agree, shapes[name], theirs)))
         raise WeightsError(
             f"{path}: is of no network that is known here. The nearest is dialect {nearest}:\n"
             + _mismatch(shapes[nearest], theirs)
@@ -210,7 +245,7 @@ def _fill(path: Path, layers: Sequence[ForeignLayer], names: Sequence[str]) -> A
         for (_, own), layer in zip(network.named_layers(), layers, strict=True):
             assert own.bias is not None
             for what, target, source in (("weight", own.weight, layer.weight), ("bias", own.bias, layer.bias)):
-                target.copy_(source)
+                target.copy_(source.reshape(target.shape))
                 if not bool(torch.isfinite(target).all()):
                     raise WeightsError(f"{path}: {layer.name}.{what} holds values that are not finite.")
     return network
@@ -231,12 +266,22 @@ def _mismatch(ours: Sequence[_Row], theirs: Sequence[_Row]) -> str:
     for position in range(max(len(ours), len(theirs))):
         own = ours[position] if position < len(ours) else ("–", (), ())
         other = theirs[position] if position < len(theirs) else ("–", (), ())
-        mark = "" if own[1:] == other[1:] else "differs"
-        rows.append((own[0], _shape(own[1]), other[0][:40], _shape(other[1]), mark))
+        agree = _agree(own, other)
+        shown = [_shape(each[1]) + ("" if agree or own[2] == other[2] else f", bias {_shape(each[2])}")
+                 for each in (own, other)]  # fmt: skip
+        rows.append((own[0], shown[0], other[0][:40], shown[1], "" if agree else "differs"))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     return "\n".join(
         "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
+
+
+def _agree(ours: _Row, theirs: _Row) -> bool:
+    """Whether a layer has the shapes of ours, or is our dense layer written as a convolution of its whole input."""
+    weight = theirs[1]
+    if len(ours[1]) == 2 and len(weight) == 4:
+        weight = (weight[0], math.prod(weight[1:]))
+    return (weight, theirs[2]) == ours[1:]
 
 
 def _shape(shape: Sequence[int]) -> str:
@@ -245,9 +290,7 @@ def _shape(shape: Sequence[int]) -> str:
 
 def _mean_image(given: str | None, usual: tuple[float, float, float], spec: Spec) -> NDArray[np.float32]:
     """Return the mean image that a file or three numbers stand for."""
-    side = (
-        max(STORED_PX, spec.input_px) if any(isinstance(row, Dense) and row.units > 1000 for row in spec.layers) else 32
-    )
+    side = STORED_PX if spec.input_px > CIFAR_PX else CIFAR_PX
     if given is not None and Path(given).is_file():
         mean = read_mean_file(Path(given))
         if mean.shape[0] < spec.input_px:
@@ -265,6 +308,28 @@ def _mean_image(given: str | None, usual: tuple[float, float, float], spec: Spec
                 "123,117,104."
             )
     return np.broadcast_to(np.array(values, np.float32), (side, side, 3)).copy()
+
+
+def _read_preprocessing(
+    path: Path, beside: dict[str, Tensor], spec: Spec
+) -> tuple[NDArray[np.float32], float | tuple[float, float, float]]:
+    """Return mean image and divisor that a state dict of our own holds beside the weights."""
+    mean, divisor = beside.get(MEAN_IMAGE), beside.get(DIVISOR)
+    side = 0 if mean is None or mean.ndim != 3 else mean.shape[0]
+    parts = [] if divisor is None or divisor.numel() not in (1, 3) else divisor.reshape(-1).tolist()
+    if (
+        mean is None
+        or side < spec.input_px
+        or tuple(mean.shape) != (side, side, 3)
+        or not (mean.dtype.is_floating_point and holds_what_it_claims(mean) and bool(torch.isfinite(mean).all()))
+        or not parts
+        or not all(0 < part < math.inf for part in parts)
+    ):
+        raise WeightsError(
+            f"{path}: its {MEAN_IMAGE} and {DIVISOR} are not those of an alexnet export: a mean image of S x S x 3, S "
+            f"at least {spec.input_px}, and one or three numbers above 0. Obtain it again."
+        )
+    return mean.float().numpy().copy(), parts[0] if len(parts) == 1 else (parts[0], parts[1], parts[2])
 
 
 def _read_names(path: Path | None, num_classes: int) -> tuple[str, ...]:

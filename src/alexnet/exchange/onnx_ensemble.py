@@ -9,8 +9,16 @@ import torch
 
 from alexnet.errors import ConfigError, ExportError
 from alexnet.evaluation.ensemble import Ensemble
-from alexnet.exchange.exporting import ONNX_LIMIT, Exported, accept_difference, run_onnx
+from alexnet.exchange.exporting import (
+    ONNX_LIMIT,
+    Exported,
+    accept_difference,
+    compute_outputs,
+    copy_network,
+    run_onnx,
+)
 from alexnet.exchange.onnx_graph import IMAGES, OPSET, PROBABILITIES, build_graph, count_bytes, import_onnx
+from alexnet.exchange.programs import write_onnx_program
 from alexnet.files import write_bytes
 
 
@@ -38,12 +46,13 @@ def export_ensemble(ensemble: Ensemble, to: str, out: Path, *, plain_normalizati
     run = run_onnx(data)
     side = ensemble.image_px
     images = torch.randint(0, 256, (2, side, side, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    for member in ensemble.members:
-        member.model.network.float().cpu()
-    ours = ensemble.average(ensemble.predict_members(list(images.numpy()), views=10))
+    ours = torch.zeros(len(images), len(ensemble.class_names))
+    for member, weight in zip(ensemble.members, ensemble.weights, strict=True):
+        own = compute_outputs(copy_network(member.model), member.model.preprocessing, images, ten_views=True)
+        ours += weight * own[:, [member.class_names.index(name) for name in ensemble.class_names]]
     difference = accept_difference(ours, run(images), "probabilities")
     write_bytes(out, data)
-    return Exported(out, len(data), difference)
+    return Exported(out, len(data), difference, program=write_onnx_program(out, ensemble.image_px, ten_views=True))
 
 
 def build_ensemble_graph(ensemble: Ensemble, *, plain_normalization: bool = False) -> Any:
@@ -79,5 +88,8 @@ def build_ensemble_graph(ensemble: Ensemble, *, plain_normalization: bool = Fals
     built = helper.make_graph(nodes, "alexnet ensemble", [given], [returned], weights)
     result = helper.make_model(built, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
     names = json.dumps(list(ensemble.class_names))
-    helper.set_model_props(result, {"class_names": names, "weights": json.dumps(list(ensemble.weights))})
+    titles = json.dumps(list(ensemble.class_titles))
+    helper.set_model_props(
+        result, {"class_names": names, "class_titles": titles, "weights": json.dumps(list(ensemble.weights))}
+    )
     return result

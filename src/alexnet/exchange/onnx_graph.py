@@ -47,8 +47,8 @@ def build_graph(model: Model, *, plain_normalization: bool = False, ten_views: b
     Args:
         plain_normalization: Write response normalisation across kernels as a product, a convolution with ones, a power
             and a product, for programs that lack the operator LRN.
-        ten_views: Take stored images, "images" (N, S, S, 3) uint8 RGB, and return "probabilities" (N, K), the mean over
-            ten views; the mean image and the crops are inside. Otherwise from "inputs" (N, 3, S, S) to "logits" (N, K).
+        ten_views: Return "probabilities" (N, K), the mean over ten views; otherwise "logits" (N, K) of the centre view.
+    Either takes stored images, "images" (N, S, S, 3) uint8 RGB; mean image, crops and divisor are inside.
     Raises:
         ConfigError: the package onnx is not installed.
     """
@@ -56,22 +56,24 @@ def build_graph(model: Model, *, plain_normalization: bool = False, ten_views: b
     graph = _Graph(onnx, plain_normalization)
     spec = model.network.spec
     helper, proto = onnx.helper, onnx.TensorProto
+    side = model.preprocessing.image_px
+    given = helper.make_tensor_value_info(IMAGES, proto.UINT8, ["N", side, side, 3])
+    places = evaluation_views(side, spec.input_px, 10 if ten_views else 1)
+    logits = graph.network(model, graph.views(IMAGES, model.preprocessing, spec.input_px, places))
     if ten_views:
-        side = model.preprocessing.image_px
-        given = helper.make_tensor_value_info(IMAGES, proto.UINT8, ["N", side, side, 3])
         returned = helper.make_tensor_value_info(PROBABILITIES, proto.FLOAT, ["N", spec.num_classes])
-        logits = graph.network(model, graph.views(IMAGES, model.preprocessing, spec.input_px))
         softmax = graph.node("Softmax", [logits], "view_probabilities", axis=1)
         shape = graph.constant("ten_views", np.array([10, -1, spec.num_classes], np.int64))
         stacked = graph.node("Reshape", [softmax, shape], "probabilities_by_view")
         graph.node("ReduceMean", [stacked], PROBABILITIES, axes=[0], keepdims=0)
     else:
-        given = helper.make_tensor_value_info(INPUTS, proto.FLOAT, ["N", 3, spec.input_px, spec.input_px])
         returned = helper.make_tensor_value_info(LOGITS, proto.FLOAT, ["N", spec.num_classes])
-        graph.node("Identity", [graph.network(model, INPUTS)], LOGITS)
+        graph.node("Identity", [logits], LOGITS)
     built = helper.make_graph(graph.nodes, f"alexnet {spec.dialect}", [given], [returned], graph.weights)
     result = helper.make_model(built, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
-    helper.set_model_props(result, _metadata(model))
+    values = describe_use(model).items()
+    props = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values}
+    helper.set_model_props(result, props)
     return result
 
 
@@ -92,17 +94,20 @@ def import_onnx() -> Any:
     return onnx
 
 
-def _metadata(model: Model) -> dict[str, str]:
-    """Return what a user of the graph must know, as the text that ONNX keeps beside it."""
+def describe_use(model: Model) -> dict[str, Any]:
+    """Return what a user of an exported file must know beside weights and mean image, as JSON values."""
     preprocessing = model.preprocessing
-    divisor = preprocessing.divisor if isinstance(preprocessing.divisor, tuple) else [preprocessing.divisor]
+    divisor = preprocessing.divisor
     return {
         "dialect": model.network.spec.dialect,
         "spec": model.network.spec.model_dump_json(),
-        "class_names": json.dumps(list(model.class_names)),
-        "mean_rgb": json.dumps([float(value) for value in preprocessing.mean_image.mean((0, 1))]),
+        "class_names": list(model.class_names),
+        "class_titles": list(model.class_titles),
+        "image_px": preprocessing.image_px,
+        "crop_px": model.network.spec.input_px,
+        "mean_rgb": [float(value) for value in preprocessing.mean_image.mean((0, 1))],
         "mean_place": preprocessing.mean_place,
-        "divisor": json.dumps(list(divisor)),
+        "divisor": list(divisor) if isinstance(divisor, tuple) else [divisor],
     }
 
 
@@ -135,20 +140,22 @@ class _Graph:
         self.nodes.append(self._onnx.helper.make_node("Split", [x], names, name=f"{x}/split", axis=1))
         return names
 
-    def views(self, images: str, preprocessing: Preprocessing, crop_px: int) -> str:
-        """Stored images (N, S, S, 3) to the inputs of ten views, view by view: (10 * N, 3, crop, crop)."""
+    def views(
+        self, images: str, preprocessing: Preprocessing, crop_px: int, places: Sequence[tuple[int, int, bool]]
+    ) -> str:
+        """Stored images (N, S, S, 3) to the inputs of V views, view by view: (V * N, 3, crop, crop)."""
         mean = preprocessing.mean_image
         scale = self.constant("divisor", np.array(preprocessing.divisor, np.float32).reshape(1, -1, 1, 1))
         x = self.node("Cast", [images], "images/float", to=self._onnx.TensorProto.FLOAT)
         x = self.node("Transpose", [x], "images/nchw", perm=[0, 3, 1, 2])
         first = (mean.shape[0] - crop_px) // 2
-        aligned = preprocessing.mean_place == "aligned"
+        aligned = preprocessing.mean_place == "aligned" or len(places) == 1  # the centre's own place is the middle
         part = mean if aligned else mean[first : first + crop_px, first : first + crop_px]
-        subtracted = self.constant("mean", part.transpose(2, 0, 1)[None])
+        subtracted = self.constant("mean_image", part.transpose(2, 0, 1)[None])
         if aligned:
             x = self.node("Sub", [x, subtracted], "images/centred")
         crops = []
-        for number, (top, left, mirrored) in enumerate(evaluation_views(mean.shape[0], crop_px, 10)):
+        for number, (top, left, mirrored) in enumerate(places):
             name = f"view{number}"
             bounds = {
                 "starts": [top, left + crop_px - 1 if mirrored else left],
@@ -158,10 +165,10 @@ class _Graph:
             }
             ends = [self.constant(f"{name}/{what}", np.array(value, np.int64)) for what, value in bounds.items()]
             crops.append(self.node("Slice", [x, *ends], name))
-        x = self.node("Concat", crops, "views", axis=0)
+        x = self.node("Concat", crops, "views", axis=0) if len(crops) > 1 else crops[0]
         if not aligned:
             x = self.node("Sub", [x, subtracted], "views/centred")
-        return self.node("Div", [x, scale], "views/inputs")
+        return self.node("Div", [x, scale], INPUTS)
 
     def network(self, model: Model, x: str) -> str:
         net = model.network
@@ -250,14 +257,10 @@ class _Graph:
             case NormalizeMap():
                 reach = (step.size // 2, step.size - 1 - step.size // 2)
                 squares = self.node("Mul", [x, x], f"{name}/squares")
-                energy = self.node(
-                    "AveragePool",
-                    [squares],
-                    f"{name}/energy",
-                    kernel_shape=[step.size] * 2,
-                    pads=[reach[0], reach[0], reach[1], reach[1]],
-                    count_include_pad=1,
-                )
+                # Not by pads and count_include_pad, which OpenCV's classic engine leaves out of account.
+                pads = np.array([0, 0, reach[0], reach[0], 0, 0, reach[1], reach[1]], np.int64)
+                padded = self.node("Pad", [squares, self.constant(f"{name}.pads", pads)], f"{name}/padded")
+                energy = self.node("AveragePool", [padded], f"{name}/energy", kernel_shape=[step.size] * 2)
                 return self._divide(x, energy, name, step.k, step.alpha * step.size**2, step.beta)
             case Normalize():
                 groups = spec.towers if step.within == "tower" else 1

@@ -7,6 +7,7 @@ import is compared with the few that tensors need, and every length it claims wi
 import io
 import math
 import pickletools
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,17 +29,23 @@ _TENSOR_NAMES = {
     "torch._utils _rebuild_tensor",
     "torch._utils _rebuild_tensor_v2",
     "torch._utils _rebuild_parameter",
+    "collections Counter",
     "torch BFloat16Storage",
+    "torch BoolStorage",
+    "torch ByteStorage",
+    "torch CharStorage",
     "torch DoubleStorage",
     "torch FloatStorage",
     "torch HalfStorage",
     "torch IntStorage",
     "torch LongStorage",
+    "torch ShortStorage",
     "torch Size",
 }
-"""Everything that the pickle of a state dict may import."""
-_NESTS = ("state_dict", "model_state_dict", "model", "model_state", "net")
-"""Entries in which training programs keep the state dict."""
+"""Everything that the pickle of a state dict, and of what training programs keep beside one, may import."""
+_NESTS = ("state_dict", "model_state_dict", "model", "model_state", "net", "network", "weights", "params")
+"""Entries in which training programs keep the state dict, beside epoch, optimizer and best accuracy."""
+_CHUNK_BYTES = 2**20
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -62,7 +69,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             "state dict, .caffemodel."
         )
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the encoding were of no use, which it is
+            # Strings of Python 2 are bytes: every byte is a letter of Latin-1, and names of layers are ASCII.
+            loaded = torch.load(path, map_location="cpu", weights_only=True, encoding="latin-1")
     except Exception as problem:  # a damaged file makes the reader fail in any of a dozen ways
         reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise WeightsError(f"{path}: is damaged or no state dict ({reason}). Obtain it again.") from None
@@ -112,6 +122,12 @@ def _check_archive(path: Path) -> None:
             if pickles[0].file_size > MAX_PICKLE_BYTES:
                 raise WeightsError(f"{path}: its pickle has {pickles[0].file_size:,} bytes; a state dict needs a few "
                                    "thousand. Not read.")  # fmt: skip
+            for entry in entries:
+                if entry.CRC == 0:  # torch.serialization.set_crc32_options(False) leaves it out
+                    entry.CRC = None  # type: ignore[assignment]
+                with archive.open(entry) as stream:  # PyTorch does not compare checksums; this reader does
+                    while stream.read(_CHUNK_BYTES):
+                        pass
             program = archive.read(pickles[0])
     except WeightsError:
         raise
@@ -170,17 +186,30 @@ def _check_name(path: Path, name: str) -> None:
 
 
 def _find_tensors(path: Path, loaded: Any) -> dict[str, Tensor]:
-    """Return the state dict inside what was loaded: itself, or the entry of it that training programs use."""
-    if isinstance(loaded, dict) and not any(isinstance(value, Tensor) for value in loaded.values()):
-        loaded = next((loaded[name] for name in _NESTS if isinstance(loaded.get(name), dict)), loaded)
-    tensors = (
-        {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
-        if isinstance(loaded, dict)
-        else {}
-    )
-    if not tensors:
-        raise WeightsError(f"{path}: holds no tensors by name. Save them with torch.save(model.state_dict(), path).")
-    return {name: value.detach() for name, value in tensors.items()}
+    """Return the state dict inside what was loaded: itself, or the entry of it that training programs use.
+
+    What lies beside that entry, such as the best accuracy as a tensor, is no weight.
+    """
+    while isinstance(loaded, dict) and not _holds_weights(loaded):
+        inner = next((loaded[name] for name in _NESTS if isinstance(loaded.get(name), dict)), None)
+        if inner is None:
+            break
+        loaded = inner
+    named = loaded.items() if isinstance(loaded, dict) else ()
+    tensors = {str(name): value.detach() for name, value in named if isinstance(value, Tensor)}
+    if tensors:
+        return tensors
+    others = [str(name) for name, value in named if isinstance(value, dict) and _holds_weights(value)]
+    if others:
+        raise WeightsError(
+            f"{path}: keeps weights under {', '.join(others)}; read are those under {', '.join(_NESTS)}, or at the "
+            f"top. Save them alone: torch.save(torch.load({path.name!r})[{others[0]!r}], path)."
+        )
+    raise WeightsError(f"{path}: holds no tensors by name. Save them with torch.save(model.state_dict(), path).")
+
+
+def _holds_weights(values: dict[Any, Any]) -> bool:
+    return any(isinstance(value, Tensor) and str(name).endswith(".weight") for name, value in values.items())
 
 
 def holds_what_it_claims(tensor: Tensor) -> bool:

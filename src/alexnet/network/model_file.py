@@ -17,7 +17,7 @@ from alexnet.network.spec import Spec
 from alexnet.tensor_files import copy_into, read_document, read_tensors, write_tensors
 from alexnet.wording import counted
 
-FORMAT = 1
+FORMAT = 2
 """Version of the document in the header of model files and checkpoints; older ones stay readable."""
 
 MODEL = "model.safetensors"
@@ -174,9 +174,11 @@ def _read_divisor(value: Any) -> float | tuple[float, float, float]:
     return (parts[0], parts[1], parts[2]) if len(parts) == 3 else parts[0]
 
 
-def find_checkpoint(folder: Path) -> tuple[Path, str | None] | None:
+def find_checkpoint(folder: Path, *, every_byte: bool = True) -> tuple[Path, str | None] | None:
     """Return the newest readable checkpoint of a run folder and a sentence about newer damaged ones; None without any.
 
+    Args:
+        every_byte: Compare the checksums of its tensors as well, not of its header alone.
     Raises:
         WeightsError: there are checkpoints, but none is readable.
     """
@@ -186,6 +188,8 @@ def find_checkpoint(folder: Path) -> tuple[Path, str | None] | None:
         if path.exists():
             try:
                 read_document(path, kinds=("checkpoint",), newest_format=FORMAT)
+                if every_byte:
+                    read_tensors(path)
             except WeightsError as problem:
                 problems.append(str(problem))
             else:

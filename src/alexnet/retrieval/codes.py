@@ -19,7 +19,7 @@ from alexnet.retrieval.index import Index
 from alexnet.retrieval.index_format import load_array, write_header
 from alexnet.tensor_files import read_document, read_tensors, write_tensors
 
-ENCODER_FORMAT = 1
+ENCODER_FORMAT = 2
 _CHUNK_ROWS = 4096
 
 Tick = Callable[[int, int], None]

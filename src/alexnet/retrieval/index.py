@@ -192,6 +192,7 @@ class Index:
         """The file of images of each part and where its lines start: far smaller than a million dictionaries."""
         result = []
         for part in self.parts:
+            check_file(self.path, part["images"], every_byte=True)
             text = (self.path / part["images"]["file"]).read_bytes()
             ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
             if len(ends) != part["rows"]:

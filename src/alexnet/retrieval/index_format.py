@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.data.store_format import header_checksum
 from alexnet.errors import SearchError
-from alexnet.file_record import find_damage
+from alexnet.file_record import find_damage, header_checksum
 from alexnet.files import write_text
 
 FORMAT = "alexnet-index"
@@ -96,10 +95,14 @@ def load_array(
 ) -> NDArray[Any]:
     """Return the array in a listed .npy file, read whole or mapped; writing to a mapped one does not reach the file.
 
+    What is read whole is compared with its checksum; mapped are the features, whose bytes `Index.verify` compares.
+
     Raises:
-        SearchError: it is no .npy file of this shape and type.
+        SearchError: it differs from its record, or is no .npy file of this shape and type.
     """
     path = folder / record["file"]
+    if not mapped:
+        check_file(folder, record, every_byte=True)
     try:
         array = np.load(path, mmap_mode="c" if mapped else None, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

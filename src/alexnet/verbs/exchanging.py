@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -17,6 +17,10 @@ from alexnet.verbs.options import (
     threads_option,
 )
 from alexnet.wording import counted
+
+if TYPE_CHECKING:
+    from alexnet.exchange.exporting import Exported
+    from alexnet.terminal import Terminal
 
 
 @click.command()
@@ -92,7 +96,7 @@ def features(
     "--out", required=True, type=NEW_FILE, help="File to create: .safetensors, .onnx, .pth or .safetensors, .pt2."
 )
 @click.option("--plain-norm", is_flag=True, help="ONNX: response normalisation without the operator LRN.")
-@click.option("--ten-views", is_flag=True, help="ONNX: from stored images (uint8) to ten-view probabilities.")
+@click.option("--ten-views", is_flag=True, help="ONNX: to the probabilities of ten views.")
 @click.option("--dialect", help="Which network foreign weights are of, where their shapes leave it open.")
 @click.option(
     "--mean", metavar="FILE|R,G,B", help="What the inputs of foreign weights lost.  [default: the usual of their kind]"
@@ -141,6 +145,7 @@ def export(
             f"{out}: {counted(len(ensemble.members), 'network')}, from stored images to ten-view probabilities, "
             f"{done.bytes:,} bytes, agrees with the ensemble to {done.largest_difference:.1g} of its largest output."
         )
+        _show_use(terminal, done)
         return
     opened = open_model(model, dialect=dialect, mean=mean, class_names=class_names)
     done = export_model(opened, to, out, plain_normalization=plain_norm, ten_views=ten_views)
@@ -156,14 +161,13 @@ def export(
     terminal.say(f"{out}: dialect {opened.network.spec.dialect}, {done.bytes:,} bytes, {agreement}.")
     for note in done.notes:
         terminal.say(note)
-    command = f"alexnet predict {shlex.quote(str(out))} picture.jpg"
-    terminal.say(f"To use it: {_USES[to].format(out=str(out), inputs='images' if ten_views else 'inputs') or command}")
+    _show_use(terminal, done)
 
 
-_USES = {
-    "alexnet": "",
-    "onnx": 'onnxruntime.InferenceSession("{out}").run(None, {{"{inputs}": array}})[0]',
-    "torchvision": 'torchvision.models.alexnet(num_classes=…).load_state_dict(torch.load("{out}"))',
-    "program": 'torch.export.load("{out}").module()(inputs)',
-}
-"""Python that opens a file of each format; of our own, the command line does."""
+def _show_use(terminal: "Terminal", done: "Exported") -> None:
+    """Say what to do with the file; a program goes to standard output, so that it can be kept."""
+    if done.program is None:
+        terminal.say(f"To use it: alexnet predict {shlex.quote(str(done.path))} picture.jpg")
+    else:
+        terminal.say("To use it, save this as use.py, put a picture.jpg beside it, and run: python use.py")
+        terminal.print(done.program.rstrip())

@@ -13,7 +13,7 @@ from alexnet.verbs.options import PATH, json_option, threads_option
 @click.option("--compare", "compare", is_flag=True, help="Print where several dialects differ.")
 @click.option("--system", "show_system", is_flag=True, help="What this machine is, and what is chosen on it.")
 @click.option("--all", "every", is_flag=True, help="Every field of a recipe, every class, what each layer costs.")
-@click.option("--verify", is_flag=True, help="Read a whole store and compare its checksums.")
+@click.option("--verify", is_flag=True, help="Read the whole of a store, or of a run's weights, and compare checksums.")
 @click.option("--images", "list_images", is_flag=True, help="List a store's images: split, class, name, path.")
 @json_option
 def info(
