@@ -165,6 +165,7 @@ def test_a_run_is_tested_drawn_and_written_down(
     run = tmp_path / "my run"
     run.mkdir()
     (run / "recipe.yaml").write_text("name: small-data\n")
+    (tmp_path / "my store").mkdir()  # that of the training, which the commands name; the one tested is another
     ticks: list[tuple[int, int]] = []
     (run / "figures").mkdir()
     (run / "figures" / "mistakes.svg").write_text("of another test")
