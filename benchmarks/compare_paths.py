@@ -14,11 +14,11 @@ from typing import Any, Literal
 from matplotlib.figure import Figure
 
 from alexnet import kernels
-from alexnet.data.prepare import prepare
-from alexnet.data.scenes import write_scenes
-from alexnet.data.store import open_store
-from alexnet.recipes import find_recipe
-from alexnet.runs import train
+from alexnet.data.prepare.prepare import prepare
+from alexnet.data.scenes.scenes import write_scenes
+from alexnet.data.store.reader import open_store
+from alexnet.recipes.named import find_recipe
+from alexnet.runs.train import train
 
 PATHS: tuple[tuple[str, str, Literal["numba", "plain"]], ...] = (
     ("fast", "bfloat16", "numba"),

@@ -32,7 +32,7 @@ def write_pictures(folder: Path, *, per_class: int, classes: tuple[str, ...], si
 @pytest.fixture(scope="session")
 def small_store_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of 24 + 9 images of three classes, 256 px."""
-    from alexnet.data.prepare import prepare
+    from alexnet.data.prepare.prepare import prepare
 
     root = tmp_path_factory.mktemp("small")
     classes = ("ant", "bee", "cat")

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from alexnet.errors import WeightsError
-from alexnet.file_kinds import recognise
-from alexnet.tensor_files import read_document
+from alexnet.files.kinds import recognise
+from alexnet.files.tensors import read_document
 
 
 def varint(value: int) -> bytes:

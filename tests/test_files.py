@@ -10,8 +10,8 @@ import torch
 
 from alexnet.errors import WeightsError
 from alexnet.exchange.feature_files import open_writer
-from alexnet.files import write_bytes, write_text
-from alexnet.tensor_files import copy_into, is_own, read_document, read_tensors, write_tensors
+from alexnet.files.tensors import copy_into, is_own, read_document, read_tensors, write_tensors
+from alexnet.files.writing import write_bytes, write_text
 
 DOCUMENT = {"kind": "model", "format": 1, "names": ["é", "b"]}
 

@@ -4,7 +4,7 @@ import pytest
 
 from alexnet.errors import RecipeError
 from alexnet.network.spec import find_dialect
-from alexnet.recipes import RECIPES, Recipe, find_recipe
+from alexnet.recipes.named import RECIPES, Recipe, find_recipe
 from alexnet.training.transfer import AS_START
 
 

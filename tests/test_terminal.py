@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from alexnet.terminal import Terminal, duration
-from alexnet.training_display import TrainingDisplay
+from alexnet.console.terminal import Terminal, duration
+from alexnet.runs.display import TrainingDisplay
 
 ROW = {
     "epoch": 1,
@@ -98,7 +98,7 @@ def test_results_go_through_the_console_of_the_bar_only_where_both_are_on_the_sc
 
 def test_a_meter_shows_no_rate_before_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("alexnet.terminal.time.monotonic", lambda: clock.now)
+    monkeypatch.setattr("alexnet.console.terminal.time.monotonic", lambda: clock.now)
     terminal = on_screen(errors=False)
     with terminal.progress("validating", "images") as meter:
         clock.now = 20.0

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from alexnet.version import __version__
 
 if TYPE_CHECKING:
-    from alexnet.data.prepare import prepare
-    from alexnet.data.store import Store, open_store
+    from alexnet.data.prepare.prepare import prepare
+    from alexnet.data.store.reader import Store, open_store
     from alexnet.errors import AlexNetError
     from alexnet.evaluation.classifier import Classifier, Prediction, load
     from alexnet.evaluation.ensemble import Ensemble, load_ensemble
     from alexnet.network.alexnet import AlexNet, build
-    from alexnet.recipes import Recipe, find_recipe
-    from alexnet.runs import train
+    from alexnet.recipes.named import Recipe, find_recipe
+    from alexnet.runs.train import train
 
 _HOMES = {
     "AlexNet": "network.alexnet",
@@ -25,15 +25,15 @@ _HOMES = {
     "Classifier": "evaluation.classifier",
     "Ensemble": "evaluation.ensemble",
     "Prediction": "evaluation.classifier",
-    "Recipe": "recipes",
-    "Store": "data.store",
+    "Recipe": "recipes.named",
+    "Store": "data.store.reader",
     "build": "network.alexnet",
-    "find_recipe": "recipes",
+    "find_recipe": "recipes.named",
     "load": "evaluation.classifier",
     "load_ensemble": "evaluation.ensemble",
-    "open_store": "data.store",
-    "prepare": "data.prepare",
-    "train": "runs",
+    "open_store": "data.store.reader",
+    "prepare": "data.prepare.prepare",
+    "train": "runs.train",
 }
 """Public name -> the module that defines it."""
 

@@ -10,17 +10,21 @@ import sys
 import click
 
 from alexnet.errors import AlexNetError
-from alexnet.verbs.drawing import draw
-from alexnet.verbs.exchanging import export, features
-from alexnet.verbs.informing import bench, info
+from alexnet.verbs.bench import bench
+from alexnet.verbs.demo import demo
+from alexnet.verbs.draw import draw
+from alexnet.verbs.evaluate import evaluate
+from alexnet.verbs.export import export
+from alexnet.verbs.features import features
+from alexnet.verbs.info import info
 from alexnet.verbs.options import InOrder
-from alexnet.verbs.preparing import prepare
-from alexnet.verbs.reporting import report
-from alexnet.verbs.reproducing import reproduce
-from alexnet.verbs.searching import search
-from alexnet.verbs.serving import serve
-from alexnet.verbs.testing import evaluate, predict
-from alexnet.verbs.training import demo, train
+from alexnet.verbs.predict import predict
+from alexnet.verbs.prepare import prepare
+from alexnet.verbs.report import report
+from alexnet.verbs.reproduce import reproduce
+from alexnet.verbs.search import search
+from alexnet.verbs.serve import serve
+from alexnet.verbs.train import train
 from alexnet.version import __version__
 
 CONTINUING = ("prepare", "train", "report", "reproduce", "search index", "demo")
@@ -97,7 +101,7 @@ def main() -> None:
         problem.show()
         sys.exit(problem.exit_code)
     except AlexNetError as problem:
-        from alexnet.terminal import Terminal
+        from alexnet.console.terminal import Terminal
 
         if not _told_elsewhere(problem):
             Terminal().show_error(type(problem).__name__, str(problem))
@@ -110,7 +114,7 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(0)
     except OSError as problem:  # a folder that is missing, not writable or full: what the user can mend
-        from alexnet.terminal import Terminal
+        from alexnet.console.terminal import Terminal
 
         place = f"{problem.filename}: " if problem.filename else ""
         advice = "Check that its folder exists, is writable and has room; the same command can be given again."

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from alexnet.data.prepare import prepare
-from alexnet.data.scenes import write_scenes
-from alexnet.data.store import open_store
+from alexnet.console.terminal import Terminal, percent
+from alexnet.data.prepare.prepare import prepare
+from alexnet.data.scenes.scenes import write_scenes
+from alexnet.data.store.reader import open_store
 from alexnet.errors import ConfigError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.record import REPORT, is_reported
 from alexnet.network.model_file import MODEL
-from alexnet.recipes import find_recipe
-from alexnet.terminal import Terminal, percent
-from alexnet.workflow import train_and_report
+from alexnet.recipes.named import find_recipe
+from alexnet.runs.workflow import train_and_report
 
 TRAIN_PER_CLASS, VAL_PER_CLASS = 200, 50
 

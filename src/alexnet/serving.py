@@ -16,11 +16,11 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from alexnet.data.decode import MAX_FILE_BYTES, decode_image
+from alexnet.data.images.decode import MAX_FILE_BYTES, decode_image
 from alexnet.errors import ConfigError, ImageError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import Ensemble
-from alexnet.wording import counted, say_views
+from alexnet.text.wording import counted, say_views
 
 MAX_UPLOAD_BYTES = min(64 * 2**20, MAX_FILE_BYTES)
 """Largest picture that is accepted."""

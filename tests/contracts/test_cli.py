@@ -16,7 +16,7 @@ from alexnet import cli as cli_module
 from alexnet.cli import cli
 from alexnet.errors import ConfigError
 from alexnet.network.spec import DIALECTS
-from alexnet.recipes import RECIPES, find_recipe
+from alexnet.recipes.named import RECIPES, find_recipe
 from conftest import write_pictures
 
 

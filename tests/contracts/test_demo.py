@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from alexnet import demo, recipes
+from alexnet import demo
+from alexnet.console.terminal import Terminal
 from alexnet.errors import ConfigError, Interrupted
-from alexnet.terminal import Terminal
+from alexnet.recipes import named as recipes
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +21,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_demo_ends_with_its_report_and_continues_where_it_was_interrupted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from alexnet import workflow
+    from alexnet.runs import workflow
 
     def interrupt(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt

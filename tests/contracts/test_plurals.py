@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import alexnet
-from alexnet.wording import counted
+from alexnet.text.wording import counted
 
 PACKAGE = Path(alexnet.__file__).parent
 NOUNS = (

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet.data.decode import decode_image
-from alexnet.data.prepare import prepare
-from alexnet.data.store import open_store
+from alexnet.data.images.decode import decode_image
+from alexnet.data.prepare.prepare import prepare
+from alexnet.data.store.reader import open_store
 from alexnet.errors import ImageError
 from conftest import SHARED
 

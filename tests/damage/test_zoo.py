@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alexnet.data.decode import decode_image, open_image, show_name
-from alexnet.data.prepare import prepare
-from alexnet.data.store import open_store
+from alexnet.data.images.decode import decode_image, open_image, show_name
+from alexnet.data.prepare.prepare import prepare
+from alexnet.data.store.reader import open_store
 from alexnet.errors import ImageError
 from damage.zoo import bad_specimens, encode, good_specimens, litter, make_zoo, picture
 

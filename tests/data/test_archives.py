@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from alexnet.data.archives import TarArchive, ZipArchive, is_archive, open_archive
-from alexnet.data.prepare import prepare
-from alexnet.data.sources import find_images
-from alexnet.data.store import open_store
+from alexnet.data.prepare.prepare import prepare
+from alexnet.data.sources.archives import TarArchive, ZipArchive, is_archive, open_archive
+from alexnet.data.sources.kinds import find_images
+from alexnet.data.store.reader import open_store
 from alexnet.errors import ImageError, SourceError
 
 Photos = Callable[..., Path]
@@ -101,7 +101,7 @@ def test_entries_that_lead_outside_are_passed_over_and_counted(tmp_path: Path) -
 
 
 def test_a_file_that_claims_to_be_huge_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alexnet.data.archives.MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr("alexnet.data.sources.archives.MAX_FILE_BYTES", 1000)
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("cat/1.png", bytes(5000))
     with pytest.raises(ImageError) as caught:

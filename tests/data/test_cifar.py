@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet.data.cifar import CIFAR10
-from alexnet.data.prepare import prepare
-from alexnet.data.sources import find_images
-from alexnet.data.store import open_store
+from alexnet.data.prepare.prepare import prepare
+from alexnet.data.sources.cifar import CIFAR10
+from alexnet.data.sources.kinds import find_images
+from alexnet.data.store.reader import open_store
 from alexnet.errors import SourceError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from alexnet.cli import cli
-from alexnet.data.sources import find_images
+from alexnet.data.sources.kinds import find_images
 from alexnet.errors import ConfigError, SourceError
 
 Photos = Callable[..., Path]

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alexnet.class_names import find_repeat, parse_titles
-from alexnet.data.prepare import prepare
-from alexnet.data.sources import find_images
-from alexnet.data.store import open_store
-from alexnet.data.store_writer import write_store
+from alexnet.data.prepare.prepare import prepare
+from alexnet.data.sources.kinds import find_images
+from alexnet.data.store.reader import open_store
+from alexnet.data.store.writer import write_store
 from alexnet.errors import SourceError, StoreError
+from alexnet.text.class_names import find_repeat, parse_titles
 
 Photos = Callable[..., Path]
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))

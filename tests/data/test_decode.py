@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFile, ImageOps, features
 
-from alexnet.data import decode
-from alexnet.data.decode import MAX_PIXELS, decode_image, open_image
+from alexnet.data.images import decode
+from alexnet.data.images.decode import MAX_PIXELS, decode_image, open_image
 from alexnet.errors import ConfigError, ImageError
 
 Draw = Callable[..., Image.Image]

@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from alexnet.cli import cli
-from alexnet.data.near_copies import describe_near_copies, find_near_copies
-from alexnet.data.prepare import prepare
-from alexnet.data.sources import Source, find_images
+from alexnet.data.prepare.near_copies import describe_near_copies, find_near_copies
+from alexnet.data.prepare.prepare import prepare
+from alexnet.data.sources.kinds import Source, find_images
 from alexnet.errors import ConfigError, SourceError
 
 Photos = Callable[..., Path]
@@ -160,7 +160,7 @@ def test_other_pictures_and_plain_ones_are_no_near_copies(photos: Photos, tmp_pa
 
 
 def test_of_many_training_images_the_neighbours_by_path_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alexnet.data.near_copies.MOST_CANDIDATES", 60)
+    monkeypatch.setattr("alexnet.data.prepare.near_copies.MOST_CANDIDATES", 60)
     rng = np.random.default_rng(2)
     train = rng.integers(0, 256, (500, 12, 12, 3), dtype=np.uint8)
     paths = [f"{n:04d}.png" for n in range(500)]

@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from alexnet.cli import cli
-from alexnet.data.sources import KINDS
-from alexnet.data.store import open_store
+from alexnet.data.sources.kinds import KINDS
+from alexnet.data.store.reader import open_store
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
 COMMANDS = [

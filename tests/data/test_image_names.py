@@ -7,10 +7,10 @@ import pytest
 from click.testing import CliRunner
 
 from alexnet.cli import cli
-from alexnet.data.image_names import ImageNames, ValList
-from alexnet.data.prepare import prepare
-from alexnet.data.sources import find_images
-from alexnet.data.store import open_store
+from alexnet.data.prepare.prepare import prepare
+from alexnet.data.sources.image_names import ImageNames, ValList
+from alexnet.data.sources.kinds import find_images
+from alexnet.data.store.reader import open_store
 from alexnet.errors import SourceError
 
 Photos = Callable[..., Path]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet.data.decode import decode_image
-from alexnet.data.jpeg import JpegDamageError, decode_jpeg, encode_jpeg, read_jpeg_header
+from alexnet.data.images.decode import decode_image
+from alexnet.data.images.jpeg import JpegDamageError, decode_jpeg, encode_jpeg, read_jpeg_header
 from alexnet.errors import ImageError
 
 Draw = Callable[..., Any]

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alexnet.data.decode import decode_image
-from alexnet.data.prepare import prepare
-from alexnet.data.store import Store, open_store
+from alexnet.data.images.decode import decode_image
+from alexnet.data.prepare.prepare import prepare
+from alexnet.data.store.reader import Store, open_store
 from alexnet.errors import ConfigError, StoreError
 
 Photos = Callable[..., Path]

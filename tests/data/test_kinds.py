@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alexnet.data.decode import decode_image
-from alexnet.data.prepare import prepare
-from alexnet.data.sources import KINDS, find_images
-from alexnet.data.store import open_store
+from alexnet.data.images.decode import decode_image
+from alexnet.data.prepare.prepare import prepare
+from alexnet.data.sources.kinds import KINDS, find_images
+from alexnet.data.store.reader import open_store
 from alexnet.errors import AlexNetError, ConfigError, SourceError
-from alexnet.verbs import preparing
+from alexnet.verbs import prepare as preparing
 
 Photos = Callable[..., Path]
 Draw = Callable[..., Any]

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alexnet.data import prepare_run, store_writer
-from alexnet.data.decode import decode_image
-from alexnet.data.partial_store import PartialStore
-from alexnet.data.prepare import prepare
-from alexnet.data.sources import Source
-from alexnet.data.store import open_store
-from alexnet.data.store_writer import StoreFiles
+from alexnet.data.images.decode import decode_image
+from alexnet.data.prepare import run as prepare_run
+from alexnet.data.prepare.partial import PartialStore
+from alexnet.data.prepare.prepare import prepare
+from alexnet.data.sources.kinds import Source
+from alexnet.data.store import writer as store_writer
+from alexnet.data.store.reader import open_store
+from alexnet.data.store.writer import StoreFiles
 from alexnet.errors import AlexNetError, ConfigError, ImageError, Interrupted, SourceError, StoreError
 
 Photos = Callable[..., Path]
@@ -461,7 +462,7 @@ def test_a_shard_that_reads_back_differently_is_made_anew(
 
 PROGRAM = """
 import sys
-from alexnet.data.prepare import prepare
+from alexnet.data.prepare.prepare import prepare
 prepare(sys.argv[1], sys.argv[2], size=32, shard_rows=6, workers=2)
 """
 

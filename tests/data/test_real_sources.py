@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alexnet.data.prepare import PrepareReport, prepare
-from alexnet.data.store import Store, open_store
+from alexnet.data.prepare.prepare import PrepareReport, prepare
+from alexnet.data.store.reader import Store, open_store
 
 pytestmark = pytest.mark.slow
 

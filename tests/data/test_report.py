@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from alexnet.data.prepare import prepare
-from alexnet.data.report_page import draw_thumbnail
-from alexnet.data.store import open_store
+from alexnet.data.prepare.prepare import prepare
+from alexnet.data.prepare.report import draw_thumbnail
+from alexnet.data.store.reader import open_store
 from alexnet.errors import SourceError
 
 Photos = Callable[..., Path]
@@ -49,7 +49,7 @@ def test_equal_files_inside_and_across_splits_are_reported(
 def test_files_whose_digests_collide_are_no_duplicates(
     photos: Photos, tmp_path: Path, draw: Draw, encode: Encode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alexnet.data.part_reading.digest_file", lambda data: "0" * 32)
+    monkeypatch.setattr("alexnet.data.prepare.part.digest_file", lambda data: "0" * 32)
     one, other = encode(draw(1), "BMP"), encode(draw(2), "BMP")
     root = photos({**dict.fromkeys(PATHS), "train/cat/a.bmp": one, "train/cat/b.bmp": other})
     assert prepare(root, tmp_path / "STORE", size=8).duplicates["files"] == 0

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet.data.resample import UNROLLED_TAPS, WEIGHT_STEPS, resample_box
-from alexnet.data.resample_kernel import weigh
+from alexnet.data.images.resample import UNROLLED_TAPS, WEIGHT_STEPS, resample_box
+from alexnet.data.images.resample_kernel import weigh
 
 NOISE = np.random.default_rng(0).integers(0, 256, (150, 210, 3), dtype=np.uint8)
 
@@ -52,7 +52,7 @@ def test_unrolled_and_general_loops_give_the_same(monkeypatch: pytest.MonkeyPatc
         assert (weigh(3.0, 140.0, 210, size, WEIGHT_STEPS)[1].shape[1] in UNROLLED_TAPS) == (size != 12)
         unrolled = resample(NOISE, 3, 2, 140, size)
         with monkeypatch.context() as patch:
-            patch.setattr("alexnet.data.resample.UNROLLED_TAPS", ())
+            patch.setattr("alexnet.data.images.resample.UNROLLED_TAPS", ())
             assert (resample(NOISE, 3, 2, 140, size) == unrolled).all()
 
 
@@ -65,7 +65,7 @@ def test_the_bytes_are_the_same_on_every_machine() -> None:
 
 def test_compiled_functions_are_found_again_by_the_next_process(tmp_path: Path) -> None:
     code = (
-        "import numpy as np; from alexnet.data.resample import resample_box;"
+        "import numpy as np; from alexnet.data.images.resample import resample_box;"
         "resample_box(np.zeros((60, 80, 3), np.uint8), 10.0, 0.0, 60.0, 50.0, np.empty((32, 32, 3), np.uint8))"
     )
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from alexnet.batches.order import epoch_order
-from alexnet.data.prepare import prepare
-from alexnet.data.statistics import PixelStatistics
-from alexnet.data.store import open_store
-from alexnet.data.store_writer import SplitContent, StoreFiles, rows_per_shard
+from alexnet.data.prepare.prepare import prepare
+from alexnet.data.prepare.statistics import PixelStatistics
+from alexnet.data.store.reader import open_store
+from alexnet.data.store.writer import SplitContent, StoreFiles, rows_per_shard
 from alexnet.errors import StoreError
 
 Photos = Callable[..., Path]
@@ -91,7 +91,7 @@ def test_the_order_of_an_epoch_is_quick_and_small() -> None:
 READ_SCATTERED = """
 import json, sys
 import numpy as np
-from alexnet.data.store import open_store
+from alexnet.data.store.reader import open_store
 def resident():
     lines = open("/proc/self/status").read().splitlines()
     return {line.split(":")[0]: int(line.split()[1]) // 1024 for line in lines if line.startswith(("VmRSS", "VmHWM"))}
@@ -113,7 +113,7 @@ def test_memory_does_not_grow_with_the_images_that_were_read(imagenet_sized: Pat
 
 PROGRAM = """
 import sys
-from alexnet.data.prepare import prepare
+from alexnet.data.prepare.prepare import prepare
 prepare(sys.argv[1], sys.argv[2], size=32, shard_rows=6, workers=2, codec=sys.argv[3])
 """
 
@@ -168,7 +168,7 @@ def test_a_disk_that_fills_up_ends_clearly_and_the_store_can_continue(
     root, out = photos(paths), small_disk / "STORE"
     options = {"size": 64, "shard_rows": 8, "codec": codec}
     prepare(root, tmp_path / "UNDISTURBED", **options)  # type: ignore[arg-type]
-    monkeypatch.setattr("alexnet.data.prepare_run.Run._check_space", lambda self, folder: None)  # filled by another
+    monkeypatch.setattr("alexnet.data.prepare.run.Run._check_space", lambda self, folder: None)  # filled by another
     filler = small_disk / "filler"
     filler.write_bytes(bytes(3_000_000))
     with pytest.raises(StoreError) as caught:

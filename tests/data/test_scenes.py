@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet.data import scenes
-from alexnet.data.scene_objects import OBJECTS
-from alexnet.data.scene_painting import Light, Shape, draw_pattern, paste
-from alexnet.data.scenes import CLASS_NAMES, VALIDATION_START, draw_scene, write_scenes
+from alexnet.data.scenes import scenes
+from alexnet.data.scenes.objects import OBJECTS
+from alexnet.data.scenes.painting import Light, Shape, draw_pattern, paste
+from alexnet.data.scenes.scenes import CLASS_NAMES, VALIDATION_START, draw_scene, write_scenes
 from alexnet.errors import ConfigError
 
 GOLDEN_GRIDS = {
@@ -232,7 +232,7 @@ def test_an_unguarded_script_is_told_how_to_go_on(tmp_path):
     # Each new process reads the script again and dies of it: the usual way to lose one.
     script = tmp_path / "script.py"
     script.write_text(
-        "from alexnet.data.scenes import write_scenes\nwrite_scenes('set', train_per_class=1, workers=2)\n"
+        "from alexnet.data.scenes.scenes import write_scenes\nwrite_scenes('set', train_per_class=1, workers=2)\n"
     )
     result = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 1

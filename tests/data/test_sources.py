@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet.data.sources import KINDS, Source, find_images
+from alexnet.data.sources.kinds import KINDS, Source, find_images
 from alexnet.errors import ConfigError, SourceError
 
 Photos = Callable[..., Path]
@@ -168,7 +168,7 @@ def test_a_source_that_may_not_be_listed_is_an_error(photos: Photos, monkeypatch
         raise PermissionError(13, "Permission denied")
 
     root = photos(TWO_SPLITS)
-    monkeypatch.setattr("alexnet.data.class_folders.scan_folder", refuse)
+    monkeypatch.setattr("alexnet.data.sources.class_folders.scan_folder", refuse)
     assert message_of(root) == f"{root} cannot be listed (Permission denied). Check its permissions."
 
 

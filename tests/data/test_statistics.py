@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from alexnet.data.statistics import PixelStatistics, find_principal_axes
+from alexnet.data.prepare.statistics import PixelStatistics, find_principal_axes
 
 batches = hnp.arrays(np.uint8, st.tuples(st.integers(1, 4), st.just(5), st.just(5), st.just(3)))
 

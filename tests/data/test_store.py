@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alexnet.data.existing_store import read_report
-from alexnet.data.store import Store, open_store
-from alexnet.data.store_writer import rows_per_shard, write_store
+from alexnet.data.store.existing import read_report
+from alexnet.data.store.reader import Store, open_store
+from alexnet.data.store.writer import rows_per_shard, write_store
 from alexnet.errors import StoreError
-from alexnet.file_record import header_checksum, record_file
+from alexnet.files.record import header_checksum, record_file
 
 
 def random_images(count: int, size: int = 6, seed: int = 0) -> np.ndarray:

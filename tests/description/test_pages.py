@@ -12,18 +12,18 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from alexnet.cli import cli
-from alexnet.data.prepare import prepare
+from alexnet.console.terminal import Terminal
+from alexnet.data.prepare.prepare import prepare
 from alexnet.description.describe import describe
 from alexnet.description.page import Description, Facts
 from alexnet.errors import ConfigError, StoreError, WeightsError
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.record import digest_weights, read_errors, write_errors
-from alexnet.files import lock_file, remember_place
+from alexnet.files.writing import lock_file, remember_place
 from alexnet.network.alexnet import build
 from alexnet.network.model_file import MODEL, Model, Preprocessing, save_model
 from alexnet.network.spec import DIALECTS
-from alexnet.recipes import RECIPES, find_recipe
-from alexnet.terminal import Terminal
+from alexnet.recipes.named import RECIPES, find_recipe
 from alexnet.training.checkpoint import Progress, save_checkpoint
 from alexnet.training.optimizer import MomentumDescent
 from conftest import write_pictures

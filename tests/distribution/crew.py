@@ -20,7 +20,9 @@ GONE = "gone"
 def run_crew(count: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
     """Return work(*arguments) of each rank, or GONE; whatever happens, no process outlives the call."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["alexnet.runs", "alexnet.evaluation.assessment", "alexnet.retrieval.index_writer"])
+    context.set_forkserver_preload(
+        ["alexnet.runs.train", "alexnet.evaluation.assessment", "alexnet.retrieval.index.writer"]
+    )
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]

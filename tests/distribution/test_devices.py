@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 
 from alexnet.cli import cli
-from alexnet.tensor_files import read_tensors
+from alexnet.files.tensors import read_tensors
 
 SECONDS = 280
 

@@ -15,15 +15,16 @@ from distribution.crew import GONE, run_crew
 from distribution.work import differentiate_part, differentiate_whole, small, train_shared
 
 import alexnet
-from alexnet import kernels, runs
-from alexnet.data.prepare import prepare
+from alexnet import kernels
+from alexnet.data.prepare.prepare import prepare
 from alexnet.distribution.mesh import parse_mesh
 from alexnet.distribution.volume import count_step
 from alexnet.errors import Interrupted
+from alexnet.files.tensors import read_tensors
 from alexnet.network import spec as spec_module
 from alexnet.network.spec import find_dialect
-from alexnet.recipes import Recipe, find_recipe
-from alexnet.tensor_files import read_tensors
+from alexnet.recipes.named import Recipe, find_recipe
+from alexnet.runs import train as runs
 from conftest import Listener, write_pictures
 
 OPTIONS = ["batches.size=10", "batches.divisor=60", "network.initialization=he", "network.dialect=small",

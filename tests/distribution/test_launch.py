@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from alexnet.tensor_files import read_tensors
+from alexnet.files.tensors import read_tensors
 
 pytestmark = pytest.mark.slow
 

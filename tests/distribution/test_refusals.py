@@ -7,9 +7,9 @@ from distribution.crew import run_crew
 from distribution.work import disagree, meet_differently, small
 
 import alexnet
-from alexnet.data.prepare import prepare
+from alexnet.data.prepare.prepare import prepare
 from alexnet.network import spec as spec_module
-from alexnet.recipes import find_recipe
+from alexnet.recipes.named import find_recipe
 from conftest import write_pictures
 
 OPTIONS = ["batches.size=4", "batches.divisor=60", "network.initialization=he", "network.dialect=small",

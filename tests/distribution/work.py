@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 import alexnet
-from alexnet import runs, system
+from alexnet import system
 from alexnet.batches.share import Share
 from alexnet.distribution import processes
 from alexnet.distribution.mesh import parse_mesh
@@ -28,9 +28,10 @@ from alexnet.kernels import choose
 from alexnet.network import spec as spec_module
 from alexnet.network.alexnet import AlexNet, build
 from alexnet.network.spec import Convolution, Dense, Dropout, Normalize, Pool, Rectify, Spec
-from alexnet.recipes import Recipe
-from alexnet.retrieval.images import choose_images
-from alexnet.retrieval.index_writer import make_index
+from alexnet.recipes.named import Recipe
+from alexnet.retrieval.index.images import choose_images
+from alexnet.retrieval.index.writer import make_index
+from alexnet.runs import train as runs
 from alexnet.training.loop import Silent
 
 

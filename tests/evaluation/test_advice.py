@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from alexnet.data.prepare import prepare
-from alexnet.data.store import open_store
+from alexnet.data.prepare.prepare import prepare
+from alexnet.data.store.reader import open_store
 
 from .test_ensemble import call, write_model
 

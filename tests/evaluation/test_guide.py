@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from alexnet.cli import cli
-from alexnet.data.store import open_store
-from alexnet.data.store_writer import write_store
+from alexnet.data.store.reader import open_store
+from alexnet.data.store.writer import write_store
 
 from .test_ensemble import CLASSES, write_model
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from alexnet.cli import cli
-from alexnet.data.sources import find_images
+from alexnet.data.sources.kinds import find_images
 from alexnet.errors import SourceError
 from alexnet.evaluation.labeled_images import list_splits, open_labeled_images
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from alexnet.cli import cli
-from alexnet.data.prepare import prepare
+from alexnet.data.prepare.prepare import prepare
 from alexnet.interpretation import report
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model, Preprocessing, save_model

@@ -9,12 +9,12 @@ import torch
 
 import alexnet
 from alexnet.errors import ConfigError, Interrupted, RecipeError
+from alexnet.files.tensors import read_tensors
 from alexnet.network import spec as spec_module
 from alexnet.network.model_file import load_model
 from alexnet.network.spec import Convolution, Dense, Dropout, Normalize, NormalizeMap, Pool, Rectify, Spec
-from alexnet.recipes import find_recipe
-from alexnet.runs import train
-from alexnet.tensor_files import read_tensors
+from alexnet.recipes.named import find_recipe
+from alexnet.runs.train import train
 from conftest import Listener
 
 

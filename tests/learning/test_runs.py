@@ -16,18 +16,18 @@ import pytest
 import torch
 
 import alexnet
-from alexnet import runs
-from alexnet.data.store_writer import write_store
+from alexnet.data.store.writer import write_store
 from alexnet.description.describe import describe
 from alexnet.errors import ConfigError, DivergedError, Interrupted, RunError, StoreError, WeightsError
 from alexnet.evaluation import evaluate
-from alexnet.files import lock_file
+from alexnet.files.tensors import read_tensors
+from alexnet.files.writing import lock_file
 from alexnet.network import spec as spec_module
 from alexnet.network.model_file import CHECKPOINTS, LATEST, PREVIOUS, save_model
 from alexnet.network.spec import Convolution, Dense, Dropout, Normalize, Pool, Rectify, Spec
-from alexnet.recipes import Recipe, find_recipe
-from alexnet.runs import train
-from alexnet.tensor_files import read_tensors
+from alexnet.recipes.named import Recipe, find_recipe
+from alexnet.runs import train as runs
+from alexnet.runs.train import train
 from alexnet.training import loop
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.transfer import read_start
@@ -73,7 +73,7 @@ def recipe(*more: str, epochs: int = 3) -> Recipe:
 
 def run(
     store_path: Path, out: Path, listener: Listener, *more: str, epochs: int = 3, **options: object
-) -> alexnet.runs.Outcome:  # type: ignore[name-defined]
+) -> alexnet.runs.train.Outcome:  # type: ignore[name-defined]
     return train(
         alexnet.open_store(store_path), recipe(*more, epochs=epochs), out, listener=listener, threads=1, **options
     )  # type: ignore[arg-type]
@@ -495,7 +495,7 @@ from test_runs import recipe, tiny
 from conftest import Listener
 import alexnet
 from alexnet.network import spec
-from alexnet.runs import train
+from alexnet.runs.train import train
 spec.DIALECTS["tiny"] = tiny
 listener = Listener()
 listener.on_batch = lambda progress: print(progress.epoch, progress.batch, flush=True)

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 import alexnet
-from alexnet import workflow
+from alexnet.console.terminal import Terminal
 from alexnet.description.describe import describe
 from alexnet.errors import Interrupted, RunError
 from alexnet.evaluation.classifier import Classifier
@@ -21,9 +21,9 @@ from alexnet.evaluation.record import digest_weights
 from alexnet.interpretation import report
 from alexnet.network import spec as spec_module
 from alexnet.network.model_file import CHECKPOINTS, LATEST, MODEL
-from alexnet.terminal import Terminal
-from alexnet.training_display import DRAWING_SECONDS, Afterwards, TrainingDisplay
-from alexnet.workflow import train_and_report
+from alexnet.runs import workflow
+from alexnet.runs.display import DRAWING_SECONDS, Afterwards, TrainingDisplay
+from alexnet.runs.workflow import train_and_report
 
 from .test_runs import recipe, tiny
 

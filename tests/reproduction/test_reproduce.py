@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from alexnet.cli import cli
-from alexnet.data.store_writer import write_store
-from alexnet.files import is_locked, lock_file
-from alexnet.recipes import find_recipe, shorten
+from alexnet.data.store.writer import write_store
+from alexnet.files.writing import is_locked, lock_file
+from alexnet.recipes.named import find_recipe, shorten
 from alexnet.reproduction import engine
 from alexnet.reproduction.experiments import EXPERIMENTS, TABLES
 from alexnet.reproduction.plan import LOCK

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import alexnet
-from alexnet.data.store import Store
-from alexnet.data.store_writer import write_store
+from alexnet.data.store.reader import Store
+from alexnet.data.store.writer import write_store
 from alexnet.errors import ConfigError, RecipeError
 from alexnet.network.spec import find_dialect
-from alexnet.recipes import find_recipe
+from alexnet.recipes.named import find_recipe
 from alexnet.reproduction.engine import estimate_jobs
 from alexnet.reproduction.experiments import EXPERIMENTS, find_experiment
 from alexnet.reproduction.figure import draw_outcomes, draw_training_errors

@@ -9,8 +9,8 @@ from PIL import Image
 
 from alexnet.evaluation.classifier import Classifier, load
 from alexnet.network.model_file import save_model
-from alexnet.retrieval.images import choose_images
-from alexnet.retrieval.index_writer import make_index
+from alexnet.retrieval.index.images import choose_images
+from alexnet.retrieval.index.writer import make_index
 from exchange.miniature import everything, make_model
 
 LAYER = "fc6.relu"

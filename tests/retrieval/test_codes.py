@@ -8,15 +8,15 @@ import torch
 
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.classifier import Classifier
-from alexnet.retrieval.autoencoder import METHODS, fit_encoder
-from alexnet.retrieval.baselines import principal_axes
-from alexnet.retrieval.codes import load_codes, write_codes
-from alexnet.retrieval.comparison import compare_codes
+from alexnet.retrieval.codes.autoencoder import METHODS, fit_encoder
+from alexnet.retrieval.codes.baselines import principal_axes
+from alexnet.retrieval.codes.comparison import compare_codes
+from alexnet.retrieval.codes.encoding import load_codes, write_codes
+from alexnet.retrieval.codes.hamming import find_nearest_codes
 from alexnet.retrieval.exact import find_nearest
-from alexnet.retrieval.hamming import find_nearest_codes
-from alexnet.retrieval.images import choose_images
-from alexnet.retrieval.index import open_index
-from alexnet.retrieval.index_writer import add_images
+from alexnet.retrieval.index.images import choose_images
+from alexnet.retrieval.index.reader import open_index
+from alexnet.retrieval.index.writer import add_images
 from retrieval.conftest import draw_picture
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from alexnet.errors import ConfigError, SearchError
 from alexnet.evaluation.ensemble import Ensemble, load_ensemble, save_ensemble
-from alexnet.retrieval.extractor import Extractor
-from alexnet.retrieval.images import choose_images
-from alexnet.retrieval.index import open_index
-from alexnet.retrieval.index_writer import add_images, make_index
+from alexnet.retrieval.index.extractor import Extractor
+from alexnet.retrieval.index.images import choose_images
+from alexnet.retrieval.index.reader import open_index
+from alexnet.retrieval.index.writer import add_images, make_index
 from alexnet.retrieval.querying import answer, read_queries
 from retrieval.conftest import LAYER, draw_picture, open_model, pictures
 

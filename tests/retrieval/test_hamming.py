@@ -5,9 +5,9 @@ import pytest
 from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
-from alexnet.retrieval import hamming
+from alexnet.retrieval.codes import hamming
+from alexnet.retrieval.codes.hamming import BITS, find_nearest_by_codes, find_nearest_codes, pack
 from alexnet.retrieval.exact import find_nearest
-from alexnet.retrieval.hamming import BITS, find_nearest_by_codes, find_nearest_codes, pack
 
 
 def define(codes: NDArray[np.uint8], queries: NDArray[np.uint8], r: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

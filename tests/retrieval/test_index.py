@@ -13,11 +13,12 @@ from alexnet.errors import SearchError, SourceError
 from alexnet.evaluation.classifier import Classifier, load
 from alexnet.exchange.importing import hash_file
 from alexnet.network.model_file import save_model
-from alexnet.retrieval import index_changes, index_writer
-from alexnet.retrieval.images import Originals, StoreImages, choose_images
-from alexnet.retrieval.index import Index, open_index
-from alexnet.retrieval.index_format import write_header
-from alexnet.retrieval.index_writer import add_images, make_index, remove_rows
+from alexnet.retrieval.index import changes as index_changes
+from alexnet.retrieval.index import writer as index_writer
+from alexnet.retrieval.index.format import write_header
+from alexnet.retrieval.index.images import Originals, StoreImages, choose_images
+from alexnet.retrieval.index.reader import Index, open_index
+from alexnet.retrieval.index.writer import add_images, make_index, remove_rows
 from exchange.miniature import everything, make_model
 from retrieval.conftest import LAYER, draw_picture, open_model, pictures
 

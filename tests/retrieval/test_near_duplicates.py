@@ -8,9 +8,9 @@ import pytest
 
 from alexnet.errors import ConfigError
 from alexnet.evaluation.classifier import Classifier
-from alexnet.retrieval.images import choose_images
-from alexnet.retrieval.index import open_index
-from alexnet.retrieval.index_writer import add_images, remove_rows
+from alexnet.retrieval.index.images import choose_images
+from alexnet.retrieval.index.reader import open_index
+from alexnet.retrieval.index.writer import add_images, remove_rows
 from alexnet.retrieval.near_duplicates import find_near_duplicates
 from retrieval.conftest import draw_picture
 

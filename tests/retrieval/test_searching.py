@@ -9,8 +9,8 @@ from click.testing import CliRunner, Result
 
 from alexnet.cli import cli
 from alexnet.errors import AlexNetError, ConfigError
-from alexnet.retrieval.autoencoder import METHODS
-from alexnet.retrieval.hamming import BITS
+from alexnet.retrieval.codes.autoencoder import METHODS
+from alexnet.retrieval.codes.hamming import BITS
 from alexnet.verbs import search_codes
 from retrieval.conftest import LAYER, draw_picture, pictures
 
@@ -118,8 +118,8 @@ def test_an_index_given_again_says_that_it_is_finished(scene: Path, tmp_path: Pa
 
 
 def test_people_are_shown_readable_names_and_programs_both(index_path: Path, scene: Path, tmp_path: Path) -> None:
-    from alexnet.retrieval.index import open_index
-    from alexnet.retrieval.index_format import write_header
+    from alexnet.retrieval.index.format import write_header
+    from alexnet.retrieval.index.reader import open_index
 
     (name,) = {path.parent.name for path in pictures(scene)[:1]}
     write_header(index_path, {**open_index(index_path).header, "class_titles": {name: "a readable name"}})
@@ -175,8 +175,8 @@ def test_a_k_beyond_the_collection_is_refused(index_path: Path, scene: Path) -> 
 
 
 def test_a_model_that_moved_is_asked_for(scene: Path, index_path: Path) -> None:
-    from alexnet.retrieval.index import open_index
-    from alexnet.retrieval.index_format import write_header
+    from alexnet.retrieval.index.format import write_header
+    from alexnet.retrieval.index.reader import open_index
 
     header = open_index(index_path).header
     write_header(index_path, {**header, "model": {**header["model"], "path": "/nowhere/model.safetensors"}})

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from alexnet.errors import RunError
-from alexnet.training import journal as journal_module
-from alexnet.training.journal import Journal, read_environment, read_metrics
+from alexnet.runs import folder as journal_module
+from alexnet.runs.folder import Journal, read_environment, read_metrics
 
 
 def test_metrics_hold_a_line_per_epoch_and_go_back_to_a_checkpoint(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from alexnet.recipes import Optimization, find_recipe
+from alexnet.recipes.named import Optimization, find_recipe
 from alexnet.training.schedule import Schedule
 
 

@@ -12,7 +12,7 @@ from alexnet.errors import ConfigError, RecipeError
 from alexnet.network.alexnet import build
 from alexnet.network.model_file import Model, Preprocessing, save_model
 from alexnet.network.spec import find_dialect
-from alexnet.recipes import find_recipe, read_recipe
+from alexnet.recipes.named import find_recipe, read_recipe
 from alexnet.training.transfer import (
     adapt_recipe,
     choose_dialect,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.batches.views import Views
-from alexnet.data.resample import resample_box
+from alexnet.data.images.resample import resample_box
 
 MeanPlace = Literal["aligned", "central"]
 """Which part of the mean image a crop loses: its own place, or the middle for every crop (2012 source)."""

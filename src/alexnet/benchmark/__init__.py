@@ -1,1 +1,1 @@
-"""Measurements of ours beside the stock PyTorch equivalent, alternating in one run, with this machine's ceiling."""
+"""Measurements of ours beside the stock PyTorch equivalent, in turns in one run, with this machine's ceilings."""

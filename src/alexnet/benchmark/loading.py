@@ -15,12 +15,12 @@ from torch.nn import functional as F
 from alexnet import kernels
 from alexnet.batches.loader import Batch, TrainingBatches
 from alexnet.benchmark.measure import Row, compare_rates, measure_copy_rate
-from alexnet.data.decode import decode_image
-from alexnet.data.jpeg import encode_jpeg
-from alexnet.data.jpeg_images import JpegImages
-from alexnet.data.raw_images import Images
-from alexnet.data.scenes import CLASS_NAMES, draw_scene
-from alexnet.data.store_writer import StoreFiles
+from alexnet.data.images.decode import decode_image
+from alexnet.data.images.jpeg import encode_jpeg
+from alexnet.data.scenes.scenes import CLASS_NAMES, draw_scene
+from alexnet.data.store.jpeg import JpegImages
+from alexnet.data.store.raw import Images
+from alexnet.data.store.writer import StoreFiles
 from alexnet.errors import ConfigError
 from alexnet.network.alexnet import build
 from alexnet.system import choose_compute, tune_allocator

@@ -14,8 +14,8 @@ import simplejpeg
 
 from alexnet.benchmark.loading import open_the_usual_way, resize_the_usual_way
 from alexnet.benchmark.measure import Row, compare_rates
-from alexnet.data.part_reading import STRETCH
-from alexnet.data.prepare import prepare
+from alexnet.data.prepare.part import STRETCH
+from alexnet.data.prepare.prepare import prepare
 
 Tick = Callable[[int, int], None]
 

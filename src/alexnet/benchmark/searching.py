@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from alexnet.benchmark.measure import Contender, Row, alternate, compare_rates, measure_matrix_rate, time_once
+from alexnet.retrieval.codes.hamming import find_nearest_codes
 from alexnet.retrieval.exact import find_nearest, rank_exactly
-from alexnet.retrieval.hamming import find_nearest_codes
 from alexnet.system import has_bfloat16
 
 Tick = Callable[[int, int], None]

@@ -16,7 +16,7 @@ from alexnet.benchmark.preparing import bench_prepare
 from alexnet.benchmark.scaling import bench_scaling
 from alexnet.benchmark.searching import bench_search
 from alexnet.benchmark.step import bench_evaluation, bench_step
-from alexnet.files import write_text
+from alexnet.files.writing import write_text
 from alexnet.system import describe_system, has_bfloat16, set_threads
 
 Tick = Callable[[int, int], None]

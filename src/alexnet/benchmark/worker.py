@@ -24,7 +24,7 @@ from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.evaluate import predict_probabilities
 from alexnet.network.alexnet import build
 from alexnet.network.model_file import Model, Preprocessing
-from alexnet.retrieval.images import digest_pixels
+from alexnet.retrieval.index.images import digest_pixels
 from alexnet.system import Compute
 from alexnet.training.checkpoint import Progress
 from alexnet.training.optimizer import MomentumDescent

@@ -10,12 +10,12 @@ from alexnet.description.runs import describe_run
 from alexnet.description.stores import describe_store
 from alexnet.errors import ConfigError, RecipeError, WeightsError
 from alexnet.evaluation.ensemble import is_ensemble
-from alexnet.file_kinds import recognise
+from alexnet.files.kinds import recognise
+from alexnet.files.tensors import is_own
 from alexnet.network.spec import DIALECTS, is_dialect
-from alexnet.recipes import RECIPES, find_recipe, read_recipe
-from alexnet.tensor_files import is_own
-from alexnet.training.journal import ENVIRONMENT
-from alexnet.wording import counted, nearest
+from alexnet.recipes.named import RECIPES, find_recipe, read_recipe
+from alexnet.runs.folder import ENVIRONMENT
+from alexnet.text.wording import counted, nearest
 
 STORE_HEADER = "store.json"
 

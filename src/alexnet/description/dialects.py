@@ -7,7 +7,7 @@ from alexnet.description.page import Description, Facts, Table, command, count_t
 from alexnet.errors import ConfigError
 from alexnet.network.comparison import tabulate_costs, tabulate_differences, tabulate_shapes
 from alexnet.network.spec import Spec, find_dialect, measure
-from alexnet.wording import counted
+from alexnet.text.wording import counted
 
 _MEBIBYTE = 2**20
 

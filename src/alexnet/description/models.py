@@ -6,7 +6,7 @@ from typing import Any
 from alexnet.description.dialects import tabulate_layers, values_of
 from alexnet.description.page import Description, Facts, Table, command, count_towers, name_classes
 from alexnet.network.model_file import Preprocessing, find_model, load_model
-from alexnet.wording import counted
+from alexnet.text.wording import counted
 
 
 def describe_model(path: Path, *, every: bool = False) -> Description:

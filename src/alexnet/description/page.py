@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alexnet.terminal import Facts, Prose, Table
-from alexnet.wording import counted
+from alexnet.console.terminal import Facts, Prose, Table
+from alexnet.text.wording import counted
 
 __all__ = ["Description", "Facts", "Prose", "Table", "command", "count_towers", "name_classes"]
 

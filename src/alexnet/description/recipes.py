@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from alexnet.description.page import Description, Facts, Prose, command
-from alexnet.recipes import RECIPES, Recipe
-from alexnet.wording import counted
+from alexnet.recipes.named import RECIPES, Recipe
+from alexnet.text.wording import counted
 
 MOST_EXPLAINED = 7
 """Fields that a page explains; more would not fit a screen."""

@@ -5,19 +5,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from alexnet.data.store_format import find_store
+from alexnet.console.terminal import duration, percent
+from alexnet.data.store.format import find_store
 from alexnet.description.page import Description, Facts, command, count_towers, name_classes
 from alexnet.errors import WeightsError
 from alexnet.evaluation.record import ERRORS, REPORT, digest_weights, read_errors
-from alexnet.files import is_locked, recall_places
+from alexnet.files.tensors import read_document, read_tensors
+from alexnet.files.writing import is_locked, recall_places
 from alexnet.network.model_file import FORMAT, MODEL, find_checkpoint
 from alexnet.network.spec import Spec, measure
-from alexnet.recipes import Recipe, read_recipe
-from alexnet.tensor_files import read_document, read_tensors
-from alexnet.terminal import duration, percent
+from alexnet.recipes.named import Recipe, read_recipe
+from alexnet.runs.folder import RECIPE, read_environment, read_metrics
+from alexnet.text.wording import counted
 from alexnet.training.checkpoint import Progress, read_progress
-from alexnet.training.journal import RECIPE, read_environment, read_metrics
-from alexnet.wording import counted
 
 LOCK = ".lock"
 _VIEWS = {1: "centre view", 9: "nine views", 10: "ten views"}

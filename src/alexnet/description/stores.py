@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alexnet.description.page import LISTED_CLASSES, Description, Facts, Table, command, name_classes
-from alexnet.wording import counted
+from alexnet.text.wording import counted
 
 if TYPE_CHECKING:
-    from alexnet.data.store import Store
+    from alexnet.data.store.reader import Store
 
 
 def describe_store(path: Path, *, verify: bool = False, every: bool = False) -> Description:
@@ -20,7 +20,7 @@ def describe_store(path: Path, *, verify: bool = False, every: bool = False) -> 
     Raises:
         StoreError: it is no store, or damaged.
     """
-    from alexnet.data.store import open_store
+    from alexnet.data.store.reader import open_store
 
     store = open_store(path)
     if verify:
@@ -74,8 +74,8 @@ def list_images(what: str) -> Iterator[dict[str, str]]:
     Raises:
         StoreError: it is no store, or damaged.
     """
-    from alexnet.data.decode import show_name
-    from alexnet.data.store import open_store
+    from alexnet.data.images.decode import show_name
+    from alexnet.data.store.reader import open_store
 
     store = open_store(what)
     for name, split in store.splits.items():

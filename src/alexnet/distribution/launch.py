@@ -143,7 +143,7 @@ def _read(folder: Path, rank: int) -> BaseException | None:
 
 def record_failure(problem: AlexNetError | SystemExit) -> None:
     """Leave an error, or the exit code that this process ends with, for the process that started this one."""
-    from alexnet.files import write_text
+    from alexnet.files.writing import write_text
 
     path = Path(os.environ[STARTED]) / f"{os.environ['RANK']}.json"
     write_text(path, json.dumps([type(problem).__name__, str(problem)]))

@@ -29,7 +29,7 @@ from alexnet.errors import AlexNetError, ConfigError, DistributionError, error_c
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.spec import Spec
 from alexnet.system import available_cores, describe_system
-from alexnet.wording import counted
+from alexnet.text.wording import counted
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.data.store_format import HEADER_NAME, TRAIN
+from alexnet.data.store.format import HEADER_NAME, TRAIN
 from alexnet.distribution.team import ALONE, Team
 from alexnet.errors import ConfigError
 from alexnet.evaluation.calibration import Calibration, measure_calibration
@@ -35,7 +35,7 @@ from alexnet.evaluation.prediction_files import (
 )
 from alexnet.evaluation.trial import Trial, run_trial
 from alexnet.network.model_file import find_model
-from alexnet.wording import counted, name_readably, readable_names
+from alexnet.text.wording import counted, name_readably, readable_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

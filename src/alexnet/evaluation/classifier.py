@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from alexnet.batches.loader import assemble_evaluation_views
 from alexnet.batches.views import evaluation_views
-from alexnet.data.decode import open_image
+from alexnet.data.images.decode import open_image
 from alexnet.errors import ConfigError, ImageError, WeightsError
 from alexnet.evaluation.evaluate import Evaluation, Tick, evaluate_network, match_classes, predict_probabilities
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model, find_model, load_model
 from alexnet.system import Compute, choose_compute
-from alexnet.wording import counted
+from alexnet.text.wording import counted
 
 if TYPE_CHECKING:
-    from alexnet.data.store import Store
+    from alexnet.data.store.reader import Store
 
 
 Given = str | Path | NDArray[np.uint8]

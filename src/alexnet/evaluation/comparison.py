@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
-from alexnet.wording import counted
+from alexnet.text.wording import counted
 
 RESAMPLES = 2000
 """Bootstrap samples of images behind an interval."""

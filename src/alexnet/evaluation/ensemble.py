@@ -18,15 +18,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.data.decode import open_image
+from alexnet.data.images.decode import open_image
 from alexnet.errors import ConfigError, ImageError, WeightsError
 from alexnet.evaluation.classifier import Classifier, Given, Prediction, load
 from alexnet.evaluation.evaluate import predict_probabilities
 from alexnet.evaluation.metrics import top_k_credit
-from alexnet.file_record import header_checksum
-from alexnet.files import write_text
+from alexnet.files.record import header_checksum
+from alexnet.files.writing import write_text
 from alexnet.network.model_file import ENSEMBLE_KIND, find_model
-from alexnet.wording import counted
+from alexnet.text.wording import counted
 
 FORMAT = 2
 CHUNK = 128

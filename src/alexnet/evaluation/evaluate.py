@@ -12,7 +12,6 @@ from torch import Tensor
 from alexnet.batches.loader import Images, evaluation_batches
 from alexnet.batches.share import Share
 from alexnet.batches.views import evaluation_views
-from alexnet.class_names import normalize_name
 from alexnet.distribution.axis import Axis
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.metrics import top_k_credit, wilson_interval
@@ -20,7 +19,8 @@ from alexnet.evaluation.shared_views import can_share, share_first_layer
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Preprocessing
 from alexnet.system import Compute
-from alexnet.wording import counted
+from alexnet.text.class_names import normalize_name
+from alexnet.text.wording import counted
 
 Tick = Callable[[int, int], None]
 """Progress: called with (images done, images in all)."""

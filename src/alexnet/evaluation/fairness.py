@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from alexnet.data.store import Store, open_store
-from alexnet.data.store_format import TRAIN, find_store
+from alexnet.data.store.format import TRAIN, find_store
+from alexnet.data.store.reader import Store, open_store
 from alexnet.errors import AlexNetError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import FittedOn, hash_member
 from alexnet.evaluation.labeled_images import LabeledImages
 from alexnet.evaluation.trial import Trial, mark_image
 from alexnet.network.model_file import FAR_MEAN, MODEL
-from alexnet.wording import counted
+from alexnet.text.wording import counted
 
 MOST_COMPARED = {"raw": 200_000, "jpeg": 5_000}
 """Training images that are compared with the tested ones, by the store's codec: seconds of work."""

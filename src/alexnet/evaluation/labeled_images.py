@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.class_names import apply_titles, normalize_name
-from alexnet.data.class_folders import WHOLE_PATH, find_split_folder, gather_classes, scan_top
-from alexnet.data.decode import open_image
-from alexnet.data.folders import Folder
-from alexnet.data.listing import TEST, find_split
-from alexnet.data.store import Store, open_store
-from alexnet.data.store_format import HEADER_NAME, TRAIN, VAL
+from alexnet.data.images.decode import open_image
+from alexnet.data.sources.class_folders import WHOLE_PATH, find_split_folder, gather_classes, scan_top
+from alexnet.data.sources.folders import Folder
+from alexnet.data.sources.listing import TEST, find_split
+from alexnet.data.store.format import HEADER_NAME, TRAIN, VAL
+from alexnet.data.store.reader import Store, open_store
 from alexnet.errors import ImageError, SourceError, StoreError, WeightsError
-from alexnet.wording import shorten
+from alexnet.text.class_names import apply_titles, normalize_name
+from alexnet.text.wording import shorten
 
 Decode = Callable[[int], NDArray[np.uint8]]
 
@@ -69,7 +69,7 @@ def open_labeled_images(path: Path, *, split: str, image_px: int, known: Sequenc
     """Open a store, or a folder with a folder of images for each class (or such folders under a folder for the split).
 
     What counts as an image in a folder, which folder is the split and what the classes are called follow the rules of
-    preparing (data/class_folders.py).
+    preparing (data/sources/class_folders.py).
 
     Args:
         split: Of the store; of a folder, the one whose images count where there is one of a usual name for it.

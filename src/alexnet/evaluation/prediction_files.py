@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
 from alexnet.evaluation.evaluate import Evaluation
-from alexnet.files import write_bytes, write_text
+from alexnet.files.writing import write_bytes, write_text
 
 LISTED = 5
 """Classes that are listed for an image, or all where there are fewer; the challenge took as many."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alexnet.errors import AlexNetError
-from alexnet.file_record import record_file
-from alexnet.files import write_text
+from alexnet.files.record import record_file
+from alexnet.files.writing import write_text
 
 if TYPE_CHECKING:
     from alexnet.evaluation.evaluate import Evaluation
@@ -92,7 +92,7 @@ class KeptTests:
         """Write a test down; it appears whole or not at all."""
         import torch
 
-        from alexnet.tensor_files import write_tensors
+        from alexnet.files.tensors import write_tensors
 
         path = self._path(evaluation.num_views)
         path.parent.mkdir(exist_ok=True)
@@ -105,7 +105,7 @@ class KeptTests:
     def find(self, num_views: int, class_names: tuple[str, ...]) -> "Evaluation | None":
         """Return a test that was kept; None where there is none of these weights and images."""
         from alexnet.evaluation.evaluate import measure_errors
-        from alexnet.tensor_files import read_document, read_tensors
+        from alexnet.files.tensors import read_document, read_tensors
 
         path = self._path(num_views)
         try:

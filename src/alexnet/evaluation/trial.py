@@ -13,7 +13,7 @@ from alexnet.errors import ConfigError
 from alexnet.evaluation.ensemble import Ensemble
 from alexnet.evaluation.evaluate import Evaluation, Tick, match_classes, measure_errors
 from alexnet.evaluation.labeled_images import LabeledImages
-from alexnet.wording import counted
+from alexnet.text.wording import counted
 
 VIEWS_AT_A_TIME = 128
 """Views that are computed together. Processes share the images in such batches, and not evenly, because the last bits

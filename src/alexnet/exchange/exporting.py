@@ -18,7 +18,7 @@ from alexnet.errors import ConfigError, ExportError
 from alexnet.exchange.importing import DIVISOR, MEAN_IMAGE, TORCHVISION_DIVISOR, TORCHVISION_MEAN
 from alexnet.exchange.onnx_graph import build_graph, count_bytes, describe_use
 from alexnet.exchange.programs import write_onnx_program, write_torch_program, write_torchvision_program
-from alexnet.files import write_bytes
+from alexnet.files.writing import write_bytes
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.comparison import tabulate_differences
 from alexnet.network.model_file import Model, Preprocessing, save_model

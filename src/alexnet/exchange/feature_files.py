@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
-from alexnet.files import name_in_errors, sync_folder
+from alexnet.files.writing import name_in_errors, sync_folder
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Layer -> shape of its activation for one image."""

@@ -13,16 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.class_names import find_repeat, normalize_name
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.exchange.caffe import CaffeLayer, read_caffemodel, read_mean_file
 from alexnet.exchange.state_dict import check_size, holds_what_it_claims, read_state_dict
-from alexnet.files import read_text, split_lines
+from alexnet.files.tensors import is_own
+from alexnet.files.writing import read_text, split_lines
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model, Preprocessing, find_model, load_model
 from alexnet.network.spec import Normalize, Spec, find_dialect
-from alexnet.tensor_files import is_own
-from alexnet.wording import counted
+from alexnet.text.class_names import find_repeat, normalize_name
+from alexnet.text.wording import counted
 
 TORCHVISION_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 TORCHVISION_DIVISOR = (0.229 * 255, 0.224 * 255, 0.225 * 255)

@@ -19,7 +19,7 @@ from alexnet.exchange.exporting import (
 )
 from alexnet.exchange.onnx_graph import IMAGES, OPSET, PROBABILITIES, build_graph, count_bytes, import_onnx
 from alexnet.exchange.programs import write_onnx_program
-from alexnet.files import write_bytes
+from alexnet.files.writing import write_bytes
 
 
 def export_ensemble(ensemble: Ensemble, to: str, out: Path, *, plain_normalization: bool = False) -> Exported:

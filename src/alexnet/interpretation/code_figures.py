@@ -12,8 +12,8 @@ from alexnet.interpretation.drawing import (
     new_figure,
     write,
 )
-from alexnet.retrieval.comparison import EXACT, Comparison, K, Result
-from alexnet.wording import counted
+from alexnet.retrieval.codes.comparison import EXACT, Comparison, K, Result
+from alexnet.text.wording import counted
 
 RERANK = 500
 DEPTH = 100

@@ -22,7 +22,7 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
-from alexnet.files import write_bytes
+from alexnet.files.writing import write_bytes
 from alexnet.interpretation.fonts import families, missing_glyphs_drawn_as_boxes
 
 ThemeName = Literal["light", "dark"]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from alexnet.console.terminal import percent
 from alexnet.evaluation.assessment import Assessment
 from alexnet.evaluation.classifier import Prediction
 from alexnet.evaluation.metrics import wilson_interval
@@ -17,8 +18,7 @@ from alexnet.interpretation.evaluation_figures import (
 from alexnet.interpretation.figures import draw_predictions
 from alexnet.interpretation.page import write_test_report
 from alexnet.interpretation.panels import choose_mistakes
-from alexnet.terminal import percent
-from alexnet.wording import counted
+from alexnet.text.wording import counted
 
 MISTAKES = 12
 """Images on the sheet of the surest mistakes."""

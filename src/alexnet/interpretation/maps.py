@@ -29,7 +29,7 @@ from alexnet.interpretation.drawing import (
     write,
 )
 from alexnet.interpretation.figures import tile_kernels
-from alexnet.wording import counted
+from alexnet.text.wording import counted
 
 MAPS_PER_ROW = 16
 UNITS_PER_ROW = 64

@@ -11,12 +11,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from alexnet.console.terminal import duration, percent
 from alexnet.evaluation.evaluate import Evaluation
-from alexnet.files import write_text
+from alexnet.files.writing import write_text
 from alexnet.interpretation.drawing import MARGIN_IN, SCREEN_DPI, THEMES, WIDTH_IN, Theme, Themed, Value, printable
-from alexnet.terminal import duration, percent
+from alexnet.text.wording import counted
 from alexnet.version import __version__
-from alexnet.wording import counted
 
 MOST_ROWS = 1000
 """A figure with more numbers than this has them in its CSV file only."""

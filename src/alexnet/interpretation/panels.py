@@ -23,7 +23,7 @@ from alexnet.interpretation.maps import draw_activations, draw_saliency
 from alexnet.interpretation.nearest import Neighbour, draw_neighbours, search_nearest
 from alexnet.interpretation.pictures import Pictures
 from alexnet.interpretation.saliency import crop_centre, measure_saliency
-from alexnet.wording import counted
+from alexnet.text.wording import counted
 
 PANEL_IMAGES, QUERIES, NEIGHBOURS, SALIENCY_IMAGES = 8, 5, 6, 4
 """As in figure 4 of the paper: eight images with their guesses; five queries with six neighbours each."""

@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.batches.loader import Images
-from alexnet.data.decode import open_image
-from alexnet.data.store import open_store
-from alexnet.data.store_format import HEADER_NAME
+from alexnet.data.images.decode import open_image
+from alexnet.data.store.format import HEADER_NAME
+from alexnet.data.store.reader import open_store
 from alexnet.errors import ConfigError, ImageError, WeightsError
 from alexnet.evaluation.classifier import Classifier, Given
 from alexnet.evaluation.evaluate import match_classes
 from alexnet.interpretation.fonts import legible
-from alexnet.wording import counted, name_readably, readable_names
+from alexnet.text.wording import counted, name_readably, readable_names
 
 FEATURE_BATCH = 32
 """Images whose features are computed together."""

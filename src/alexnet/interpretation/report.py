@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alexnet.data.store_format import find_store
+from alexnet.console.terminal import percent
+from alexnet.data.store.format import find_store
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.evaluate import Evaluation, Tick
 from alexnet.evaluation.record import REPORT, KeptTests, forget_others, write_errors
@@ -29,11 +30,10 @@ from alexnet.interpretation.panels import (
 )
 from alexnet.interpretation.pictures import Pictures
 from alexnet.network.model_file import CHECKPOINTS, MODEL
-from alexnet.terminal import percent
-from alexnet.wording import counted
+from alexnet.text.wording import counted
 
 if TYPE_CHECKING:
-    from alexnet.data.store import Store
+    from alexnet.data.store.reader import Store
 
 FIGURES = "figures"
 """Folder in a run folder, of the figures of its report."""

@@ -16,7 +16,7 @@ from alexnet.interpretation.drawing import (
     new_figure,
     write,
 )
-from alexnet.wording import counted
+from alexnet.text.wording import counted
 
 _DASHES = (0, (3, 2))
 _HEIGHT_IN, _GAP_IN, _ROW_IN = 3.6, 0.35, 0.26

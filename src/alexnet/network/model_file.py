@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from alexnet.class_names import apply_titles, normalize_name
 from alexnet.errors import WeightsError
+from alexnet.files.tensors import copy_into, read_document, read_tensors, write_tensors
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.spec import Spec
-from alexnet.tensor_files import copy_into, read_document, read_tensors, write_tensors
-from alexnet.wording import counted
+from alexnet.text.class_names import apply_titles, normalize_name
+from alexnet.text.wording import counted
 
 FORMAT = 2
 """Version of the document in the header of model files and checkpoints; older ones stay readable."""

@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from alexnet.data.store import Store
+from alexnet.console.terminal import Terminal, duration
+from alexnet.data.store.reader import Store
 from alexnet.errors import ConfigError, StoreError
 from alexnet.interpretation.drawing import THEMES, save_drawing
-from alexnet.recipes import find_recipe, shorten
+from alexnet.recipes.named import find_recipe, shorten
 from alexnet.reproduction.engine import FAILED, Estimate, State, estimate_jobs, read_failure, run_jobs
 from alexnet.reproduction.experiment import Experiment
 from alexnet.reproduction.experiments import TABLES, find_experiment
@@ -26,11 +27,10 @@ from alexnet.reproduction.results import (
     write_results,
 )
 from alexnet.reproduction.tables import collect_table, describe_table, list_rows, plan_table
-from alexnet.runs import check_size
+from alexnet.runs.train import check_size
 from alexnet.system import choose_compute, describe_system
-from alexnet.terminal import Terminal, duration
+from alexnet.text.wording import counted
 from alexnet.version import __version__
-from alexnet.wording import counted
 
 TABLE_RECIPE = "small-data"
 

@@ -18,10 +18,10 @@ from typing import IO, Any
 
 from alexnet.benchmark.measure import measure_matrix_rate
 from alexnet.errors import Interrupted
-from alexnet.files import is_locked, write_text
+from alexnet.files.writing import is_locked, write_text
 from alexnet.reproduction.plan import LOCK, RESULT, Job
 from alexnet.system import choose_compute
-from alexnet.wording import counted
+from alexnet.text.wording import counted
 
 WORKER = "alexnet.reproduction.worker"
 FAILED = "failed.txt"

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from alexnet.data.store import Store
+from alexnet.data.store.reader import Store
 from alexnet.network.spec import count_training_operations, find_dialect
-from alexnet.recipes import Recipe, find_recipe
+from alexnet.recipes.named import Recipe, find_recipe
 from alexnet.reproduction.experiment import TARGET_ERROR, Experiment, Variant
 
 RESULT = "result.json"

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from alexnet.data.store import open_store
+from alexnet.data.store.reader import open_store
 from alexnet.evaluation.comparison import compare_errors
 from alexnet.evaluation.metrics import top_k_credit
-from alexnet.files import write_text
+from alexnet.files.writing import write_text
 from alexnet.reproduction.engine import read_failure
 from alexnet.reproduction.experiment import TARGET_ERROR, Experiment, Variant
 from alexnet.reproduction.plan import PROBABILITIES, Job

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.data.store import Store
+from alexnet.data.store.reader import Store
 from alexnet.evaluation.comparison import compare_errors
 from alexnet.evaluation.evaluate import default_k
-from alexnet.recipes import find_recipe
+from alexnet.recipes.named import find_recipe
 from alexnet.reproduction.engine import read_failure
 from alexnet.reproduction.experiment import Experiment, Reference, Variant
 from alexnet.reproduction.experiments import TABLES

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from alexnet.data.store import open_store
+from alexnet.data.store.reader import open_store
 from alexnet.errors import AlexNetError, RunError
 from alexnet.evaluation.classifier import load
-from alexnet.files import lock_file, write_text
+from alexnet.files.writing import lock_file, write_text
 from alexnet.network.model_file import CHECKPOINTS, MODEL
-from alexnet.recipes import read_recipe
+from alexnet.recipes.named import read_recipe
 from alexnet.reproduction.plan import LOCK, PROBABILITIES, RESULT
-from alexnet.runs import train
-from alexnet.training.journal import read_metrics
+from alexnet.runs.folder import read_metrics
+from alexnet.runs.train import train
 from alexnet.training.transfer import adapt_recipe, read_start
 
 

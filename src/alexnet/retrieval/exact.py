@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
-from alexnet.wording import counted
+from alexnet.text.wording import counted
 
 Tick = Callable[[int, int], None]
 """Progress: called with (rows done, rows in all)."""

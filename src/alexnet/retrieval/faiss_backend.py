@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
-from alexnet.files import write_text
+from alexnet.files.writing import write_text
 from alexnet.retrieval.exact import Neighbors, rank_exactly
-from alexnet.retrieval.index import Index
-from alexnet.wording import counted
+from alexnet.retrieval.index.reader import Index
+from alexnet.text.wording import counted
 
 Tick = Callable[[int, int], None]
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from alexnet.errors import ConfigError
 from alexnet.retrieval.exact import find_nearest
-from alexnet.retrieval.index import Index
-from alexnet.wording import counted
+from alexnet.retrieval.index.reader import Index
+from alexnet.text.wording import counted
 
 Tick = Callable[[int, int], None]
 

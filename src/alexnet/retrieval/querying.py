@@ -7,17 +7,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.data.decode import open_image
+from alexnet.data.images.decode import open_image
 from alexnet.errors import ImageError, SearchError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import Ensemble
-from alexnet.retrieval.codes import load_codes
+from alexnet.retrieval.codes.encoding import load_codes
+from alexnet.retrieval.codes.hamming import find_nearest_by_codes
 from alexnet.retrieval.exact import Neighbors, check_request, find_nearest
-from alexnet.retrieval.extractor import Extractor
-from alexnet.retrieval.hamming import find_nearest_by_codes
-from alexnet.retrieval.images import Originals, digest_pixels
-from alexnet.retrieval.index import Entry, Index
-from alexnet.retrieval.index_writer import check_model
+from alexnet.retrieval.index.extractor import Extractor
+from alexnet.retrieval.index.images import Originals, digest_pixels
+from alexnet.retrieval.index.reader import Entry, Index
+from alexnet.retrieval.index.writer import check_model
 
 _BATCH = 32
 

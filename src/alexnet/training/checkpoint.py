@@ -10,8 +10,8 @@ from typing import Any
 
 from alexnet.distribution.team import ALONE, Team
 from alexnet.errors import WeightsError
+from alexnet.files.tensors import copy_into, read_document, read_tensors, write_tensors
 from alexnet.network.model_file import CHECKPOINTS, FORMAT, LATEST, NEXT, PREVIOUS, Model, describe, tensors_of
-from alexnet.tensor_files import copy_into, read_document, read_tensors, write_tensors
 from alexnet.training.optimizer import MomentumDescent
 
 _VELOCITY = "velocity."

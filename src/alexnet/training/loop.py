@@ -20,11 +20,11 @@ from alexnet.distribution.team import ALONE, Team
 from alexnet.errors import DivergedError, Interrupted
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model
-from alexnet.recipes import Recipe
+from alexnet.recipes.named import Recipe
+from alexnet.text.wording import counted
 from alexnet.training.checkpoint import Progress, save_checkpoint
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.schedule import Schedule
-from alexnet.wording import counted
 
 
 class Listener(Protocol):

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from alexnet.recipes import Optimization
-from alexnet.wording import counted
+from alexnet.recipes.named import Optimization
+from alexnet.text.wording import counted
 
 
 @dataclass(slots=True)

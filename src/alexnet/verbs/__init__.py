@@ -1,1 +1,1 @@
-"""The verbs of the command line, in groups along the pipeline; each imports what it needs when it is called."""
+"""The verbs of the command line, one file each; each imports what it needs when it is called."""

@@ -20,7 +20,7 @@ class InOrder(click.Group):
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that is meant, as click does."""
-        from alexnet.wording import nearest
+        from alexnet.text.wording import nearest
 
         try:
             return super().resolve_command(context, args)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import click
 
+from alexnet.text.wording import counted
 from alexnet.verbs.options import NEW_FILE, PATH, SEED, json_option, threads_option
 from alexnet.verbs.search_output import begin, entry_json, show_comparison, shown, write_groups
-from alexnet.wording import counted
 
 BITS = ("16", "32", "64", "128", "256")
 METHODS = ("autoencoder", "random", "pca", "itq")
-"""Names of `retrieval.autoencoder.METHODS`, here so that --help need not load them; a test compares the two."""
+"""Names of `retrieval.codes.autoencoder.METHODS`, here so that --help need not load them; a test compares the two."""
 SHOWN_GROUPS = 20
 
 seed_option = click.option("--seed", default=0, show_default=True, type=SEED, help="Fixes samples and first weights.")
@@ -40,11 +40,11 @@ def codes(index: Path, bits: str, method: str, seed: int, threads: int | None, a
 
     import torch
 
-    from alexnet.retrieval.autoencoder import fit_encoder
-    from alexnet.retrieval.codes import write_codes
-    from alexnet.retrieval.comparison import choose_fit_rows
-    from alexnet.retrieval.index import open_index
-    from alexnet.retrieval.index_changes import sole_writer
+    from alexnet.retrieval.codes.autoencoder import fit_encoder
+    from alexnet.retrieval.codes.comparison import choose_fit_rows
+    from alexnet.retrieval.codes.encoding import write_codes
+    from alexnet.retrieval.index.changes import sole_writer
+    from alexnet.retrieval.index.reader import open_index
 
     terminal = begin(threads)
     open_index(index)
@@ -83,8 +83,8 @@ def compare(
 
     Autoencoder, random hyperplanes, PCA signs and ITQ at equal lengths, fitted without the queries. Nothing is kept.
     """
-    from alexnet.retrieval.comparison import PIXELS, compare_codes
-    from alexnet.retrieval.index import open_index
+    from alexnet.retrieval.codes.comparison import PIXELS, compare_codes
+    from alexnet.retrieval.index.reader import open_index
 
     lengths = bits.split(",")
     for length in lengths:
@@ -127,7 +127,7 @@ def duplicates(index: Path, threshold: float, html: Path | None, threads: int | 
     A distance is compared with that to the twentieth nearest image, so that pictures which are merely alike stay out.
     Copies that were compressed again, resized or cut are found, which equal bytes (alexnet prepare) do not tell.
     """
-    from alexnet.retrieval.index import open_index
+    from alexnet.retrieval.index.reader import open_index
     from alexnet.retrieval.near_duplicates import find_near_duplicates
 
     terminal = begin(threads)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from alexnet.text.wording import counted
 from alexnet.verbs.options import PATH, json_option
 from alexnet.verbs.search_output import entry_json, new_terminal, shown
-from alexnet.wording import counted
 
 
 @click.command()
@@ -19,8 +19,8 @@ from alexnet.wording import counted
 @json_option
 def info(index: Path, verify: bool, check: bool, list_images: bool, as_json: bool) -> None:
     """Tell what INDEX holds, and whether it and the images behind it are as they were."""
-    from alexnet.retrieval.images import Originals
-    from alexnet.retrieval.index import read_index
+    from alexnet.retrieval.index.images import Originals
+    from alexnet.retrieval.index.reader import read_index
 
     terminal = new_terminal()
     opened = read_index(index)

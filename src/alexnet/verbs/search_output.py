@@ -6,19 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alexnet.wording import counted
+from alexnet.text.wording import counted
 
 if TYPE_CHECKING:
-    from alexnet.retrieval.index import Index
+    from alexnet.console.terminal import Terminal
+    from alexnet.retrieval.index.reader import Index
     from alexnet.retrieval.querying import Answer
-    from alexnet.terminal import Terminal
 
 THUMBNAIL_PX = 128
 
 
 def new_terminal() -> "Terminal":
     """A terminal."""
-    from alexnet.terminal import Terminal
+    from alexnet.console.terminal import Terminal
 
     return Terminal()
 
@@ -55,7 +55,7 @@ def tell_changes(terminal: "Terminal", index: Path, report: Any, as_json: bool) 
 
 def shown(entry: Any) -> str:
     """Path of an image as messages show it."""
-    from alexnet.retrieval.images import show_path
+    from alexnet.retrieval.index.images import show_path
 
     return show_path(entry)
 
@@ -100,7 +100,7 @@ def _thumbnails(index: "Index") -> Callable[[Any], bytes | None]:
 
     from PIL import Image
 
-    from alexnet.retrieval.images import Originals
+    from alexnet.retrieval.index.images import Originals
 
     originals = Originals(index)
 
@@ -124,7 +124,7 @@ def write_answers(index: "Index", answers: "list[Answer]", path: Path) -> None:
 
     from PIL import Image
 
-    from alexnet.data.decode import open_image
+    from alexnet.data.images.decode import open_image
     from alexnet.interpretation.page import write_picture_rows
 
     draw = _thumbnails(index)
@@ -162,7 +162,7 @@ def write_groups(index: "Index", groups: Any, path: Path) -> None:
 
 def show_comparison(terminal: "Terminal", result: Any) -> None:
     """Print a comparison for people."""
-    from alexnet.retrieval.comparison import K
+    from alexnet.retrieval.codes.comparison import K
 
     ranks = [r for r in (6, 100, 500) if r in result.results[0].recall]
     depths = [k for k in (6, 100) if k in result.results[0].precision]

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from alexnet.console.terminal import Terminal
     from alexnet.evaluation.assessment import Assessment
-    from alexnet.terminal import Terminal
 
 MOST_CLASSES = 20
 """Classes that are listed; of more, the worst."""
@@ -12,8 +12,8 @@ MOST_CLASSES = 20
 
 def show_assessment(terminal: "Terminal", assessment: "Assessment") -> None:
     """Print errors, differences, calibration, and the classes of the model that counts."""
-    from alexnet.terminal import percent
-    from alexnet.wording import counted
+    from alexnet.console.terminal import percent
+    from alexnet.text.wording import counted
 
     first = assessment.results[0].evaluation
     views = {1: "centre view", 9: "nine views", 10: "ten views"}[first.num_views]
@@ -67,9 +67,9 @@ def show_assessment(terminal: "Terminal", assessment: "Assessment") -> None:
 
 
 def _show_classes(terminal: "Terminal", assessment: "Assessment") -> None:
+    from alexnet.console.terminal import percent
     from alexnet.evaluation.metrics import wilson_interval
-    from alexnet.terminal import percent
-    from alexnet.wording import counted
+    from alexnet.text.wording import counted
 
     found = assessment.results[-1].evaluation
     rows = sorted(

@@ -1,0 +1,157 @@
+"""One part of a store to be, while its images are decoded and written.
+
+Threads decode stretches of images into one array; whoever writes the part follows them image by image.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.data.images.decode import decode_image, explain_unreadable, show_name
+from alexnet.data.images.jpeg import decode_jpeg, encode_jpeg
+from alexnet.data.prepare.partial import Part, PartialStore
+from alexnet.data.sources.listing import LabeledPath, Source
+from alexnet.data.store.duplicates import digest_file
+from alexnet.errors import ImageError
+
+STRETCH = 8
+"""Images that a thread takes at a time: one by one, handing them over costs a tenth of the time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What decides the bytes of a store beside its source, and when to stop."""
+
+    size: int
+    rows: int
+    """Images in a part."""
+    codec: str
+    quality: int
+    stop_on_bad: bool
+    max_bad: float
+
+
+class _LeftOutError(Exception):
+    """A part that is written while it is decoded holds an image that cannot be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartReading:
+    """A part that is being decoded; a row of a list or array is valid when its future is done."""
+
+    split: str
+    number: int
+    entries: Sequence[LabeledPath]
+    images: NDArray[np.uint8]
+    digests: Sequence[str]
+    encoded: Sequence[bytes] | None
+    """JPEG files, where the store keeps these."""
+    futures: Sequence[Future[list[ImageError | None]]]
+
+    def errors(self) -> Iterator[ImageError | None]:
+        """Why each image is left out, None where it is kept; waits for one after the other."""
+        return (error for future in self.futures for error in future.result())
+
+    def write_ahead(self, partial: PartialStore) -> Part | None:
+        """Write the part while it is decoded: what was decoded last is still in the processor's cache.
+
+        Returns None, and nothing is saved, where an image is left out, since the file begins with the number of
+        images, and for JPEG files. Then `write` does it, once all is decoded and what is left out is accepted.
+        """
+        if self.encoded is not None:
+            return None
+        errors = self.errors()
+
+        def wait(images: NDArray[np.uint8]) -> None:
+            if any(islice(errors, len(images))):
+                raise _LeftOutError
+
+        try:
+            return self._save(partial, [], wait)
+        except _LeftOutError:
+            return None
+
+    def write(self, partial: PartialStore) -> Part:
+        """Write what can be read of the part, when all of it is decoded."""
+        errors = list(self.errors())
+        kept = [row for row, error in enumerate(errors) if error is None]
+        skipped = [
+            (entry.path, str(error).removeprefix(f"{show_name(entry.path)}: "))
+            for entry, error in zip(self.entries, errors, strict=True)
+            if error is not None
+        ]
+        return (self._select(kept) if skipped else self)._save(partial, skipped)
+
+    def _select(self, rows: Sequence[int]) -> "PartReading":
+        return replace(
+            self,
+            entries=[self.entries[row] for row in rows],
+            images=self.images[rows],
+            digests=[self.digests[row] for row in rows],
+            encoded=None if self.encoded is None else [self.encoded[row] for row in rows],
+        )
+
+    def _save(
+        self,
+        partial: PartialStore,
+        skipped: list[tuple[str, str]],
+        wait: Callable[[NDArray[np.uint8]], None] | None = None,
+    ) -> Part:
+        return partial.save_part(
+            self.split,
+            self.number,
+            self.images,
+            [entry.label for entry in self.entries],
+            [entry.path for entry in self.entries],
+            skipped,
+            self.digests,
+            self.encoded,
+            wait,
+        )
+
+
+def begin_part(
+    decoders: ThreadPoolExecutor,
+    source: Source,
+    settings: Settings,
+    split: str,
+    number: int,
+    entries: Sequence[LabeledPath],
+    images: NDArray[np.uint8],
+) -> PartReading:
+    """Have the images of a part, the entries of this source, decoded into the array given."""
+    digests = [""] * len(entries)
+    encoded = [b""] * len(entries) if settings.codec == "jpeg" else None
+
+    def read_into(row: int) -> ImageError | None:
+        path = entries[row].path
+        try:
+            data = source.read(path)
+            decode_image(data, size=settings.size, name=path, out=images[row])
+        except ImageError as error:
+            return error
+        except OSError as error:
+            return ImageError(explain_unreadable(path, error))
+        digests[row] = digest_file(data)
+        if encoded is not None:
+            encoded[row] = encode_jpeg(images[row], settings.quality)
+            images[row], _ = decode_jpeg(encoded[row])  # statistics are those of what a reader will see
+        return None
+
+    def read_stretch(start: int) -> list[ImageError | None]:
+        return [read_into(row) for row in range(start, min(start + STRETCH, len(entries)))]
+
+    futures = [decoders.submit(read_stretch, start) for start in range(0, len(entries), STRETCH)]
+    return PartReading(
+        split=split,
+        number=number,
+        entries=entries,
+        images=images,
+        digests=digests,
+        encoded=encoded,
+        futures=futures,
+    )

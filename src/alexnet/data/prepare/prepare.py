@@ -1,0 +1,219 @@
+"""Photographs in whatever they come -> a store.
+
+data/sources/kinds.py finds the images, data/prepare/run.py does the work, and data/prepare/partial.py makes it safe to
+interrupt at any moment.
+"""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from alexnet.data.prepare.part import Settings
+from alexnet.data.prepare.partial import PartialStore, describe_job
+from alexnet.data.prepare.run import Progress, Run
+from alexnet.data.sources.kinds import Source, find_images
+from alexnet.data.store.existing import find_same_store, read_report
+from alexnet.data.store.writer import rows_per_shard
+from alexnet.errors import ConfigError, ImageError, Interrupted, StoreError
+from alexnet.text.wording import counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareReport:
+    """What prepare did. The store's report.json holds the same without times."""
+
+    store: Path
+    per_class: Mapping[str, Mapping[str, int]]
+    """Images kept: split -> class name -> number."""
+    skipped: Sequence[tuple[str, str]]
+    """Path and reason of every image left out."""
+    ignored: Mapping[str, int]
+    """Files and folders that were passed over as no images, by reason."""
+    notes: Sequence[str]
+    """What is unusual about the source or about duplicates, in sentences."""
+    duplicates: Mapping[str, Any]
+    """Images whose files have equal bytes: see `duplicates.find_duplicates`."""
+    num_continued: int
+    """Images that an earlier, interrupted run had already done."""
+    seconds: float
+    images_per_second: float
+    """Images of this run alone."""
+    num_missing: int = 0
+    """Images that other machines have still to do, before the store is complete; see `prepare`, argument part."""
+    was_complete: bool = False
+    """Whether the store was there already, made from the same images with the same options; nothing was written."""
+
+    @property
+    def num_images(self) -> int:
+        """Images kept, all splits together."""
+        return sum(sum(counts.values()) for counts in self.per_class.values())
+
+
+def prepare(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    kind: str | None = None,
+    size: int = 256,
+    codec: Literal["raw", "jpeg"] = "raw",
+    quality: int = 90,
+    val_fraction: float | None = None,
+    val_list: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    on_bad_image: Literal["skip", "stop"] = "skip",
+    max_bad: float = 0.1,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    class_names_file: str | os.PathLike[str] | None = None,
+    group: str | None = None,
+    classes_at: int | str | None = None,
+    shard_rows: int | None = None,
+    part: tuple[int, int] = (1, 1),
+) -> PrepareReport:
+    """Make a store of labelled photographs.
+
+    Interrupted in any way, the same call continues after the last part that was finished. The same images and options
+    give the same bytes, whatever the number of threads and interruptions. Where the store is complete already, nothing
+    is written.
+
+    Args:
+        source: What `find_images` reads; it also explains kind, val_fraction, val_list, seed, class_names_file, group
+            and classes_at.
+        out: The store to make: a new or empty folder, or one that this very call made. OUT.partial beside it holds the
+            work.
+        size: Height and width of the stored images in pixels.
+        codec: "raw" keeps pixels, "jpeg" keeps them compressed: a tenth of the space, and time to decode in training.
+        quality: Of "jpeg", 1 to 100.
+        on_bad_image: "skip" leaves an image that cannot be read out and reports it; "stop" makes it an error.
+        max_bad: The share of bad images above which "skip" stops too, as something systematic must be wrong. Judged all
+            the time; up to ten bad images are never too many.
+        workers: Decoding threads; when None, one more than CPUs, as one at a time may wait for a file or a lock.
+        progress: Called from this thread after every image.
+        shard_rows: Images in a part, and so in a shard; as many as fit 96 MiB when None.
+        part: (i, n) does the i-th of n shares of the work, with out on a file system that n machines share. Whoever is
+            last finishes the store, whose bytes are those of one machine's; until then the report has num_missing.
+    Raises:
+        SourceError: the folder is not laid out as `find_images` needs it, or no image of a class can be read.
+        ImageError: an image cannot be read and on_bad_image is "stop".
+        StoreError: out is something else, its disk is full or not writable, or OUT.partial belongs to another job.
+        Interrupted: Ctrl-C; what is finished is kept.
+        ConfigError: an option is outside what is accepted.
+    """
+    started = time.perf_counter()
+    if not 1 <= part[0] <= part[1]:
+        raise ConfigError(f"part is {part[0]}/{part[1]}; accepted is i/n with i from 1 to n.")
+    _check_options(size, on_bad_image, workers, shard_rows, codec, quality, max_bad)
+    target = Path(out)
+    _check_outside(Path(source), target)
+    images = find_images(
+        source,
+        kind=kind,
+        val_fraction=val_fraction,
+        val_list=val_list,
+        seed=seed,
+        class_names_file=class_names_file,
+        group=group,
+        classes_at=classes_at,
+    )
+    rows = shard_rows or rows_per_shard(size)
+    options = {
+        "size": size,
+        "codec": codec,
+        **({"quality": quality} if codec == "jpeg" else {}),
+        "val_fraction": val_fraction,
+        "val_list": Path(val_list).name if val_list is not None else None,
+        "seed": seed,
+        **({"group": group} if group is not None else {}),
+        **({"classes_at": classes_at} if classes_at is not None else {}),
+        "shard_rows": rows,
+    }
+    provenance, job = describe_job(images, options)
+    existing = find_same_store(target, images, provenance)
+    if existing is not None:
+        report = read_report(existing)
+        if on_bad_image == "stop" and report["skipped"]:
+            first = report["skipped"][0]
+            raise ImageError(
+                f"{target} leaves out {counted(len(report['skipped']), 'image')}; the first is {first['path']}: "
+                f"{first['reason']} Keep it so: --on-bad-image skip."
+            )
+        return _summarize(target, images, report, run=None, seconds=time.perf_counter() - started)
+    settings = Settings(
+        size=size, rows=rows, codec=codec, quality=quality, stop_on_bad=on_bad_image == "stop", max_bad=max_bad
+    )
+    run = Run(images, settings, progress)
+    try:
+        with PartialStore(target, job, turn=part) as partial:
+            run.read_images(partial, workers or (os.cpu_count() or 1) + 1)
+            missing = run.count_missing(partial)
+            if missing or not partial.take_over():
+                report = {"splits": {}, "skipped": [], "notes": [], "duplicates": {}}
+                seconds = time.perf_counter() - started
+                return _summarize(target, images, report, run=run, seconds=seconds, num_missing=missing)
+            report = run.finish(partial, provenance)
+            partial.publish()
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"Stopped after {run.num_kept_safe:,} of {counted(run.total, 'image')}. Run the same command again to "
+            f"continue; what is done is in {target}.partial."
+        ) from None
+    except OSError as error:  # reading errors were turned into bad images, so this is the disk of the store
+        raise StoreError(run.explain_write_error(error, target)) from None
+    return _summarize(target, images, report, run=run, seconds=time.perf_counter() - started)
+
+
+def _summarize(
+    target: Path,
+    images: Source,
+    report: Mapping[str, Any],
+    *,
+    run: Run | None,
+    seconds: float,
+    num_missing: int = 0,
+) -> PrepareReport:
+    """What to tell about a store; without a run, it was there."""
+    num_done = sum(len(entries) for entries in images.splits.values()) if run is None else run.total
+    num_continued = num_done if run is None else run.num_continued
+    return PrepareReport(
+        store=target,
+        per_class={split: fields["per_class"] for split, fields in report["splits"].items()},
+        skipped=[(item["path"], item["reason"]) for item in report["skipped"]],
+        ignored=images.ignored,
+        notes=report["notes"],
+        duplicates=report["duplicates"],
+        num_continued=num_continued,
+        seconds=seconds,
+        images_per_second=(num_done - num_continued) / seconds,
+        num_missing=num_missing,
+        was_complete=run is None,
+    )
+
+
+def _check_options(
+    size: int,
+    on_bad_image: str,
+    workers: int | None,
+    shard_rows: int | None,
+    codec: str,
+    quality: int,
+    max_bad: float,
+) -> None:
+    for name, value in (("size", size), ("workers", workers), ("shard_rows", shard_rows)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} is {value}; it must be at least 1.")
+    if on_bad_image not in ("skip", "stop"):
+        raise ConfigError(f"on_bad_image is {on_bad_image!r}; accepted are 'skip' and 'stop'.")
+    if codec not in ("raw", "jpeg"):
+        raise ConfigError(f"codec is {codec!r}; accepted are 'raw' and 'jpeg'.")
+    if not 1 <= quality <= 100:
+        raise ConfigError(f"quality is {quality}; it lies between 1 and 100.")
+    if not 0 <= max_bad <= 1:
+        raise ConfigError(f"max_bad is {max_bad}; it is a share, between 0 and 1.")
+
+
+def _check_outside(source: Path, target: Path) -> None:
+    if target.resolve().is_relative_to(source.resolve()):
+        raise StoreError(f"{target} lies inside {source}, where it would be read as images. Choose another --out.")

@@ -1,0 +1,247 @@
+"""The work of one preparation: read, decode, check, write, and count the statistics in the same pass.
+
+Images are decoded by a pool of threads (the decoders release the interpreter lock) and written in the order of the
+source, part by part, by one that follows the decoders; two parts are in memory.
+"""
+
+import errno
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alexnet.data.prepare.near_copies import describe_near_copies, find_near_copies
+from alexnet.data.prepare.part import PartReading, Settings, begin_part
+from alexnet.data.prepare.partial import Part, PartialStore, split_into_parts
+from alexnet.data.prepare.report import build_page
+from alexnet.data.prepare.statistics import PixelStatistics
+from alexnet.data.sources.listing import Source
+from alexnet.data.store.duplicates import describe_duplicates, find_duplicates
+from alexnet.data.store.format import TRAIN, VAL
+from alexnet.data.store.reader import IMAGES
+from alexnet.data.store.writer import SplitContent
+from alexnet.errors import ImageError, SourceError, StoreError
+from alexnet.text.wording import counted
+
+Progress = Callable[[int, int, int], None]
+"""Called with images done, images in all, and how many of those done were left out."""
+
+ALLOWED_BAD = 10
+"""Bad images that never stop a preparation, however few images there are."""
+
+SHARE_AFTER = 1000
+"""Images after which the share of bad ones is judged; before, as if so many had been read."""
+
+
+class Run:
+    """One call of prepare: counts, and the two stages of the work."""
+
+    def __init__(self, source: Source, settings: Settings, progress: Progress | None) -> None:
+        self.source = source
+        self.settings = settings
+        self.size = settings.size
+        self.total = sum(len(entries) for entries in source.splits.values())
+        self.num_continued = 0
+        self.num_kept_safe = 0  # images of finished parts
+        self._progress = progress
+        self._num_done = 0
+        self._num_skipped = 0
+
+    def read_images(self, partial: PartialStore, workers: int) -> None:
+        """Finish every part that is not finished yet, after a look at the bytes of those that an earlier run wrote."""
+        todo = []
+        turn, machines = partial.turn
+        position = -1
+        for split, entries in self.source.splits.items():
+            for number, stretch in enumerate(split_into_parts(len(entries), self.settings.rows)):
+                position += 1
+                if position % machines != turn - 1:
+                    self.total -= len(entries[stretch])
+                    continue
+                part = partial.load_part(split, number)
+                # An earlier run may have left out what this one must not; it may be readable by now.
+                if part is None or (part.skipped and self.settings.stop_on_bad):
+                    todo.append((split, number, entries[stretch]))
+                else:
+                    if part.shard is not None:
+                        partial.verify_part(split, number, part.shard)
+                    self._count_finished(part)
+        self.num_continued = self.num_kept_safe
+        self._check_space(partial.path)
+        # Parts lie in two buffers in turn: fresh memory for each would cost a tenth of the time. A part is queued when
+        # its buffer is written, while the one before it is decoded, so that no decoder is ever idle.
+        rows = max((len(entries) for _, _, entries in todo), default=0)
+        buffers = [np.empty((rows, self.size, self.size, 3), np.uint8) for _ in range(2)]
+        decoders = ThreadPoolExecutor(workers, "decode")
+        writer = ThreadPoolExecutor(1, "write")
+        readings = (
+            begin_part(decoders, self.source, self.settings, split, number, entries, buffers[turn % 2][: len(entries)])
+            for turn, (split, number, entries) in enumerate(todo)
+        )
+        writing: Future[Part | None] | None = None
+        try:
+            ahead = next(readings, None)
+            while ahead is not None:
+                reading = ahead
+                writing = writer.submit(reading.write_ahead, partial)
+                ahead = next(readings, None)
+                self._follow_part(reading)
+                # What is left out was accepted: only now may it be saved.
+                self.num_kept_safe += _count(writing.result() or reading.write(partial))
+                writing = None
+        finally:
+            decoders.shutdown(cancel_futures=True)
+            writer.shutdown()  # a part that is complete is still written
+            if writing is not None and writing.exception() is None and (part := writing.result()) is not None:
+                self.num_kept_safe += _count(part)
+
+    def count_missing(self, partial: PartialStore) -> int:
+        """Return how many images are in parts that no machine has finished yet."""
+        return sum(
+            len(entries[stretch])
+            for split, entries in self.source.splits.items()
+            for number, stretch in enumerate(split_into_parts(len(entries), self.settings.rows))
+            if partial.load_part(split, number) is None
+        )
+
+    def finish(self, partial: PartialStore, provenance: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the rest of the store, and the header last; returns the report."""
+        statistics = PixelStatistics(self.size)
+        contents: dict[str, SplitContent] = {}
+        skipped: list[tuple[str, str]] = []
+        per_class: dict[str, list[int]] = {}
+        digests: dict[str, list[str]] = {}
+        num_classes = len(self.source.class_names)
+        for split, entries in self.source.splits.items():
+            shards, labels, paths = [], [], []
+            digests[split] = []
+            for number in range(len(split_into_parts(len(entries), self.settings.rows))):
+                part = partial.load_part(split, number)
+                assert part is not None
+                if part.shard is not None:
+                    shards.append(part.shard)
+                if split == TRAIN:
+                    statistics.merge(partial.load_statistics(number, self.size, len(part.labels)))
+                labels += part.labels
+                paths += part.paths
+                skipped += part.skipped
+                digests[split] += part.digests
+            contents[split] = SplitContent(shards=shards, labels=np.array(labels, np.int64), paths=paths)
+            per_class[split] = np.bincount(contents[split].labels, minlength=num_classes).tolist()
+        self._check_classes(per_class, dict(skipped))
+        duplicates = find_duplicates(
+            {split: content.paths for split, content in contents.items()},
+            {split: content.labels.tolist() for split, content in contents.items()},
+            digests,
+            self.source.read,
+        )
+        notes = [*self.source.notes, *describe_duplicates(duplicates)]
+        options = provenance["options"]
+        if options.get("val_fraction") is not None and options.get("group") is None:
+            notes += self._look_for_near_copies(partial.files.folder, contents, digests)
+        report = {
+            "splits": {
+                split: {
+                    "found": len(self.source.splits[split]),
+                    "kept": sum(counts),
+                    "per_class": dict(zip(self.source.class_names, counts, strict=True)),
+                }
+                for split, counts in per_class.items()
+            },
+            "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
+            "ignored": dict(self.source.ignored),
+            "notes": notes,
+            "duplicates": duplicates,
+        }
+        partial.files.finish(
+            size=self.size,
+            class_names=self.source.class_names,
+            class_titles=self.source.class_titles,
+            splits=contents,
+            statistics=statistics,
+            provenance={**provenance, "found": sum(map(len, self.source.splits.values())), "skipped": len(skipped)},
+            report=report,
+            page=build_page(provenance["source"], report, self.source.read),
+            codec=self.settings.codec,
+        )
+        return report
+
+    def _look_for_near_copies(
+        self, folder: Path, contents: Mapping[str, SplitContent], digests: Mapping[str, Sequence[str]]
+    ) -> list[str]:
+        """Notes about pictures of one series on both sides of a division that was drawn image by image."""
+        train, val = (IMAGES[self.settings.codec](folder, contents[split].shards, self.size) for split in (TRAIN, VAL))
+        paths = contents[TRAIN].paths, contents[VAL].paths
+        found = find_near_copies((train.__getitem__, val.__getitem__), paths, (digests[TRAIN], digests[VAL]))
+        return describe_near_copies(found, *paths)
+
+    def explain_write_error(self, error: OSError, target: Path) -> str:
+        """The message for a store that cannot be written (further)."""
+        place = f"{target}.partial"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return (
+                f"The disk is full after {self.num_kept_safe:,} of {counted(self.total, 'image')}; the rest "
+                f"needs {self._bytes_needed() / 1e9:.1f} GB. Free space and run the same command again: it continues "
+                f"in {place}."
+            )
+        return (
+            f"{place} cannot be written ({error.strerror or error}). Check the permissions of "
+            f"{target.absolute().parent}, or choose another --out."
+        )
+
+    def _follow_part(self, reading: PartReading) -> None:
+        """Count the images of a part as they are decoded, until all are, and stop where too many are bad."""
+        for error in reading.errors():
+            self._num_done += 1
+            if error is not None:
+                if self.settings.stop_on_bad:
+                    raise ImageError(f"{error} Or leave it out: --on-bad-image skip.")
+                self._num_skipped += 1
+                self._check_share(error)
+            if self._progress is not None:
+                self._progress(self._num_done, self.total, self._num_skipped)
+
+    def _check_share(self, error: ImageError) -> None:
+        """Stop where so many images are bad that something systematic must be wrong."""
+        most = self.settings.max_bad * max(self._num_done, min(self.total, SHARE_AFTER))
+        if self._num_skipped > max(most, ALLOWED_BAD):
+            raise SourceError(
+                f"{self.source.root}: {self._num_skipped:,} of the first {counted(self._num_done, 'image')} cannot be "
+                f"used, more than the share of {self.settings.max_bad:g} that --max-bad allows. The last: {error} If "
+                "this is as it should be, raise --max-bad; what is done is kept."
+            )
+
+    def _count_finished(self, part: Part) -> None:
+        self.num_kept_safe += _count(part)
+        self._num_done += _count(part)
+        self._num_skipped += len(part.skipped)
+
+    def _bytes_needed(self) -> int:
+        return (self.total - self.num_kept_safe) * self.size * self.size * 3
+
+    def _check_space(self, folder: Path) -> None:
+        free = shutil.disk_usage(folder).free
+        if free < self._bytes_needed():
+            raise StoreError(
+                f"The store needs {self._bytes_needed() / 1e9:.1f} GB more and the disk of {folder} has "
+                f"{free / 1e9:.1f} GB left. Free space and run the same command again, or choose another --out."
+            )
+
+    def _check_classes(self, per_class: Mapping[str, Sequence[int]], skipped: Mapping[str, str]) -> None:
+        for split, counts in per_class.items():
+            bad = [entry for entry in self.source.splits[split] if not counts[entry.label]]
+            if not bad or (split != TRAIN and any(counts)):
+                continue
+            what = f"class {self.source.class_names[bad[0].label]}" if any(counts) else f"the {split} split"
+            number = sum(1 for entry in bad if entry.label == bad[0].label) if any(counts) else len(bad)
+            raise SourceError(
+                f"{self.source.root}: {what} has {counted(number, 'image')}, none of which can be read. The first: "
+                f"{bad[0].path}: {skipped[bad[0].path]}"
+            )
+
+
+def _count(part: Part) -> int:
+    return len(part.labels) + len(part.skipped)

@@ -1,0 +1,406 @@
+"""Class folders: train/<class>/... with val/<class>/..., or <class>/... of which a part is set aside.
+
+The same rules hold for a folder on the disk and for the tree inside a zip or tar archive, in preparing and in testing.
+Classes are those of the training split, sorted by name; validation images get their label by the name of their folder,
+never by its position. A flat folder of validation images gets its labels from a list.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from alexnet.data.sources.archives import build_tree, open_archive
+from alexnet.data.sources.folders import Folder, has_image_suffix, scan_folder
+from alexnet.data.sources.grouping import FOLDER
+from alexnet.data.sources.image_names import ValList
+from alexnet.data.sources.listing import (
+    SPLIT_NAMES,
+    TEST,
+    TITLES_FILES,
+    Files,
+    FolderFiles,
+    LabeledPath,
+    Options,
+    Record,
+    Source,
+    find_titles,
+    find_titles_file,
+    set_aside,
+)
+from alexnet.data.store.format import TRAIN, VAL
+from alexnet.errors import SourceError
+from alexnet.files.writing import decode_text
+from alexnet.text.class_names import normalize_name, parse_titles
+from alexnet.text.wording import counted, shorten, suggest
+
+WHOLE_PATH = "path"
+"""Depth of class folders that means: every folder with images is a class, named by its path below the split."""
+
+Depth = int | str
+
+
+def find_folders(root: Path, options: Options) -> Source:
+    """The images under a folder of the disk."""
+    top = scan_top(root)
+    used = [options.val_list, options.class_names_file or find_titles_file(root)]
+    return _label_tree(root, "folders", FolderFiles(root), top, options, used=[path for path in used if path])
+
+
+def scan_top(root: Path) -> Folder:
+    """The tree of photographs below root.
+
+    Raises:
+        SourceError: root may not be listed.
+    """
+    try:
+        return scan_folder(root)
+    except OSError as error:
+        raise SourceError(f"{root} cannot be listed ({error.strerror}). Check its permissions.") from None
+
+
+def find_in_archive(root: Path, options: Options) -> Source:
+    """The images of a zip or tar archive whose tree is laid out as class folders.
+
+    Folders around the tree, as most archives have one, are passed through.
+    """
+    archive = open_archive(root)
+    top = build_tree(archive)
+    ignored = top.ignored
+    while not top.images and len(top.folders) == 1 and top.folders[0].folders and not _is_split(top.folders[0]):
+        top = top.folders[0]
+    top.ignored = ignored
+    tables = [(top.path / name).relative_to(root).as_posix() for name in TITLES_FILES]
+    table = next((name for name in tables if name in archive.names()), None)
+    titles = None
+    if table is not None:
+        try:
+            titles = f"{root}: {table}", decode_text(archive.read(table))
+        except (OSError, UnicodeDecodeError) as error:
+            raise SourceError(f"{root}: {table} cannot be read as a UTF-8 text ({error}). Save it as UTF-8.") from None
+        if options.class_names_file is None:
+            ignored["not an image"] -= 1
+    return _label_tree(root, "archive", archive, top, options, titles)
+
+
+def _label_tree(
+    root: Path,
+    kind: str,
+    files: Files,
+    top: Folder,
+    options: Options,
+    titles: tuple[str, str] | None = None,
+    used: Sequence[Path] = (),
+) -> Source:
+    """Labels of a tree; paths are relative to root, which lies at or above top.
+
+    Args:
+        titles: Name and text of a table of readable names that lies beside the class folders in an archive.
+        used: Tables and lists that are read; those in the tree were not passed over.
+    """
+    train, val = find_split_folder(top, TRAIN), find_split_folder(top, VAL)
+    if train is None and val is not None:
+        raise SourceError(
+            f"{top.path} has {val.name} but no train folder. Put the training images in {top.path / 'train'}/<class>/."
+        )
+    notes: list[str] = []
+    whole = train if train is not None else top
+    is_grouped = options.grouping is not None and options.grouping.rule == FOLDER  # so inner folders are no classes
+    depth = options.classes_at or (1 if is_grouped else None)
+    classes, depth = _find_classes(whole, root, depth, notes)
+    names = sorted(classes)
+    if val is None:
+        if options.val_fraction is None and options.val_list is None:
+            raise SourceError(
+                _explain_missing_val(top.path, top) if train is None else _explain_missing_val_folder(top, train)
+            )
+        labels = {name: label for label, name in enumerate(names)}
+        records = [Record(path, name, None) for name in names for path in classes[name]]
+        splits = {
+            split: [LabeledPath(record.path, labels[record.class_name]) for record in part]
+            for split, part in zip((TRAIN, VAL), set_aside(root, records, options, notes), strict=True)
+        }
+        if train is not None:
+            notes.insert(0, _tell_division(top, train, splits, options))
+    else:
+        if options.val_fraction is not None:
+            raise SourceError(
+                f"{top.path} has a {val.name} folder, so a validation fraction has no meaning. Leave out "
+                f"--val-fraction, or pass {top.path / whole.name} to divide the training images only."
+            )
+        splits = {TRAIN: _label([classes[name] for name in names])}
+        if options.val_list is not None:
+            splits[VAL] = _label_by_list(list(val.walk(root)), ValList(options.val_list), names)
+        else:
+            splits[VAL] = _label_by_name(val, names, root, depth, notes)
+            _note_stray_images(val, depth, notes)
+        if options.grouping is not None:
+            options.grouping.check_apart(
+                {split: [Record(e.path, names[e.label], split) for e in entries] for split, entries in splits.items()}
+            )
+    _note_stray_images(whole, depth, notes)
+    for other in top.folders if train is not None else ():
+        if other not in (train, val) and other.num_images:
+            notes.append(f"{other.name} holds {counted(other.num_images, 'image')} and was not read.")
+    known = parse_titles(titles[1], names, where=titles[0]) if titles else None
+    ignored = top.count_ignored()
+    ignored["not an image"] -= sum(_was_passed_over(path, root) for path in used)
+    return Source(
+        root=root,
+        kind=kind,
+        files=files,
+        class_names=tuple(names),
+        class_titles=find_titles(root, names, options.class_names_file, notes, known),
+        splits=splits,
+        ignored=dict(sorted((+ignored).items())),
+        notes=tuple(notes),
+    )
+
+
+def find_split_folder(top: Folder, split: str) -> Folder | None:
+    """The folder of a split directly below top, by any of its usual names in any case but "dev".
+
+    Raises:
+        SourceError: there are two.
+    """
+    names = [name for name in SPLIT_NAMES.get(split, (split,)) if name != "dev"]  # which may be a class
+    found = [folder for folder in top.folders if folder.name.lower() in names or folder.name == split]
+    if len(found) > 1:
+        listed = " and ".join(folder.name for folder in found)
+        raise SourceError(f"{top.path} has {listed}; only one of them can be read. Rename or remove the other.")
+    return found[0] if found else None
+
+
+def gather_classes(parent: Folder, root: Path, depth: Depth) -> dict[str, list[str]]:
+    """Class name in normal form -> sorted paths of its images, relative to root.
+
+    Args:
+        depth: The folder of this depth below parent, counted from 1, names the class, and folders further down only
+            order its images; two folders of one name are one class. With WHOLE_PATH each folder that holds images is a
+            class, named by its path: "a/airfield".
+    """
+    classes: dict[str, list[str]] = {}
+    for name, folder in _list_class_folders(parent, depth):
+        prefix = folder.path.relative_to(root).as_posix()
+        paths = [f"{prefix}/{image}" for image in folder.images] if depth == WHOLE_PATH else folder.walk(root)
+        classes.setdefault(name, []).extend(paths)
+    return {name: sorted(paths) for name, paths in classes.items() if paths}
+
+
+def _list_class_folders(parent: Folder, depth: Depth) -> Iterator[tuple[str, Folder]]:
+    for parts, folder in _walk_folders(parent, ()):
+        if depth == WHOLE_PATH and folder.images:
+            yield "/".join(parts), folder
+        elif len(parts) == depth:
+            yield parts[-1], folder
+
+
+def _walk_folders(parent: Folder, parts: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Folder]]:
+    for folder in parent.folders:
+        own = (*parts, normalize_name(folder.name))
+        yield own, folder
+        yield from _walk_folders(folder, own)
+
+
+def _was_passed_over(path: Path, root: Path) -> bool:
+    """Whether a file that was read lies where the tree counted it as no image."""
+    folder = path.parent.resolve()
+    return folder.is_relative_to(root.resolve()) and not path.name.startswith(".") and not has_image_suffix(path.name)
+
+
+def _tell_division(top: Folder, train: Folder, splits: Mapping[str, Sequence[LabeledPath]], options: Options) -> str:
+    count, total = len(splits[VAL]), sum(map(len, splits.values()))
+    which = (
+        f"{100 * options.val_fraction:g} % of each class in {train.name}"
+        if options.val_fraction is not None
+        else f"what {options.val_list} names in {train.name}"
+    )
+    return (
+        f"{top.path} has no val folder, so {which} is set aside for validation: {count:,} of "
+        f"{counted(total, 'image')}, always the same."
+    )
+
+
+def _is_split(folder: Folder) -> bool:
+    return any(folder.name.lower() in words for words in SPLIT_NAMES.values())
+
+
+def _label_by_list(paths: Sequence[str], listed: ValList, names: Sequence[str]) -> list[LabeledPath]:
+    """Validation images whose classes a list tells; every image must be in it, and every line must have one."""
+    labels = {name: label for label, name in enumerate(names)}
+    classes = listed.match(paths, labels)
+    unlisted = [path for path in sorted(paths) if path not in classes]
+    if unlisted:
+        raise SourceError(
+            f"{listed.path} does not list {len(unlisted):,} of {counted(len(paths), 'validation image')}: "
+            f"{shorten(unlisted, 3)}. Check that the list belongs to these images."
+        )
+    bare = [path for path in sorted(paths) if not classes[path]]
+    if bare:
+        raise SourceError(
+            f"{listed.path} gives no class for {counted(len(bare), 'validation image')}: {shorten(bare, 3)}. Each line "
+            "holds a path, a tab and the name of a class folder."
+        )
+    unknown = sorted(set(classes.values()) - set(labels))
+    if unknown:
+        raise SourceError(
+            f"{listed.path} names classes that are not among the training classes: "
+            f"{shorten([suggest(name, names) for name in unknown])}. Labels are names of class folders, never "
+            "numbers."
+        )
+    return [LabeledPath(path, labels[classes[path]]) for path in sorted(paths)]
+
+
+def _find_classes(
+    parent: Folder, root: Path, depth: Depth | None, notes: list[str]
+) -> tuple[dict[str, list[str]], Depth]:
+    """Paths of the images of each class in parent, and the depth of the class folders."""
+    if not parent.num_images:
+        raise SourceError(
+            f"{parent.path} holds no images. Check the path; names of images end in .jpg, .png, .webp, .gif, .bmp, "
+            ".tif and the like."
+        )
+    if not parent.folders:
+        advice = f"Make one folder for each class and pass {root}, or"
+        raise SourceError(
+            f"{parent.path} holds {counted(parent.num_images, 'image')} but no class folders. {advice} pass the folder "
+            f"above ({parent.path.parent}) if {parent.path.name} is one class."
+        )
+    inner = _find_inner_sources(parent)
+    if inner and depth is None:
+        raise SourceError(
+            f"{parent.path} is not the folder with the classes; {_list_paths(inner)}. Pass "
+            f"{inner[0].path if len(inner) == 1 else 'one of them'}."
+            if parent.path == root
+            else f"{parent.path} has its class folders one level down, in {inner[0].name}. Move them up to "
+            f"{parent.path}."
+        )
+    if depth is None:
+        _refuse_nested(parent, root)
+        depth = 1
+    classes = gather_classes(parent, root, depth)
+    if not classes:
+        raise SourceError(
+            f"{parent.path} has no folders with images at depth {depth}. Give --classes-at a smaller number."
+        )
+    if len(classes) == 1:
+        raise SourceError(
+            f"{parent.path} has one class, {next(iter(classes))}; a classifier needs two or more. Add a folder for "
+            "another class, even if it is only 'other'."
+        )
+    empty = sorted({name for name, _ in _list_class_folders(parent, depth)} - set(classes))
+    if empty:
+        raise SourceError(
+            f"{parent.path} has class folders without images: {shorten(empty)}. Remove them, or add images."
+        )
+    folders: dict[str, list[str]] = {}
+    for name, folder in _list_class_folders(parent, depth):
+        folders.setdefault(name, []).append(folder.path.relative_to(parent.path).as_posix())
+    notes += [f"Read as one class, {name}: {' and '.join(paths)}." for name, paths in folders.items() if len(paths) > 1]
+    return classes, depth
+
+
+def _refuse_nested(parent: Folder, root: Path) -> None:
+    """Refuse class folders that hold nothing but two and more folders: these may be the classes."""
+    if any(folder.images for folder in parent.folders) or not any(
+        sum(1 for child in folder.folders if child.num_images) > 1 for folder in parent.folders
+    ):
+        return
+    readings = []
+    for depth in (1, 2, WHOLE_PATH):
+        names = sorted(gather_classes(parent, root, depth))
+        readings.append(f"--classes-at {depth}: {counted(len(names), 'class', 'classes')} ({shorten(names, 4)})")
+    raise SourceError(
+        f"{parent.path} has folders that hold only folders, so which are the classes is open. Add the option of what "
+        f"you mean. {'; '.join(readings)}. If one of its folders is the data set, pass that."
+    )
+
+
+def _find_inner_sources(parent: Folder) -> list[Folder]:
+    """The folders further down that a user may have meant, if this one is too high."""
+    inner = [
+        each
+        for _, each in _walk_folders(parent, ())
+        if find_split_folder(each, TRAIN) and (find_split_folder(each, VAL) or find_split_folder(each, TEST))
+    ]
+    if inner or any(folder.images for folder in parent.folders):
+        return inner
+    inner = [each for each in parent.folders if find_split_folder(each, TRAIN)]
+    if inner or len(parent.folders) != 1:
+        return inner
+    only = parent.folders[0]
+    num_classes = sum(1 for child in only.folders if child.num_images)
+    return _find_inner_sources(only) or ([only] if num_classes >= 2 else [])
+
+
+def _list_paths(folders: Sequence[Folder]) -> str:
+    """The folders, as what looks like the folder that is meant."""
+    if len(folders) == 1:
+        return f"{folders[0].path} looks like it"
+    return f"{shorten([str(folder.path) for folder in folders], 3)} look like it"
+
+
+def _label(classes: Sequence[list[str]]) -> list[LabeledPath]:
+    return [LabeledPath(path, label) for label, paths in enumerate(classes) for path in paths]
+
+
+def _label_by_name(val: Folder, names: Sequence[str], root: Path, depth: Depth, notes: list[str]) -> list[LabeledPath]:
+    filled = gather_classes(val, root, depth)
+    unknown = sorted(set(filled) - set(names))
+    if not filled or len(unknown) == len(filled):
+        lists = _find_lists(val)
+        if lists:
+            raise SourceError(
+                f"{val.path} holds no folders named like the training classes, but {lists[0].name}. If that tells the "
+                f"classes of its images, add --val-list {lists[0]}."
+            )
+    if not filled:
+        advice = (
+            "Name a list of their classes: --val-list FILE"
+            if val.images
+            else "Fill it, or remove it and use --val-fraction"
+        )
+        raise SourceError(f"{val.path} holds no class folders with images. {advice}.")
+    if unknown:
+        raise SourceError(
+            f"{val.path} has classes that are not among the training classes: "
+            f"{shorten([suggest(name, names) for name in unknown])}. Rename, move or remove them."
+        )
+    without = [name for name in names if name not in filled]
+    if without:
+        notes.append(f"Without validation images: {counted(len(without), 'class', 'classes')} ({shorten(without)}).")
+    return _label([filled.get(name, []) for name in names])
+
+
+def _find_lists(folder: Folder) -> list[Path]:
+    """Files beside images on the disk that may tell their classes, as Tiny ImageNet's val_annotations.txt does."""
+    found = [path for suffix in (".txt", ".csv", ".tsv") for path in sorted(folder.path.glob(f"*{suffix}"))]
+    return [path for path in found if path.is_file() and not path.name.startswith(".")]
+
+
+def _explain_missing_val(root: Path, top: Folder) -> str:
+    parent = root.absolute().parent
+    if root.name.lower() in SPLIT_NAMES[TRAIN] and any((parent / name).is_dir() for name in SPLIT_NAMES[VAL][:3]):
+        return (
+            f"{root} is the training split of {parent}. Pass {parent}, or add --val-fraction 0.1 to use {root} alone."
+        )
+    return (
+        f"{root} has {counted(len(top.folders), 'class', 'classes')} but no validation split. Add --val-fraction 0.1 "
+        "to set a tenth of each class aside, or arrange the images as train/<class>/ and val/<class>/."
+    )
+
+
+def _explain_missing_val_folder(top: Folder, train: Folder) -> str:
+    test = next((folder.name for folder in top.folders if folder.name.lower() == "test"), None)
+    rename = f", or rename {test} to val if its images lie in class folders" if test else ""
+    return (
+        f"{top.path} has a {train.name} folder but no val folder. Add --val-fraction 0.1 to set a tenth of each class "
+        f"aside{rename}."
+    )
+
+
+def _note_stray_images(parent: Folder, depth: Depth, notes: list[str]) -> None:
+    """Note the images that lie above the class folders."""
+    above = [each for parts, each in _walk_folders(parent, ()) if isinstance(depth, int) and len(parts) < depth]
+    for folder in (parent, *above):
+        if folder.images:
+            stray = counted(len(folder.images), "image")
+            notes.append(f"Not read, since it lies in no class folder: {stray} directly in {folder.name}.")

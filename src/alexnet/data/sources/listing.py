@@ -1,0 +1,299 @@
+"""What every kind of source comes down to: images with labels, by split, and files that give out their bytes.
+
+The kinds themselves are in data/sources/kinds.py and the modules it names. The rules they share are here: how
+validation images are set aside, in which order classes are numbered, and where readable names come from. Nothing is
+decoded.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from alexnet.data.images.decode import read_file
+from alexnet.data.sources.grouping import Grouping, count_aside, digest, divide_by_group
+from alexnet.data.sources.image_names import ValList
+from alexnet.data.store.format import TRAIN, VAL
+from alexnet.errors import SourceError
+from alexnet.text.class_names import TITLES_FILE, find_repeat, normalize_name, read_titles
+from alexnet.text.wording import counted, shorten, suggest
+
+TEST = "test"
+SPLIT_NAMES = {
+    TRAIN: ("train", "training"),
+    VAL: ("val", "valid", "validation", "dev"),
+    TEST: ("test", "testing"),
+}
+"""Split -> the words for it in names of folders and files and in columns of tables, lower case."""
+
+
+class LabeledPath(NamedTuple):
+    """One image: where it is inside its source, with forward slashes, and its class."""
+
+    path: str
+    label: int
+
+
+class Files(Protocol):
+    """Where the bytes of images lie: a folder, an archive, a table. Safe to use from several threads."""
+
+    def read(self, path: str) -> bytes:
+        """All bytes of one image; OSError or ImageError where they cannot be had."""
+
+    def describe(self, path: str) -> tuple[int, int]:
+        """Size in bytes and time of change in nanoseconds; OSError where it has vanished."""
+
+
+class FolderFiles:
+    """Files under a folder of the disk."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def read(self, path: str) -> bytes:
+        """All bytes of the file root/path."""
+        return read_file(self._locate(path))
+
+    def describe(self, path: str) -> tuple[int, int]:
+        """Size in bytes and time of change in nanoseconds."""
+        status = os.stat(self._locate(path))
+        return status.st_size, status.st_mtime_ns
+
+    def _locate(self, path: str) -> str:
+        return path if os.path.isabs(path) else f"{self.root}/{path}"  # a Path costs as much as asking for its size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Labelled images, by split, whatever they lie in."""
+
+    root: Path
+    kind: str
+    """A name of `data.sources.kinds.KINDS`."""
+    files: Files
+    class_names: tuple[str, ...]
+    """Name of each label."""
+    class_titles: tuple[str, ...]
+    """Readable names, from a table if there is one; otherwise the class names."""
+    splits: Mapping[str, Sequence[LabeledPath]]
+    """"train", "val" and perhaps "test", in the order in which the store will hold them."""
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    """How many files and folders were passed over, by reason."""
+    notes: tuple[str, ...] = ()
+    """What is unusual but allowed, in sentences."""
+
+    def read(self, path: str) -> bytes:
+        """All bytes of one image.
+
+        Raises:
+            OSError, ImageError: they cannot be read (any more).
+        """
+        return self.files.read(path)
+
+    def describe_files(self) -> Iterable[tuple[str, int, int]]:
+        """Path, size in bytes and time of change in nanoseconds of every image, in the order of the splits.
+
+        Tells whether a source is still the same. A file that has vanished has size and time -1.
+        """
+        for entries in self.splits.values():
+            for entry in entries:
+                try:
+                    yield entry.path, *self.files.describe(entry.path)
+                except OSError:
+                    yield entry.path, -1, -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a user says about splits and names; each kind of source uses what applies to it."""
+
+    val_fraction: float | None = None
+    val_list: Path | None = None
+    seed: int = 0
+    class_names_file: Path | None = None
+    grouping: Grouping | None = None
+    """Which images belong together, so that they stand on one side of the division."""
+    classes_at: int | str | None = None
+    """Which folders are the classes: of that depth, counted from 1, or "path", see `class_folders.gather_classes`."""
+
+
+class Record(NamedTuple):
+    """One image of a source that is a table of some kind."""
+
+    path: str
+    class_name: str
+    split: str | None
+    """A key of SPLIT_NAMES, or None where the source does not say."""
+    group: str | None = None
+    """What the source says it belongs together with."""
+
+
+def collect(
+    root: Path,
+    kind: str,
+    files: Files,
+    records: Sequence[Record],
+    options: Options,
+    *,
+    class_names: Sequence[str] | None = None,
+    titles: Mapping[str, str] | None = None,
+    ignored: Mapping[str, int] | None = None,
+    notes: Iterable[str] = (),
+) -> Source:
+    """A source of records, whose order is kept inside each split.
+
+    Without class_names, the classes are those of the training images, in the order of `sort_classes`. Where there are
+    test images but no validation images, the test images are used for validation.
+
+    Raises:
+        SourceError: there are fewer than two classes, no training images, or no way to find validation images.
+    """
+    all_notes = list(notes)
+    splits: dict[str, list[Record]] = {}
+    for record in records:
+        record = record._replace(class_name=normalize_name(record.class_name))
+        splits.setdefault(record.split or "", []).append(record)
+    if not records:
+        raise SourceError(f"{root} holds no images. Check the path.")
+    if "" in splits and len(splits) > 1:
+        raise SourceError(f"{root} names a split for some images only. Name one for all of them, or for none.")
+    if "" in splits:
+        train, val = set_aside(root, splits[""], options, all_notes)
+        splits = {TRAIN: train, VAL: val}
+    elif options.val_fraction is not None or options.val_list is not None:
+        if set(splits) != {TRAIN}:
+            raise SourceError(
+                f"{root} says itself which images are for validation ({', '.join(sorted(splits))}). Leave out "
+                "--val-fraction and --val-list."
+            )
+        train, val = set_aside(root, splits[TRAIN], options, all_notes)
+        splits = {TRAIN: train, VAL: val}
+    elif options.grouping is not None:
+        options.grouping.check_apart(splits)
+    if TRAIN not in splits:
+        raise SourceError(f"{root} has no training images, only: {', '.join(sorted(splits))}. Check the path.")
+    if VAL not in splits and TEST in splits:
+        splits[VAL] = splits.pop(TEST)
+        all_notes.append("There are no validation images, so the test images are used for validation.")
+    if VAL not in splits:
+        raise SourceError(
+            f"{root} has no validation images. Add --val-fraction 0.1 to set a tenth of each class aside."
+        )
+    if class_names is not None and (repeat := find_repeat(class_names)):
+        raise SourceError(
+            f"{root} has the class {class_names[repeat[0]]} twice: labels {repeat[0]} and {repeat[1]}. Give each class "
+            "a name of its own."
+        )
+    names = list(map(normalize_name, class_names or sort_classes({r.class_name for r in splits[TRAIN]})))
+    if len(names) < 2:
+        raise SourceError(f"{root} has one class, {names[0]}; a classifier needs two or more.")
+    labels = {name: label for label, name in enumerate(names)}
+    unknown = sorted({r.class_name for group in splits.values() for r in group} - set(labels))
+    if unknown:
+        raise SourceError(
+            f"{root} has classes without training images: {shorten([suggest(name, names) for name in unknown])}. "
+            "Rename, move or remove them."
+        )
+    order = [split for split in (TRAIN, VAL, TEST) if split in splits]
+    return Source(
+        root=root,
+        kind=kind,
+        files=files,
+        class_names=tuple(names),
+        class_titles=find_titles(root, names, options.class_names_file, all_notes, titles),
+        splits={split: [LabeledPath(r.path, labels[r.class_name]) for r in splits[split]] for split in order},
+        ignored=dict(sorted((ignored or {}).items())),
+        notes=tuple(all_notes),
+    )
+
+
+def set_aside(
+    root: Path, records: Sequence[Record], options: Options, notes: list[str]
+) -> tuple[list[Record], list[Record]]:
+    """Training and validation records of one set, both in its order: by list, or by a fraction of each class.
+
+    By fraction, those of each class whose digest of (seed, path) is smallest become validation: rounded to nearest,
+    but at least one and never all; a class with one image keeps it for training. Groups stay whole, see
+    `grouping.divide_by_group`, whose notes are added to notes.
+    """
+    if options.val_list is not None:
+        chosen = set(ValList(options.val_list).match(record.path for record in records))
+    elif options.val_fraction is None:
+        raise SourceError(
+            f"{root} does not say which images are for validation. Add --val-fraction 0.1 to set a tenth of each "
+            "class aside."
+        )
+    elif options.grouping is not None:
+        chosen = divide_by_group(root, records, options.grouping, options.val_fraction, options.seed, notes)
+    else:
+        classes: dict[str, list[str]] = {}
+        for record in records:
+            classes.setdefault(record.class_name, []).append(record.path)
+        chosen = set()
+        for paths in classes.values():
+            count = count_aside(len(paths), options.val_fraction)
+            ordered = sorted(paths, key=lambda path: digest(options.seed, path))
+            chosen.update(ordered[:count])
+    train = [record for record in records if record.path not in chosen]
+    val = [record for record in records if record.path in chosen]
+    if options.val_list is not None and options.grouping is not None:
+        options.grouping.check_apart({TRAIN: train, VAL: val})
+    return train, val
+
+
+def sort_classes(names: Iterable[str]) -> list[str]:
+    """By code point; by value where all names are whole numbers."""
+    listed = list(names)
+    if all(re.fullmatch(r"\d+", name) for name in listed):
+        return sorted(listed, key=lambda name: (int(name), name))
+    return sorted(listed)
+
+
+def find_split(name: str) -> str | None:
+    """The split that a word stands for, in any case; None for any other word."""
+    return next((split for split, words in SPLIT_NAMES.items() if name.strip().lower() in words), None)
+
+
+def find_split_in_name(name: str) -> str | None:
+    """The split that a file name tells of by its first word, as in train-00000-of-00005.parquet."""
+    return find_split(re.split(r"[^A-Za-z]", os.path.basename(name), maxsplit=1)[0])
+
+
+def find_titles(
+    root: Path,
+    names: Sequence[str],
+    given: Path | None,
+    notes: list[str],
+    known_titles: Mapping[str, str] | None = None,
+) -> tuple[str, ...]:
+    """Readable names of classes: of the table given, else of a table in SOURCE, else those the source knows."""
+    path = given if given is not None else find_titles_file(root)
+    titles = dict(known_titles or {}) if path is None else read_titles(path, names)
+    missing = [name for name in names if name not in titles]
+    if len(missing) == len(names) and given is not None:
+        raise SourceError(
+            f"{path} names none of the classes ({shorten(names)}). Each line holds the name of a class folder, a tab "
+            "and the readable name."
+        )
+    if missing and path is not None:
+        notes.append(
+            f"{path.name} has no readable name for {counted(len(missing), 'class', 'classes')}: {shorten(missing)}."
+        )
+    if not titles and all(re.fullmatch(r"n\d{8}", name) for name in names):
+        notes.append(
+            f"The classes are WordNet ids, such as {names[0]}. Their readable names go into a table, each line an id, "
+            f"a tab and a name: {TITLES_FILE} in SOURCE, or --class-names FILE; or later, {TITLES_FILE} in the store "
+            "or the run."
+        )
+    return tuple(titles.get(name, name) for name in names)
+
+
+TITLES_FILES = (TITLES_FILE, "words.txt", "LOC_synset_mapping.txt", "synset_words.txt")
+"""Where a source may keep readable names; all but the first are what ImageNet and its relatives come with."""
+
+
+def find_titles_file(root: Path) -> Path | None:
+    """The table of readable names in a folder, if it has one."""
+    return next((root / name for name in TITLES_FILES if (root / name).is_file()), None)

@@ -1,0 +1,87 @@
+"""What is at the place where a store is to be made: nothing, the very store that is asked for, or something else."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from alexnet.data.sources.listing import Source
+from alexnet.data.store.format import PARTIAL_SUFFIX, read_file
+from alexnet.data.store.reader import Store, open_store
+from alexnet.errors import StoreError
+from alexnet.text.class_names import TITLES_FILE
+
+
+def find_same_store(target: Path, images: Source, provenance: Mapping[str, Any]) -> Store | None:
+    """Return the store at target if it is the one that these images and options make, or None if nothing is there.
+
+    Versions of the program and its libraries may differ; paths, sizes and labels of all images, the readable names of
+    the classes and every option may not.
+
+    Raises:
+        StoreError: something else is there; of another store the message tells what differs.
+    """
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return None
+    try:
+        store = open_store(target)
+    except StoreError:
+        raise StoreError(f"{target} exists and is not a store. Choose another --out, or remove it first.") from None
+    differences = _differences(store, images, provenance)
+    if differences:
+        raise StoreError(
+            f"{target} exists and was made from other images or with other options: {'; '.join(differences)}. Choose "
+            f"another --out, or remove it: rm -r {target}"
+        )
+    remains = target.with_name(target.name + PARTIAL_SUFFIX)
+    if remains.is_dir() and not (remains / "store").exists():  # killed between publishing and cleaning up
+        shutil.rmtree(remains)
+    return store
+
+
+def read_report(store: Store) -> dict[str, Any]:
+    """Return what prepare wrote about the images of a store: those kept, left out and passed over.
+
+    Raises:
+        StoreError: it is missing or damaged.
+    """
+    report: dict[str, Any] = json.loads(read_file(store.path, store.header["report"]))
+    return report
+
+
+def _differences(store: Store, images: Source, provenance: Mapping[str, Any]) -> list[str]:
+    """What differs: the options, or where none of them does, the images."""
+    recorded = store.provenance
+    before = {"source": recorded.get("source"), "kind": recorded.get("kind"), **recorded.get("options", {})}
+    now = {"source": provenance["source"], "kind": provenance["kind"], **provenance["options"]}
+    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if "size" in changed:  # which decides how many images fit a shard
+        changed = [name for name in changed if name != "shard_rows"]
+    if changed:
+        return [f"{name.replace('_', ' ')} was {_say(before.get(name))}, is {_say(now.get(name))}" for name in changed]
+    if recorded.get("listing_sha256") != provenance["listing_sha256"] or not _has_same_labels(store, images):
+        return ["the images are not the same"]
+    if store.class_names != images.class_names:
+        return ["the names of the classes are not the same"]
+    if images.class_titles not in (tuple(store.header["class_titles"]), store.class_titles):
+        return [
+            f"the readable names of the classes are not the same (to change them alone, put the table into the "
+            f"store, as {store.path / TITLES_FILE})"
+        ]
+    return []
+
+
+def _has_same_labels(store: Store, images: Source) -> bool:
+    """Whether every image of the store has its split and label still; some may have been left out of it."""
+    if set(store.splits) != set(images.splits):
+        return False
+    for name, entries in images.splits.items():
+        labels, split = dict(entries), store.splits[name]
+        if any(labels.get(path) != label for path, label in zip(split.paths, split.labels.tolist(), strict=True)):
+            return False
+    return True
+
+
+def _say(value: Any) -> str:
+    return "none" if value is None else str(value)

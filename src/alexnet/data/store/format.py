@@ -1,0 +1,144 @@
+"""The store's format: names of files, the header and its checksum, and the checks that every reader makes.
+
+docs/formats.md describes the same for people who read a store without this package.
+"""
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.errors import StoreError
+from alexnet.files.record import find_damage, header_checksum, new_checksum
+from alexnet.files.writing import recall_places
+
+FORMAT = "alexnet-store"
+VERSION = 3
+HEADER_NAME = "store.json"
+CODECS = ("raw", "jpeg")
+PARTIAL_SUFFIX = ".partial"  # prepare works in OUT.partial and renames it when all is written and checked
+TRAIN = "train"
+VAL = "val"
+
+
+def check_file(folder: Path, record: Mapping[str, Any], *, every_byte: bool = False) -> None:
+    """Compare the size of a listed file with its record, and every byte if asked.
+
+    Raises:
+        StoreError: the file is missing or differs.
+    """
+    damage = find_damage(folder, record, every_byte=every_byte)
+    if damage:
+        raise damaged(folder / record["file"], damage)
+
+
+def read_file(folder: Path, record: Mapping[str, Any]) -> bytes:
+    """The bytes of a listed file, which agree with its record.
+
+    Raises:
+        StoreError: the file is missing or differs.
+    """
+    path = folder / str(record["file"])
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise damaged(path, f"cannot be read ({error.strerror})") from None
+    if new_checksum(data).hexdigest() != record["xxh3"]:
+        raise damaged(path, "has other bytes than when it was written")
+    return data
+
+
+def list_shard_files(shard: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The records of a shard: of its images, and of the file that checks and finds each of them."""
+    yield shard
+    yield shard["index" if "index" in shard else "checksums"]
+
+
+def read_header(folder: Path) -> dict[str, Any]:
+    """The header of a finished store, checked against its own checksum.
+
+    Raises:
+        StoreError: folder is no store, is unfinished, or its header is damaged or of another version.
+    """
+    path = folder / HEADER_NAME
+    try:
+        text = path.read_bytes()
+    except OSError:
+        raise _not_a_store(folder) from None
+    try:
+        header = json.loads(text)
+    except ValueError:
+        raise damaged(path, "is not valid JSON") from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise StoreError(f"{path} is not the header of a store. Make one: alexnet prepare PHOTOS --out STORE")
+    version = header.get("version")
+    if version != VERSION:
+        raise StoreError(
+            f"{folder} is a store of version {version}; this alexnet reads version {VERSION}. "
+            "Update alexnet, or prepare the images again with this one."
+        )
+    if header.get("checksum") != header_checksum(header):
+        raise damaged(path, "does not agree with its own checksum")
+    if header["codec"] not in CODECS:
+        raise StoreError(
+            f"{folder} keeps its images as {header['codec']!r}; this alexnet reads: {', '.join(CODECS)}. "
+            "Update alexnet, or prepare the images again with this one."
+        )
+    return header
+
+
+def find_store(environment: Mapping[str, Any], folder: Path) -> Path | None:
+    """Return where the store is that the environment of a run in `folder` names; None where it is not found.
+
+    Of the places that it may have, the first with the store of the recorded fingerprint; else the first with anything.
+    """
+    places = recall_places("store", environment, folder)
+    for place in places:
+        try:
+            if read_header(place)["checksum"] == environment.get("store_fingerprint"):
+                return place
+        except StoreError:
+            continue
+    return places[0] if places else None
+
+
+def _not_a_store(folder: Path) -> StoreError:
+    partial = folder.with_name(folder.name + PARTIAL_SUFFIX)
+    if folder.name.endswith(PARTIAL_SUFFIX) or (not folder.exists() and partial.is_dir()):
+        unfinished = folder if folder.name.endswith(PARTIAL_SUFFIX) else partial
+        return StoreError(f"{unfinished} is an unfinished store. Run the same prepare command again; it continues.")
+    if not folder.exists():
+        return StoreError(f"{folder} does not exist. Make a store: alexnet prepare PHOTOS --out {folder}")
+    if not folder.is_dir():
+        return StoreError(f"{folder} is a file; a store is a folder. Make one: alexnet prepare PHOTOS --out STORE")
+    return StoreError(
+        f"{folder} is not a store: it has no {HEADER_NAME}. Make one: alexnet prepare {folder} --out STORE"
+    )
+
+
+def load_array(folder: Path, record: Mapping[str, Any], *, mapped: bool = False) -> NDArray[Any]:
+    """The array in a listed .npy file, read whole and compared with its record, or mapped read-only; never unpickled.
+
+    Raises:
+        StoreError: it differs from its record, or is no .npy file of plain numbers.
+    """
+    path = folder / record["file"]
+    try:
+        if mapped:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        else:
+            array = np.load(io.BytesIO(read_file(folder, record)), allow_pickle=False)
+    except StoreError:
+        raise
+    except (OSError, ValueError, EOFError) as error:
+        raise damaged(path, f"cannot be read ({error})") from None
+    return np.asarray(array)  # indexing a plain array is several times faster than indexing np.memmap
+
+
+def damaged(path: Path, what: str) -> StoreError:
+    """The error for a file of a store that is not as it was written; what completes "PATH ..."."""
+    return StoreError(f"{path} {what}. The store is damaged: prepare the images again, or copy it again.")

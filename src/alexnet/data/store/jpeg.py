@@ -1,0 +1,46 @@
+"""Images of a split that a store keeps as JPEG bytes: decoded, and checked, whenever one is asked for."""
+
+import functools
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.data.images.jpeg import JpegDamageError, decode_jpeg
+from alexnet.data.store.format import damaged, load_array
+from alexnet.data.store.raw import Images, UInt8Array
+
+
+class JpegImages(Images):
+    """Shards are files of JPEG bytes, one image after the other, each with an index of (offset, bytes, CRC-32).
+
+    The same interface as raw images; every access decodes (0.3 ms for 256 pixels) into an array of its own. Bytes that
+    differ from what was written raise StoreError.
+    """
+
+    def __init__(self, folder: Path, shards: Sequence[Mapping[str, Any]], size: int) -> None:
+        super().__init__(folder, shards, size)
+        self._index = functools.cache(self._load_index)
+
+    def _read_row(self, shard: int, row: int, out: UInt8Array) -> None:
+        offset, length, checksum = self._index(shard)[row].tolist()
+        data = bytearray(length)
+        if self._read(shard, offset, memoryview(data)) != length or zlib.crc32(data) != checksum:
+            raise self._damaged(shard, row, "has other bytes than when it was written")
+        try:
+            pixels, _ = decode_jpeg(bytes(data))
+        except JpegDamageError as error:
+            raise self._damaged(shard, row, f"cannot be decoded ({error})") from None
+        if pixels.shape != out.shape:
+            raise self._damaged(shard, row, "has another size than the store")
+        out[:] = pixels
+
+    def _load_index(self, shard: int) -> NDArray[np.uint64]:
+        record = self._shards[shard]
+        index = load_array(self._folder, record["index"])
+        if index.shape != (record["rows"], 3) or index.dtype != np.uint64:
+            raise damaged(self._folder / record["index"]["file"], "does not hold the places that the header lists")
+        return index

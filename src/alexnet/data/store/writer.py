@@ -1,0 +1,315 @@
+"""Writing a store: files that appear whole or not at all, and the header that makes them a store.
+
+Files are written under a temporary name in a scratch folder, flushed to the disk and renamed into place. Nothing that
+is written depends on the time, the machine or the number of threads: the same images and options give the same bytes.
+"""
+
+import io
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.data.prepare.statistics import PixelStatistics
+from alexnet.data.store.format import (
+    FORMAT,
+    HEADER_NAME,
+    PARTIAL_SUFFIX,
+    TRAIN,
+    VERSION,
+)
+from alexnet.data.store.raw import checksum_of_image
+from alexnet.data.store.reader import Store, open_store
+from alexnet.errors import StoreError
+from alexnet.files.record import FileRecord, header_checksum, new_checksum
+from alexnet.text.class_names import find_repeat, normalize_name
+from alexnet.text.wording import counted
+
+SHARD_BYTES = 96 * 2**20  # 512 images of 256 px
+BLOCK_BYTES = 3 * 2**19  # written, hashed and counted while in the processor's cache: 2 % of the time of preparing
+
+
+def rows_per_shard(size: int) -> int:
+    """How many images of this size one shard holds by default: as many as fit SHARD_BYTES, at least one."""
+    return max(1, SHARD_BYTES // (size * size * 3))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitContent:
+    """One split as it is written: shards that are already on the disk, and the labels and paths of their images."""
+
+    shards: Sequence[FileRecord]
+    """Records with one more key, "rows": the number of images in the shard."""
+    labels: NDArray[np.int64]
+    paths: Sequence[str]
+
+
+class StoreFiles:
+    """Writes files of a store that is not finished yet.
+
+    Args:
+        folder: The store to be.
+        scratch: Where files are written before they are whole; on the same file system.
+    """
+
+    def __init__(self, folder: Path, scratch: Path) -> None:
+        self.folder = folder
+        self.scratch = scratch
+
+    def make_folders(self) -> None:
+        """Make both folders if they are missing."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.scratch.mkdir(parents=True, exist_ok=True)
+
+    def write(self, name: str, chunks: Iterable[bytes | memoryview]) -> FileRecord:
+        """Write chunks to folder/name, flush them to the disk and give the file its name; returns its record."""
+        target = self.folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return {"file": name, **write_whole_file(target, chunks, self.scratch)}
+
+    def write_array(
+        self, name: str, array: NDArray[Any], see: Callable[[NDArray[Any]], None] | None = None
+    ) -> FileRecord:
+        """Write array as .npy version 1.0; returns its record.
+
+        Args:
+            see: Called with every few rows, all in turn, just before they are written, so that whatever else has to
+                read them finds them in the processor's cache.
+        """
+        array = np.ascontiguousarray(array)
+
+        def chunks() -> Iterator[bytes | memoryview]:
+            header = io.BytesIO()
+            np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+            yield header.getvalue()
+            rows = max(1, BLOCK_BYTES * len(array) // max(1, array.nbytes))
+            for start in range(0, len(array), rows):
+                block = array[start : start + rows]
+                if see is not None:
+                    see(block)
+                yield block.reshape(-1).view(np.uint8).data
+
+        return self.write(name, chunks())
+
+    def write_shard(
+        self,
+        split: str,
+        number: int,
+        images: NDArray[np.uint8] | Sequence[bytes],
+        see: Callable[[NDArray[np.uint8]], None] | None = None,
+    ) -> FileRecord:
+        """Write images as this shard of a split; returns its record with "rows" and "checksums" or, for JPEG, "index".
+
+        Args:
+            images: (rows, size, size, 3) uint8, or the bytes of as many JPEG files.
+            see: As in `write_array`; not for JPEG files.
+        """
+        name = f"{split}/images-{number:05d}"
+        if isinstance(images, np.ndarray):
+            checksums: list[int] = []
+
+            def see_and_check(block: NDArray[np.uint8]) -> None:
+                if see is not None:
+                    see(block)  # which may wait for its pixels
+                checksums.extend(checksum_of_image(image.data) for image in block.reshape(len(block), -1))
+
+            record = self.write_array(f"{name}.npy", images, see_and_check)
+            listed = self.write_array(f"{name}.checksums.npy", np.array(checksums, np.uint64))
+            return {**record, "rows": len(images), "checksums": listed}
+        lengths = np.array([len(data) for data in images], np.uint64)
+        sums = np.array([zlib.crc32(data) for data in images], np.uint64)
+        index = np.stack([np.cumsum(lengths) - lengths, lengths, sums], axis=1)
+        record = self.write(f"{name}.jpegs", images)
+        return {**record, "rows": len(images), "index": self.write_array(f"{name}.index.npy", index)}
+
+    def remove_shard(self, split: str, number: int) -> None:
+        """Remove what an earlier run may have written as this shard."""
+        for path in (self.folder / split).glob(f"images-{number:05d}.*"):
+            path.unlink()
+
+    def finish(
+        self,
+        *,
+        size: int,
+        class_names: Sequence[str],
+        class_titles: Sequence[str],
+        splits: Mapping[str, SplitContent],
+        statistics: PixelStatistics,
+        provenance: Mapping[str, Any],
+        report: Mapping[str, Any],
+        page: bytes | None = None,
+        codec: str = "raw",
+    ) -> dict[str, Any]:
+        """Write all files but the shards and, last of all, the header; returns the header.
+
+        Args:
+            statistics: Of the training images.
+            provenance: Plain values for `Store.provenance`; nothing that changes from run to run.
+            report: Plain values for report.json; the same holds.
+            page: The report as HTML; none is written when None.
+            codec: What the shards hold: "raw" or "jpeg".
+        """
+        colors = statistics.summarize_colors()
+        header: dict[str, Any] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "size": size,
+            "codec": codec,
+            "class_names": list(class_names),
+            "class_titles": list(class_titles),
+            "splits": {name: self._write_split(name, content, len(class_names)) for name, content in splits.items()},
+            "statistics": {
+                "num_images": statistics.num_images,
+                "num_pixels": colors.num_pixels,
+                "color_sums": colors.sums,
+                "color_products": colors.products,
+                "color_mean": colors.mean.tolist(),
+                "color_covariance": colors.covariance.tolist(),
+                "color_eigenvalues": colors.eigenvalues.tolist(),
+                "color_eigenvectors": colors.eigenvectors.tolist(),
+                "mean_image": self.write_array("mean_image.npy", statistics.mean_image()),
+            },
+            "report": self.write("report.json", [encode_json(report)]),
+            **({"page": self.write("report.html", [page])} if page is not None else {}),
+            "provenance": dict(provenance),
+        }
+        header["checksum"] = header_checksum(header)
+        self.write(HEADER_NAME, [encode_json(header)])
+        return header
+
+    def _write_split(self, name: str, content: SplitContent, num_classes: int) -> dict[str, Any]:
+        lines = "".join(json.dumps(path) + "\n" for path in content.paths)
+        return {
+            "count": len(content.labels),
+            "per_class": np.bincount(content.labels, minlength=num_classes).tolist(),
+            "labels": self.write_array(f"{name}/labels.npy", content.labels.astype(np.int64)),
+            "paths": self.write(f"{name}/paths.jsonl", [lines.encode()]),
+            "shards": list(content.shards),
+        }
+
+
+def write_store(
+    out: str | os.PathLike[str],
+    splits: Mapping[str, tuple[NDArray[np.uint8], Sequence[int] | NDArray[np.integer[Any]]]],
+    class_names: Sequence[str],
+    *,
+    class_titles: Sequence[str] | None = None,
+    paths: Mapping[str, Sequence[str]] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    shard_rows: int | None = None,
+) -> Store:
+    """A store made of arrays in memory, opened.
+
+    Args:
+        out: A folder that does not exist yet.
+        splits: Images (N, size, size, 3) uint8 RGB and labels (N,) of each split; "train" must be there and not empty.
+        class_names: Name of each label.
+        class_titles: Readable names; the class names when None.
+        paths: Path of each image, by split; "train/0", "train/1" and so on when None.
+        provenance: Plain values for `Store.provenance`.
+        shard_rows: Images in a shard; as many as fit 96 MiB when None.
+    Raises:
+        StoreError: out exists, or the arrays do not describe a store.
+    """
+    target = Path(out)
+    if target.exists():
+        raise StoreError(f"{target} exists. Choose another name, or remove it first.")
+    if TRAIN not in splits or not len(splits[TRAIN][0]):
+        raise StoreError('A store needs images in its split "train". Give splits={"train": (images, labels), ...}.')
+    size = splits[TRAIN][0].shape[1]
+    for name, (images, labels) in splits.items():
+        if images.dtype != np.uint8 or images.shape != (len(labels), size, size, 3):
+            raise StoreError(
+                f"Split {name!r} has {images.dtype} images of shape {images.shape} and "
+                f"{counted(len(labels), 'label')}. Give uint8 images of shape ({len(labels)}, {size}, {size}, 3)."
+            )
+        if len(labels) and not 0 <= min(labels) <= max(labels) < len(class_names):
+            raise StoreError(
+                f"Split {name!r} has labels from {min(labels)} to {max(labels)} and there are {len(class_names)} "
+                f"class names. Give labels from 0 to {len(class_names) - 1}."
+            )
+    if repeat := find_repeat(class_names):
+        raise StoreError(
+            f"The class name {class_names[repeat[0]]!r} stands twice, for labels {repeat[0]} and {repeat[1]}. "
+            "Give each class a name of its own."
+        )
+    class_names = list(map(normalize_name, class_names))
+    partial = target.with_name(target.name + PARTIAL_SUFFIX)
+    files = StoreFiles(partial / "store", partial / "scratch")
+    files.make_folders()
+    rows = shard_rows or rows_per_shard(size)
+    statistics = PixelStatistics(size)
+    contents = {}
+    for name, (images, labels) in splits.items():
+        blocks = [images[start : start + rows] for start in range(0, len(images), rows)]
+        if name == TRAIN:
+            for block in blocks:
+                statistics.add(block)
+        contents[name] = SplitContent(
+            shards=[files.write_shard(name, number, block) for number, block in enumerate(blocks)],
+            labels=np.asarray(labels, np.int64),
+            paths=paths[name] if paths else [f"{name}/{index}" for index in range(len(labels))],
+        )
+    files.finish(
+        size=size,
+        class_names=class_names,
+        class_titles=class_titles or class_names,
+        splits=contents,
+        statistics=statistics,
+        provenance=provenance or {},
+        report={},
+    )
+    publish(files.folder, target)
+    shutil.rmtree(partial)
+    return open_store(target)
+
+
+def write_whole_file(target: Path, chunks: Iterable[bytes | memoryview], scratch: Path) -> dict[str, Any]:
+    """Write target so that it is whole or absent, whatever happens; returns its "bytes" and "xxh3".
+
+    An existing target is replaced. The bytes are on the disk before the name is.
+    """
+    temporary = scratch / f"{target.name}.{os.getpid()}"
+    checksum = new_checksum()
+    num_bytes = 0
+    with temporary.open("wb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+            checksum.update(chunk)
+            num_bytes += len(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(target)
+    sync_folder(target.parent)
+    return {"bytes": num_bytes, "xxh3": checksum.hexdigest()}
+
+
+def publish(folder: Path, target: Path) -> None:
+    """Give a finished store its final name in one step; target is absent or an empty folder."""
+    if target.is_dir():
+        target.rmdir()
+    folder.rename(target)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to the disk, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def encode_json(value: Any) -> bytes:
+    """JSON with two-space indents, ASCII only, ending in a line feed: keys stay in the order they were given."""
+    return (json.dumps(value, indent=2) + "\n").encode()

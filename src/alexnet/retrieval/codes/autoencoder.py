@@ -1,0 +1,97 @@
+"""Short binary codes from an autoencoder on the features (paper, section 6.1, last sentence).
+
+Features are centred, projected on their principal axes and brought to one scale. One layer makes the code, a decoder
+with one hidden layer restores the projections from it, and the mean squared error trains both. Forward, code units are
+rounded to -1 or 1; backward, the gradient is that of their tanh. Krizhevsky and Hinton (Using very deep autoencoders
+for content-based image retrieval, ESANN 2011) round their codes in the forward pass in the same way; their layers were
+pretrained as Boltzmann machines, ours begin at a random rotation of the first principal axes.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from alexnet.retrieval.codes.baselines import BASELINES, principal_axes, random_rotation
+from alexnet.retrieval.codes.encoding import Encoder
+
+EPOCHS = 10
+BATCH = 256
+RATE = 0.001
+AXES = 512
+"""Principal axes that are restored, at most."""
+HIDDEN = 512
+"""Units of the decoder's hidden layer."""
+LEAST_STEPS = 400
+"""Few images are seen more often, until there are so many steps."""
+Report = Callable[[int, int, str], None]
+"""Progress: called with (steps done, steps in all, words)."""
+
+
+def fit_autoencoder(features: Tensor, bits: int, *, seed: int, report: Report | None = None) -> Encoder:
+    """Return the encoder of a trained autoencoder; the same for the same features, seed and number of threads.
+
+    Args:
+        features: (N, D) float32.
+        report: Told the share of the variance that is not restored.
+    Raises:
+        ConfigError: there are fewer dimensions or images than bits.
+    """
+    mean = features.mean(0)
+    centered = features - mean
+    axes, _ = principal_axes(centered, max(bits, min(AXES, *features.shape)), seed=seed)
+    components = centered @ axes
+    scale = components.square().mean().sqrt().clamp_min(1e-12)
+    components = components / scale
+
+    generator = torch.Generator().manual_seed(seed)
+    width = components.shape[1]
+    encoder = nn.Linear(width, bits)
+    hidden, output = nn.Linear(bits, HIDDEN), nn.Linear(HIDDEN, width)
+    with torch.no_grad():
+        for layer in (hidden, output):
+            layer.weight.normal_(0, (2 / layer.weight.shape[1]) ** 0.5, generator=generator)
+            layer.bias.zero_()
+        encoder.weight.zero_()
+        encoder.weight[:, :bits] = random_rotation(bits, seed=seed)
+        encoder.bias.zero_()
+        encoder.weight /= encoder(components).std().clamp_min(1e-12)
+
+    parameters = [*encoder.parameters(), *hidden.parameters(), *output.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=RATE)
+    batch = min(BATCH, len(components))
+    epochs = max(EPOCHS, -(-LEAST_STEPS // (len(components) // batch)))
+    steps = epochs * (len(components) // batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.1)
+    done, lost = 0, 0.0
+    for _ in range(epochs):
+        order = torch.randperm(len(components), generator=generator)
+        for start in range(0, len(order) - batch + 1, batch):
+            inputs = components[order[start : start + batch]]
+            loss = F.mse_loss(output(hidden(_round(encoder(inputs))).relu()), inputs)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            done += 1
+            lost = loss.item() if done == 1 else 0.95 * lost + 0.05 * loss.item()
+            if report and done % 10 == 0:
+                report(done, steps, f"{lost:.0%} of the variance is not restored")
+    weight = (encoder.weight.detach() @ axes.T / scale).contiguous()
+    return Encoder("autoencoder", mean, (weight,), (encoder.bias.detach().clone(),))
+
+
+def fit_encoder(features: Tensor, bits: int, method: str, *, seed: int = 0, report: Report | None = None) -> Encoder:
+    """Return an encoder by the name of its method, one of METHODS; as `fit_autoencoder` and the baselines."""
+    if method == "autoencoder":
+        return fit_autoencoder(features, bits, seed=seed, report=report)
+    return BASELINES[method](features, bits, seed=seed)
+
+
+METHODS = ("autoencoder", *BASELINES)
+
+
+def _round(sums: Tensor) -> Tensor:
+    soft = sums.tanh()
+    return soft + (torch.where(sums > 0, 1.0, -1.0) - soft).detach()

@@ -1,0 +1,126 @@
+"""What is at the place where an index is to be made: nothing, the very index that is asked for, or something else."""
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from alexnet.data.images.decode import show_name
+from alexnet.errors import ImageError, SearchError
+from alexnet.retrieval.index.changes import sole_writer
+from alexnet.retrieval.index.format import FORMAT, HEADER_NAME, LOCK, VERSION
+from alexnet.retrieval.index.images import ImageFiles, StoreImages, key_of
+from alexnet.retrieval.index.reader import Index, read_index
+from alexnet.text.wording import counted
+
+
+def begin_index(
+    stack: ExitStack, out: Path, model: Path, description: dict[str, Any], features: dict[str, Any]
+) -> dict[str, Any]:
+    """Create the folder, or find the index that is there; lock it until the stack closes, and return its header.
+
+    Args:
+        model: File of the weights, which a new header names.
+        description, features: What is to be made, as in a header.
+    Raises:
+        SearchError: an index of another model or other features is there, a damaged one, or something else.
+    """
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if out.exists() and (not out.is_dir() or (names and not {HEADER_NAME, LOCK} & names)):
+        raise SearchError(f"{out} exists and is not an index. Choose another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    stack.enter_context(sole_writer(out))
+    if (out / HEADER_NAME).exists():
+        header = read_index(out).header
+        _check_options(out, header, description, features)
+        return header
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "finished": False,
+        "features": features,
+        "model": {
+            "path": str(model.absolute()),
+            **{key: description[key] for key in ("weights_sha256", "dialect", "precision", "alexnet")},
+        },
+        "preprocessing": description["preprocessing"],
+        "class_names": [],
+        "class_titles": {},
+        "sources": [],
+        "next_id": 0,
+        "next_part": 0,
+        "parts": [],
+        "removed": None,
+        "codes": {},
+    }
+
+
+def find_unread(index: Index, images: ImageFiles | StoreImages, size: int) -> tuple[int, list[str]]:
+    """Return how many images a finished index of these images holds, and why it lacks some of them.
+
+    Images are compared by path and size, those of a store by its fingerprint; only what the index lacks is read.
+
+    Raises:
+        SearchError: it is the index of other images; the message tells how they differ.
+    """
+    sources = index.header["sources"]
+    lines = [index.entry(row).origin for row in index.rows().tolist()]
+    held = {key_of(sources[line["source"]], line): line for line in lines}
+    given = images.keys()
+    unread: list[str] = []
+    differences: list[str] = []
+    for item in images.items(size, {}, (place for place, key in enumerate(given) if key not in held)):
+        if isinstance(item, ImageError):
+            unread.append(str(item))
+        elif item is not None:
+            differences.append(f"it lacks {show_name(item.line['path'])}")
+            break  # one is enough: the others may be a million
+    changed = sum(_has_other_size(held[key]) for key in given if key in held)
+    if changed:
+        differences.append(f"{_count_of_its_images(changed)} of another size now, or gone")
+    advice = f"Add what it lacks: alexnet search add {index.path} IMAGES; or choose" if differences else "Choose"
+    others = len(held.keys() - set(given))
+    if others:
+        differences.append(f"{_count_of_its_images(others)} not among these")
+    if differences:
+        raise SearchError(
+            f"{index.path} is a finished index of other images: {'; '.join(differences)}. {advice} another --out, or "
+            f"delete it first: rm -r {index.path}"
+        )
+    return len(index), unread
+
+
+def _check_options(out: Path, header: dict[str, Any], description: dict[str, Any], features: dict[str, Any]) -> None:
+    model, before = header["model"], header["features"]
+    if not header["finished"]:
+        if model["weights_sha256"] != description["weights_sha256"] or before != features:
+            raise SearchError(
+                f"{out} is an unfinished index of other weights or features (layer {before['layer']}, "
+                f"{before['dtype']}). Give its own command again, or choose another --out."
+            )
+        return
+    compared = {
+        "weights": (f"{model['weights_sha256'][:12]}…", f"{description['weights_sha256'][:12]}…"),
+        "precision": (model["precision"], description["precision"]),
+        **{name: (before[name], features[name]) for name in ("layer", "dtype")},
+    }
+    differences = [f"its {name}: {was}, now {now}" for name, (was, now) in compared.items() if was != now]
+    if differences:
+        raise SearchError(
+            f"{out} is a finished index made with other options: {'; '.join(differences)}. Choose another --out, or "
+            f"delete it first: rm -r {out}"
+        )
+
+
+def _count_of_its_images(number: int) -> str:
+    return counted(number, "of its images is", "of its images are")
+
+
+def _has_other_size(line: dict[str, Any]) -> bool:
+    """Whether a file is gone or has another size than when it was indexed; images of a store are fixed by its key."""
+    if "bytes" not in line:
+        return False
+    try:
+        return bool(os.stat(line["path"]).st_size != line["bytes"])
+    except OSError:
+        return True

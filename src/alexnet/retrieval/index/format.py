@@ -1,0 +1,121 @@
+"""The index's format: names of files, the header and its checksum, and the checks that every reader makes.
+
+docs/formats.md describes the same for people who read an index without this package.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.errors import SearchError
+from alexnet.files.record import find_damage, header_checksum
+from alexnet.files.writing import write_text
+
+FORMAT = "alexnet-index"
+VERSION = 2
+HEADER_NAME = "index.json"
+WRITING = ".writing"
+"""Folder of the part under construction."""
+LOCK = ".lock"
+DTYPES: dict[str, type[np.float32] | type[np.float16]] = {"float32": np.float32, "float16": np.float16}
+FEATURES, IDS, LABELS, PIXELS, IMAGES = "features.npy", "ids.npy", "labels.npy", "pixels.npy", "images.jsonl"
+"""Files of a part."""
+NO_LABEL = -1
+
+
+def write_header(folder: Path, header: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace the header at once, which is what makes a change of the index real; return it with its checksum."""
+    fields = {key: value for key, value in header.items() if key != "checksum"}
+    fields["checksum"] = header_checksum(fields)
+    write_text(folder / HEADER_NAME, json.dumps(fields, indent=1) + "\n")
+    return fields
+
+
+def read_header(folder: Path) -> dict[str, Any]:
+    """Return the header of an index, checked against its own checksum.
+
+    Raises:
+        SearchError: folder is no index, was left before its first part, or its header is damaged or of another version.
+    """
+    path = folder / HEADER_NAME
+    try:
+        header = json.loads(path.read_bytes())
+    except OSError:
+        raise _not_an_index(folder) from None
+    except ValueError:
+        raise damaged(folder, HEADER_NAME, "is not valid JSON") from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise SearchError(
+            f"{path} is not the header of an index. Make one: alexnet search index MODEL IMAGES --out INDEX"
+        )
+    if header.get("version") != VERSION:
+        raise SearchError(
+            f"{folder} is an index of version {header.get('version')}; this alexnet reads version {VERSION}. "
+            f"Update alexnet, or {_make_again(folder)}"
+        )
+    if header.get("checksum") != header_checksum(header):
+        raise damaged(folder, HEADER_NAME, "does not agree with its own checksum")
+    return header
+
+
+def _not_an_index(folder: Path) -> SearchError:
+    make = f"alexnet search index MODEL IMAGES --out {folder}"
+    if not folder.exists():
+        return SearchError(f"{folder} does not exist. Make an index: {make}")
+    if not folder.is_dir():
+        return SearchError(
+            f"{folder} is a file; an index is a folder. Make one: alexnet search index MODEL IMAGES --out INDEX"
+        )
+    if (folder / LOCK).exists():
+        return SearchError(
+            f"{folder} is an unfinished index, left before its first images. Give the same command again: {make}"
+        )
+    return SearchError(
+        f"{folder} is not an index: it has no {HEADER_NAME}. Make one: alexnet search index MODEL {folder} --out INDEX"
+    )
+
+
+def check_file(folder: Path, record: Mapping[str, Any], *, every_byte: bool = False) -> None:
+    """Compare the size of a listed file with its record, and every byte if asked.
+
+    Raises:
+        SearchError: the file is missing or differs.
+    """
+    damage = find_damage(folder, record, every_byte=every_byte)
+    if damage:
+        raise damaged(folder, record["file"], damage)
+
+
+def load_array(
+    folder: Path, record: Mapping[str, Any], shape: tuple[int, ...], dtype: Any, *, mapped: bool = False
+) -> NDArray[Any]:
+    """Return the array in a listed .npy file, read whole or mapped; writing to a mapped one does not reach the file.
+
+    What is read whole is compared with its checksum; mapped are the features, whose bytes `Index.verify` compares.
+
+    Raises:
+        SearchError: it differs from its record, or is no .npy file of this shape and type.
+    """
+    path = folder / record["file"]
+    if not mapped:
+        check_file(folder, record, every_byte=True)
+    try:
+        array = np.load(path, mmap_mode="c" if mapped else None, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise damaged(folder, record["file"], f"cannot be read ({error})") from None
+    if array.shape != shape or array.dtype != np.dtype(dtype):
+        raise damaged(folder, record["file"], f"holds {array.shape} {array.dtype} instead of {shape} {np.dtype(dtype)}")
+    return np.asarray(array)
+
+
+def damaged(folder: Path, file: str, what: str) -> SearchError:
+    """Return the error for a file of an index that is not as it was written; what completes "PATH ..."."""
+    return SearchError(f"{folder / file} {what}. The index is damaged: copy it again, or {_make_again(folder)}")
+
+
+def _make_again(folder: Path) -> str:
+    return f"delete it and index the images again: rm -r {folder}; alexnet search index MODEL IMAGES --out {folder}"

@@ -1,0 +1,238 @@
+"""Images to index: files and folders, or the splits of a store, decoded by the one decode path and named.
+
+And the way back: whether an indexed image is still what it was, and its pixels for a thumbnail.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from alexnet.data.images.decode import decode_image, explain_unreadable, read_file, show_name
+from alexnet.data.sources.class_folders import scan_top
+from alexnet.data.store.duplicates import digest_file
+from alexnet.data.store.format import HEADER_NAME as STORE_HEADER
+from alexnet.data.store.reader import Store, open_store
+from alexnet.errors import AlexNetError, ImageError, SearchError, SourceError
+from alexnet.retrieval.index.reader import Entry, Index
+from alexnet.text.class_names import normalize_name
+from alexnet.text.wording import readable_names
+
+SPLITS = ("train", "training", "val", "valid", "validation", "test")
+"""Names of folders that are taken for splits."""
+FILES = "files"
+
+
+class Item(NamedTuple):
+    """An image to index."""
+
+    key: tuple[Any, ...]
+    """Tells it from the others of the index."""
+    line: dict[str, Any]
+    """What the index keeps of it beside its class."""
+    label: str | None
+    pixels: NDArray[np.uint8]
+
+
+class ImageFiles:
+    """Files, and folders with every image in them by the rules of preparing (data/sources/folders.py).
+
+    In a folder with folders, the class of an image is the folder it is in, and its split the first folder below the
+    one given if that is named like a split (SPLITS).
+    """
+
+    source: dict[str, Any] = {"kind": FILES}  # noqa: RUF012 - never changed
+    titles: dict[str, str] = {}  # noqa: RUF012 - never changed
+
+    def __init__(self, given: Sequence[Path]) -> None:
+        self.given = given
+        self._files: list[tuple[Path, str | None, str]] = []
+        for place in given:
+            if not place.is_dir():
+                self._files.append((place, None, ""))
+                continue
+            inside = sorted(scan_top(place).walk(place))
+            if not inside:
+                raise SourceError(f"{place}: holds no images. Give image files, or a folder of them.")
+            for path in inside:
+                folders = path.split("/")[:-1]
+                split = folders[0] if folders and folders[0] in SPLITS else ""
+                label = normalize_name(folders[-1]) if folders and folders[-1] != split else None
+                self._files.append((place / path, label, split))
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def fingerprint(self) -> str:
+        """Return what tells this list of images from others: a digest of their paths."""
+        listed = "\n".join(os.path.abspath(file) for file, _, _ in self._files)
+        return xxhash.xxh3_128_hexdigest(listed.encode("utf-8", "surrogateescape"))
+
+    def keys(self) -> list[tuple[Any, ...]]:
+        """Return the key of each image, in their order."""
+        return [(os.path.abspath(file),) for file, _, _ in self._files]
+
+    def items(
+        self, size: int, known: dict[tuple[Any, ...], Any], places: Iterable[int] | None = None
+    ) -> Iterator[Item | ImageError | None]:
+        """Yield each image, the reason why it cannot be read, or None where `known` has it as it is.
+
+        Args:
+            places: Which images, by their place in the order; all of them where None.
+        """
+        for file, label, split in self._files if places is None else (self._files[place] for place in places):
+            path = os.path.abspath(file)
+            try:
+                data = read_file(path)
+            except OSError as error:
+                yield ImageError(explain_unreadable(str(file), error))
+                continue
+            digest = digest_file(data)
+            if known.get((path,)) == digest:
+                yield None
+                continue
+            try:
+                pixels = decode_image(data, size=size, name=str(file))
+            except ImageError as problem:
+                yield problem
+                continue
+            # A name that is not UTF-8 is kept with the escapes that Python gives it.
+            line = {"path": path, "split": split, "bytes": len(data), "digest": digest}
+            yield Item((path,), line, label, pixels)
+
+
+class StoreImages:
+    """The splits of a store."""
+
+    def __init__(self, store: Store, splits: Sequence[str]) -> None:
+        self.store = store
+        self.splits = [store[name] for name in splits or store.splits]
+        self.titles = readable_names(store.class_names, store.class_titles)
+        """Readable names of the classes that have one."""
+        self.source = {"kind": "store", "path": os.path.abspath(store.path), "fingerprint": store.fingerprint}
+
+    def __len__(self) -> int:
+        return sum(len(split) for split in self.splits)
+
+    def fingerprint(self) -> str:
+        """Return what tells these images from others."""
+        return " ".join([self.store.fingerprint, *(split.name for split in self.splits)])
+
+    def keys(self) -> list[tuple[Any, ...]]:
+        """Return the key of each image, in their order."""
+        return [(self.store.fingerprint, split.name, row) for split in self.splits for row in range(len(split))]
+
+    def items(
+        self, size: int, known: dict[tuple[Any, ...], Any], places: Iterable[int] | None = None
+    ) -> Iterator[Item | ImageError | None]:
+        """As `ImageFiles.items`."""
+        if size != self.store.size:
+            raise SearchError(
+                f"{self.store.path} holds images of {self.store.size} px; the model reads images of {size} px. "
+                f"Prepare the images again with --size {size}."
+            )
+        starts = np.cumsum([0, *map(len, self.splits)])
+        for place in range(len(self)) if places is None else places:
+            number = int(np.searchsorted(starts, place, side="right")) - 1
+            split, row = self.splits[number], place - int(starts[number])
+            key = (self.store.fingerprint, split.name, row)
+            if key in known:
+                yield None
+                continue
+            line = {"path": split.paths[row], "split": split.name, "row": row}
+            yield Item(key, line, self.store.class_names[split.labels[row]], split.images[row])
+
+
+def choose_images(given: Sequence[Path], splits: Sequence[str] = ()) -> ImageFiles | StoreImages:
+    """Return what to index: a store if one is given alone, else files and folders.
+
+    Raises:
+        SourceError: a folder is empty, or a store is given beside other things.
+        StoreError: the store is damaged or has no such split.
+    """
+    stores = [place for place in given if (place / STORE_HEADER).is_file()]
+    if stores and len(given) > 1:
+        raise SourceError(f"{stores[0]} is a store; index it alone, and add the other images with alexnet search add.")
+    if stores:
+        return StoreImages(open_store(stores[0]), splits)
+    if splits:
+        raise SourceError(f"{given[0]} is not a store, so it has no splits to choose. Leave --split out.")
+    return ImageFiles(given)
+
+
+def digest_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the 128-bit XXH3 digest of decoded pixels, (16,)."""
+    return np.frombuffer(xxhash.xxh3_128_digest(np.ascontiguousarray(pixels).data), np.uint8)
+
+
+def key_of(source: dict[str, Any], line: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what tells an image from the others of the index, by its line and the source that this names."""
+    if source["kind"] == FILES:
+        return (line["path"],)
+    return (source["fingerprint"], line["split"], line["row"])
+
+
+def list_known(index: Index) -> dict[tuple[Any, ...], tuple[int, Any]]:
+    """Return key -> (row, digest) of every image that can be found; no digest of images in a store."""
+    sources = index.header["sources"]
+    known: dict[tuple[Any, ...], tuple[int, Any]] = {}
+    for row in index.rows().tolist():
+        line = index.entry(row).origin
+        known[key_of(sources[line["source"]], line)] = (row, line.get("digest"))
+    return known
+
+
+class Originals:
+    """The images behind an index, as they are now."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._stores: dict[int, Store | str] = {}
+
+    def explain(self, entry: Entry) -> str | None:
+        """Return what happened to an image since it was indexed: "is gone", "has changed", … or None."""
+        source = self._index.header["sources"][entry.origin["source"]]
+        if source["kind"] == FILES:
+            try:
+                data = read_file(entry.path)
+            except FileNotFoundError:
+                return "is gone"
+            except OSError as error:
+                return f"cannot be read ({error.strerror})"
+            return None if digest_file(data) == entry.origin["digest"] else "has changed"
+        store = self._open(entry.origin["source"])
+        return store if isinstance(store, str) else None
+
+    def read(self, entry: Entry, size: int) -> NDArray[np.uint8] | None:
+        """Return the pixels of an image, or None where they cannot be had; of files (size, size, 3)."""
+        source = self._index.header["sources"][entry.origin["source"]]
+        try:
+            if source["kind"] == FILES:
+                return decode_image(read_file(entry.path), size=size, name=entry.path)
+            store = self._open(entry.origin["source"])
+            return None if isinstance(store, str) else store[entry.split].images[entry.origin["row"]]
+        except (OSError, AlexNetError):
+            return None
+
+    def _open(self, number: int) -> Store | str:
+        if number not in self._stores:
+            source = self._index.header["sources"][number]
+            try:
+                store = open_store(source["path"])
+                self._stores[number] = (
+                    store
+                    if store.fingerprint == source["fingerprint"]
+                    else f"is in a store that has changed: {source['path']}"
+                )
+            except AlexNetError:
+                self._stores[number] = f"is in a store that is gone or damaged: {source['path']}"
+        return self._stores[number]
+
+
+def show_path(entry: Entry) -> str:
+    """Return a path as messages show it."""
+    return show_name(entry.path)

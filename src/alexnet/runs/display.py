@@ -1,0 +1,194 @@
+"""What people see of a training: a line per epoch, and a meter between them."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from alexnet.console.terminal import Meter, Terminal, duration, percent
+from alexnet.text.wording import counted
+
+WAITING_SHARE = 0.05
+"""Share of an epoch spent waiting for images that is worth a sentence."""
+
+WAITING_SECONDS = 20.0
+"""Length of an epoch from which it is: a shorter one waits for its first images above all."""
+
+
+FORESEEN_AFTER_SECONDS = 2.0
+"""Training that is watched before the whole time is told, unless the first epoch is shorter."""
+
+FORWARD_SHARE = 1 / 3
+"""Of the time to train on an image, what testing a view of it takes: one of three products of each layer."""
+
+DRAWING_SECONDS = 12.0
+"""What the figures of a report take, which depends on little but the machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Afterwards:
+    """What follows a training."""
+
+    num_views: int
+    """Views of images that it computes."""
+    what: str
+    """To complete "then 20 s for ..."."""
+
+
+class TrainingDisplay:
+    """Shows a training run. A listener of `training.loop`."""
+
+    def __init__(
+        self,
+        terminal: Terminal,
+        meter: Meter,
+        *,
+        num_classes: int,
+        total_epochs: int,
+        at_most: bool,
+        num_validated: int = 0,
+        validate_every: int = 1,
+        afterwards: Afterwards | None = None,
+    ) -> None:
+        """Show what is told.
+
+        Args:
+            at_most: Whether training may end before `total_epochs`.
+            num_validated: Images of each validation, of which there is one every `validate_every` epochs.
+            afterwards: What follows, if anything does.
+        """
+        self._num_validated, self._validate_every = num_validated, validate_every
+        self._afterwards = afterwards
+        self._first: tuple[int, float] | None = None
+        self._foreseen = False
+        self._per_view: float | None = None
+        self._terminal = terminal
+        self._meter = meter
+        self._num_classes = num_classes
+        self._total_epochs = total_epochs
+        self._at_most = at_most
+        self._printed_header = False
+        self._epoch: int | None = None
+        self._is_validating = False
+        self._said_chance = False
+
+    def notice(self, sentence: str) -> None:
+        """Print a sentence."""
+        self._terminal.say(sentence)
+
+    def batch_done(self, progress: Any, num_batches: int, loss: float) -> None:
+        """Move the meter."""
+        if self._epoch != progress.epoch:
+            self._epoch = progress.epoch
+            self._meter.restart(f"epoch {progress.epoch + 1}/{self._total_epochs}")
+            if not self._said_chance and progress.epoch == 0:
+                self._said_chance = True
+                chance = f"ln {self._num_classes} = {math.log(self._num_classes):.3f}"
+                self._terminal.say(f"A loss near {chance} is chance; that is normal in the first epoch or so.")
+        if not self._foreseen:
+            self._foresee(progress, num_batches)
+        per_batch = progress.images / progress.batch
+        self._meter(progress.batch, num_batches, f"loss {loss:.3f}", unit_scale=per_batch)
+
+    def _foresee(self, progress: Any, num_batches: int) -> None:
+        """Tell the whole time once enough batches were watched; the first, a slow one, counts only where it must."""
+        if self._first is None:
+            self._first = progress.batch, progress.seconds
+        batches, seconds = progress.batch - self._first[0], progress.seconds - self._first[1]
+        if seconds < FORESEEN_AFTER_SECONDS and progress.batch < num_batches:
+            return
+        self._foreseen = True
+        if not batches or seconds <= 0:
+            batches, seconds = progress.batch, progress.seconds
+        per_image = seconds / batches / (progress.images / progress.batch)
+        to_go = (self._total_epochs - progress.epoch) * num_batches - progress.batch
+        per_view = FORWARD_SHARE * per_image
+        validations = -(-(self._total_epochs - progress.epoch) // self._validate_every)
+        training = to_go * seconds / batches + validations * self._num_validated * per_view
+        total, told = training, f"{duration(training)} for {self._say_epochs(progress.epoch)}"
+        if self._afterwards is not None:
+            after = self._seconds_after(per_view)
+            total, told = training + after, f"{told}, then {duration(after)} for {self._afterwards.what}"
+        self._terminal.say(f"{'At most' if self._at_most else 'About'} {duration(total)} to go: {told}.")
+
+    def _say_epochs(self, done: int) -> str:
+        return counted(self._total_epochs - done, "epoch") if not done else f"epochs {done + 1} to {self._total_epochs}"
+
+    def _seconds_after(self, per_view: float) -> float:
+        """What follows the training, from the time that a view takes."""
+        return self._afterwards.num_views * per_view + DRAWING_SECONDS if self._afterwards else 0.0
+
+    def validated(self, done: int, total: int) -> None:
+        """Move the meter during validation."""
+        if not self._is_validating:
+            self._meter.restart("validating")
+        self._meter(done, total)
+        self._is_validating = done < total
+        self._epoch = None
+
+    def epoch_done(self, row: dict[str, Any]) -> None:
+        """Print the line of an epoch; before the first one, what its columns are."""
+        self._epoch = None
+        if not self._printed_header:
+            self._printed_header = True
+            self._terminal.say(
+                "Training errors are those of the crops as they were seen, with dropout, while it learned."
+            )
+            for line in self._head():
+                self._terminal.print(line)
+        left = 0.0 if "ended" in row else (self._total_epochs - row["epoch"]) * row["seconds_with_validation"]
+        if "val_loss" in row and self._num_validated:
+            self._per_view = (row["seconds_with_validation"] - row["seconds"]) / self._num_validated
+        else:
+            self._per_view = self._per_view or FORWARD_SHARE / row["images_per_second"]
+        left += self._seconds_after(self._per_view)
+        rate = row["images_per_second"]
+        k = self._k()
+        cells = [
+            f"{row['epoch']}/{self._total_epochs}",
+            _loss(row["train_loss"]),
+            _short_percent(row["train_top1_error"]),
+            _loss(row.get("val_loss")),
+            _short_percent(row.get("val_top1_error")),
+            _short_percent(row.get(f"val_top{k}_error")) if k > 1 else "",
+            f"{row['learning_rate']:.2g}",
+            f"{rate:,.0f}" if rate >= 1000 else f"{rate:.1f}",
+            duration(left),
+        ]
+        widths = [width for _, columns in _COLUMNS for _, width in columns]
+        self._terminal.print("".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
+        if row["waiting_share"] > WAITING_SHARE and row["seconds_with_validation"] > WAITING_SECONDS:
+            self._terminal.say(
+                f"{percent(row['waiting_share'])} of epoch {row['epoch']} was spent waiting for images: the disk is "
+                "slow, or other programs take the processor."
+            )
+
+    def _head(self) -> tuple[str, str]:
+        """Return the two lines above the columns."""
+        groups = [group.center(sum(width for _, width in columns)) for group, columns in _COLUMNS]
+        names = {"K": f"top-{self._k()}" if self._k() > 1 else "", "LEFT": "at most" if self._at_most else "about"}
+        heads = [f"{names.get(name, name):>{width}}" for _, columns in _COLUMNS for name, width in columns]
+        return "".join(groups).rstrip(), "".join(heads)
+
+    def _k(self) -> int:
+        """The k of the top-k error that is measured beside top-1; 1 where there is none."""
+        return min(5, self._num_classes - 1)
+
+
+_COLUMNS: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
+    ("", (("epoch", 7),)),
+    ("training", (("loss", 8), ("top-1", 8))),
+    ("validation", (("loss", 9), ("top-1", 8), ("K", 8))),
+    ("learning", (("rate", 9),)),
+    ("", (("images/s", 10),)),
+    ("   time left", (("LEFT", 12),)),
+)
+"""Groups of columns of the line per epoch, each with its name and width: 79 characters together."""
+
+
+def _loss(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}" if value < 10 else f"{value:.3g}"
+
+
+def _short_percent(rate: float | None) -> str:
+    """Percent with one digit, as the paper prints errors."""
+    return "–" if rate is None else f"{100 * rate:.1f} %"

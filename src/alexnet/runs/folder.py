@@ -1,0 +1,117 @@
+"""What a run writes down: its recipe and environment before the first step, then one line per epoch."""
+
+import importlib.util
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alexnet.errors import RunError
+from alexnet.files.writing import write_text
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+RECIPE, ENVIRONMENT, METRICS, EVENTS = "recipe.yaml", "environment.json", "metrics.jsonl", "events"
+
+
+class Journal:
+    """The text files of a run folder: recipe.yaml, environment.json, metrics.jsonl and, with TensorBoard, events/."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._events: SummaryWriter | None = None
+
+    def begin(self, recipe_yaml: str, environment: dict[str, Any]) -> None:
+        """Write what is fixed for the whole run."""
+        write_text(self.folder / RECIPE, recipe_yaml)
+        write_text(self.folder / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
+
+    def continue_from(self, history: Sequence[dict[str, Any]]) -> None:
+        """Make metrics.jsonl and the events hold exactly the epochs of a checkpoint; what came later runs again."""
+        write_text(self.folder / METRICS, "".join(_line(row) for row in history))
+        self.close()
+        self._events = _begin_events(self.folder / EVENTS)
+        if self._events is not None:
+            clock = time.time() - sum(row["seconds_with_validation"] for row in history)
+            for row in history:
+                clock += row["seconds_with_validation"]
+                _write_events(self._events, row, clock)
+
+    def record(self, row: dict[str, Any]) -> None:
+        """Append the line of a finished epoch."""
+        with (self.folder / METRICS).open("a", encoding="utf-8") as file:
+            file.write(_line(row))
+        if self._events is not None:
+            _write_events(self._events, row, time.time())
+
+    def close(self) -> None:
+        """Close the file of events."""
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+
+
+def _begin_events(folder: Path) -> "SummaryWriter | None":
+    """Return the writer of the one event file of a run, made anew; None without TensorBoard."""
+    if importlib.util.find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    for old in folder.glob("events.out.tfevents.*"):
+        old.unlink()
+    # A TensorBoard that has read the old file drops what it knew when the new one says where it starts.
+    return SummaryWriter(str(folder), purge_step=0)
+
+
+def _write_events(writer: "SummaryWriter", row: dict[str, Any], clock: float) -> None:
+    for name, value in row.items():
+        if isinstance(value, float):
+            writer.add_scalar(name, value, row["epoch"], walltime=clock)
+    writer.flush()
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's metrics.jsonl, oldest first; empty if there are none yet.
+
+    Raises:
+        RunError: a line is damaged.
+    """
+    path = folder / METRICS
+    if not path.exists():
+        return []
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict) or not isinstance(row.get("epoch"), int):
+            raise RunError(
+                f"{path}: line {number} is damaged. Delete it; an unfinished run writes the file again from its "
+                "checkpoint when it continues."
+            )
+        rows.append(row)
+    return rows
+
+
+def read_environment(folder: Path) -> dict[str, Any]:
+    """Return environment.json of a run folder.
+
+    Raises:
+        RunError: the folder is not a run.
+    """
+    try:
+        values = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        raise RunError(f"{folder}: is not a run folder ({ENVIRONMENT} is missing or damaged).") from None
+    if not isinstance(values, dict):
+        raise RunError(f"{folder}: is not a run folder ({ENVIRONMENT} is damaged).")
+    return values
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row) + "\n"

@@ -1,0 +1,398 @@
+"""From a store and a recipe to a run folder: begins a run, or continues the one that is there."""
+
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alexnet import kernels, system
+from alexnet.batches.loader import TrainingBatches
+from alexnet.batches.views import scale_axes
+from alexnet.data.store.format import find_store
+from alexnet.data.store.reader import Store
+from alexnet.distribution.team import ALONE, Team
+from alexnet.errors import ConfigError, RecipeError, RunError, StoreError
+from alexnet.evaluation.evaluate import Evaluation, Tick, evaluate_network
+from alexnet.evaluation.record import digest_weights, forget_others
+from alexnet.files.writing import lock_file, remember_place
+from alexnet.network.alexnet import AlexNet, build
+from alexnet.network.model_file import FAR_MEAN, MODEL, Model, Preprocessing, find_checkpoint, save_model, tensors_of
+from alexnet.network.spec import find_dialect
+from alexnet.recipes.named import Recipe, read_recipe
+from alexnet.runs.folder import ENVIRONMENT, RECIPE, Journal, read_environment
+from alexnet.training.checkpoint import Progress, load_checkpoint, read_progress
+from alexnet.training.loop import Listener, train_model
+from alexnet.training.optimizer import MomentumDescent
+from alexnet.training.shared_update import SharedUpdate
+from alexnet.training.transfer import Start, copy_layers
+
+LOCK = ".lock"
+"""File in a run folder that the process at work holds."""
+IDENTITY = ("store_fingerprint", "seed", "precision", "start_sha256")
+"""What the environment of a run must have in common with that of its continuation, and all its processes."""
+COMPILED_SECONDS = 3.0
+"""Warming the kernels up takes longer than this only where they had to be compiled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished run."""
+
+    folder: Path
+    history: list[dict[str, Any]]
+    """One row per epoch, as in metrics.jsonl."""
+    validation: Evaluation | None = None
+    """The test of the finished network with which training ended; None where that was another process, or no images."""
+
+
+def train(
+    store: Store,
+    recipe: Recipe,
+    out: Path,
+    *,
+    listener: Listener,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    checkpoint_minutes: float = 5.0,
+    tick: Tick | None = None,
+    start: Start | None = None,
+    local_batch: int | None = None,
+    team: Team = ALONE,
+) -> Outcome:
+    """Train a network on a store into a run folder; continue if the folder holds an unfinished run of the same kind.
+
+    Args:
+        listener: Told about every batch, epoch and notice.
+        seed: Fixes weights, order, views and dropout.
+        checkpoint_minutes: At most this much work is lost to a crash.
+        tick: Progress of each validation.
+        start: Begin with the weights of this model where they fit; `recipe` was adapted to it by
+            `training.transfer.adapt_recipe`.
+        local_batch: Images to compute at once; larger batches come in parts whose gradients are summed.
+        team: The processes that train together, each of which calls this.
+    Raises:
+        RecipeError, ConfigError: the recipe names a layer or a dialect that there is not.
+        StoreError: the images are smaller than the network's crops.
+        RunError: `out` holds a finished run, a run of another recipe, store or seed, or something else.
+        DistributionError: the processes disagree, or lost each other.
+        Interrupted, DivergedError: see `training.loop.train_model`.
+    """
+
+    validated: list[Evaluation] = []
+
+    def check() -> system.Compute:
+        if not 0 <= seed < 2**32:
+            raise ConfigError(f"seed is {seed}; accepted is 0 to {2**32 - 1}.")
+        _check_layer_names(recipe, len(store.class_names))
+        check_size(store, recipe)
+        team.check_spec(find_dialect(recipe.network.dialect, len(store.class_names)))
+        return system.choose_compute(device, precision)
+
+    compute = team.together(check)
+    thread_count = system.set_threads(team.choose_threads(threads))
+    allocator = system.tune_allocator()
+    identity = identify(store, compute, seed=seed, start=start)
+    environment = {
+        **system.describe_system(),
+        **remember_place("store", store.path, out),
+        **identity,
+        "color_mean": store.color_mean.tolist(),
+        "device": str(compute.device),
+        "threads": thread_count,
+        "allocator": allocator,
+        **(remember_place("start", start.path, out) if start else {}),
+        **team.describe(),
+    }
+    team.check_same({**identity, "recipe": recipe.model_dump(mode="json")})
+    with ExitStack() as stack:
+        team.together(lambda: stack.enter_context(_locked(out)) if team.leads else None)
+        journal = Journal(out)
+        begun = team.from_leader(lambda: _open_run(out, journal, recipe, environment, listener))
+        checkpoint = Path(begun) if begun else None
+        listener.notice(f"Computing in {compute.explanation}, {thread_count} threads; {allocator}.")
+        if compute.device.type == "cpu":
+            seconds = kernels.warm_up(compute.dtype)
+            compiled = "compiled; they start faster next time" if seconds > COMPILED_SECONDS else "loaded"
+            listener.notice(f"Kernels {compiled} ({seconds:.1f} s).")
+        training = store["train"]
+        validation = store["val"] if "val" in store.splits and len(store["val"]) else None
+
+        read_px = find_dialect(recipe.network.dialect, len(store.class_names)).input_px
+        if store.size >= 2 * read_px:
+            listener.notice(
+                f"The network reads {read_px} px of images of {store.size} px: never a whole picture. To have it see "
+                f"more of them, prepare a store with a --size nearer to {read_px}."
+            )
+        mean_image = _choose_mean(store, start, listener)
+        network = build(
+            recipe.network.dialect, len(store.class_names), seed=seed, initialization=recipe.network.initialization
+        )
+        if start is not None and checkpoint is None:
+            listener.notice(copy_layers(start, network, store.class_names))
+        model = Model(
+            network=team.divide(network).to(compute.device),
+            class_names=tuple(store.class_names),
+            class_titles=tuple(store.class_titles),
+            preprocessing=Preprocessing(mean_image, recipe.batches.divisor, recipe.batches.mean),
+            provenance={"recipe": recipe.model_dump(mode="json"), "environment": environment},
+        )
+        optimizer = MomentumDescent(
+            model.network,
+            dtype=compute.dtype,
+            momentum=recipe.optimization.momentum,
+            weight_decay=recipe.optimization.weight_decay,
+            weight_decays=recipe.optimization.weight_decays,
+            at_rate_zero=recipe.optimization.at_rate_zero,
+            layer_trust=recipe.optimization.layer_trust,
+            team=team,
+        )
+        progress = Progress() if checkpoint is None else load_checkpoint(checkpoint, optimizer, team)
+        if team.leads:
+            stack.callback(journal.close)
+            journal.continue_from(progress.history)
+        batches = TrainingBatches(
+            training.images,
+            np.asarray(training.labels),
+            mean_image,
+            batch_size=recipe.batches.size,
+            seed=seed,
+            crop_px=model.network.spec.input_px,
+            random_crops=recipe.batches.random_crops,
+            reflections=recipe.batches.reflections,
+            color_noise=recipe.batches.color_noise,
+            color_axes=scale_axes(
+                store.color_eigenvectors, store.color_eigenvalues, unit=recipe.batches.color_noise_unit
+            ),
+            divisor=recipe.batches.divisor,
+            dtype=compute.dtype,
+            device=compute.device,
+            color_noise_epochs=recipe.batches.color_noise_epochs,
+            color_noise_rescales=recipe.batches.color_noise_rescales,
+            mean_place=recipe.batches.mean,
+            images_per_crop=recipe.batches.images_per_crop,
+            scaled_crops=recipe.batches.scaled_crops,
+            share=team.share(local_batch),
+        )
+
+        update = None
+        if team.data is not None or local_batch is not None:
+            update = SharedUpdate(optimizer.working, team.data, divided=team.divided)
+
+        def validate(network: AlexNet, check_stop: Callable[[], None]) -> dict[str, float]:
+            assert validation is not None
+
+            def count(done: int, total: int) -> None:
+                check_stop()
+                if tick:
+                    tick(done, total)
+
+            result = evaluate_network(
+                network,
+                validation.images,
+                np.asarray(validation.labels),
+                model.preprocessing,
+                compute,
+                class_names=model.class_names,
+                tick=count,
+                data=team.data,
+            )
+            validated[:] = [result]
+            return {
+                "val_loss": result.cross_entropy,
+                "val_top1_error": result.top1_error,
+                f"val_top{result.k}_error": result.topk_error,
+            }
+
+        progress = train_model(
+            model,
+            optimizer,
+            batches,
+            recipe,
+            progress,
+            folder=out,
+            validate=validate if validation is not None else None,
+            listener=_Recorded(listener, journal) if team.leads else listener,
+            checkpoint_minutes=checkpoint_minutes,
+            update=update,
+            team=team,
+        )
+        tensors = team.whole(tensors_of(model))
+        team.together(lambda: _finish(out, model, tensors) if team.leads else None)
+        return Outcome(out, progress.history, validated[0] if validated else None)
+
+
+def identify(store: Store, compute: system.Compute, *, seed: int, start: Start | None) -> dict[str, Any]:
+    """Return what the environment of a run must have in common with that of its continuation, and all its processes."""
+    return {
+        "store_fingerprint": store.fingerprint,
+        "seed": seed,
+        "precision": str(compute.dtype).removeprefix("torch."),
+        **({"start_sha256": start.sha256} if start else {}),
+    }
+
+
+def refuse_other(out: Path, recipe: Recipe, identity: dict[str, Any], *, holds: str) -> None:
+    """Refuse a run folder whose run is of another recipe, store, seed, precision or start.
+
+    Args:
+        identity: See `identify`.
+        holds: What the folder holds: "an unfinished run".
+    Raises:
+        RunError: it is.
+    """
+    before = read_environment(out)
+    differences = _differences(read_recipe(out / RECIPE).model_dump(), recipe.model_dump())
+    differences += [
+        f"{name} was {before.get(name)!r}, now {identity.get(name)!r}"
+        for name in IDENTITY
+        if before.get(name) != identity.get(name)
+    ]
+    if differences:
+        raise RunError(
+            f"{out}: holds {holds} that differs: {'; '.join(differences)}. Give the same options to continue it, or "
+            "choose another --out."
+        )
+
+
+def _finish(out: Path, model: Model, tensors: dict[str, Tensor]) -> None:
+    """Write the finished model; a report of the half-trained network is not one of it."""
+    save_model(out / MODEL, model, tensors)
+    forget_others(out, digest_weights(out / MODEL))
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Create the run folder if need be, and keep other processes out of it."""
+    if (out.exists() and not out.is_dir()) or (out.is_dir() and not (out / RECIPE).exists() and _entries(out)):
+        raise RunError(f"{out}: exists and is not a run folder. Choose another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    lock = lock_file(out / LOCK)
+    if lock is None:
+        raise RunError(f"{out}: another process is training into it. Wait until it ends, or choose another --out.")
+    with lock:
+        yield
+
+
+def _entries(out: Path) -> list[str]:
+    """Names in a folder, besides the lock."""
+    return [path.name for path in out.iterdir() if path.name != LOCK]
+
+
+class _Recorded:
+    """A listener that also writes every epoch into the journal."""
+
+    def __init__(self, listener: Listener, journal: Journal) -> None:
+        self.batch_done = listener.batch_done
+        self.notice = listener.notice
+        self._epoch_done = listener.epoch_done
+        self._journal = journal
+
+    def epoch_done(self, row: dict[str, Any]) -> None:
+        self._journal.record(row)
+        self._epoch_done(row)
+
+
+def _choose_mean(store: Store, start: Start | None, listener: Listener) -> NDArray[np.float32]:
+    """The mean image that inputs lose: that of the model to start from, which its layers know, if it fits."""
+    if start is None:
+        return store.mean_image
+    kept = start.model.preprocessing.mean_image
+    if kept.shape != store.mean_image.shape:
+        listener.notice(
+            f"Images are of {store.size} px, those of {start.path} were of {kept.shape[0]} px: the store's own mean "
+            "image is subtracted."
+        )
+        return store.mean_image
+    difference = float(np.abs(start.model.color_mean - store.color_mean).max())
+    if difference > FAR_MEAN:
+        listener.notice(
+            f"The mean colour of these images differs by {difference:.0f} grey levels from that of the images that "
+            f"{start.path} was trained on. Its mean image is subtracted; expect to train for longer."
+        )
+    return kept
+
+
+def check_size(store: Store, recipe: Recipe) -> None:
+    """Refuse images that are smaller than the network's crops.
+
+    Raises:
+        StoreError: they are.
+    """
+    spec = find_dialect(recipe.network.dialect, len(store.class_names))
+    if store.size < spec.input_px:
+        raise StoreError(
+            f"{store.path}: holds images of {store.size} px; dialect {spec.dialect} reads crops of {spec.input_px} px. "
+            f"Prepare the images again with a --size of {spec.input_px} or more."
+        )
+
+
+def _check_layer_names(recipe: Recipe, num_classes: int) -> None:
+    """Refuse rates and decays for layers that the network does not have, and a dialect that is unknown."""
+    spec = find_dialect(recipe.network.dialect, num_classes)
+    known = [layer.name for layer in spec.layers]
+    optimization = recipe.optimization
+    for field, names in (
+        ("rate_factors", list(optimization.rate_factors)),
+        ("rate_changes", [change.layer for change in optimization.rate_changes]),
+        ("weight_decays", list(optimization.weight_decays)),
+    ):
+        for name in names:
+            if name not in known:
+                raise RecipeError(
+                    f"optimization.{field} names the layer {name!r}, which dialect {spec.dialect} does not have. "
+                    f"Its layers: {', '.join(known)}."
+                )
+
+
+def _open_run(
+    out: Path, journal: Journal, recipe: Recipe, environment: dict[str, Any], listener: Listener
+) -> str | None:
+    """Create the run folder, or return the checkpoint to continue from."""
+    if not _entries(out):
+        journal.begin(recipe.to_yaml(), environment)
+        return None
+    if not (out / RECIPE).exists() or not (out / ENVIRONMENT).exists():
+        raise RunError(f"{out}: exists and is not a run folder. Choose another --out.")
+    if (out / MODEL).exists():
+        store = find_store(read_environment(out), out) or "STORE"
+        test = shlex.join(["alexnet", "evaluate", str(out), str(store)])
+        raise RunError(f"{out}: holds a finished run. Test it with: {test}. To train again, choose another --out.")
+    refuse_other(out, recipe, environment, holds="an unfinished run")
+    before = read_environment(out)
+    for name, alone in (("threads", None), ("mesh", "data=1,tower=1")):
+        was, now = before.get(name, alone), environment.get(name, alone)
+        if was != now:
+            began, goes_on = (f"{value} {name}" if name == "threads" else f"the mesh {value}" for value in (was, now))
+            listener.notice(
+                f"This run began with {began} and continues with {goes_on}: results will agree, but not to the last "
+                "bit."
+            )
+    found = find_checkpoint(out)
+    if found is None:
+        listener.notice("The run that was begun here had not saved anything yet; it starts from the beginning.")
+        return None
+    path, problem = found
+    if problem:
+        listener.notice(f"Continuing from an older checkpoint: {problem}")
+    progress = read_progress(path)
+    listener.notice(f"Continuing in epoch {progress.epoch + 1} after {progress.batch} batches.")
+    return str(path)
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    result = []
+    for name in [*now, *(name for name in before if name not in now)]:
+        old, new = before.get(name), now.get(name)
+        if isinstance(new, dict) and isinstance(old, dict):
+            result += _differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            result.append(f"{prefix}{name} was {old!r}, now {new!r}")
+    return result

@@ -1,0 +1,117 @@
+"""What `alexnet train` does beyond training: it shows it, tests the result, and writes the report."""
+
+from pathlib import Path
+from typing import Any
+
+from alexnet.console.terminal import Meter, Terminal
+from alexnet.data.store.reader import Store
+from alexnet.distribution.team import ALONE, Team
+from alexnet.errors import Interrupted
+from alexnet.evaluation.classifier import load
+from alexnet.evaluation.evaluate import Evaluation
+from alexnet.evaluation.record import digest_weights, is_reported
+from alexnet.interpretation.page import headline
+from alexnet.interpretation.report import MOST_SEARCHED, VIEWS, report_run
+from alexnet.network.model_file import MODEL
+from alexnet.recipes.named import Recipe
+from alexnet.runs.display import Afterwards, TrainingDisplay
+from alexnet.runs.folder import read_metrics
+from alexnet.runs.train import Outcome, identify, refuse_other, train
+from alexnet.system import choose_compute
+from alexnet.text.wording import counted
+from alexnet.training.loop import Silent
+
+VALIDATED_VIEWS = 1
+"""Views of the test with which training ends, which the report need not make again."""
+
+
+def train_and_report(
+    terminal: Terminal, store: Store, recipe: Recipe, out: Path, *, report: bool = True, **options: Any
+) -> None:
+    """Train with a display, then test and write the report. Options are those of `runs.train`.
+
+    A finished training whose test or report is missing goes on with these. Of several processes, all train and the
+    first does the rest.
+
+    Args:
+        report: Whether to test and report at all.
+    Raises:
+        RunError: see `runs.train`; or the finished training is another than this.
+        Interrupted: see `runs.train`; or the user stopped the test.
+    """
+    team: Team = options.get("team", ALONE)
+    only_report = report and team.from_leader(lambda: _lacks_report(store, recipe, out, options))
+    if not team.leads:
+        if not only_report:
+            train(store, recipe, out, listener=Silent(), **options)
+        return
+    tested = len(store["val"]) if "val" in store.splits else 0
+    with terminal.progress("training", "images") as meter:
+        display = TrainingDisplay(
+            terminal,
+            meter,
+            num_classes=len(store.class_names),
+            total_epochs=recipe.optimization.total_epochs,
+            at_most=recipe.optimization.may_end_early,
+            num_validated=tested,
+            validate_every=recipe.evaluation.every_epochs,
+            afterwards=_foresee(store, tested) if report else None,
+        )
+        outcome = Outcome(out, [])
+        if not only_report:
+            outcome = train(store, recipe, out, listener=display, tick=display.validated, **options)
+    if report:
+        try:
+            with terminal.progress("testing", "views") as meter:
+                _report(terminal, meter, store, out, tested, outcome.validation, options)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"Stopped while testing. The training is finished and saved: {out / MODEL}. The same command goes on "
+                "with the test and the report."
+            ) from None
+
+
+def _lacks_report(store: Store, recipe: Recipe, out: Path, options: dict[str, Any]) -> bool:
+    """Whether this very training is finished, and its test or report missing."""
+    if not (out / MODEL).exists() or is_reported(out, out / MODEL):
+        return False
+    compute = choose_compute(options.get("device", "auto"), options.get("precision", "auto"))
+    identity = identify(store, compute, seed=options.get("seed", 0), start=options.get("start"))
+    refuse_other(out, recipe, identity, holds="a finished run without a report")
+    return True
+
+
+def _foresee(store: Store, tested: int) -> Afterwards:
+    """What follows the training, and how much of it."""
+    searched = min(len(store["train"]), MOST_SEARCHED) if tested else 0
+    test = f"testing {counted(tested, 'image')} in ten views, as the paper does, and " if tested else ""
+    return Afterwards(
+        (sum(VIEWS) - VALIDATED_VIEWS) * tested + searched,
+        f"{test}writing the report (--no-report leaves {'both' if tested else 'it'} out)",
+    )
+
+
+def _report(
+    terminal: Terminal,
+    meter: Meter,
+    store: Store,
+    out: Path,
+    tested: int,
+    validation: Evaluation | None,
+    options: dict[str, Any],
+) -> None:
+    if validation is None and tested:
+        terminal.say(f"Testing {counted(tested, 'image')} of val in one view and in ten, for the report.")
+    elif tested:
+        terminal.say(
+            f"Testing {counted(tested, 'image')} of val in ten views, for the report; the centre view is known from "
+            "the last epoch."
+        )
+    weights = digest_weights(out / MODEL)
+    classifier = load(out, device=options.get("device", "auto"), precision=options.get("precision", "auto"))
+    path, evaluations = report_run(
+        out, classifier, store, read_metrics(out), weights=weights, tick=meter, validation=validation
+    )
+    if evaluations:
+        terminal.say(f"{headline(evaluations[-1])}.")
+    terminal.say(f"Report: {path}")

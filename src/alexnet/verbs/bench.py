@@ -1,0 +1,90 @@
+"""alexnet bench."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alexnet.verbs.options import PATH, json_option, threads_option
+
+
+@click.command()
+@click.argument("subjects", nargs=-1, metavar="[WHAT]...")
+@click.option(
+    "--what", "more", multiple=True, help="kernels, step, loader, evaluate, prepare, search or scaling; repeatable."
+)
+@click.option("--batch", default=128, show_default=True, type=click.IntRange(1), help="Images per step.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Turns that each side takes.")
+@click.option("--images", type=PATH, help="Photographs for loader and prepare.  [default: drawn scenes]")
+@click.option("--record", type=PATH, help="Folder to keep the raw samples in.")
+@threads_option
+@json_option
+def bench(
+    subjects: tuple[str, ...],
+    more: tuple[str, ...],
+    batch: int,
+    rounds: int,
+    images: Path | None,
+    record: Path | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Measure this machine: ours beside stock PyTorch, in turns, with the ceiling of the hardware.
+
+    \b
+    WHAT is any of
+      kernels   response normalisation, pooling and the update, against PyTorch's own
+      step      a training step, against the stock network and torchvision's
+      loader    batches from a store, against a folder of images; epochs with data, against the bare step
+      evaluate  one and ten views, against separate passes
+      prepare   photographs to a store, against plain Pillow; all cores, against one
+      search    exact and by codes, against torch.cdist; features, against inference
+      scaling   steps on 2 and 4 processes of this machine, against one; the ceiling is the cost model's estimate
+                (with --batch 64 --rounds 3 three minutes on an idle machine)
+    All of them, if none is named.
+    """
+    import json
+
+    from alexnet.benchmark.suite import WHAT, run_benchmark, write_record
+    from alexnet.console.terminal import Terminal
+
+    wanted = (*subjects, *more) or WHAT
+    for what in wanted:
+        if what not in WHAT:
+            raise click.UsageError(f"Unknown benchmark {what!r}. Known: {', '.join(WHAT)}.")
+    terminal = Terminal()
+    for what in wanted:
+        with terminal.progress(f"measuring {what}", "rounds") as meter:
+            rows = run_benchmark(what, batch=batch, rounds=rounds, images=images, threads=threads, tick=meter)
+        if as_json:
+            for row in rows:
+                terminal.print_json(json.dumps(row.to_json()))
+        else:
+            _show_benchmark(terminal, what, rows)
+        if record:
+            command = f"alexnet bench {what} --batch {batch} --rounds {rounds}"
+            terminal.say(f"Record: {write_record(record, what, [row.to_json() for row in rows], command)}")
+
+
+def _show_benchmark(terminal: Any, what: str, rows: Any) -> None:
+    def rate(value: float | None) -> str:
+        return "–" if value is None else f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
+
+    terminal.table(
+        [what, "ours", "p20 – p80", "theirs", "ratio", "ceiling", "of it", "unit", "n"],
+        [
+            [
+                row.what,
+                rate(row.ours.median),
+                f"{rate(row.ours.p20)} – {rate(row.ours.p80)}",
+                rate(row.theirs.median if row.theirs else None),
+                f"{row.ratio:.2f}" if row.ratio else "–",
+                rate(row.ceiling),
+                f"{row.fraction:.0%}" if row.fraction else "–",
+                row.unit,
+                str(row.ours.n),
+            ]
+            for row in rows
+        ],
+    )
+    terminal.print("")

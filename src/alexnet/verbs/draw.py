@@ -1,0 +1,342 @@
+"""alexnet draw."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from alexnet.errors import ConfigError
+from alexnet.text.wording import counted
+from alexnet.verbs.draw_options import figure_options, plan_files, write_figure, write_found
+from alexnet.verbs.options import PATH, InOrder, device_option, image_files, precision_option, threads_option
+
+if TYPE_CHECKING:
+    from alexnet.console.terminal import Terminal
+    from alexnet.evaluation.classifier import Classifier
+    from alexnet.interpretation.pictures import Pictures
+
+Command = Callable[..., Any]
+
+
+def network_options(command: Command) -> Command:
+    """Options of figures that the network is run for."""
+    for option in (threads_option, precision_option, device_option):
+        command = option(command)
+    return command
+
+
+split_option = click.option("--split", default="val", show_default=True, help="Split, where a store is given.")
+labelled_option = click.option("--labelled", is_flag=True, help="The folder that holds an image file names its class.")
+limit_option = click.option(
+    "--limit", type=click.IntRange(1), help="Use this many images, evenly spaced.  [default: all]"
+)
+
+
+@click.group(cls=InOrder)
+def draw() -> None:
+    """Draw what a network knows: figures 3 and 4 of the paper, and more.
+
+    Each figure is a picture, PNG or SVG, with the numbers behind it as CSV beside it. MODEL is a run folder or a model
+    file; IMAGES are a store, image files, or folders of them.
+
+    \b
+    alexnet draw filters RUN
+    alexnet draw predictions RUN STORE --only errors --out mistakes.png
+    alexnet draw neighbours RUN STORE --query mine.jpg
+    """
+
+
+@draw.command()
+@click.argument("model", type=PATH)
+@figure_options
+def filters(model: Path, **options: Any) -> None:
+    """Draw the kernels of the first layer (paper, figure 3).
+
+    They are colours, tower above tower. One scale for the whole layer; every weight is an exact square of pixels.
+    """
+    from alexnet.evaluation.classifier import load
+    from alexnet.interpretation.figures import draw_filters
+
+    files = plan_files("filters", options, [model])
+    network = load(model, device="cpu", precision="float32").network
+    write_figure(files, lambda theme: draw_filters(network, theme))
+
+
+@draw.command()
+@click.argument("model", type=PATH)
+@click.argument("images", nargs=-1, required=True, type=PATH)
+@click.option(
+    "--only", type=click.Choice(["errors"]), help="Mistakes only, those first of which the network is surest."
+)
+@click.option("--count", default=8, show_default=True, type=click.IntRange(1, 100), help="Images to show.")
+@click.option(
+    "--views", default="10", show_default=True, type=click.Choice(["1", "9", "10"]), help="As in alexnet evaluate."
+)
+@split_option
+@labelled_option
+@limit_option
+@figure_options
+@network_options
+def predictions(
+    model: Path,
+    images: tuple[Path, ...],
+    only: str | None,
+    count: int,
+    views: str,
+    split: str,
+    labelled: bool,
+    limit: int | None,
+    device: str,
+    precision: str,
+    threads: int | None,
+    **options: Any,
+) -> None:
+    """Draw images with their likeliest classes (figure 4, left).
+
+    Each has bars of its five most probable classes. The correct class is marked where it is known: from a store, or
+    with --labelled. All images are then tested, and the panel has mistakes in about their share; the choice is always
+    the same.
+    """
+    from alexnet.interpretation.panels import predictions_panel
+
+    files = plan_files("predictions" if not only else "mistakes", options, [model, *images])
+    terminal, classifier = _load(model, device, precision, threads)
+    pictures = _open(classifier, images, split, labelled)
+    with terminal.progress("predicting", "images") as meter:
+        found = predictions_panel(
+            classifier,
+            pictures,
+            count=count,
+            views=int(views),
+            only_errors=only == "errors",
+            limit=limit,
+            tick=meter,
+        )
+    write_found(files, found)
+
+
+@draw.command()
+@click.argument("model", type=PATH)
+@click.argument("images", nargs=-1, required=True, type=PATH)
+@click.option("--query", "queries", multiple=True, type=PATH, help="Image file to find neighbours of; repeatable.")
+@click.option("--k", default=6, show_default=True, type=click.IntRange(1, 20), help="Neighbours of each query.")
+@click.option("--among", default="train", show_default=True, help="Split to search, where a store is given.")
+@split_option
+@labelled_option
+@limit_option
+@figure_options
+@network_options
+def neighbours(
+    model: Path,
+    images: tuple[Path, ...],
+    queries: tuple[Path, ...],
+    k: int,
+    among: str,
+    split: str,
+    labelled: bool,
+    limit: int | None,
+    device: str,
+    precision: str,
+    threads: int | None,
+    **options: Any,
+) -> None:
+    """Draw images that the network finds alike (figure 4, right).
+
+    Alike is: near by Euclidean distance of the last hidden layer, 4096 numbers for most dialects. Without --query, five
+    images of --split are the queries; of image files, five of these, which are then not their own neighbours.
+    """
+    from alexnet.interpretation.panels import neighbours_panel
+    from alexnet.interpretation.pictures import is_store, open_files
+
+    files = plan_files("neighbours", options, [model, *images, *queries])
+    terminal, classifier = _load(model, device, precision, threads)
+    collection = _open(classifier, images, among, labelled)
+    asked = None
+    if queries:
+        asked = open_files(image_files(queries), classifier)
+    elif is_store(images[0]) and split != among:
+        asked = _open(classifier, images, split, labelled)
+    with terminal.progress("computing features", "images") as meter:
+        found = neighbours_panel(
+            classifier,
+            collection,
+            asked,
+            chosen=range(len(asked)) if asked is not None and queries else None,
+            k=k,
+            limit=limit,
+            tick=meter,
+        )
+    write_found(files, found)
+
+
+@draw.command()
+@click.argument("model", type=PATH)
+@click.argument("images", nargs=-1, required=True, type=PATH)
+@click.option("--layer", help="conv1, conv1.relu, conv5.pool:a, fc7.relu, …  [default: the first layer]")
+@click.option("--index", default=0, show_default=True, type=click.IntRange(0), help="Which of IMAGES, counted from 0.")
+@split_option
+@figure_options
+@network_options
+def activations(
+    model: Path,
+    images: tuple[Path, ...],
+    layer: str | None,
+    index: int,
+    split: str,
+    device: str,
+    precision: str,
+    threads: int | None,
+    **options: Any,
+) -> None:
+    """Draw what a layer makes of an image, tower by tower.
+
+    Its maps share one scale. The centre view is used. docs/dialects.md has a picture of the layers' names; a wrong one
+    lists them all.
+    """
+    from alexnet.interpretation.panels import activations_panel
+
+    files = plan_files("activations", options, [model, *images])
+    _, classifier = _load(model, device, precision, threads)
+    pictures = _open(classifier, images, split, False)
+    _check_positions([index], len(pictures))
+    name = layer or classifier.network.activation_names()[0]
+    write_found(files, activations_panel(classifier, pictures, index, name))
+
+
+@draw.command()
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@figure_options
+def curves(runs: tuple[Path, ...], **options: Any) -> None:
+    """Draw learning curves of one run or of many.
+
+    RUNS are run folders, finished or not.
+    """
+    from alexnet.interpretation.curves import draw_curves
+    from alexnet.interpretation.run_curves import draw_runs
+
+    files = plan_files("curves", options, runs)
+    histories = {name: _read_history(run) for name, run in zip(_name_runs(runs), runs, strict=True)}
+    if len(runs) == 1:
+        (history,) = histories.values()
+        write_figure(files, lambda theme: draw_curves(history, theme, num_classes=_count_classes(runs[0])))
+    else:
+        write_figure(files, lambda theme: draw_runs(histories, theme))
+
+
+@draw.command()
+@click.argument("model", type=PATH)
+@click.argument("images", nargs=-1, required=True, type=PATH)
+@click.option("--class", "class_name", help="Class whose score is explained.  [default: each image's most probable]")
+@click.option("--count", default=4, show_default=True, type=click.IntRange(1, 40), help="Images to show.")
+@click.option(
+    "--index", "indices", multiple=True, type=click.IntRange(0), help="Show this one, counted from 0; repeatable."
+)
+@split_option
+@figure_options
+@network_options
+def saliency(
+    model: Path,
+    images: tuple[Path, ...],
+    class_name: str | None,
+    count: int,
+    indices: tuple[int, ...],
+    split: str,
+    device: str,
+    precision: str,
+    threads: int | None,
+    **options: Any,
+) -> None:
+    """Draw which pixels move a class score most.
+
+    Beside each image stands the gradient of the score (Simonyan et al., 2013). The centre view is used. The gradient is
+    computed in float32.
+    """
+    from alexnet.interpretation.panels import choose_queries, saliency_panel
+
+    files = plan_files("saliency", options, [model, *images])
+    _, classifier = _load(model, device, precision, threads)
+    kind = None if class_name is None else _find_class(classifier, class_name)
+    pictures = _open(classifier, images, split, False)
+    _check_positions(indices, len(pictures))
+    positions = list(indices) or choose_queries(pictures, count)
+    write_found(files, saliency_panel(classifier, pictures, positions, class_index=kind))
+
+
+def _load(model: Path, device: str, precision: str, threads: int | None) -> "tuple[Terminal, Classifier]":
+    from alexnet.console.terminal import Terminal
+    from alexnet.evaluation.classifier import load
+    from alexnet.system import set_threads, tune_allocator
+
+    set_threads(threads)
+    tune_allocator()
+    return Terminal(), load(model, device=device, precision=precision)
+
+
+def _open(classifier: "Classifier", given: tuple[Path, ...], split: str, labelled: bool) -> "Pictures":
+    from alexnet.interpretation.pictures import is_store, open_files, open_split
+
+    stores = [path for path in given if is_store(path)]
+    if stores and len(given) > 1:
+        raise ConfigError(f"{stores[0]} is a store; give it alone, or give image files and folders of them.")
+    if stores:
+        return open_split(stores[0], split, classifier)
+    return open_files(image_files(given), classifier, labelled=labelled)
+
+
+def _check_positions(indices: Sequence[int], count: int) -> None:
+    for index in indices:
+        if index >= count:
+            raise ConfigError(f"--index {index}: {counted(count, 'image')} given, numbered from 0 to {count - 1:,}.")
+
+
+def _find_class(classifier: "Classifier", name: str) -> int:
+    """Return the index of a class by its name or its readable name."""
+    import difflib
+
+    from alexnet.text.class_names import normalize_name
+
+    model = classifier.model
+    name = normalize_name(name)
+    for names in (model.class_names, model.class_titles):
+        if names.count(name) == 1:
+            return names.index(name)
+    if name in model.class_titles:
+        same = [known for known, title in zip(model.class_names, model.class_titles, strict=True) if title == name]
+        raise ConfigError(
+            f"--class {name}: {counted(len(same), 'class', 'classes')} of this name. Name one of: {', '.join(same)}."
+        )
+    close = difflib.get_close_matches(name, [*model.class_names, *model.class_titles], n=1)
+    known = ", ".join(model.class_names[:10]) + (", …" if len(model.class_names) > 10 else "")
+    raise ConfigError(
+        f"--class {name}: the model knows no such class. "
+        + (f"Did you mean {close[0]!r}? " if close else "")
+        + f"It knows {len(model.class_names):,}: {known}."
+    )
+
+
+def _read_history(run: Path) -> list[dict[str, Any]]:
+    from alexnet.runs.folder import read_environment, read_metrics
+
+    read_environment(run)  # refuses what is not a run
+    return read_metrics(run)
+
+
+def _count_classes(run: Path) -> int | None:
+    """Return the number of classes of a run, if it has saved a model."""
+    from alexnet.errors import WeightsError
+    from alexnet.network.model_file import find_model, read_class_names
+
+    try:
+        return len(read_class_names(find_model(run)))
+    except WeightsError:
+        return None
+
+
+def _name_runs(runs: Sequence[Path]) -> list[str]:
+    """Return the shortest ends of the paths that tell the runs apart."""
+    parts = [run.resolve().parts for run in runs]
+    depth = 1
+    while len({part[-depth:] for part in parts}) < len(set(parts)) and depth < max(map(len, parts)):
+        depth += 1
+    return ["/".join(part[-depth:]) for part in parts]

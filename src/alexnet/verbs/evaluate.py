@@ -1,0 +1,112 @@
+"""alexnet evaluate."""
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alexnet.verbs.options import (
+    FOLDER,
+    NEW_FILE,
+    PATH,
+    device_option,
+    devices_option,
+    json_option,
+    precision_option,
+    read_devices,
+    threads_option,
+    timeout_option,
+)
+from alexnet.verbs.showing import show_assessment
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, type=PATH, metavar="MODEL...")
+@click.argument("images", type=PATH)
+@click.option(
+    "--views",
+    default="10",
+    show_default=True,
+    type=click.Choice(["1", "9", "10"]),
+    help="1: centre; 9: three by three places; 10: corners and centre and their mirror images.",
+)
+@click.option("--split", default="val", show_default=True, help="Split of the images to test on.")
+@click.option("--top", type=click.IntRange(1), help="The k of the top-k error.  [default: 5]")
+@click.option("--average", is_flag=True, help="Also average the probabilities of all models (paper, section 6).")
+@click.option("--fit-weights", "fit_on", metavar="SPLIT", help="Average with weights found on another split.")
+@click.option("--save-ensemble", type=NEW_FILE, help="File to keep the average in; used like a model.")
+@click.option("--html", type=NEW_FILE, help="Report with confusions, calibration and the surest mistakes.")
+@click.option("--figures", type=FOLDER, help="Folder for the report's figures: PNG, SVG and CSV.")
+@click.option("--predictions", type=NEW_FILE, help="Each image with label and best classes: .csv or .parquet.")
+@click.option("--submission", type=NEW_FILE, help="Five class numbers a line, counted from 1, by file name.")
+@device_option
+@precision_option
+@threads_option
+@devices_option
+@timeout_option
+@json_option
+def evaluate(
+    models: tuple[Path, ...],
+    images: Path,
+    as_json: bool,
+    threads: int | None,
+    devices: str | None,
+    timeout_seconds: float,
+    **options: Any,
+) -> None:
+    """Measure the errors of one or more MODELs on IMAGES (paper, section 6).
+
+    MODEL is a run folder, a model file or an ensemble file; IMAGES a store, or a folder with a folder of pictures for
+    each class. Every image is decoded once, for all models. Intervals are 95 %: Wilson's for errors, for
+    differences from resampling the images in pairs.
+
+    \b
+      alexnet evaluate RUN STORE
+      alexnet evaluate RUN STORE --html report.html --predictions predictions.csv
+      alexnet evaluate A B C STORE --average --save-ensemble three.json
+      alexnet evaluate A B C STORE --split test --fit-weights val --save-ensemble three.json
+    """
+    import json
+
+    from alexnet.console.terminal import Terminal
+    from alexnet.distribution.launch import REPEAT
+    from alexnet.distribution.session import join_team, start_if_asked
+    from alexnet.evaluation.assessment import Options, assess
+    from alexnet.system import set_threads, tune_allocator
+    from alexnet.text.wording import list_reasons
+
+    places = read_devices(devices)
+    if start_if_asked(places, advice=REPEAT):
+        return
+    terminal = Terminal()
+    figures = options.pop("figures")
+    views, device = int(options.pop("views")), options.pop("device")
+    with join_team(None, places, device, timeout_seconds, advice=REPEAT) as (team, own_device):
+        set_threads(team.choose_threads(threads))
+        tune_allocator()
+        chosen = Options(views=views, device=own_device, **options)
+        with terminal.progress("evaluating", "images") if team.leads else nullcontext() as meter:
+            assessment = assess(models, images, chosen, tick=meter, team=team)
+    if not team.leads:
+        return
+    if chosen.html or figures:
+        from alexnet.interpretation.evaluation_report import write_assessment
+
+        typed = ["alexnet", "evaluate", *map(str, models), str(images), *chosen.words()]
+        write_assessment(assessment, typed, html=chosen.html, figures=figures)
+    for path, what in assessment.written.items():
+        terminal.say(f"{what}: {path}")
+    if assessment.passed_over:
+        terminal.say(f"Passed over: {list_reasons(assessment.passed_over)}.")
+    for sentence in assessment.doubts:
+        terminal.say(f"Note: {sentence}")
+    if as_json:
+        terminal.print_json(json.dumps(assessment.to_json()))
+    else:
+        show_assessment(terminal, assessment)
+    for reason in assessment.left_out:
+        terminal.show_error("Left out", reason)
+    if assessment.left_out:
+        sys.exit(1)

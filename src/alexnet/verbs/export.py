@@ -1,0 +1,108 @@
+"""alexnet export."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from alexnet.text.wording import counted
+from alexnet.verbs.options import (
+    NEW_FILE,
+    PATH,
+    json_option,
+)
+
+if TYPE_CHECKING:
+    from alexnet.console.terminal import Terminal
+    from alexnet.exchange.exporting import Exported
+
+
+@click.command()
+@click.argument("model", type=PATH)
+@click.option(
+    "--to",
+    "to",
+    required=True,
+    type=click.Choice(["alexnet", "onnx", "torchvision", "program"]),
+    help="alexnet: a model file; onnx; torchvision: a state dict for its alexnet; program: for torch.export.load.",
+)
+@click.option(
+    "--out", required=True, type=NEW_FILE, help="File to create: .safetensors, .onnx, .pth or .safetensors, .pt2."
+)
+@click.option("--plain-norm", is_flag=True, help="ONNX: response normalisation without the operator LRN.")
+@click.option("--ten-views", is_flag=True, help="ONNX: to the probabilities of ten views.")
+@click.option("--dialect", help="Which network foreign weights are of, where their shapes leave it open.")
+@click.option(
+    "--mean", metavar="FILE|R,G,B", help="What the inputs of foreign weights lost.  [default: the usual of their kind]"
+)
+@click.option("--class-names", type=PATH, help="Names of the classes of foreign weights: a text file, one per line.")
+@json_option
+def export(
+    model: Path,
+    to: Literal["alexnet", "onnx", "torchvision", "program"],
+    out: Path,
+    plain_norm: bool,
+    ten_views: bool,
+    dialect: str | None,
+    mean: str | None,
+    class_names: Path | None,
+    as_json: bool,
+) -> None:
+    """Bring MODEL into another format, or the weights of another program into this one's (--to alexnet).
+
+    MODEL is a run folder, a model file or (to ONNX) an ensemble of alexnet; or torchvision's alexnet (.pth,
+    .safetensors), or a .caffemodel of bvlc_alexnet or CaffeNet. What is written has been compared with the model; if
+    they disagree, nothing is.
+
+    \b
+    alexnet export RUN --to onnx --out model.onnx
+    alexnet export alexnet-owt.pth --to alexnet --out model.safetensors
+    alexnet export bvlc_alexnet.caffemodel --mean imagenet_mean.binaryproto --to alexnet --out model.safetensors
+    """
+    import json
+
+    from alexnet.console.terminal import Terminal
+    from alexnet.evaluation.ensemble import is_ensemble, load_ensemble
+    from alexnet.exchange.exporting import export_model
+    from alexnet.exchange.importing import open_model
+
+    terminal = Terminal()
+    if is_ensemble(model):
+        from alexnet.exchange.onnx_ensemble import export_ensemble
+
+        ensemble = load_ensemble(model, precision="float32")
+        done = export_ensemble(ensemble, to, out, plain_normalization=plain_norm)
+        if as_json:
+            terminal.print_json(json.dumps({**done._asdict(), "members": len(ensemble.members)}, default=str))
+            return
+        terminal.say(
+            f"{out}: {counted(len(ensemble.members), 'network')}, from stored images to ten-view probabilities, "
+            f"{done.bytes:,} bytes, agrees with the ensemble to {done.largest_difference:.1g} of its largest output."
+        )
+        _show_use(terminal, done)
+        return
+    opened = open_model(model, dialect=dialect, mean=mean, class_names=class_names)
+    done = export_model(opened, to, out, plain_normalization=plain_norm, ten_views=ten_views)
+    if as_json:
+        values = {**done._asdict(), "dialect": opened.network.spec.dialect}
+        terminal.print_json(json.dumps(values, default=str))
+        return
+    agreement = (
+        "the weights themselves"
+        if done.largest_difference is None
+        else f"agrees with the model to {done.largest_difference:.1g} of its largest output"
+    )
+    terminal.say(f"{out}: dialect {opened.network.spec.dialect}, {done.bytes:,} bytes, {agreement}.")
+    for note in done.notes:
+        terminal.say(note)
+    _show_use(terminal, done)
+
+
+def _show_use(terminal: "Terminal", done: "Exported") -> None:
+    """Say what to do with the file; a program goes to standard output, so that it can be kept."""
+    if done.program is None:
+        terminal.say(f"To use it: alexnet predict {shlex.quote(str(done.path))} picture.jpg")
+    else:
+        terminal.say("To use it, save this as use.py, put a picture.jpg beside it, and run: python use.py")
+        terminal.print(done.program.rstrip())

@@ -1,0 +1,80 @@
+"""alexnet features."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from alexnet.verbs.options import (
+    NEW_FILE,
+    PATH,
+    device_option,
+    image_files,
+    json_option,
+    precision_option,
+    threads_option,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+@click.command()
+@click.argument("model", type=PATH)
+@click.argument("images", nargs=-1, required=True, type=PATH)
+@click.option(
+    "--layers",
+    metavar="NAME,NAME,…",
+    help="Activations to write: conv1, conv1.relu, conv5.pool:a, …  [default: the last hidden layer, rectified]",
+)
+@click.option("--out", required=True, type=NEW_FILE, help="File to create: .npz, .h5 or .parquet.")
+@click.option(
+    "--batch-size", default=16, show_default=True, type=click.IntRange(1, 4096), help="Images computed together."
+)
+@device_option
+@precision_option
+@threads_option
+@json_option
+def features(
+    model: Path,
+    images: tuple[Path, ...],
+    layers: str | None,
+    out: Path,
+    batch_size: int,
+    device: str,
+    precision: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Write what layers of MODEL make of IMAGES into a file: one row per image, its path beside it.
+
+    IMAGES are files or folders; the centre view of each is used. One that cannot be read has no row and is named (exit
+    code 1). docs/dialects.md has a picture of the layers' names; a
+    wrong one lists them all. The file also holds where it comes from: weights, dialect, preprocessing.
+    """
+    import json
+
+    from alexnet.console.terminal import Terminal
+    from alexnet.evaluation.classifier import load
+    from alexnet.exchange.features import write_features
+    from alexnet.system import set_threads, tune_allocator
+
+    terminal = Terminal()
+    set_threads(threads)
+    tune_allocator()
+    classifier = load(model, device=device, precision=precision)
+    names = layers.split(",") if layers else [classifier.network.features_name()]
+    with terminal.progress("computing", "images") as meter:
+        report = write_features(
+            classifier, image_files(images), [name.strip() for name in names], out, batch_size=batch_size, tick=meter
+        )
+    if as_json:
+        terminal.print_json(json.dumps(report._asdict(), default=str))
+    else:
+        rows = [[name, " x ".join(map(str, (report.rows, *shape)))] for name, shape in report.shapes.items()]
+        terminal.table(["layer", "shape"], rows, title=str(out))
+    for reason in report.left_out:
+        terminal.show_error("Left out", reason)
+    if report.left_out:
+        sys.exit(1)

@@ -1,0 +1,99 @@
+"""alexnet predict."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alexnet.verbs.options import (
+    PATH,
+    device_option,
+    image_files,
+    json_option,
+    precision_option,
+    threads_option,
+)
+
+
+@click.command()
+@click.argument("model", type=PATH)
+@click.argument("images", nargs=-1, required=True, type=PATH)
+@click.option("--top", type=click.IntRange(1), help="Classes to list.  [default: 5; with --one-line 1]")
+@click.option("--one-line", is_flag=True, help="A line for each image: path, class, probability, …, with tabs between.")
+@click.option(
+    "--views",
+    default="10",
+    show_default=True,
+    type=click.Choice(["1", "9", "10"]),
+    help="1: centre; 9: three by three places; 10: corners and centre and their mirror images.",
+)
+@device_option
+@precision_option
+@threads_option
+@json_option
+def predict(
+    model: Path,
+    images: tuple[Path, ...],
+    top: int | None,
+    one_line: bool,
+    views: str,
+    device: str,
+    precision: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Name what is in IMAGES, with probabilities.
+
+    IMAGES are files or folders of any size and mode. One that cannot be read is named and left out (exit code 1).
+    Probabilities are those of ten views, averaged; alexnet serve takes one unless told otherwise.
+
+    \b
+    alexnet predict RUN picture.jpg
+    alexnet predict RUN PHOTOS --one-line | cut -f 2 | sort | uniq -c     how many of each class
+    """
+    import json
+
+    from alexnet.console.terminal import Terminal, percent
+    from alexnet.errors import ImageError
+    from alexnet.evaluation.ensemble import open_model
+    from alexnet.system import set_threads, tune_allocator
+    from alexnet.text.wording import say_views
+
+    terminal = Terminal()
+    set_threads(threads)
+    tune_allocator()
+    classifier = open_model(model, device=device, precision=precision)
+    paths = image_files(images)
+    titles = dict(zip(classifier.class_names, classifier.class_titles, strict=True))
+    best_k = top or (1 if one_line else 5)
+    predictions: list[dict[str, Any]] = []
+    left_out: list[str] = []
+    with terminal.progress("predicting", "images") as meter:
+        for number, outcome in enumerate(classifier.predict_each(paths, views=int(views))):
+            if isinstance(outcome, ImageError):
+                left_out.append(str(outcome))
+            elif as_json:
+                best = [
+                    {"name": name, "title": titles[name], "probability": probability}
+                    for name, probability in outcome.top(best_k)
+                ]
+                predictions.append({"path": outcome.source, "top": best})
+            elif one_line:
+                cells = [f"{titles[name]}\t{probability:.4f}" for name, probability in outcome.top(best_k)]
+                terminal.print("\t".join([outcome.source, *cells]))
+            else:
+                terminal.print(outcome.source)
+                for name, probability in outcome.top(best_k):
+                    bar = "█" * round(20 * probability)
+                    terminal.print(f"  {percent(probability):>9}  {bar:<20}  {titles[name]}")
+            meter(number + 1, len(paths))
+    if as_json:
+        document = {"model": str(model), "views": int(views), "images": predictions, "left_out": left_out}
+        terminal.print_json(json.dumps(document))
+    elif len(left_out) < len(paths):
+        terminal.say(f"Each picture was seen in {say_views(int(views))} (--views {views}).")
+    for reason in left_out:
+        terminal.show_error("Left out", reason)
+    if left_out:
+        sys.exit(1)

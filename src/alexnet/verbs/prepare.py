@@ -1,0 +1,198 @@
+"""alexnet prepare."""
+
+import shlex
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from alexnet.text.wording import counted, list_reasons
+from alexnet.verbs.options import PATH, SEED, json_option
+
+SOURCE_KINDS = ["table", "ilsvrc", "cifar", "cifar-strips", "parquet", "webdataset", "numpy", "archive", "folders"]
+"""Names of `data.sources.kinds.KINDS`, here so that --help need not load them; a test compares the two."""
+
+
+SMALL_IMAGE_PX = 224
+"""Smaller images are trained on with the networks for CIFAR-10."""
+
+
+@click.command()
+@click.argument("source", type=PATH)
+@click.option("--out", required=True, type=PATH, help="Store to create: a folder.")
+@click.option(
+    "--source",
+    "kind",
+    type=click.Choice(SOURCE_KINDS),
+    help="What SOURCE is.  [default: the first that recognises it]",
+)
+@click.option(
+    "--val-fraction",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Share of each class to set aside for validation, where SOURCE has no validation images.",
+)
+@click.option(
+    "--val-list",
+    type=PATH,
+    help="Text file that names the validation images and, where SOURCE does not, their classes.",
+)
+@click.option(
+    "--group",
+    metavar="RULE",
+    help="Images that --val-fraction keeps on one side: a regular expression found in the path, such as "
+    "'(patient[0-9]+)', a column of the table, or folder.",
+)
+@click.option(
+    "--classes-at",
+    metavar="DEPTH",
+    callback=lambda context, parameter, value: _read_depth(value),
+    help="Which folders are the classes: 1, 2, … folders down, or path for each folder with images, as a/airfield.  "
+    "[default: 1, where that is clear]",
+)
+@click.option(
+    "--codec",
+    default="raw",
+    show_default=True,
+    type=click.Choice(["raw", "jpeg"]),
+    help="Keep pixels, or JPEGs of a tenth of the size that are decoded during training.",
+)
+@click.option(
+    "--quality", default=90, show_default=True, type=click.IntRange(1, 100), help="Of the JPEGs of --codec jpeg."
+)
+@click.option(
+    "--size", default=256, show_default=True, type=click.IntRange(8, 4096), help="Side of the stored images in pixels."
+)
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Fixes which images --val-fraction sets aside.")
+@click.option(
+    "--on-bad-image",
+    default="skip",
+    show_default=True,
+    type=click.Choice(["skip", "stop"]),
+    help="Leave unreadable images out and list them, or end with an error at the first.",
+)
+@click.option(
+    "--max-bad",
+    default=0.1,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Share of unreadable images above which something systematic is wrong, and the run stops. "
+    "Ten are never too many.",
+)
+@click.option("--class-names", type=PATH, help="TSV with a readable name for each class.")
+@click.option("--workers", type=click.IntRange(1), help="Threads that decode.  [default: one more than cores]")
+@click.option(
+    "--part",
+    metavar="I/N",
+    callback=lambda context, parameter, value: _read_part(value),
+    help="Do one of N shares of the work, on N machines that share --out; the last to end finishes the store.",
+)
+@json_option
+def prepare(
+    source: Path,
+    out: Path,
+    kind: str | None,
+    val_fraction: float | None,
+    val_list: Path | None,
+    group: str | None,
+    classes_at: int | str | None,
+    codec: Literal["raw", "jpeg"],
+    quality: int,
+    size: int,
+    seed: int,
+    on_bad_image: Literal["skip", "stop"],
+    max_bad: float,
+    class_names: Path | None,
+    workers: int | None,
+    part: tuple[int, int],
+    as_json: bool,
+) -> None:
+    """Bring images to 256x256 and measure their mean and colours, once (paper, section 2).
+
+    SOURCE holds train/<class>/… and val/<class>/…, or <class>/… together with --val-fraction: a folder, or a zip or
+    tar archive, which is not unpacked. Also read are ImageNet's and CIFAR's own archives, tables of paths and labels
+    (CSV, TSV), WebDataset, Parquet and .npz: see docs/data.md. The shorter side becomes 256 pixels, the centre is kept.
+    Interrupted, the same command continues.
+    """
+    import dataclasses
+    import json
+
+    from alexnet.console.terminal import Terminal
+    from alexnet.data.prepare.prepare import prepare as prepare_store
+
+    terminal = Terminal()
+    with terminal.progress("preparing", "images") as meter:
+        report = prepare_store(
+            source,
+            out,
+            kind=kind,
+            size=size,
+            codec=codec,
+            quality=quality,
+            val_fraction=val_fraction,
+            val_list=val_list,
+            group=group,
+            classes_at=classes_at,
+            seed=seed,
+            on_bad_image=on_bad_image,
+            max_bad=max_bad,
+            workers=workers,
+            class_names_file=class_names,
+            part=part,
+            progress=lambda done, total, skipped: meter(done, total, f"{skipped:,} left out" if skipped else ""),
+        )
+    if as_json:
+        terminal.print_json(json.dumps(dataclasses.asdict(report), default=str))
+        return
+    if not report.per_class:
+        terminal.say(
+            f"Part {part[0]} of {part[1]} is done. "
+            + (
+                f"Missing of other parts: {counted(report.num_missing, 'image')}; whoever ends last finishes the store."
+                if report.num_missing
+                else "Another machine finishes the store; if there is none when all have ended, run this again."
+            )
+        )
+        return
+    _show_preparation(terminal, report, out, size)
+
+
+def _read_depth(text: str | None) -> int | str | None:
+    if text is None or text == "path":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise click.BadParameter(f"{text!r} is no depth of folders. Accepted: 1, 2 and so on, or path.")
+    return int(text)
+
+
+def _read_part(text: str | None) -> tuple[int, int]:
+    number, slash, count = (text or "1/1").partition("/")
+    if not (slash and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise click.BadParameter(f"{text!r} is not a share of the work. Accepted: 1/4, 2/4 and so on.")
+    return int(number), int(count)
+
+
+def _show_preparation(terminal: Any, report: Any, out: Path, size: int) -> None:
+    from alexnet.console.terminal import duration
+    from alexnet.data.images.decode import show_name
+
+    terminal.table(
+        ["split", "images", "classes"],
+        [[split, f"{sum(counts.values()):,}", str(len(counts))] for split, counts in report.per_class.items()],
+    )
+    for note in report.notes:
+        terminal.say(note)
+    if report.ignored:
+        terminal.say(f"Passed over: {list_reasons(report.ignored)}.")
+    if report.skipped:
+        terminal.print("")
+        rows = [[show_name(path), reason] for path, reason in report.skipped[:10]]
+        terminal.table(["left out", "reason"], rows)
+        more = f"… and {len(report.skipped) - 10:,} more. " if len(report.skipped) > 10 else ""
+        terminal.print(f"{more}See them: {out / 'report.html'}; as data: {out / 'report.json'}")
+    terminal.say(
+        f"{out} is already complete, made from these images with these options; nothing was written."
+        if report.was_complete
+        else f"{out}: verified, {duration(report.seconds)}, {report.images_per_second:,.0f} images/s."
+    )
+    recipe = "--recipe cifar-18pct " if size < SMALL_IMAGE_PX else ""  # the paper's network reads 224 px
+    terminal.say(f"Train with: alexnet train {shlex.quote(str(out))} {recipe}--out RUN")

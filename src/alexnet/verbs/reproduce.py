@@ -1,0 +1,98 @@
+"""alexnet reproduce."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alexnet.verbs.options import PATH, json_option, precision_option, read_devices
+
+
+@click.command()
+@click.argument("name", required=False, metavar="[EXPERIMENT]")
+@click.option("--store", "store_path", type=PATH, help="Prepared images; the experiment trains and tests on them.")
+@click.option("--out", type=PATH, default=Path("reproduced"), show_default=True, help="Folder for runs and results.")
+@click.option("--seeds", default=1, show_default=True, type=click.IntRange(1), help="Trainings of each variant.")
+@click.option(
+    "--budget", type=click.FloatRange(0, min_open=True), metavar="HOURS", help="Begin nothing that ends later."
+)
+@click.option("--recipe", help="Recipe that is varied.  [default: the experiment's own]")
+@click.option("--epochs", type=click.IntRange(1), help="Epochs of each training; drops of the rate move in proportion.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="GROUP.FIELD=VALUE", help="Change a field for all variants."
+)
+@click.option("--larger", "larger_path", type=PATH, metavar="STORE", help="Larger label set to pre-train on (table2).")
+@click.option("--devices", metavar="A,B,…", help="A training at a time on each: cuda:0,cuda:1.  [default: auto]")
+@click.option(
+    "--side-by-side", default=1, show_default=True, type=click.IntRange(1), help="Trainings at a time on each device."
+)
+@precision_option
+@click.option("--threads", type=click.IntRange(1), help="Threads of each training.  [default: its share of the cores]")
+@click.option("--dry-run", is_flag=True, help="Show the plan with estimated times, and train nothing.")
+@json_option
+def reproduce(
+    name: str | None,
+    store_path: Path | None,
+    out: Path,
+    seeds: int,
+    budget: float | None,
+    recipe: str | None,
+    epochs: int | None,
+    assignments: tuple[str, ...],
+    larger_path: Path | None,
+    devices: str | None,
+    side_by_side: int,
+    precision: str,
+    threads: int | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Repeat an experiment of the paper on your images, and set the result beside the paper's.
+
+    Without EXPERIMENT, lists them. Trainings are kept under OUT/runs and shared between experiments; interrupted
+    anywhere, the same command goes on. Results go to OUT/EXPERIMENT: results.csv, results.json, and the figure.
+
+    \b
+      alexnet reproduce dropout --store STORE --seeds 3 --dry-run
+      alexnet reproduce dropout --store STORE --seeds 3 --epochs 20 --budget 4
+      alexnet reproduce table2 --store STORE --larger BIGGER --seeds 5
+      alexnet reproduce depth --store STORE --seeds 3 --devices cuda:0,cuda:1
+    """
+    from alexnet.console.terminal import Terminal
+    from alexnet.reproduction.experiments import EXPERIMENTS, TABLES
+
+    terminal = Terminal()
+    if name is None:
+        titles = {each.name: each.title for each in EXPERIMENTS.values()} | TABLES
+        for known, title in titles.items():
+            small = known in EXPERIMENTS and EXPERIMENTS[known].recipe.startswith("cifar")
+            terminal.print(f"{known:<20}{title}{' – store of 32 px' if small else ''}")
+        terminal.print("\nStores of 256 px where nothing else is said; table2 pre-trains on a second one (--larger).")
+        return
+    if store_path is None:
+        raise click.UsageError(f"{name} needs images to train and test on. Name a store: --store STORE.")
+    from alexnet.data.store.reader import open_store
+    from alexnet.reproduction.carry_out import carry_out
+
+    document: Any = carry_out(
+        terminal,
+        name,
+        open_store(store_path),
+        out,
+        seeds=seeds,
+        budget_hours=budget,
+        recipe=recipe,
+        epochs=epochs,
+        assignments=assignments,
+        larger=open_store(larger_path) if larger_path else None,
+        devices=(read_devices(devices) or ("auto",)) * side_by_side,
+        precision=precision,
+        threads=threads,
+        dry_run=dry_run,
+    )
+    if as_json:
+        import json
+
+        terminal.print_json(json.dumps(document))
+    if document.get("failed"):
+        raise SystemExit(1)

@@ -1,0 +1,309 @@
+"""alexnet search: an index of features, its nearest images, binary codes and near-identical images."""
+
+import json
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from alexnet.text.wording import counted
+from alexnet.verbs.options import (
+    NEW_FILE,
+    PATH,
+    device_option,
+    devices_option,
+    image_files,
+    json_option,
+    precision_option,
+    read_devices,
+    threads_option,
+    timeout_option,
+)
+from alexnet.verbs.search_codes import BITS, codes, compare, duplicates
+from alexnet.verbs.search_info import info
+from alexnet.verbs.search_output import (
+    answers_json,
+    begin,
+    new_terminal,
+    show_answers,
+    tell_changes,
+    write_answers,
+)
+
+if TYPE_CHECKING:
+    from alexnet.evaluation.classifier import Classifier
+    from alexnet.evaluation.ensemble import Ensemble
+    from alexnet.retrieval.index.reader import Index
+
+
+NEAREST = 6
+"""Images that the paper's figure 4 lists for a query."""
+
+model_option = click.option(
+    "--model", type=PATH, help="Run, model or ensemble file that made the index.  [default: where it was then]"
+)
+
+
+class _InOrder(click.Group):
+    """Lists its commands in the order in which they are used."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder)
+def search() -> None:
+    """Find alike images in a collection by what the network knows of them (paper, section 6.1).
+
+    \b
+    alexnet search index RUN PHOTOS --out INDEX        features of every image, once
+    alexnet search query INDEX picture.jpg             the nearest images
+    alexnet search codes INDEX --bits 128              then: search query INDEX picture.jpg --bits 128
+    alexnet search duplicates INDEX                    near-identical images, also across splits
+    """
+
+
+@search.command("index")
+@click.argument("model", type=PATH)
+@click.argument("images", nargs=-1, required=True, type=PATH)
+@click.option("--out", required=True, type=PATH, help="Index to create: a folder.")
+@click.option(
+    "--layer", help="Activation to keep: fc6.relu, conv5.pool, …  [default: the last hidden layer, rectified]"
+)
+@click.option(
+    "--dtype",
+    default="float32",
+    show_default=True,
+    type=click.Choice(["float32", "float16"]),
+    help="Of the features on the disk; float16 takes half the room.",
+)
+@click.option("--split", "splits", multiple=True, help="Split of a store; repeatable.  [default: all]")
+@click.option("--batch-size", default=128, show_default=True, type=click.IntRange(1, 4096), help="Images at a time.")
+@device_option
+@precision_option
+@threads_option
+@devices_option
+@timeout_option
+@json_option
+def make(
+    model: Path,
+    images: tuple[Path, ...],
+    out: Path,
+    layer: str | None,
+    dtype: str,
+    splits: tuple[str, ...],
+    batch_size: int,
+    device: str,
+    precision: str,
+    threads: int | None,
+    devices: str | None,
+    timeout_seconds: float,
+    as_json: bool,
+) -> None:
+    """Write the features of IMAGES, as MODEL sees them, into a new index.
+
+    IMAGES are a store, or files and folders; in folders, the folder that holds an image names its class, and train, val
+    or test at the top its split. Interrupted, the same command continues; finished, it says so. One that cannot be read
+    is named and left out (exit code 1).
+    """
+    from alexnet.distribution.launch import COMPLETES
+    from alexnet.distribution.session import join_team, start_if_asked
+    from alexnet.evaluation.ensemble import open_model
+    from alexnet.retrieval.index.images import choose_images
+    from alexnet.retrieval.index.writer import make_index
+
+    places = read_devices(devices)
+    if start_if_asked(places, advice=COMPLETES):
+        return
+    with join_team(None, places, device, timeout_seconds, advice=COMPLETES) as (team, own_device):
+        terminal = begin(team.choose_threads(threads))
+        chosen = team.together(lambda: choose_images(images, splits))
+        opened = team.together(lambda: open_model(model, device=own_device, precision=precision))
+        with terminal.progress("indexing", "images") if team.leads else nullcontext() as meter:
+            report = make_index(
+                opened, chosen, out, layer=layer, dtype=dtype, batch_size=batch_size, tick=meter, team=team
+            )
+    if team.leads:
+        tell_changes(terminal, out, report, as_json)
+
+
+@search.command()
+@click.argument("index", type=PATH)
+@click.argument("images", nargs=-1, required=True, type=PATH)
+@click.option("--split", "splits", multiple=True, help="Split of a store; repeatable.  [default: all]")
+@click.option("--batch-size", default=128, show_default=True, type=click.IntRange(1, 4096), help="Images at a time.")
+@model_option
+@device_option
+@threads_option
+@json_option
+def add(
+    index: Path,
+    images: tuple[Path, ...],
+    splits: tuple[str, ...],
+    batch_size: int,
+    model: Path | None,
+    device: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Add IMAGES to INDEX; nothing else is computed again.
+
+    What is there already is kept, and a file that has changed replaces what it was. Codes grow with the index.
+    """
+    from alexnet.retrieval.index.images import choose_images
+    from alexnet.retrieval.index.reader import open_index
+    from alexnet.retrieval.index.writer import add_images
+
+    terminal = begin(threads)
+    classifier = _load_model(open_index(index), model, device)
+    chosen = choose_images(images, splits)
+    with terminal.progress("indexing", "images") as meter:
+        report = add_images(index, classifier, chosen, batch_size=batch_size, tick=meter)
+    tell_changes(terminal, index, report, as_json)
+
+
+@search.command()
+@click.argument("index", type=PATH)
+@click.argument("images", nargs=-1, type=PATH)
+@click.option("--id", "ids", multiple=True, type=int, help="Id of an image, as query --json tells it; repeatable.")
+@click.option("--missing", is_flag=True, help="Every image whose file is gone or has changed.")
+@json_option
+def remove(index: Path, images: tuple[Path, ...], ids: tuple[int, ...], missing: bool, as_json: bool) -> None:
+    """Remove images from INDEX: by path (a folder means everything below it), by id, or those that are gone."""
+    import os
+
+    import numpy as np
+
+    from alexnet.errors import ConfigError
+    from alexnet.retrieval.index.images import Originals
+    from alexnet.retrieval.index.writer import remove_rows
+
+    if not images and not ids and not missing:
+        raise click.UsageError("Name images, or give --id or --missing.")
+    terminal = new_terminal()
+
+    def choose(opened: "Index") -> Any:
+        rows = opened.rows()
+        entries = [opened.entry(row) for row in rows.tolist()]
+        chosen = np.zeros(len(rows), bool)
+        for path in images:
+            names = {str(path), os.path.abspath(path)}
+            below = tuple(f"{name}{os.sep}" for name in names)
+            matches = np.array([entry.path in names or entry.path.startswith(below) for entry in entries], bool)
+            if not matches.any():
+                what = "of this folder" if path.is_dir() else "of this path"
+                raise ConfigError(
+                    f"{path}: {index} holds no image {what}, or none any more. What it holds: alexnet search info "
+                    f"{index} --images"
+                )
+            chosen |= matches
+        own = np.array([entry.id for entry in entries])
+        for number in ids:
+            if number not in own:
+                raise ConfigError(f"--id {number}: {index} has no image of this id.")
+            chosen |= own == number
+        if missing:
+            originals = Originals(opened)
+            with terminal.progress("checking", "images") as meter:
+                for place, entry in enumerate(entries):
+                    chosen[place] |= originals.explain(entry) is not None
+                    meter(place + 1, len(entries))
+        return rows[chosen]
+
+    removed, left = remove_rows(index, choose)
+    if as_json:
+        terminal.print_json(json.dumps({"index": str(index), "removed": removed, "images": left}))
+    else:
+        terminal.print(f"{index}: {counted(removed, 'image')} removed, {left:,} left.")
+
+
+@search.command()
+@click.argument("index", type=PATH)
+@click.argument("images", nargs=-1, required=True, type=PATH)
+@click.option("--k", type=click.IntRange(1), help="Nearest images to list.  [default: 6, or all if there are fewer]")
+@click.option("--bits", type=click.Choice(BITS), help="Search the codes of this length.  [default: features, exactly]")
+@click.option(
+    "--rerank", default=500, show_default=True, type=click.IntRange(0), help="Codes to rank again by exact distance."
+)
+@click.option(
+    "--backend",
+    default="exact",
+    show_default=True,
+    type=click.Choice(["exact", "faiss"]),
+    help="faiss: approximate search of large collections (extra search).",
+)
+@click.option(
+    "--faiss", "factory", default="HNSW32,Flat", show_default=True, help="What faiss makes: its factory string."
+)
+@click.option("--html", type=NEW_FILE, help="Page with thumbnails to write.")
+@model_option
+@device_option
+@threads_option
+@json_option
+def query(
+    index: Path,
+    images: tuple[Path, ...],
+    k: int | None,
+    bits: str | None,
+    rerank: int,
+    backend: str,
+    factory: str,
+    html: Path | None,
+    model: Path | None,
+    device: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """List the images of INDEX that are nearest to IMAGES, by Euclidean distance of their features.
+
+    An image that is indexed itself is its own nearest, at distance 0. One that cannot be read is named and left out
+    (exit code 1). Neighbours whose file is gone or has changed since are marked.
+    """
+    from alexnet.retrieval.index.reader import open_index
+    from alexnet.retrieval.querying import answer, read_queries
+
+    if bits and backend == "faiss":
+        raise click.UsageError("Give --bits or --backend faiss, not both.")
+    terminal = begin(threads)
+    opened = open_index(index)
+    k = k or min(NEAREST, len(opened))
+    classifier = _load_model(opened, model, device)
+    questions = read_queries(opened, classifier, image_files(images))
+    with terminal.progress("searching", "images") as meter:
+        answers = answer(
+            opened,
+            questions,
+            k,
+            bits=int(bits) if bits else None,
+            rerank=rerank,
+            faiss=factory if backend == "faiss" else None,
+            tick=meter,
+        )
+    if html:
+        write_answers(opened, answers, html)
+        terminal.say(f"Page: {html}")
+    if as_json:
+        terminal.print_json(json.dumps(answers_json(index, k, answers, questions.left_out)))
+    else:
+        show_answers(terminal, answers, index)
+    for reason in questions.left_out:
+        terminal.show_error("Left out", reason)
+    if questions.left_out:
+        sys.exit(1)
+
+
+for _verb in (codes, compare, duplicates, info):
+    search.add_command(_verb)
+
+
+def _load_model(index: "Index", model: Path | None, device: str) -> "Classifier | Ensemble":
+    """The model of an index, in the precision that its features were computed in."""
+    from alexnet.errors import SearchError
+    from alexnet.evaluation.ensemble import open_model
+
+    place = model or Path(index.header["model"]["path"])
+    if model is None and not place.exists():
+        raise SearchError(f"{index.path} was made with {place}, which is not there. Say where it is: --model MODEL")
+    return open_model(place, device=device, precision=index.header["model"]["precision"])

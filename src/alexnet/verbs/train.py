@@ -1,0 +1,159 @@
+"""alexnet train."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from alexnet.verbs.options import (
+    PATH,
+    SEED,
+    device_option,
+    devices_option,
+    local_batch_option,
+    mesh_option,
+    precision_option,
+    read_devices,
+    threads_option,
+    timeout_option,
+)
+
+if TYPE_CHECKING:
+    from alexnet.data.store.reader import Store
+    from alexnet.recipes.named import Recipe
+    from alexnet.training.transfer import Start
+
+
+WHY_MODERN = (
+    "No --recipe: training with modern, which beats the paper's own on few images and on few epochs "
+    "(docs/results.md). The paper's: --recipe paper."
+)
+
+
+@click.command()
+@click.argument("store", type=PATH)
+@click.option("--recipe", help="A named recipe, or a recipe.yaml.  [default: modern; with --from, fine-tune]")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="GROUP.FIELD=VALUE",
+    help="Change one field of the recipe; repeatable. `alexnet info RECIPE --all` explains them.",
+)
+@click.option("--from", "start_path", type=PATH, metavar="MODEL", help="Start from the layers of a model that fit.")
+@click.option("--freeze", metavar="LAYERS", help="Layers that stay as they are: conv1-conv5, or conv1,conv2.")
+@click.option("--add-sixth-convolution", "sixth", is_flag=True, help="As for the pre-trained networks of section 6.")
+@click.option("--out", required=True, type=PATH, help="Run folder to create, or to continue.")
+@click.option(
+    "--seed", default=0, show_default=True, type=SEED, help="Fixes weights, order, crops, colour noise and dropout."
+)
+@click.option(
+    "--checkpoint-minutes",
+    default=5.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="At most this much work is lost to a crash.",
+)
+@click.option(
+    "--no-report", is_flag=True, help="Do not test the result and report on it; alexnet report does it later."
+)
+@device_option
+@precision_option
+@threads_option
+@local_batch_option
+@devices_option
+@click.option("--towers", type=click.IntRange(1), help="The same as --mesh tower=…; with --devices.")
+@mesh_option
+@timeout_option
+def train(
+    store: Path,
+    recipe: str | None,
+    assignments: tuple[str, ...],
+    start_path: Path | None,
+    freeze: str | None,
+    sixth: bool,
+    out: Path,
+    seed: int,
+    checkpoint_minutes: float,
+    no_report: bool,
+    device: str,
+    precision: str,
+    threads: int | None,
+    local_batch: int | None,
+    devices: str | None,
+    towers: int | None,
+    mesh: str | None,
+    timeout_seconds: float,
+) -> None:
+    """Train a network on STORE (paper, sections 3 to 5), test it and report on it.
+
+    Interrupted anywhere, the same command continues.
+
+    \b
+    modern      the paper's network trained as one would today; not the paper
+    paper       as printed: batch 128, rate 0.01 divided by ten at plateaus; for hundreds of thousands of images
+    small-data  the paper's training with a gentler start, for a few thousand images
+    fine-tune   from a trained model (--from) to other classes
+    source-2012 what was run for the paper, with its recorded schedule
+    others      demo, caffe, cifar-80sec, cifar-19pct, cifar-18pct, cifar-13pct, cifar-11pct
+    """
+    from alexnet.console.terminal import Terminal
+    from alexnet.data.store.reader import open_store
+    from alexnet.distribution.session import join_team, start_if_asked
+    from alexnet.recipes.named import find_recipe
+    from alexnet.runs.workflow import train_and_report
+    from alexnet.training.transfer import adapt_recipe, choose_dialect, freeze_layers, read_start
+
+    terminal = Terminal()
+
+    def choose() -> "tuple[Store, Start | None, Recipe]":
+        opened = open_store(store)
+        start = read_start(start_path) if start_path else None
+        chosen = find_recipe(recipe or ("fine-tune" if start else "modern"), assignments)
+        if start is None:
+            chosen = choose_dialect(chosen, chosen.network.dialect, sixth_convolution=sixth)
+        else:
+            chosen = adapt_recipe(chosen, start, opened.class_names, sixth_convolution=sixth)
+        return opened, start, freeze_layers(chosen, freeze) if freeze is not None else chosen
+
+    if towers and mesh:
+        raise click.UsageError("Give --towers or --mesh, not both.")
+    mesh = f"tower={towers}" if towers else mesh
+    places = read_devices(devices)
+    if start_if_asked(places, mesh):
+        return
+    with join_team(mesh, places, device, timeout_seconds) as (team, own_device):
+        opened, start, chosen = team.together(choose)
+        if team.leads and recipe is None and start is None:
+            terminal.say(WHY_MODERN)
+        frozen = [layer for layer, factor in chosen.optimization.rate_factors.items() if factor == 0]
+        if team.leads and frozen:
+            terminal.say(f"Frozen: {', '.join(frozen)}.")
+        warmup, epochs = chosen.optimization.warmup_epochs, chosen.optimization.total_epochs
+        if team.leads and warmup >= epochs:
+            terminal.say(
+                f"The rate rises from 0 during all of this training (warmup_epochs {warmup:g}, total_epochs {epochs}): "
+                "little is learned. Train longer, or give --set optimization.warmup_epochs=0."
+            )
+        train_and_report(
+            terminal,
+            opened,
+            chosen,
+            out,
+            report=not no_report,
+            start=start,
+            seed=seed,
+            checkpoint_minutes=checkpoint_minutes,
+            device=own_device,
+            precision=precision,
+            threads=threads,
+            local_batch=local_batch,
+            team=team,
+        )
+    if team.leads and no_report:
+        command = shlex.join(["alexnet", "report", str(out)])
+        terminal.say(f"Trained: {out}. Test it and write its report: {command}")
+    elif team.leads:
+        command = shlex.join(["alexnet", "predict", str(out), "picture.jpg"])
+        terminal.say(f"Trained: {out}. Use it: {command}")
