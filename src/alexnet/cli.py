@@ -10,6 +10,7 @@ import sys
 import click
 
 from alexnet.errors import AlexNetError
+from alexnet.garbage import collect_seldom
 from alexnet.verbs.drawing import draw
 from alexnet.verbs.exchanging import export, features
 from alexnet.verbs.informing import bench, info
@@ -87,6 +88,7 @@ def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 misuse, 130 interrupted."""
     from click.exceptions import Abort
 
+    collect_seldom()
     signal.signal(signal.SIGTERM, lambda number, frame: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
         cli(standalone_mode=False)

@@ -25,10 +25,11 @@ from alexnet.network.alexnet import AlexNet, build
 from alexnet.network.model_file import FAR_MEAN, MODEL, Model, Preprocessing, find_checkpoint, save_model, tensors_of
 from alexnet.network.spec import find_dialect
 from alexnet.recipes import Recipe, read_recipe
-from alexnet.training.checkpoint import Progress, load_checkpoint, read_progress
+from alexnet.training.checkpoint import load_checkpoint
 from alexnet.training.journal import ENVIRONMENT, RECIPE, Journal, read_environment
 from alexnet.training.loop import Listener, train_model
 from alexnet.training.optimizer import MomentumDescent
+from alexnet.training.progress import Progress, read_progress
 from alexnet.training.shared_update import SharedUpdate
 from alexnet.training.transfer import Start, copy_layers
 

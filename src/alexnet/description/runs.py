@@ -15,8 +15,8 @@ from alexnet.network.spec import Spec, measure
 from alexnet.recipes import Recipe, read_recipe
 from alexnet.tensor_files import read_document, read_tensors
 from alexnet.terminal import duration, percent
-from alexnet.training.checkpoint import Progress, read_progress
 from alexnet.training.journal import RECIPE, read_environment, read_metrics
+from alexnet.training.progress import Progress, read_progress
 from alexnet.wording import counted
 
 LOCK = ".lock"

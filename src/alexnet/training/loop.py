@@ -21,8 +21,10 @@ from alexnet.errors import DivergedError, Interrupted
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model
 from alexnet.recipes import Recipe
-from alexnet.training.checkpoint import Progress, save_checkpoint
+from alexnet.tensor_files import is_finite
+from alexnet.training.checkpoint import save_checkpoint
 from alexnet.training.optimizer import MomentumDescent
+from alexnet.training.progress import Progress
 from alexnet.training.schedule import Schedule
 from alexnet.wording import counted
 
@@ -195,7 +197,7 @@ def train_model(
 def _refuse_broken_weights(optimizer: MomentumDescent, progress: Progress) -> None:
     """Keep weights that an update has just broken, before any loss could show it, out of the checkpoints."""
     for name, weight in optimizer.master.named_parameters():
-        if not bool(weight.isfinite().all()):
+        if not is_finite(weight):
             raise DivergedError(
                 f"Values of {name} are not finite in epoch {progress.epoch + 1} after batch {progress.batch}. The last "
                 f"checkpoint is kept. {_LOWER_RATE}"
