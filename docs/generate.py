@@ -151,8 +151,8 @@ What these tables do not hold, since it is not of the network:
 - Caffe reads blue, green, red. Here every dialect reads red, green, blue; weights from Caffe are converted when they
   are read, and its mean becomes the model's preprocessing.
 - Every dialect is trained by the update rule of the paper and of the 2012 source: the rate is inside the velocity,
-  biases are not decayed, a rate of 0 stops a layer at once. Caffe lets a stopped layer coast on; PyTorch's SGD keeps
-  the rate outside the velocity and decays biases.
+  biases are not decayed. A rate of 0 stops a layer at once; the recipe `caffe` lets it coast on, as Caffe does
+  (`optimization.at_rate_zero`). PyTorch's SGD keeps the rate outside the velocity and decays biases.
 - Where several values of a pooling window are equal, the first in reading order receives the gradient, as in Caffe and
   PyTorch; in the 2012 source every one of them does.
 - torchvision has an adaptive mean over 6 x 6 before fc6, which at 224 px changes nothing.

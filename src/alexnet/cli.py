@@ -10,6 +10,7 @@ import sys
 import click
 
 from alexnet.errors import AlexNetError
+from alexnet.garbage import collect_seldom
 from alexnet.verbs.bench import bench
 from alexnet.verbs.demo import demo
 from alexnet.verbs.draw import draw
@@ -91,6 +92,7 @@ def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 misuse, 130 interrupted."""
     from click.exceptions import Abort
 
+    collect_seldom()
     signal.signal(signal.SIGTERM, lambda number, frame: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
         cli(standalone_mode=False)

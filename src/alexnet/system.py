@@ -75,8 +75,13 @@ def has_bfloat16(device: torch.device) -> bool:
     """Whether matrix products in bfloat16 are faster than in float32 there."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    flags = cpu_flags()
-    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16", "sve_bf16"})
+    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _LIMITS_WITHOUT_BFLOAT16:
+        return False
+    return bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16", "sve_bf16"})
+
+
+_LIMITS_WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"}
+"""What ONEDNN_MAX_CPU_ISA may keep oneDNN to that lacks these instructions, also where the processor has them."""
 
 
 @cache

@@ -1,13 +1,19 @@
 """What the documents say is run, and what they name exists."""
 
+import importlib
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 
 import alexnet
+from alexnet.recipes.named import RECIPES
 
 ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "alexnet"
+STAGES = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 
 
 def test_readme_begins_with_one_sentence_and_the_two_commands() -> None:
@@ -18,9 +24,8 @@ def test_readme_begins_with_one_sentence_and_the_two_commands() -> None:
 
 
 def test_every_path_that_a_document_names_exists() -> None:
-    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
-    assert len(documents) > 5
-    for document in documents:
+    assert len(DOCUMENTS) > 5
+    for document in DOCUMENTS:
         text = document.read_text(encoding="utf-8")
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
             assert (document.parent / target).exists(), (document.name, target)
@@ -28,14 +33,57 @@ def test_every_path_that_a_document_names_exists() -> None:
             assert (ROOT / path).exists(), (document.name, path)
 
 
-def test_every_module_that_a_document_names_exists() -> None:
-    package = ROOT / "src" / "alexnet"
-    for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
-        for path in re.findall(
-            r"`((?:data|batches|kernels|network|training|evaluation|interpretation)/\w+\.py)`",
-            document.read_text(encoding="utf-8"),
-        ):
-            assert (package / path).exists(), (document.name, path)
+def test_every_module_that_a_document_or_a_docstring_names_exists() -> None:
+    assert {"retrieval", "distribution", "exchange", "reproduction"} <= STAGES
+    named = rf"(?<![\w/.])((?:{'|'.join(STAGES)})/\w+\.py)\b"
+    found = 0
+    for document in [*DOCUMENTS, *PACKAGE.rglob("*.py")]:
+        for path in re.findall(named, document.read_text(encoding="utf-8")):
+            assert (PACKAGE / path).exists(), (document.name, path)
+            found += 1
+    assert found > 60
+
+
+def test_every_name_that_a_document_says_is_in_a_module_is_there() -> None:
+    found = 0
+    for document in DOCUMENTS:
+        for path, name in re.findall(r"`(\w+/\w+\.py)` \(`(\w+)`\)", document.read_text(encoding="utf-8")):
+            assert re.search(rf"\b{name}\b", (PACKAGE / path).read_text(encoding="utf-8")), (document.name, path, name)
+            found += 1
+    assert found > 5
+
+
+def test_every_dotted_name_in_a_document_or_a_docstring_is_a_name_of_the_package_or_a_field() -> None:
+    fields = {f"{group}.{field}" for group, values in RECIPES["paper"]().model_dump().items()
+              if isinstance(values, dict) for field in values}  # fmt: skip
+    texts = {path.stem: "" for path in PACKAGE.rglob("*.py")}
+    for path in PACKAGE.rglob("*.py"):
+        texts[path.stem] += path.read_text(encoding="utf-8")
+    found = 0
+    for document in [*DOCUMENTS, *PACKAGE.rglob("*.py")]:
+        for dotted in re.findall(r"`([a-z_]+(?:\.\w+)+)`", document.read_text(encoding="utf-8")):
+            parts = dotted.removeprefix("alexnet.").split(".")
+            if parts[0] in STAGES:
+                assert dotted in fields or is_known(parts), (document.name, dotted)
+                found += 1
+            elif parts[0] in texts and parts[-1] not in ("json", "jsonl", "html", "yaml"):
+                assert re.search(rf"\b{parts[1]}\b", texts[parts[0]]), (document.name, dotted)
+                found += 1
+    assert found > 30
+
+
+def is_known(parts: list[str]) -> bool:
+    """Whether the parts of a name lead from the package to one of its modules or to what a module holds."""
+    value: Any = alexnet
+    for position, part in enumerate(parts):
+        if not hasattr(value, part):
+            try:
+                value = importlib.import_module(".".join(["alexnet", *parts[: position + 1]]))
+            except ImportError:
+                return False
+        else:
+            value = getattr(value, part)
+    return True
 
 
 def test_the_changelog_has_an_entry_for_this_version() -> None:
@@ -45,7 +93,7 @@ def test_the_changelog_has_an_entry_for_this_version() -> None:
 def test_commands_in_the_documents_are_commands_of_this_program() -> None:
     from alexnet.cli import cli
 
-    for document in [ROOT / "README.md", *ROOT.glob("docs/*.md")]:
+    for document in DOCUMENTS:
         for block in re.findall(r"```(?:sh|console)\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL):
             for line in block.splitlines():
                 words = line.removeprefix("$ ").split("#")[0].split()

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import alexnet
+from alexnet.network.alexnet import build
+from alexnet.network.model_file import Model, Preprocessing, save_model
 
 PACKAGE = Path(alexnet.__file__).parent
 
@@ -68,6 +71,26 @@ def test_what_starts_first_loads_nothing_heavy(statement: str) -> None:
 
 def test_the_network_loads_no_plotting_and_no_numba() -> None:
     assert not {"numba", "matplotlib"} & modules_after("from alexnet import build, load, open_store, train")
+
+
+def test_predicting_imports_nothing_that_compiles_networks(tmp_path: Path) -> None:
+    """torch._dynamo takes as long to import as PyTorch itself, and one prediction needs neither it nor sympy."""
+    network = build("cifar-80sec", 3)
+    model = Model(network, ("a", "b", "c"), ("a", "b", "c"), Preprocessing(np.zeros((32, 32, 3), np.float32), 1.0), {})
+    save_model(tmp_path / "model.safetensors", model)
+    statement = f"import numpy, alexnet; alexnet.load({str(tmp_path / 'model.safetensors')!r}).predict([numpy.zeros((32, 32, 3), numpy.uint8)])"
+    loaded = modules_after(statement)
+    assert {"torch", "numba", "alexnet.kernels.operators"} <= loaded
+    assert not {"torch._dynamo", "sympy", "matplotlib"} & loaded
+
+
+def test_the_command_looks_for_garbage_seldom_and_not_when_it_ends() -> None:
+    code = (
+        "import atexit, gc, sys; atexit.register(lambda: print(gc.get_threshold()[0], gc.get_freeze_count() > 1000)); "
+        "from alexnet.cli import main; sys.argv = ['alexnet', '--version']; main()"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines()[-1] == "5000 True"
 
 
 def test_the_public_names_are_complete_sorted_and_real() -> None:

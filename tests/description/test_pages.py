@@ -2,6 +2,9 @@
 
 import io
 import json
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +27,9 @@ from alexnet.network.alexnet import build
 from alexnet.network.model_file import MODEL, Model, Preprocessing, save_model
 from alexnet.network.spec import DIALECTS
 from alexnet.recipes.named import RECIPES, find_recipe
-from alexnet.training.checkpoint import Progress, save_checkpoint
+from alexnet.training.checkpoint import save_checkpoint
 from alexnet.training.optimizer import MomentumDescent
+from alexnet.training.progress import Progress
 from conftest import write_pictures
 
 EPOCH: dict[str, Any] = {
@@ -99,6 +103,26 @@ def test_a_run_that_was_only_begun_says_so(begun: Path) -> None:
         "trained for": "less than an epoch",
         "next": f"alexnet train STORE --recipe '{begun}/recipe.yaml' --seed 7 --out '{begun}'",
     }
+
+
+def test_pages_that_need_headers_only_are_made_without_pytorch(begun: Path, small_store_path: Path) -> None:
+    model = make_model()
+    optimizer = MomentumDescent(model.network, dtype=model.network.layers["conv1"].weight.dtype, momentum=0.9,
+                                weight_decay=0.0)  # fmt: skip
+    save_checkpoint(begun, model, optimizer, Progress(epoch=1, batch=17))
+    finished = begun.with_name("finished")
+    shutil.copytree(begun, finished)
+    save_model(finished / MODEL, model)
+    paths = [str(begun), str(finished), str(small_store_path), str(begun.parent), "paper", "small-data"]
+    code = (
+        "import json, sys; from alexnet.description.describe import describe; "
+        "kinds = [describe(each).values.get('kind') for each in json.loads(sys.argv[1])]; "
+        "print(json.dumps([kinds, sorted({'torch', 'numba', 'matplotlib'} & set(sys.modules))]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(paths)], capture_output=True, text=True, check=True)
+    kinds, heavy = json.loads(done.stdout)
+    assert kinds[:4] == ["run", "run", "store", "folder"]
+    assert heavy == []
 
 
 def test_an_unfinished_run_tells_where_it_stands_and_how_to_go_on(begun: Path) -> None:

@@ -161,3 +161,11 @@ def test_updates_that_do_not_fit_together_are_refused() -> None:
         with pytest.raises(ConfigError) as caught:
             kernels.update_weights(*tensors, **RULE, working=working)
         assert str(caught.value) == message
+
+
+def test_pytorch_knows_that_the_weight_has_changed() -> None:
+    weight, velocity = torch.ones(3, requires_grad=True), torch.zeros(3)
+    product = (weight * weight).sum()  # its gradient reads the weight as it was
+    kernels.update_weights(weight, velocity, torch.ones(3), **RULE)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.backward()

@@ -26,8 +26,8 @@ from alexnet.network.alexnet import build
 from alexnet.network.model_file import Model, Preprocessing
 from alexnet.retrieval.index.images import digest_pixels
 from alexnet.system import Compute
-from alexnet.training.checkpoint import Progress
 from alexnet.training.optimizer import MomentumDescent
+from alexnet.training.progress import Progress
 from alexnet.training.shared_update import SharedUpdate
 
 WARM_UP_ROUNDS = 2

@@ -1,15 +1,16 @@
-"""Finds out what is meant: a store, a run, a file, a folder, a dialect or a recipe."""
+"""Finds out what is meant: a store, a run, a file, a folder, a dialect or a recipe.
+
+PyTorch is imported for files only: the pages of everything else are read from headers.
+"""
 
 from pathlib import Path
 
 from alexnet.description.dialects import describe_dialect
-from alexnet.description.models import describe_ensemble, describe_model
 from alexnet.description.page import Description, Facts, command
 from alexnet.description.recipes import describe_recipe
 from alexnet.description.runs import describe_run
 from alexnet.description.stores import describe_store
 from alexnet.errors import ConfigError, RecipeError, WeightsError
-from alexnet.evaluation.ensemble import is_ensemble
 from alexnet.files.kinds import recognise
 from alexnet.files.tensors import is_own
 from alexnet.network.spec import DIALECTS, is_dialect
@@ -85,6 +86,9 @@ def _describe_file(path: Path, *, every: bool) -> Description:
     Raises:
         WeightsError: it is damaged, or of no kind that is known.
     """
+    from alexnet.description.models import describe_ensemble, describe_model
+    from alexnet.evaluation.ensemble import is_ensemble
+
     if is_ensemble(path):
         return describe_ensemble(path, every=every)
     kind = recognise(path)

@@ -17,7 +17,7 @@ from alexnet.network.spec import Spec, measure
 from alexnet.recipes.named import Recipe, read_recipe
 from alexnet.runs.folder import RECIPE, read_environment, read_metrics
 from alexnet.text.wording import counted
-from alexnet.training.checkpoint import Progress, read_progress
+from alexnet.training.progress import Progress, read_progress
 
 LOCK = ".lock"
 _VIEWS = {1: "centre view", 9: "nine views", 10: "ten views"}

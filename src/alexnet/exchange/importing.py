@@ -16,9 +16,9 @@ from torch import Tensor
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.exchange.caffe import CaffeLayer, read_caffemodel, read_mean_file
 from alexnet.exchange.state_dict import check_size, holds_what_it_claims, read_state_dict
-from alexnet.files.tensors import is_own
+from alexnet.files.tensors import is_finite, is_own
 from alexnet.files.writing import read_text, split_lines
-from alexnet.network.alexnet import AlexNet
+from alexnet.network.alexnet import AlexNet, allocate
 from alexnet.network.model_file import Model, Preprocessing, find_model, load_model
 from alexnet.network.spec import Normalize, Spec, find_dialect
 from alexnet.text.class_names import find_repeat, normalize_name
@@ -237,16 +237,13 @@ def _fill(path: Path, layers: Sequence[ForeignLayer], names: Sequence[str]) -> A
                 raise WeightsError(f"{path}: {layer.name}.{what} holds {source.dtype}, not floating-point numbers.")
             if not holds_what_it_claims(source):
                 raise WeightsError(f"{path}: {layer.name}.{what} repeats fewer numbers than its shape has. Not read.")
-    with torch.device("meta"):
-        network = AlexNet(find_dialect(fits[0], num_classes))
-    network.to_empty(device="cpu")
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = allocate(find_dialect(fits[0], num_classes))
     with torch.no_grad():
         for (_, own), layer in zip(network.named_layers(), layers, strict=True):
             assert own.bias is not None
             for what, target, source in (("weight", own.weight, layer.weight), ("bias", own.bias, layer.bias)):
                 target.copy_(source.reshape(target.shape))
-                if not bool(torch.isfinite(target).all()):
+                if not is_finite(target):
                     raise WeightsError(f"{path}: {layer.name}.{what} holds values that are not finite.")
     return network
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from alexnet.batches.views import evaluation_views
 from alexnet.errors import ConfigError
-from alexnet.network.alexnet import name_steps
 from alexnet.network.layers import AnyLayer
 from alexnet.network.model_file import Model, Preprocessing
+from alexnet.network.shapes import name_steps
 from alexnet.network.spec import (
     Bend,
     Convolution,

@@ -1,7 +1,8 @@
 """Which version of each kernel runs here, and why.
 
 The choice is made when a kernel first meets a device, not at import, so that importing this package stays cheap and a
-machine without a working Numba still trains. Tests force a version with `using`; people read the choice in `report`.
+machine without a working Numba can still compute a network. (Preparing images and making batches needs Numba:
+they have one version.) Tests force a version with `using`; people read the choice in `report`.
 """
 
 import functools

@@ -3,6 +3,7 @@
 Tensors become NHWC arrays of bits here and nowhere else. Numba is imported when an operator first runs.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from alexnet.kernels.plain import dropout_threshold, layer_word, matching_gradient
 from alexnet.kernels.rules import Rectify, pooled_length
 
+_LIBRARY = torch.library.Library("alexnet", "DEF")  # type: ignore[no-untyped-call]
 _BITS = {torch.float32: torch.uint32, torch.bfloat16: torch.uint16, torch.uint8: torch.uint8}
 
 
@@ -69,7 +71,31 @@ def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int, first: int = 0) ->
     return y
 
 
-@torch.library.custom_op("alexnet::normalize_responses", mutates_args=())
+def _operator(name: str, mutates: Sequence[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a function the operator alexnet::name on the CPU, and return the operator.
+
+    By `torch.library.custom_op` the first call of any operator would import torch._dynamo, which takes as long as
+    importing PyTorch does.
+    """
+
+    def define(function: Callable[..., Any]) -> Callable[..., Any]:
+        schema = torch.library.infer_schema(function, mutates_args=mutates)
+        _LIBRARY.define(name + schema)  # type: ignore[no-untyped-call]
+        _LIBRARY.impl(name, function, "CPU")  # type: ignore[no-untyped-call]
+        operator: Callable[..., Any] = getattr(torch.ops.alexnet, name).default
+        return operator
+
+    return define
+
+
+def _shapes_of(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a function tell the shapes of what the operator alexnet::name returns, for tracing."""
+    register: Callable[[Callable[..., Any]], Callable[..., Any]]
+    register = torch.library.register_fake(f"alexnet::{name}", lib=_LIBRARY)
+    return register
+
+
+@_operator("normalize_responses")
 def _normalize(x: Tensor, size: int, k: float, alpha: float, beta: float, towers: int, rectify: bool) -> Tensor:
     from alexnet.kernels import cpu
 
@@ -79,12 +105,12 @@ def _normalize(x: Tensor, size: int, k: float, alpha: float, beta: float, towers
     return y
 
 
-@_normalize.register_fake
+@_shapes_of("normalize_responses")
 def _(x: Tensor, size: int, k: float, alpha: float, beta: float, towers: int, rectify: bool) -> Tensor:
     return _empty_maps(x, *x.shape[2:])
 
 
-@torch.library.custom_op("alexnet::normalize_responses_gradient", mutates_args=())
+@_operator("normalize_responses_gradient")
 def _normalize_gradient(
     x: Tensor, dy: Tensor, size: int, k: float, alpha: float, beta: float, towers: int, rectify: bool
 ) -> Tensor:
@@ -98,7 +124,7 @@ def _normalize_gradient(
     return dx
 
 
-@_normalize_gradient.register_fake
+@_shapes_of("normalize_responses_gradient")
 def _(x: Tensor, dy: Tensor, size: int, k: float, alpha: float, beta: float, towers: int, rectify: bool) -> Tensor:
     return _empty_maps(x, *x.shape[2:])
 
@@ -113,10 +139,12 @@ def _differentiate_normalize(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
     return (_normalize_gradient(x, dy, *ctx.options),) + (None,) * len(ctx.options)
 
 
-_normalize.register_autograd(_differentiate_normalize, setup_context=_keep_input)
+torch.library.register_autograd(
+    "alexnet::normalize_responses", _differentiate_normalize, setup_context=_keep_input, lib=_LIBRARY
+)
 
 
-@torch.library.custom_op("alexnet::pool", mutates_args=())
+@_operator("pool")
 def _pool(
     x: Tensor,
     normalize: bool,
@@ -139,7 +167,7 @@ def _pool(
     return y, position
 
 
-@_pool.register_fake
+@_shapes_of("pool")
 def _(
     x: Tensor,
     normalize: bool,
@@ -156,7 +184,7 @@ def _(
     return _empty_pooled(x, window, stride)
 
 
-@torch.library.custom_op("alexnet::pool_gradient", mutates_args=())
+@_operator("pool_gradient")
 def _pool_gradient(
     x: Tensor,
     dy: Tensor,
@@ -180,7 +208,7 @@ def _pool_gradient(
     return dx
 
 
-@_pool_gradient.register_fake
+@_shapes_of("pool_gradient")
 def _(
     x: Tensor,
     dy: Tensor,
@@ -208,10 +236,12 @@ def _differentiate_pool(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Any, ...]:
     return (_pool_gradient(x, dy, position, *ctx.options),) + (None,) * 10
 
 
-_pool.register_autograd(_differentiate_pool, setup_context=_keep_input_and_position)
+torch.library.register_autograd(
+    "alexnet::pool", _differentiate_pool, setup_context=_keep_input_and_position, lib=_LIBRARY
+)
 
 
-@torch.library.custom_op("alexnet::update_weights", mutates_args=("weight", "velocity", "working"))
+@_operator("update_weights", mutates=("weight", "velocity", "working"))
 def _update(
     weight: Tensor,
     velocity: Tensor,
@@ -226,9 +256,12 @@ def _update(
     copy = np.empty(0, np.uint16) if working is None else _bits_flat(working)
     flat = (_flat(weight).numpy(), _flat(velocity).numpy(), _bits_flat(gradient), copy)
     cpu_parameters.update(*flat, rate, momentum, decay * rate)
+    for changed in (weight, velocity, working):
+        if changed is not None:
+            torch.autograd.graph.increment_version(changed)  # the kernel wrote behind PyTorch's back
 
 
-@torch.library.custom_op("alexnet::dropout", mutates_args=())
+@_operator("dropout")
 def _drop(x: Tensor, keys: Tensor, p: float, layer: int, first: int = 0) -> Tensor:
     from alexnet.kernels import cpu_parameters
 
@@ -240,7 +273,7 @@ def _drop(x: Tensor, keys: Tensor, p: float, layer: int, first: int = 0) -> Tens
     return y
 
 
-@_drop.register_fake
+@_shapes_of("dropout")
 def _(x: Tensor, keys: Tensor, p: float, layer: int, first: int = 0) -> Tensor:
     return torch.empty(x.shape, dtype=x.dtype, device=x.device)
 
@@ -255,7 +288,7 @@ def _differentiate_drop(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
     return _drop(dy, keys, *ctx.options), None, None, None, None
 
 
-_drop.register_autograd(_differentiate_drop, setup_context=_keep_keys)
+torch.library.register_autograd("alexnet::dropout", _differentiate_drop, setup_context=_keep_keys, lib=_LIBRARY)
 
 
 def _empty_maps(x: Tensor, height: int, width: int) -> Tensor:

@@ -19,6 +19,7 @@ from alexnet.network.spec import (
     count_groups,
     find_dialect,
     measure,
+    name_steps,
     shape_after,
 )
 from alexnet.network.weights import initialize
@@ -178,15 +179,6 @@ class AlexNet(nn.Module):
         return inputs.contiguous(memory_format=torch.channels_last), keys
 
 
-def name_steps(row: Layer) -> tuple[str, ...]:
-    """Names of the operations after a layer: "conv1.relu"; a second one of its kind is "conv1.pool2"."""
-    kinds = [step.kind for step in row.then]
-    return tuple(
-        f"{row.name}.{kind}" + (str(kinds[: position + 1].count(kind)) if kind in kinds[:position] else "")
-        for position, kind in enumerate(kinds)
-    )
-
-
 def _make_layer(spec: Spec, row: Layer, shape: Shape) -> AnyLayer:
     match row:
         case Convolution():
@@ -195,6 +187,19 @@ def _make_layer(spec: Spec, row: Layer, shape: Shape) -> AnyLayer:
             return LocalLayer(row, shape)
         case Dense():
             return DenseLayer(row, shape, count_groups(spec, row))
+
+
+def allocate(spec: Spec) -> AlexNet:
+    """Return a network whose weights are whatever its memory held, in float32 on the CPU, for whoever sets them all.
+
+    Drawing PyTorch's own initial weights first takes longer than reading 61 million numbers from a file.
+    """
+    with torch.device("meta"):
+        net = AlexNet(spec)
+    for _, layer in net.named_layers():
+        for name, parameter in list(layer.named_parameters()):  # Module.to_empty imports what compiles, half a second
+            layer.register_parameter(name, nn.Parameter(torch.empty(parameter.shape)))
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def build(
@@ -212,7 +217,7 @@ def build(
         ConfigError: an argument is outside what is accepted.
     """
     spec = find_dialect(dialect, num_classes)
-    net = AlexNet(spec)
+    net = allocate(spec)
     by_pytorch = initialization == "dialect" and spec.initial_weights == "pytorch"
     initialize(net.named_layers(), seed=seed, method="pytorch" if by_pytorch else initialization)
     return net

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from alexnet.network.alexnet import name_steps
 from alexnet.network.rows import (
     Bend,
     Convolution,
@@ -15,7 +14,7 @@ from alexnet.network.rows import (
     Pool,
     Spec,
 )
-from alexnet.network.shapes import Shape, measure
+from alexnet.network.shapes import Shape, measure, name_steps
 
 ABSENT = "–"
 """What stands in a cell where a dialect has no such thing."""

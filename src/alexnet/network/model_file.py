@@ -1,21 +1,27 @@
-"""The model file: weights, and everything that inference needs beside them, in one safetensors file."""
+"""The model file: weights, and everything that inference needs beside them, in one safetensors file.
+
+PyTorch is imported where a network is made, so that finding a file and reading its header take no time.
+"""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from alexnet.errors import WeightsError
 from alexnet.files.tensors import copy_into, read_document, read_tensors, write_tensors
-from alexnet.network.alexnet import AlexNet
 from alexnet.network.spec import Spec
 from alexnet.text.class_names import apply_titles, normalize_name
 from alexnet.text.wording import counted
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from alexnet.network.alexnet import AlexNet
 
 FORMAT = 2
 """Version of the document in the header of model files and checkpoints; older ones stay readable."""
@@ -56,7 +62,7 @@ class Preprocessing:
 class Model:
     """A network with its class names, its preprocessing and where it came from."""
 
-    network: AlexNet
+    network: "AlexNet"
     class_names: tuple[str, ...]
     class_titles: tuple[str, ...]
     preprocessing: Preprocessing
@@ -90,12 +96,14 @@ def describe(model: Model) -> dict[str, Any]:
     }
 
 
-def tensors_of(model: Model) -> dict[str, torch.Tensor]:
+def tensors_of(model: Model) -> "dict[str, Tensor]":
     """Return the tensors of a model by name: the weights and the mean image."""
+    import torch
+
     return {**model.network.state_dict(), _MEAN: torch.from_numpy(np.array(model.preprocessing.mean_image))}
 
 
-def save_model(path: Path, model: Model, tensors: Mapping[str, torch.Tensor] | None = None) -> None:
+def save_model(path: Path, model: Model, tensors: "Mapping[str, Tensor] | None" = None) -> None:
     """Write a model file; it appears whole or not at all.
 
     Args:
@@ -115,6 +123,10 @@ def load_model(path: Path) -> Model:
         SourceError: that table cannot be used.
         WeightsError: the file is missing, damaged, or its parts do not fit together.
     """
+    import torch
+
+    from alexnet.network.alexnet import allocate
+
     document = read_document(path, kinds=("model", "checkpoint"), newest_format=FORMAT)
     try:
         spec = Spec.from_json(document["spec"], where=str(path))
@@ -136,10 +148,7 @@ def load_model(path: Path) -> Model:
             "the file again."
         )
     tensors = read_tensors(path)
-    # Without initial weights: they are all overwritten, and drawing 61 million numbers takes longer than reading them.
-    with torch.device("meta"):
-        network = AlexNet(spec)
-    network = network.to_empty(device="cpu").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = allocate(spec)
     copy_into(path, network.state_dict(), tensors)
     mean = tensors.get(_MEAN)
     if (

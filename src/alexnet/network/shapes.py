@@ -1,4 +1,4 @@
-"""What follows from a table by arithmetic: shapes, parameters, multiply-adds, bytes."""
+"""What follows from a table by arithmetic: names, shapes, parameters, multiply-adds, bytes."""
 
 import math
 from typing import NamedTuple
@@ -47,6 +47,15 @@ def count_pooled(extent: int, window: int, stride: int, rounding: Rounding = "ce
 def count_groups(spec: Spec, layer: Layer) -> int:
     """Groups of a layer: one per tower where kernels or units see only their own."""
     return spec.towers if isinstance(layer, Convolution | Dense) and layer.sees == "own tower" else 1
+
+
+def name_steps(row: Layer) -> tuple[str, ...]:
+    """Names of the operations after a layer: "conv1.relu"; a second one of its kind is "conv1.pool2"."""
+    kinds = [step.kind for step in row.then]
+    return tuple(
+        f"{row.name}.{kind}" + (str(kinds[: position + 1].count(kind)) if kind in kinds[:position] else "")
+        for position, kind in enumerate(kinds)
+    )
 
 
 def measure(spec: Spec) -> list[Shape]:

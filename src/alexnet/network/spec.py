@@ -30,6 +30,7 @@ from alexnet.network.shapes import (
     count_training_operations,
     count_windows,
     measure,
+    name_steps,
     shape_after,
 )
 
@@ -58,6 +59,7 @@ __all__ = [
     "find_dialect",
     "is_dialect",
     "measure",
+    "name_steps",
     "shape_after",
 ]
 

@@ -15,6 +15,7 @@ from alexnet.data.store.reader import open_store
 from alexnet.errors import AlexNetError, RunError
 from alexnet.evaluation.classifier import load
 from alexnet.files.writing import lock_file, write_text
+from alexnet.garbage import collect_seldom
 from alexnet.network.model_file import CHECKPOINTS, MODEL
 from alexnet.recipes.named import read_recipe
 from alexnet.reproduction.plan import LOCK, PROBABILITIES, RESULT
@@ -88,6 +89,7 @@ def _train_and_test(job: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run the job of the file named on the command line; an error is printed as its message."""
+    collect_seldom()
     try:
         run_job(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     except AlexNetError as problem:

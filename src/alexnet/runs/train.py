@@ -26,9 +26,10 @@ from alexnet.network.model_file import FAR_MEAN, MODEL, Model, Preprocessing, fi
 from alexnet.network.spec import find_dialect
 from alexnet.recipes.named import Recipe, read_recipe
 from alexnet.runs.folder import ENVIRONMENT, RECIPE, Journal, read_environment
-from alexnet.training.checkpoint import Progress, load_checkpoint, read_progress
+from alexnet.training.checkpoint import load_checkpoint
 from alexnet.training.loop import Listener, train_model
 from alexnet.training.optimizer import MomentumDescent
+from alexnet.training.progress import Progress, read_progress
 from alexnet.training.shared_update import SharedUpdate
 from alexnet.training.transfer import Start, copy_layers
 

@@ -4,43 +4,16 @@ A checkpoint is a model plus the velocities and the progress. There is no random
 are pure functions of (seed, epoch, sample).
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from alexnet.distribution.team import ALONE, Team
-from alexnet.errors import WeightsError
-from alexnet.files.tensors import copy_into, read_document, read_tensors, write_tensors
+from alexnet.files.tensors import copy_into, read_tensors, write_tensors
 from alexnet.network.model_file import CHECKPOINTS, FORMAT, LATEST, NEXT, PREVIOUS, Model, describe, tensors_of
 from alexnet.training.optimizer import MomentumDescent
+from alexnet.training.progress import Progress, read_progress
 
 _VELOCITY = "velocity."
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a run has come."""
-
-    epoch: int = 0
-    """Epoch that is under way, from 0."""
-    batch: int = 0
-    """Batches of it that are done."""
-    loss_sum: float = 0.0
-    """Sum over the images of this epoch so far."""
-    errors: int = 0
-    """Images of this epoch so far whose best class was wrong, as seen in training."""
-    images: int = 0
-    """Images of this epoch so far."""
-    seconds: float = 0.0
-    """Time spent training this epoch so far, without validation."""
-    waited_seconds: float = 0.0
-    """Part of it spent waiting for data."""
-    total_seconds: float = 0.0
-    """Time spent on the run before this epoch, validation included."""
-    schedule: dict[str, Any] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
-    """One row per finished epoch, as in metrics.jsonl."""
-    finished: bool = False
 
 
 def save_checkpoint(
@@ -78,16 +51,3 @@ def load_checkpoint(path: Path, optimizer: MomentumDescent, team: Team = ALONE) 
     copy_into(path, optimizer.velocities, team.own(velocities), called=_VELOCITY)
     optimizer.refresh()
     return read_progress(path)
-
-
-def read_progress(path: Path) -> Progress:
-    """Return the progress that a checkpoint holds, without reading its tensors.
-
-    Raises:
-        WeightsError: the file is damaged or not a checkpoint.
-    """
-    document = read_document(path, kinds=("checkpoint",), newest_format=FORMAT)
-    try:
-        return Progress(**document["progress"])
-    except (KeyError, TypeError) as problem:
-        raise WeightsError(f"{path}: its progress is incomplete or malformed ({problem}).") from None

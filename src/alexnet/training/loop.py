@@ -18,12 +18,14 @@ from torch.nn import functional as F
 from alexnet.batches.loader import Batch, TrainingBatches
 from alexnet.distribution.team import ALONE, Team
 from alexnet.errors import DivergedError, Interrupted
+from alexnet.files.tensors import is_finite
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model
 from alexnet.recipes.named import Recipe
 from alexnet.text.wording import counted
-from alexnet.training.checkpoint import Progress, save_checkpoint
+from alexnet.training.checkpoint import save_checkpoint
 from alexnet.training.optimizer import MomentumDescent
+from alexnet.training.progress import Progress
 from alexnet.training.schedule import Schedule
 
 
@@ -195,7 +197,7 @@ def train_model(
 def _refuse_broken_weights(optimizer: MomentumDescent, progress: Progress) -> None:
     """Keep weights that an update has just broken, before any loss could show it, out of the checkpoints."""
     for name, weight in optimizer.master.named_parameters():
-        if not bool(weight.isfinite().all()):
+        if not is_finite(weight):
             raise DivergedError(
                 f"Values of {name} are not finite in epoch {progress.epoch + 1} after batch {progress.batch}. The last "
                 f"checkpoint is kept. {_LOWER_RATE}"

@@ -8,9 +8,9 @@ from alexnet.batches.share import FILLING
 from alexnet.distribution.axis import Axis
 from alexnet.distribution.gradients import GradientSums
 from alexnet.network.alexnet import AlexNet
-from alexnet.training.checkpoint import Progress
 from alexnet.training.loop import refuse_diverged
 from alexnet.training.optimizer import MomentumDescent
+from alexnet.training.progress import Progress
 
 
 class SharedUpdate:

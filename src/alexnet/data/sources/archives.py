@@ -44,7 +44,7 @@ class Archive(Protocol):
         """All bytes of one file; OSError or ImageError where they cannot be had."""
 
     def describe(self, path: str) -> tuple[int, int]:
-        """Size in bytes and time of change in nanoseconds."""
+        """Size in bytes, and a number that is another one where the file is another."""
 
 
 def is_archive(path: Path) -> bool:
@@ -151,7 +151,7 @@ class TarArchive:
             return self._file.read(self._sizes[number])
 
     def describe(self, path: str) -> tuple[int, int]:
-        """Size in bytes and time of change in nanoseconds."""
+        """Size in bytes and time of change in seconds, as tar keeps it."""
         number = self._numbers[path]
         return self._sizes[number], self._times[number]
 
@@ -189,7 +189,7 @@ class Mounted:
         return self.archives[name].read(rest)
 
     def describe(self, path: str) -> tuple[int, int]:
-        """Size in bytes and time of change in nanoseconds."""
+        """Size in bytes, and what its archive says of a change."""
         name, _, rest = path.partition("/")
         return self.archives[name].describe(rest)
 

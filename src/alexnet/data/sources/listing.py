@@ -43,7 +43,9 @@ class Files(Protocol):
         """All bytes of one image; OSError or ImageError where they cannot be had."""
 
     def describe(self, path: str) -> tuple[int, int]:
-        """Size in bytes and time of change in nanoseconds; OSError where it has vanished."""
+        """Size in bytes, and a number that is another one where the file is another (a time of change, a checksum);
+        OSError where it has vanished.
+        """
 
 
 class FolderFiles:
@@ -93,9 +95,9 @@ class Source:
         return self.files.read(path)
 
     def describe_files(self) -> Iterable[tuple[str, int, int]]:
-        """Path, size in bytes and time of change in nanoseconds of every image, in the order of the splits.
+        """Path, size in bytes and what else tells of a change, of every image, in the order of the splits.
 
-        Tells whether a source is still the same. A file that has vanished has size and time -1.
+        Tells whether a source is still the same. A file that has vanished has -1 for both.
         """
         for entries in self.splits.values():
             for entry in entries:

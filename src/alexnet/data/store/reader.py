@@ -180,7 +180,7 @@ class Store:
 
 
 class Split:
-    """Images with their labels and paths, in the order of the source: by label, then by path."""
+    """Images with their labels and paths, in the order of the source, which docs/formats.md tells for each kind."""
 
     def __init__(
         self, folder: Path, name: str, fields: Mapping[str, Any], size: int, codec: str, num_classes: int

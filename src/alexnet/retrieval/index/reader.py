@@ -125,7 +125,7 @@ class Index:
 
     @functools.cached_property
     def pixels(self) -> NDArray[np.uint8]:
-        """128-bit BLAKE2b digest of each row's decoded pixels, (N, 16)."""
+        """128-bit XXH3 digest of each row's decoded pixels, (N, 16)."""
         return self._column("pixels", (16,), np.uint8)
 
     @functools.cached_property
