@@ -89,6 +89,11 @@ def main() -> None:
     from click.exceptions import Abort
 
     collect_seldom()
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # PyTorch would end the process, in words of its own
+        click.echo("Failed: the current folder does not exist any more. Change to one that does, with cd.", err=True)
+        sys.exit(1)
     signal.signal(signal.SIGTERM, lambda number, frame: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
         cli(standalone_mode=False)

@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from alexnet.errors import RecipeError
+from alexnet.files import read_text
 from alexnet.recipe_fields import Batches, Evaluation, Group, Network, Optimization, RateChange, Recipe
 from alexnet.wording import nearest
 
@@ -265,6 +266,10 @@ def find_recipe(name: str, assignments: Iterable[str] = ()) -> Recipe:
     return _validated(values, "--set" if assignments else name)
 
 
+MOST_BYTES = 2**20
+"""Largest recipe file that is read; all fields together take two thousand."""
+
+
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe that `to_yaml` wrote.
 
@@ -272,7 +277,7 @@ def read_recipe(path: Path) -> Recipe:
         RecipeError: the file cannot be read or is not a recipe.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(read_text(path, most_bytes=MOST_BYTES))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
         raise RecipeError(
             f"{path}: cannot be read as a recipe ({problem}). Name a recipe or give a YAML file."

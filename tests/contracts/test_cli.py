@@ -293,3 +293,14 @@ def test_a_file_that_is_no_model_is_refused(trained: Path, small_store_path: Pat
     assert done.stderr.startswith(
         f"WeightsError: {tmp_path / 'weights.pth'}: is a pickle, as older versions of PyTorch"
     )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a folder in use can be deleted there only")
+@pytest.mark.parametrize("verb", ["info", "prepare", "predict"])
+def test_in_a_folder_that_was_deleted_every_command_says_so(tmp_path: Path, verb: str) -> None:
+    command = (
+        f"mkdir {tmp_path}/gone; cd {tmp_path}/gone; rmdir {tmp_path}/gone; {sys.executable} -m alexnet {verb} paper x"
+    )
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Failed: the current folder does not exist any more. Change to one that does, with cd.\n"

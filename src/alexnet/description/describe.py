@@ -36,6 +36,8 @@ def describe(what: str, *, verify: bool = False, every: bool = False) -> Descrip
         return _describe_folder(path, verify=verify, every=every)
     if path.is_file():
         return _describe_file(path, every=every)
+    if path.exists():
+        raise ConfigError(f"{what}: is a pipe or a device. Give a file or a folder.")
     if is_dialect(what) and what in RECIPES:
         dialect = describe_dialect(what, every=every, is_alone=False)
         recipe = describe_recipe(what, find_recipe(what), every=every, is_alone=False)

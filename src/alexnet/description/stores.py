@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alexnet.description.page import LISTED_CLASSES, Description, Facts, Table, command, name_classes
-from alexnet.wording import counted
+from alexnet.wording import counted, say_bytes
 
 if TYPE_CHECKING:
     from alexnet.data.store import Store
@@ -93,8 +93,7 @@ _CODECS = {"raw": "uncompressed", "jpeg": "as JPEG"}
 
 
 def _say_size(store: "Store") -> str:
-    num_bytes = sum(int(record["bytes"]) for record in store.file_records())
-    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.1f} MB"
+    return say_bytes(sum(int(record["bytes"]) for record in store.file_records()))
 
 
 def _describe_source(store: "Store") -> str:

@@ -91,15 +91,18 @@ def read_devices(devices: str | None) -> tuple[str, ...]:
 
 
 def image_files(given: tuple[Path, ...]) -> list[Path]:
-    """Files as they are; of folders, every file that is not hidden."""
+    """Files as they are; of folders, every image, and what cannot be opened, which reading it tells of."""
+    import os
+
+    from alexnet.data.folders import list_images
     from alexnet.errors import SourceError
 
     files: list[Path] = []
     for path in given:
-        if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+        if os.path.isdir(path):  # Path.is_dir raises where a folder above may not be entered
+            inside = list_images(path)
             if not inside:
-                raise SourceError(f"{path}: is an empty folder. Give image files, or a folder of them.")
+                raise SourceError(f"{path}: holds no images. Give image files, or a folder of them.")
             files += inside
         else:
             files.append(path)
