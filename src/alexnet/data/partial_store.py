@@ -52,6 +52,8 @@ class Part:
     """Path and reason of every image that was left out."""
     digests: list[str]
     """Of the file of every image that was kept, see `duplicates.digest_file`."""
+    odd: list[tuple[str, str]]
+    """Path and oddity, as words after "has", of every image that was kept although its file is odd."""
 
 
 class PartialStore:
@@ -141,7 +143,9 @@ class PartialStore:
             fields = json.loads(self._part_file(split, number, "json").read_bytes())
         except FileNotFoundError:
             return None
-        return Part(**{**fields, "skipped": [(path, reason) for path, reason in fields["skipped"]]})
+        return Part(
+            **{**fields, **{name: [(path, what) for path, what in fields[name]] for name in ("skipped", "odd")}}
+        )
 
     def save_part(
         self,
@@ -152,17 +156,18 @@ class PartialStore:
         paths: list[str],
         skipped: list[tuple[str, str]],
         digests: Sequence[str],
+        oddities: Sequence[str],
         encoded: Sequence[bytes] | None = None,
         wait: Callable[[NDArray[np.uint8]], None] | None = None,
     ) -> Part:
         """Write a part's shard and sums and, last, the record that makes it finished.
 
         Args:
-            images: Those that could be read, (rows, size, size, 3), with their labels, paths and digests.
+            images: Those that could be read, (rows, size, size, 3), with their labels, paths, digests and oddities.
             encoded: Their JPEG bytes, of which images are the pixels, for a store that keeps these; else None.
-            wait: Called with every few images, all in turn, and returns when they are there: images and digests may
-                be filled while they are written. What it raises ends the writing, and nothing is saved. Not for
-                encoded images.
+            wait: Called with every few images, all in turn, and returns when they are there: images, digests and
+                oddities may be filled while they are written. What it raises ends the writing, and nothing is saved.
+                Not for encoded images.
         """
         # An earlier record of this part would vouch for a shard that is being replaced.
         self._part_file(split, number, "json").unlink(missing_ok=True)
@@ -185,7 +190,8 @@ class PartialStore:
         if split == TRAIN:
             sums = np.concatenate([statistics.pixel_sums.ravel(), statistics.color_products.ravel()])
             write_whole_file(self._part_file(split, number, "sums"), [sums.data], self.files.scratch)
-        part = Part(shard=shard, labels=labels, paths=paths, skipped=skipped, digests=list(digests))
+        odd = [(path, oddity) for path, oddity in zip(paths, oddities, strict=True) if oddity]
+        part = Part(shard=shard, labels=labels, paths=paths, skipped=skipped, digests=list(digests), odd=odd)
         write_whole_file(self._part_file(split, number, "json"), [encode_json(part.__dict__)], self.files.scratch)
         return part
 

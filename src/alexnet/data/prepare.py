@@ -30,6 +30,8 @@ class PrepareReport:
     """Images kept: split -> class name -> number."""
     skipped: Sequence[tuple[str, str]]
     """Path and reason of every image left out."""
+    odd: Sequence[tuple[str, str]]
+    """Path of every image that was kept although its file is odd, and the oddity, as words after "has"."""
     ignored: Mapping[str, int]
     """Files and folders that were passed over as no images, by reason."""
     notes: Sequence[str]
@@ -150,7 +152,7 @@ def prepare(
             run.read_images(partial, workers or (os.cpu_count() or 1) + 1)
             missing = run.count_missing(partial)
             if missing or not partial.take_over():
-                report = {"splits": {}, "skipped": [], "notes": [], "duplicates": {}}
+                report = {"splits": {}, "skipped": [], "odd": [], "notes": [], "duplicates": {}}
                 seconds = time.perf_counter() - started
                 return _summarize(target, images, report, run=run, seconds=seconds, num_missing=missing)
             report = run.finish(partial, provenance)
@@ -181,6 +183,7 @@ def _summarize(
         store=target,
         per_class={split: fields["per_class"] for split, fields in report["splits"].items()},
         skipped=[(item["path"], item["reason"]) for item in report["skipped"]],
+        odd=[(item["path"], item["oddity"]) for item in report.get("odd", ())],
         ignored=images.ignored,
         notes=report["notes"],
         duplicates=report["duplicates"],
