@@ -157,7 +157,9 @@ def assess(
 
     def open_split(split: str) -> LabeledImages:
         return team.together(
-            lambda: open_labeled_images(images, split=split, image_px=models.image_px, known=models.class_names)
+            lambda: open_labeled_images(
+                images, split=split, image_px=models.image_px, framing=models.framing, known=models.class_names
+            )
         )
 
     tested = open_split(options.split)

@@ -189,7 +189,7 @@ class Classifier:
     def _pixels(self, image: Given, position: int) -> NDArray[np.uint8]:
         size = self.model.preprocessing.image_px
         if isinstance(image, str | Path):
-            return open_image(Path(image), size=size)
+            return open_image(Path(image), size=size, framing=self.model.preprocessing.framing)
         if image.shape != (size, size, 3) or image.dtype != np.uint8:
             raise ConfigError(
                 f"image {position} is an array {image.shape} {image.dtype}; accepted are ({size}, {size}, 3) uint8 "

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.data.decode import open_image
+from alexnet.data.decode import Framing, open_image
 from alexnet.errors import ConfigError, ImageError, WeightsError
 from alexnet.evaluation.classifier import Classifier, Given, Prediction, load
 from alexnet.evaluation.evaluate import predict_probabilities
@@ -97,6 +97,12 @@ class Ensemble:
         """Side of the images that views are cropped from."""
         return self.members[0].model.preprocessing.image_px
 
+    @property
+    def framing(self) -> Framing:
+        """How photographs become images: as the members want it, where they agree, else as prepare does it."""
+        wanted = {member.model.preprocessing.framing for member in self.members}
+        return wanted.pop() if len(wanted) == 1 else "square"
+
     def __repr__(self) -> str:
         names = ", ".join(
             f"{member.path} x {weight:.2f}" for member, weight in zip(self.members, self.weights, strict=True)
@@ -127,7 +133,11 @@ class Ensemble:
             outcomes: list[NDArray[np.uint8] | ImageError] = []
             for _, image in chunk:
                 try:
-                    outcomes.append(image if isinstance(image, np.ndarray) else open_image(image, size=self.image_px))
+                    outcomes.append(
+                        image
+                        if isinstance(image, np.ndarray)
+                        else open_image(image, size=self.image_px, framing=self.framing)
+                    )
                 except ImageError as problem:
                     outcomes.append(problem)
             decoded = [outcome for outcome in outcomes if not isinstance(outcome, ImageError)]

@@ -80,6 +80,7 @@ def describe_features(classifier: Classifier, shapes: dict[str, tuple[int, ...]]
         "precision": str(classifier.compute.dtype).removeprefix("torch."),
         "preprocessing": {
             "image_px": preprocessing.image_px,
+            "framing": preprocessing.framing,
             "view": "centre",
             "crop_px": model.network.spec.input_px,
             "mean_rgb": [float(value) for value in preprocessing.mean_image.mean((0, 1))],

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from alexnet.class_names import normalize_name
 from alexnet.data.class_folders import scan_top
-from alexnet.data.decode import decode_image, explain_unreadable, read_file, show_name
+from alexnet.data.decode import Framing, decode_image, explain_unreadable, read_file, show_name
 from alexnet.data.duplicates import digest_file
 from alexnet.data.store import Store, open_store
 from alexnet.data.store_format import HEADER_NAME as STORE_HEADER
@@ -52,7 +52,7 @@ class ImageFiles:
         self.given = given
         self._files: list[tuple[Path, str | None, str]] = []
         for place in given:
-            if not place.is_dir():
+            if not os.path.isdir(place):  # Path.is_dir raises where a folder above may not be entered
                 self._files.append((place, None, ""))
                 continue
             inside = sorted(scan_top(place).walk(place))
@@ -77,12 +77,17 @@ class ImageFiles:
         return [(os.path.abspath(file),) for file, _, _ in self._files]
 
     def items(
-        self, size: int, known: dict[tuple[Any, ...], Any], places: Iterable[int] | None = None
+        self,
+        size: int,
+        known: dict[tuple[Any, ...], Any],
+        places: Iterable[int] | None = None,
+        framing: Framing = "square",
     ) -> Iterator[Item | ImageError | None]:
         """Yield each image, the reason why it cannot be read, or None where `known` has it as it is.
 
         Args:
             places: Which images, by their place in the order; all of them where None.
+            framing: How photographs become images of this size; those of a store are.
         """
         for file, label, split in self._files if places is None else (self._files[place] for place in places):
             path = os.path.abspath(file)
@@ -96,7 +101,7 @@ class ImageFiles:
                 yield None
                 continue
             try:
-                pixels = decode_image(data, size=size, name=str(file))
+                pixels = decode_image(data, size=size, name=str(file), framing=framing)
             except ImageError as problem:
                 yield problem
                 continue
@@ -127,7 +132,11 @@ class StoreImages:
         return [(self.store.fingerprint, split.name, row) for split in self.splits for row in range(len(split))]
 
     def items(
-        self, size: int, known: dict[tuple[Any, ...], Any], places: Iterable[int] | None = None
+        self,
+        size: int,
+        known: dict[tuple[Any, ...], Any],
+        places: Iterable[int] | None = None,
+        framing: Framing = "square",
     ) -> Iterator[Item | ImageError | None]:
         """As `ImageFiles.items`."""
         if size != self.store.size:
@@ -154,7 +163,7 @@ def choose_images(given: Sequence[Path], splits: Sequence[str] = ()) -> ImageFil
         SourceError: a folder is empty, or a store is given beside other things.
         StoreError: the store is damaged or has no such split.
     """
-    stores = [place for place in given if (place / STORE_HEADER).is_file()]
+    stores = [place for place in given if os.path.isfile(place / STORE_HEADER)]
     if stores and len(given) > 1:
         raise SourceError(f"{stores[0]} is a store; index it alone, and add the other images with alexnet search add.")
     if stores:

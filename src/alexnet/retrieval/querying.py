@@ -69,7 +69,7 @@ def read_queries(index: Index, model: Classifier | Ensemble, paths: Sequence[Pat
         pixels = []
         for path in paths[start : start + _BATCH]:
             try:
-                pixels.append(open_image(path, size=size))
+                pixels.append(open_image(path, size=size, framing=extractor.framing))
                 names.append(str(path))
             except ImageError as problem:
                 left_out.append(str(problem))
