@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from alexnet.class_names import apply_titles, normalize_name
+from alexnet.commands import command
 from alexnet.errors import WeightsError
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.spec import Spec
@@ -219,5 +220,7 @@ def find_model(path: Path) -> Path:
         return path / MODEL
     found = find_checkpoint(path)
     if found is None:
-        raise WeightsError(f"{path}: holds neither {MODEL} nor a checkpoint. Train it first: alexnet train.")
+        raise WeightsError(
+            f"{path}: holds neither {MODEL} nor a checkpoint. Train it first: {command('train', 'STORE', out=path)}"
+        )
     return found[0]
