@@ -65,14 +65,18 @@ for _verb in (
 
 def _told_elsewhere(problem: AlexNetError) -> bool:
     """Whether another process tells the user: the one that started this one, or another of the same training."""
-    if "RANK" not in os.environ:
+    if not {"RANK", "WORLD_SIZE"} <= os.environ.keys():  # one alone is of something else than a launcher
         return False
-    from alexnet.distribution import launch
+    from alexnet.distribution.launch import STARTED, record_failure
+    from alexnet.distribution.processes import Place
 
-    if launch.STARTED in os.environ:
-        launch.record_failure(problem)
+    place = Place.from_environment()
+    if place is None or place.world < 2:
+        return False
+    if STARTED in os.environ:
+        record_failure(problem)
         return True
-    return os.environ["RANK"] != "0" if problem.told_elsewhere is None else problem.told_elsewhere
+    return place.rank > 0 if problem.told_elsewhere is None else problem.told_elsewhere
 
 
 def _record_code(end: SystemExit) -> None:

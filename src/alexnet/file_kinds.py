@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from alexnet.commands import command
 from alexnet.files import check_file
 
 _BEGINNING_BYTES = 4096
@@ -28,13 +29,16 @@ class FileKind:
     what: str
     """Completes "it is …"."""
     advice: str
-    """What to do with one; {path} and {folder} stand for where it is."""
+    """What to do with one; {path} stands for where it is, and a command ends it."""
     is_damaged: bool = False
     """Whether no program can read it."""
 
     def advise(self, path: Path) -> str:
         """Return the advice for the file at path."""
-        return self.advice.format(path=path, folder=path.parent)
+        sentence, colon, words = self.advice.partition(": alexnet ")
+        if not colon:
+            return sentence
+        return f"{sentence}: {command(*(path if word == '{path}' else word for word in words.split()))}"
 
 
 class _Content:

@@ -116,15 +116,19 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+MOST_THREADS = 1024
+"""PyTorch and Numba start as many as they are told to, and crash where the system refuses one."""
+
+
 def set_threads(threads: int | None = None) -> int:
     """Set the threads of PyTorch and Numba together; None takes every available core. Returns the number.
 
     Raises:
-        ConfigError: threads is below 1.
+        ConfigError: threads is not 1 to MOST_THREADS.
     """
     count = available_cores() if threads is None else threads
-    if count < 1:
-        raise ConfigError(f"threads is {threads}; accepted is 1 or more.")
+    if not 1 <= count <= MOST_THREADS:
+        raise ConfigError(f"threads is {threads}; accepted is 1 to {MOST_THREADS:,}.")
     torch.set_num_threads(count)
     # Numba reads its variables at import; where it is there already, it can only be told to use fewer.
     os.environ.setdefault("NUMBA_NUM_THREADS", str(max(count, available_cores())))

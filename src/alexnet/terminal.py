@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table as Grid
 from rich.text import Text
+
+from alexnet.pace import Pace
 
 PLAIN_EVERY_SECONDS = 10.0
 """How often progress is printed where the output is not a terminal."""
@@ -126,7 +128,7 @@ class Terminal:
         """Show how far something is, with its rate and the time left. Results printed meanwhile stand above.
 
         Args:
-            times: Whether rate and time left follow from what was done so far; else the caller's words tell.
+            times: Whether to tell rate and time left, by what was done so far; else the caller's words tell.
         """
         meter = Meter(self, what, unit, times=times)
         self._bars += 1
@@ -152,15 +154,14 @@ class Meter:
         self._unit = unit
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._start = self._printed = time.monotonic()
-        self._first: int | None = None
+        self._printed = time.monotonic()
+        self._pace = Pace()
         if terminal.errors.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=20),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[words]}"),
-                *([TimeRemainingColumn(compact=True)] if times else []),
                 console=terminal.errors,
                 transient=True,
             )
@@ -174,30 +175,42 @@ class Meter:
         if self._bar:
             self._bar.stop()
 
-    def __call__(self, done: int, total: int, words: str = "", *, unit_scale: float = 1.0) -> None:
-        """Say that `done` of `total` are done; `unit_scale` turns one of them into units for the rate."""
+    def __call__(
+        self,
+        done: int,
+        total: int,
+        words: str = "",
+        *,
+        unit_scale: float = 1.0,
+        work: tuple[float, float] | None = None,
+    ) -> None:
+        """Say that `done` of `total` are done.
+
+        Args:
+            unit_scale: Turns one of them into units for the rate.
+            work: How much is done, and in all, where the pieces that are counted take unequal times.
+        """
         now = time.monotonic()
-        if self._first is None:
-            self._first, self._start = done, now
-        elapsed = now - self._start
-        rate = (done - self._first) * unit_scale / elapsed if elapsed > 0 else 0.0
-        if not self._times:
-            rate = 0.0
+        done_work, all_work = work or (done, total)
+        self._pace.observe(now, done_work)
+        rate = (self._pace.rate or 0.0) * unit_scale if self._times and work is None else 0.0
         speed = f"{rate:,.0f} {self._unit}/s" if rate >= 10 else f"{rate:.1f} {self._unit}/s" if rate >= 0.1 else ""
-        said = [part for part in (speed, words) if part]
+        seconds = self._pace.seconds_left(now, all_work) if self._times and done < total else None
+        left = "" if seconds is None else f"{duration(seconds)} left"
         if self._bar:
             if self._task is None:
                 self._task = self._bar.add_task(self._what, total=total, words="")
-            self._bar.update(self._task, completed=done, total=total, words="  ".join(said))
+            self._bar.update(
+                self._task, completed=done, total=total, words="  ".join(filter(None, [speed, words, left]))
+            )
         elif now - self._printed >= PLAIN_EVERY_SECONDS:
             self._printed = now
-            left = [f"{duration((total - done) * unit_scale / rate)} left"] if rate and done < total else []
             what = f"{self._what}: {done:,} of {total:,}{'' if self._times else f' {self._unit}'}"
-            self._terminal.say(", ".join([what, *said[:1], *left, *said[1:]]))
+            self._terminal.say(", ".join(filter(None, [what, speed, left, words])))
 
     def restart(self, what: str) -> None:
         """Begin to count something else on the same line."""
-        self._what, self._first, self._start = what, None, time.monotonic()
+        self._what, self._pace = what, Pace()
         if self._bar and self._task is not None:
             self._bar.remove_task(self._task)
             self._task = None

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -13,7 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from alexnet import cli as cli_module
-from alexnet.cli import cli
+from alexnet.cli import cli, main
+from alexnet.distribution.team import ALONE
 from alexnet.errors import ConfigError
 from alexnet.network.spec import DIALECTS
 from alexnet.recipes import RECIPES, find_recipe
@@ -126,6 +128,39 @@ def test_a_file_to_write_needs_its_folder_before_the_work_begins(arguments: list
     )
     result = CliRunner().invoke(cli, [*arguments, str(tmp_path)])
     assert f"{tmp_path} is a folder. Name a file." in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("environment", "told_elsewhere"),
+    [
+        ({}, False),
+        ({"RANK": "1"}, False),
+        ({"WORLD_SIZE": "2"}, False),
+        ({"RANK": "1", "WORLD_SIZE": "1"}, False),
+        ({"RANK": "first", "WORLD_SIZE": "2"}, False),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, False),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, True),
+    ],
+    ids=str,
+)
+def test_an_error_is_silent_only_in_a_follower_of_several_processes(
+    environment: dict[str, str],
+    told_elsewhere: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["alexnet", "train", "nothing", "--recipe", "nonsense", "--out", "nowhere"])
+    monkeypatch.setattr("signal.signal", lambda *arguments: None)
+    monkeypatch.setattr("alexnet.distribution.session.join_team", lambda *arguments: nullcontext((ALONE, "cpu")))
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    said = capsys.readouterr().err
+    assert said == "" if told_elsewhere else said.startswith("StoreError: nothing does not exist.")
 
 
 def test_a_place_that_cannot_be_written_is_an_error_without_a_traceback(small_store_path: Path, tmp_path: Path) -> None:

@@ -101,7 +101,8 @@ def test_a_run_that_was_only_begun_says_so(begun: Path) -> None:
         "computed in": "float32 on cpu, 2 threads, a processor",
         "versions": "alexnet 0.1.0, torch 2.9",
         "trained for": "less than an epoch",
-        "next": f"alexnet train STORE --recipe '{begun}/recipe.yaml' --seed 7 --out '{begun}'",
+        "next": f"alexnet train STORE --recipe '{begun}/recipe.yaml' --seed 7 --device cpu --precision float32 --threads 2 "
+        f"--out '{begun}'",
     }
 
 

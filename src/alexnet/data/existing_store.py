@@ -1,6 +1,5 @@
 """What is at the place where a store is to be made: nothing, the very store that is asked for, or something else."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from alexnet.data.listing import Source
 from alexnet.data.store import Store, open_store
 from alexnet.data.store_format import PARTIAL_SUFFIX, read_file
 from alexnet.errors import StoreError
+from alexnet.json_documents import parse_json
 
 
 def find_same_store(target: Path, images: Source, provenance: Mapping[str, Any]) -> Store | None:
@@ -46,7 +46,7 @@ def read_report(store: Store) -> dict[str, Any]:
     Raises:
         StoreError: it is missing or damaged.
     """
-    report: dict[str, Any] = json.loads(read_file(store.path, store.header["report"]))
+    report: dict[str, Any] = parse_json(read_file(store.path, store.header["report"]))
     return report
 
 

@@ -2,6 +2,7 @@
 
     OUT.partial/
       job.json            what is being prepared: only the same images and options may continue it
+      command.txt         what was typed, for people; absent where no command line was
       lock                held by the process at work, or shared by those of several machines; the system frees it
                           when a process ends, however it ends
       lock-1-of-2         held by the machine that does the first half of the work
@@ -15,6 +16,7 @@ other, so neither interruptions nor threads change a byte of the result.
 
 import hashlib
 import json
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +29,7 @@ import PIL
 import simplejpeg
 from numpy.typing import NDArray
 
+from alexnet.commands import record_command
 from alexnet.data.listing import Source
 from alexnet.data.statistics import PixelStatistics
 from alexnet.data.store_format import PARTIAL_SUFFIX, TRAIN, VERSION, check_file, list_shard_files
@@ -102,6 +105,7 @@ class PartialStore:
             self.files.make_folders()
             self._parts.mkdir(exist_ok=True)
             if not is_begun:
+                record_command(self.path)
                 write_whole_file(job_file, [self._job], self.files.scratch)
         except BaseException:
             self._release()
@@ -234,7 +238,8 @@ class PartialStore:
         if changed:
             raise StoreError(
                 f"{self.path} was begun with other images or options ({', '.join(changed)} changed), so it cannot be "
-                f"continued. Run that command again, choose another --out, or start over: rm -r {self.path}"
+                f"continued. Run that command again, choose another --out, or start over: rm -r "
+                f"{shlex.quote(str(self.path))}"
             )
 
 

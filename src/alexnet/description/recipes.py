@@ -9,6 +9,7 @@ import yaml
 
 from alexnet.description.page import Description, Facts, Prose, command
 from alexnet.recipes import RECIPES, Recipe
+from alexnet.training.transfer import AS_START
 from alexnet.wording import counted
 
 MOST_EXPLAINED = 7
@@ -49,7 +50,10 @@ def describe_recipe(
             (field.name, f"{plain(field.value)}, not {plain(field.usual)}: {_shorten(field)}") for field in different
         ]
         parts.append(Facts(rows, "Where it differs from recipe paper:"))
-    hints = [("change one", "alexnet train … --set batches.size=32")]
+    start = "MODEL" if recipe.network.dialect == AS_START else None
+    hints = [
+        ("change one", command("train", "STORE", recipe=path or name, from_=start, set="batches.size=16", out="RUN"))
+    ]
     if not every:
         hints.insert(0, (f"all {counted(len(fields), 'field')}", command("info", str(path or name), "--all")))
     return Description(recipe.model_dump(mode="json"), [*parts, Facts(hints)])

@@ -4,7 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alexnet.commands import recall_command, start_training
 from alexnet.description.page import LISTED_CLASSES, Description, Facts, Table, command, name_classes
+from alexnet.errors import StoreError
+from alexnet.files import is_locked
+from alexnet.json_documents import parse_json
 from alexnet.wording import counted, say_bytes
 
 if TYPE_CHECKING:
@@ -48,7 +52,8 @@ def describe_store(path: Path, *, verify: bool = False, every: bool = False) -> 
         facts.append(("check bytes", command("info", path, "--verify")))
     if "page" in store.header:
         facts.append(("report", str(path / str(store.header["page"]["file"]))))
-    facts.append(("next", command("train", path, "--out", "RUN")))
+    if start := start_training(path, store.size):
+        facts.append(("next", start))
     parts: list[Facts | Table] = [Facts(facts, str(path))]
     if listed:
         names = [store.class_names, *([store.class_titles] if store.class_titles != store.class_names else [])]
@@ -66,6 +71,47 @@ def describe_store(path: Path, *, verify: bool = False, every: bool = False) -> 
         "provenance": store.provenance,
     }
     return Description(values, parts)
+
+
+def is_partial(path: Path) -> bool:
+    """Whether a folder is a store that prepare has begun."""
+    return (path / JOB).is_file() and (path / PARTS).is_dir()
+
+
+def describe_partial(path: Path) -> Description:
+    """Return how far a store is that prepare has begun.
+
+    Raises:
+        StoreError: what it records is damaged.
+    """
+    try:
+        job = parse_json((path / JOB).read_bytes())
+        parts = [parse_json(part.read_bytes()) for part in sorted((path / PARTS).glob("*.json"))]
+        images = sum(len(part["labels"]) for part in parts)
+        skipped = sum(len(part["skipped"]) for part in parts)
+        source, side = f"{job['source']} ({job['kind']})", int(job["size"])
+    except (ValueError, KeyError, TypeError) as problem:
+        raise StoreError(
+            f"{path}: is an unfinished store that is damaged ({problem}). Delete it and begin again."
+        ) from None
+    again, is_growing = recall_command(path), is_locked(path / PARTIAL_LOCK)
+    left_out = f", {skipped:,} left out" if skipped else ""
+    facts = [
+        ("what", "a store that is being prepared now" if is_growing else "an unfinished store"),
+        ("so far", f"{counted(images, 'image')} in {counted(len(parts), 'finished part')}{left_out}"),
+        ("images", f"{side} x {side} pixels"),
+        ("source", source),
+    ]
+    if not is_growing:
+        facts.append(("next", again or "the same prepare again, with these images and options; it continues"))
+    values = {
+        "kind": "unfinished store",
+        "path": str(path),
+        "images": images,
+        "parts": len(parts),
+        "preparing": is_growing,
+    }
+    return Description(values, [Facts(facts, str(path))])
 
 
 def list_images(what: str) -> Iterator[dict[str, str]]:
@@ -88,6 +134,8 @@ def list_images(what: str) -> Iterator[dict[str, str]]:
             }
 
 
+JOB, PARTS, PARTIAL_LOCK = "job.json", "parts", "lock"
+"""Names in an unfinished store, see `data.partial_store`."""
 _PURPOSES = {"train": "training", "val": "validation", "test": "testing"}
 _CODECS = {"raw": "uncompressed", "jpeg": "as JPEG"}
 

@@ -8,6 +8,7 @@ import itertools
 import json
 import math
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alexnet.commands import command
 from alexnet.data.decode import Framing, open_image
 from alexnet.errors import ConfigError, ImageError, WeightsError
 from alexnet.evaluation.classifier import Classifier, Given, Prediction, load
@@ -25,12 +27,15 @@ from alexnet.evaluation.evaluate import predict_probabilities
 from alexnet.evaluation.metrics import top_k_credit
 from alexnet.file_record import header_checksum
 from alexnet.files import write_text
+from alexnet.json_documents import parse_json
 from alexnet.network.model_file import ENSEMBLE_KIND, find_model
 from alexnet.wording import counted
 
 FORMAT = 2
 CHUNK = 128
 """Images that are decoded for all members at a time."""
+MOST_PATH = 4096
+"""Characters of a path that systems take."""
 WEIGHT_STEP = 0.05
 """Distance of the weights that are tried, from 0 to 1 (2012 source, avg-valid.py)."""
 
@@ -251,17 +256,20 @@ def load_ensemble(path: Path, *, device: str = "auto", precision: str = "auto") 
         WeightsError: the file is damaged; a member is missing, or is not the file it was.
     """
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        entries = [(str(each["path"]), str(each["sha256"]), float(each["weight"])) for each in document["members"]]
+        document: dict[str, Any] = parse_json(path.read_bytes())
+        entries = [_read_member(each) for each in document["members"]]
+        if not any(weight for _, _, weight in entries):
+            raise ValueError("no member has a weight above 0")
         version = int(document["format"])
         is_recorded = version == FORMAT or "checksum" in document
         if is_recorded and document.get("checksum") != header_checksum(document):
             raise ValueError("it does not agree with its own checksum")
         fitted_on = FittedOn(**document["fitted_on"]) if document.get("fitted_on") else None
     except (OSError, ValueError, KeyError, TypeError) as problem:
+        reason = f"{problem} is missing" if isinstance(problem, KeyError) else problem
         raise WeightsError(
-            f"{path}: cannot be read as an ensemble ({problem}). Make it again: alexnet evaluate MODEL... STORE "
-            "--average --save-ensemble FILE."
+            f"{path}: cannot be read as an ensemble ({str(reason)[:200]}). Make it again: "
+            f"{command('evaluate', 'A', 'B', 'STORE', average=True, save_ensemble=path)}"
         ) from None
     if version > FORMAT:
         raise WeightsError(f"{path}: has format {version}, newer than this program's {FORMAT}. Update alexnet.")
@@ -280,6 +288,16 @@ def load_ensemble(path: Path, *, device: str = "auto", precision: str = "auto") 
     ensemble = Ensemble(members, weights, fitted_on=fitted_on)
     ensemble.file = path
     return ensemble
+
+
+def _read_member(fields: dict[str, Any]) -> tuple[str, str, float]:
+    """Return path, SHA-256 and weight as a file names them."""
+    path, sha256, weight = fields["path"], fields["sha256"], fields["weight"]
+    if not isinstance(path, str) or not 0 < len(path) <= MOST_PATH or "\0" in path:
+        raise ValueError("a member's path is no path")
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= sys.float_info.max:
+        raise ValueError("a weight is not a number of 0 or more")
+    return path, str(sha256), float(weight)
 
 
 def open_model(path: Path, *, device: str = "auto", precision: str = "auto") -> Classifier | Ensemble:

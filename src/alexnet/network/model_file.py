@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.class_names import apply_titles, normalize_name
+from alexnet.commands import command
 from alexnet.errors import WeightsError
 from alexnet.files import check_file
 from alexnet.network.spec import Spec
@@ -241,5 +242,7 @@ def find_model(path: Path) -> Path:
         return path / MODEL
     found = find_checkpoint(path)
     if found is None:
-        raise WeightsError(f"{path}: holds neither {MODEL} nor a checkpoint. Train it first: alexnet train.")
+        raise WeightsError(
+            f"{path}: holds neither {MODEL} nor a checkpoint. Train it first: {command('train', 'STORE', out=path)}"
+        )
     return found[0]

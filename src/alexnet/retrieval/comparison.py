@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from alexnet.commands import command
 from alexnet.errors import ConfigError
-from alexnet.retrieval.autoencoder import fit_encoder
+from alexnet.retrieval.autoencoder import count_fit_operations, fit_encoder
 from alexnet.retrieval.exact import find_nearest
 from alexnet.retrieval.hamming import find_nearest_codes
 from alexnet.retrieval.images import Originals
@@ -21,7 +22,8 @@ from alexnet.retrieval.index import Index
 from alexnet.retrieval.index_format import NO_LABEL
 from alexnet.wording import counted
 
-Report = Callable[[int, int, str], None]
+Report = Callable[..., None]
+"""Called with (comparisons done, in all, words, work=(operations done, in all)), where these are estimates."""
 
 QUERIES = 1000
 FIT_ROWS = 20_000
@@ -35,6 +37,9 @@ DEPTHS = (1, 6, 20, 50, 100, 200, 500)
 PIXELS = "pixels"
 PIXEL_SIDE = 32
 EXACT = "exact"
+READING = "reading pictures"
+READING_OPERATIONS, ENCODING_OPERATIONS, JUDGING_OPERATIONS = 1e8, 250.0, 1e7
+"""For estimates of the time left: what takes as long as reading a picture, as encoding a value, as judging a query."""
 HELD_OUT = ("val", "valid", "validation", "test")
 
 
@@ -72,7 +77,7 @@ def compare_codes(
 
     Args:
         methods: Of `autoencoder.METHODS`, and PIXELS.
-        report: Progress; called with (comparisons done, in all, words).
+        report: Progress; see `Report`.
     Raises:
         ConfigError: there are too few images for the queries or for the bits.
     """
@@ -82,29 +87,37 @@ def compare_codes(
         needed = max(*bits, K + 1)
         raise ConfigError(
             f"{index.path} holds {counted(len(rows), 'image')}, too few to compare codes of {max(bits)} bits: beside "
-            f"queries there must be {needed:,}. Name fewer --bits, or add: alexnet search add {index.path} IMAGES"
+            f"queries there must be {needed:,}. Name fewer --bits, or add: "
+            f"{command('search', 'add', index.path, 'IMAGES')}"
         )
     skip = np.ones(index.num_rows, bool)
     skip[database] = False
-    total = 1 + len(bits) * len(methods)
-    _say(report, 0, total, EXACT)
+    fit_rows = choose_fit_rows(database, seed=seed)
+    progress = _Progress(report, index, bits, methods, len(queries), len(database), len(fit_rows))
+    progress.begin(EXACT)
     asked = index.gather(queries)
     depth = min(max(DEPTHS), len(database))
-    exact = find_nearest(index.features, asked, depth, skip=skip).rows
+    exact = find_nearest(index.features, asked, depth, skip=skip, tick=progress.tick).rows
     results = [Result(EXACT, None, dict.fromkeys(_reranks(len(database)), 1.0), _precision(index, queries, exact))]
-    fit_rows = choose_fit_rows(database, seed=seed)
+    progress.finish(EXACT)
     sample = torch.from_numpy(index.gather(fit_rows))
-    pixels = _shrink(index, np.concatenate([database, queries])) if PIXELS in methods else None
+    pixels = None
+    if PIXELS in methods:
+        progress.begin(READING)
+        pixels = _shrink(index, np.concatenate([database, queries]), progress.tick)
+        progress.finish(READING)
     for length in bits:
         for method in methods:
-            _say(report, len(results), total, f"{method}, {length} bits")
+            progress.begin(f"{method}, {length} bits")
             if method == PIXELS:
                 assert pixels is not None
                 places = np.searchsorted(database, fit_rows)
-                encoder = fit_encoder(torch.from_numpy(pixels[places]), length, "autoencoder", seed=seed)
+                encoder = fit_encoder(
+                    torch.from_numpy(pixels[places]), length, "autoencoder", seed=seed, report=progress.tick
+                )
                 codes, own = encoder.encode(pixels[: len(database)]), encoder.encode(pixels[len(database) :])
             else:
-                encoder = fit_encoder(sample, length, method, seed=seed)
+                encoder = fit_encoder(sample, length, method, seed=seed, report=progress.tick)
                 codes = np.concatenate([encoder.encode(part) for part in index.features])[database]
                 own = encoder.encode(asked)
             _, places = find_nearest_codes(codes, own, min(max(*RERANKS, depth), len(database)))
@@ -114,7 +127,7 @@ def compare_codes(
                 for r in _reranks(len(database))
             }
             results.append(Result(method, length, recall, _precision(index, queries, found[:, :depth])))
-    _say(report, total, total, "")
+            progress.finish(f"{method}, {length} bits")
     return Comparison(len(queries), len(database), held_out, results)
 
 
@@ -143,7 +156,7 @@ def _precision(index: Index, queries: NDArray[np.int64], found: NDArray[np.int64
     return {k: float(same[:, :k].mean()) for k in DEPTHS if k <= found.shape[1]}
 
 
-def _shrink(index: Index, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def _shrink(index: Index, rows: NDArray[np.int64], tick: Callable[[int, int], None]) -> NDArray[np.float32]:
     """Pixels (n, 3 * 32 * 32) of the images as they are now."""
     originals = Originals(index)
     out = np.empty((len(rows), 3 * PIXEL_SIDE * PIXEL_SIDE), np.float32)
@@ -153,14 +166,58 @@ def _shrink(index: Index, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         if pixels is None:
             raise ConfigError(
                 f"{entry.path}: {originals.explain(entry) or 'cannot be read'}, so it has no pixel codes. Leave "
-                f"--pixels out, or remove what is gone: alexnet search remove {index.path} --missing"
+                f"--pixels out, or remove what is gone: {command('search', 'remove', index.path, missing=True)}"
             )
         if pixels.shape[0] != PIXEL_SIDE:
             pixels = np.asarray(Image.fromarray(pixels).resize((PIXEL_SIDE, PIXEL_SIDE), Image.Resampling.BOX))
         out[number] = pixels.reshape(-1)
+        tick(number + 1, len(rows))
     return out
 
 
-def _say(report: Report | None, done: int, total: int, words: str) -> None:
-    if report:
-        report(done, total, words)
+class _Progress:
+    """How far a comparison is, in operations: its pieces take from milliseconds to minutes."""
+
+    def __init__(
+        self,
+        report: Report | None,
+        index: Index,
+        bits: Sequence[int],
+        methods: Sequence[str],
+        queries: int,
+        database: int,
+        fitted: int,
+    ) -> None:
+        self._report = report
+        self._work = {EXACT: 2.0 * queries * database * index.dimensions}
+        if PIXELS in methods:
+            self._work[READING] = READING_OPERATIONS * (database + queries)
+        for length in bits:
+            for method in methods:
+                own, width = ("autoencoder", 3 * PIXEL_SIDE**2) if method == PIXELS else (method, index.dimensions)
+                self._work[f"{method}, {length} bits"] = (
+                    count_fit_operations((fitted, width), length, own)
+                    + (2.0 * length + ENCODING_OPERATIONS) * (database + queries) * width
+                    + JUDGING_OPERATIONS * queries
+                )
+        self._total = sum(self._work.values())
+        self._before, self._pieces, self._now = 0.0, 0, EXACT
+
+    def begin(self, piece: str) -> None:
+        """Tell what is done now."""
+        self._now = piece
+        self._say(0.0)
+
+    def tick(self, done: int, total: int, words: str = "") -> None:
+        """Tell how far the piece is."""
+        self._say(self._work[self._now] * done / total)
+
+    def finish(self, piece: str) -> None:
+        """Count a piece as done."""
+        self._before += self._work[piece]
+        self._pieces += 1
+        self._say(0.0)
+
+    def _say(self, of_piece: float) -> None:
+        if self._report:
+            self._report(self._pieces, len(self._work), self._now, work=(self._before + of_piece, self._total))

@@ -1,16 +1,18 @@
 """What is at the place where an index is to be made: nothing, the very index that is asked for, or something else."""
 
 import os
+import shlex
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from alexnet.commands import command, record_command
 from alexnet.data.decode import show_name
 from alexnet.errors import ImageError, SearchError
 from alexnet.retrieval.images import ImageFiles, StoreImages, key_of
 from alexnet.retrieval.index import Index, read_index
 from alexnet.retrieval.index_changes import sole_writer
-from alexnet.retrieval.index_format import FORMAT, HEADER_NAME, LOCK, VERSION
+from alexnet.retrieval.index_format import FORMAT, HEADER_NAME, LOCK, VERSION, say_how_it_goes_on
 from alexnet.wording import counted
 
 
@@ -34,6 +36,7 @@ def begin_index(
         header = read_index(out).header
         _check_options(out, header, description, features)
         return header
+    record_command(out)
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -78,14 +81,15 @@ def find_unread(index: Index, images: ImageFiles | StoreImages, size: int) -> tu
     changed = sum(_has_other_size(held[key]) for key in given if key in held)
     if changed:
         differences.append(f"{_count_of_its_images(changed)} of another size now, or gone")
-    advice = f"Add what it lacks: alexnet search add {index.path} IMAGES; or choose" if differences else "Choose"
+    add = command("search", "add", index.path, "IMAGES")
+    advice = f"Add what it lacks: {add}; or choose" if differences else "Choose"
     others = len(held.keys() - set(given))
     if others:
         differences.append(f"{_count_of_its_images(others)} not among these")
     if differences:
         raise SearchError(
             f"{index.path} is a finished index of other images: {'; '.join(differences)}. {advice} another --out, or "
-            f"delete it first: rm -r {index.path}"
+            f"delete it first: rm -r {shlex.quote(str(index.path))}"
         )
     return len(index), unread
 
@@ -96,7 +100,7 @@ def _check_options(out: Path, header: dict[str, Any], description: dict[str, Any
         if model["weights_sha256"] != description["weights_sha256"] or before != features:
             raise SearchError(
                 f"{out} is an unfinished index of other weights or features (layer {before['layer']}, "
-                f"{before['dtype']}). Give its own command again, or choose another --out."
+                f"{before['dtype']}). {say_how_it_goes_on(out)}; or choose another --out."
             )
         return
     compared = {
@@ -108,7 +112,7 @@ def _check_options(out: Path, header: dict[str, Any], description: dict[str, Any
     if differences:
         raise SearchError(
             f"{out} is a finished index made with other options: {'; '.join(differences)}. Choose another --out, or "
-            f"delete it first: rm -r {out}"
+            f"delete it first: rm -r {shlex.quote(str(out))}"
         )
 
 

@@ -13,6 +13,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from alexnet.class_names import normalize_name
+from alexnet.commands import command
 from alexnet.data.class_folders import scan_top
 from alexnet.data.decode import Framing, decode_image, explain_unreadable, read_file, show_name
 from alexnet.data.duplicates import digest_file
@@ -165,7 +166,8 @@ def choose_images(given: Sequence[Path], splits: Sequence[str] = ()) -> ImageFil
     """
     stores = [place for place in given if os.path.isfile(place / STORE_HEADER)]
     if stores and len(given) > 1:
-        raise SourceError(f"{stores[0]} is a store; index it alone, and add the other images with alexnet search add.")
+        add = command("search", "add", "INDEX", "IMAGES")
+        raise SourceError(f"{stores[0]} is a store; index it alone, and add the other images: {add}")
     if stores:
         return StoreImages(open_store(stores[0]), splits)
     if splits:

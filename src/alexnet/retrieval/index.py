@@ -24,6 +24,7 @@ from alexnet.retrieval.index_format import (
     damaged,
     load_array,
     read_header,
+    say_how_it_goes_on,
 )
 from alexnet.wording import counted, name_readably
 
@@ -55,8 +56,7 @@ def open_index(path: str | os.PathLike[str]) -> "Index":
     index = read_index(folder)
     if not index.header["finished"]:
         raise SearchError(
-            f"{folder} is an unfinished index of {counted(len(index), 'image')} so far. Give the same alexnet search "
-            "index command again; it continues."
+            f"{folder} is an unfinished index of {counted(len(index), 'image')} so far. {say_how_it_goes_on(folder)}"
         )
     return index
 

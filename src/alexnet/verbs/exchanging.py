@@ -1,15 +1,16 @@
 """alexnet features and alexnet export."""
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
+from alexnet.commands import command
 from alexnet.verbs.options import (
     NEW_FILE,
     PATH,
+    Whole,
     device_option,
     image_files,
     json_option,
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
     help="Activations to write: conv1, conv1.relu, conv5.pool:a, …  [default: the last hidden layer, rectified]",
 )
 @click.option("--out", required=True, type=NEW_FILE, help="File to create: .npz, .h5 or .parquet.")
-@click.option(
-    "--batch-size", default=16, show_default=True, type=click.IntRange(1, 4096), help="Images computed together."
-)
+@click.option("--batch-size", default=16, show_default=True, type=Whole(1, 4096), help="Images computed together.")
 @device_option
 @precision_option
 @threads_option
@@ -167,7 +166,7 @@ def export(
 def _show_use(terminal: "Terminal", done: "Exported") -> None:
     """Say what to do with the file; a program goes to standard output, so that it can be kept."""
     if done.program is None:
-        terminal.say(f"To use it: alexnet predict {shlex.quote(str(done.path))} picture.jpg")
+        terminal.say(f"To use it: {command('predict', done.path, 'picture.jpg')}")
     else:
         terminal.say("To use it, save this as use.py, put a picture.jpg beside it, and run: python use.py")
         terminal.print(done.program.rstrip())

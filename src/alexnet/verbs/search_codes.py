@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from alexnet.verbs.options import NEW_FILE, PATH, SEED, json_option, threads_option
+from alexnet.commands import command
+from alexnet.verbs.options import NEW_FILE, PATH, SEED, Number, json_option, threads_option
 from alexnet.verbs.search_output import begin, entry_json, show_comparison, shown, write_groups
 from alexnet.wording import counted
 
@@ -64,7 +65,7 @@ def codes(index: Path, bits: str, method: str, seed: int, threads: int | None, a
         return
     terminal.print(
         f"{index}: {bits}-bit codes of {counted(len(opened), 'image')}, {size:,} bytes, by {method} in {seconds:.0f} "
-        f"s. Search them: alexnet search query {index} picture.jpg --bits {bits}"
+        f"s. Search them: {command('search', 'query', index, 'picture.jpg', bits=bits)}"
     )
 
 
@@ -115,7 +116,7 @@ def compare(
     "--threshold",
     default=0.5,
     show_default=True,
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     help="Share of the distance to the images around them below which images are near-identical.",
 )
 @click.option("--html", type=NEW_FILE, help="Page with thumbnails to write.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from alexnet.commands import command
 from alexnet.verbs.options import PATH, json_option
 from alexnet.verbs.search_output import entry_json, new_terminal, shown
 from alexnet.wording import counted
@@ -79,7 +80,7 @@ def info(index: Path, verify: bool, check: bool, list_images: bool, as_json: boo
         terminal.show_error("Not as indexed", problem)
     if problems:
         terminal.say(
-            f"Index what has changed: alexnet search add {index} IMAGES. Remove what is gone: alexnet search remove "
-            f"{index} --missing"
+            f"Index what has changed: {command('search', 'add', index, 'IMAGES')}. Remove what is gone: "
+            f"{command('search', 'remove', index, missing=True)}"
         )
         sys.exit(1)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alexnet.commands import command
 from alexnet.wording import counted
 
 if TYPE_CHECKING:
@@ -39,14 +40,14 @@ def tell_changes(terminal: "Terminal", index: Path, report: Any, as_json: bool) 
     elif report.was_complete:
         terminal.print(
             f"{index} is already complete, made from these images with these options; nothing was written. Search it: "
-            f"alexnet search query {index} picture.jpg"
+            f"{command('search', 'query', index, 'picture.jpg')}"
         )
     else:
         words = [counted(report.images, "image")]
         words += [f"{report.added:,} added"] if report.added != report.images else []
         words += [f"{report.kept:,} there already"] if report.kept else []
         words += [f"{counted(report.replaced, 'changed file')} read again"] if report.replaced else []
-        terminal.print(f"{index}: {', '.join(words)}. Search it: alexnet search query {index} picture.jpg")
+        terminal.print(f"{index}: {', '.join(words)}. Search it: {command('search', 'query', index, 'picture.jpg')}")
     for reason in report.left_out:
         terminal.show_error("Left out", reason)
     if report.left_out:
@@ -90,8 +91,9 @@ def show_answers(terminal: "Terminal", answers: "list[Answer]", index: Path) -> 
             changed = changed or hit.problem is not None
     if changed:
         terminal.say(
-            "Some images are not what was indexed. Index them again: alexnet search add "
-            f"{index} IMAGES; or remove them: alexnet search remove {index} --missing"
+            "Some images are not what was indexed. Index them again: "
+            f"{command('search', 'add', index, 'IMAGES')}; or remove them: "
+            f"{command('search', 'remove', index, missing=True)}"
         )
 
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from alexnet.commands import command
 from alexnet.verbs.options import (
     NEW_FILE,
     PATH,
+    Whole,
     device_option,
     devices_option,
     image_files,
@@ -80,7 +82,7 @@ def search() -> None:
     help="Of the features on the disk; float16 takes half the room.",
 )
 @click.option("--split", "splits", multiple=True, help="Split of a store; repeatable.  [default: all]")
-@click.option("--batch-size", default=128, show_default=True, type=click.IntRange(1, 4096), help="Images at a time.")
+@click.option("--batch-size", default=128, show_default=True, type=Whole(1, 4096), help="Images at a time.")
 @device_option
 @precision_option
 @threads_option
@@ -133,7 +135,7 @@ def make(
 @click.argument("index", type=PATH)
 @click.argument("images", nargs=-1, required=True, type=PATH)
 @click.option("--split", "splits", multiple=True, help="Split of a store; repeatable.  [default: all]")
-@click.option("--batch-size", default=128, show_default=True, type=click.IntRange(1, 4096), help="Images at a time.")
+@click.option("--batch-size", default=128, show_default=True, type=Whole(1, 4096), help="Images at a time.")
 @model_option
 @device_option
 @threads_option
@@ -167,7 +169,7 @@ def add(
 @search.command()
 @click.argument("index", type=PATH)
 @click.argument("images", nargs=-1, type=PATH)
-@click.option("--id", "ids", multiple=True, type=int, help="Id of an image, as query --json tells it; repeatable.")
+@click.option("--id", "ids", multiple=True, type=Whole(0), help="Id of an image, as query --json tells it; repeatable.")
 @click.option("--missing", is_flag=True, help="Every image whose file is gone or has changed.")
 @json_option
 def remove(index: Path, images: tuple[Path, ...], ids: tuple[int, ...], missing: bool, as_json: bool) -> None:
@@ -195,8 +197,8 @@ def remove(index: Path, images: tuple[Path, ...], ids: tuple[int, ...], missing:
             if not matches.any():
                 what = "of this folder" if path.is_dir() else "of this path"
                 raise ConfigError(
-                    f"{path}: {index} holds no image {what}, or none any more. What it holds: alexnet search info "
-                    f"{index} --images"
+                    f"{path}: {index} holds no image {what}, or none any more. What it holds: "
+                    f"{command('search', 'info', index, images=True)}"
                 )
             chosen |= matches
         own = np.array([entry.id for entry in entries])
@@ -222,11 +224,9 @@ def remove(index: Path, images: tuple[Path, ...], ids: tuple[int, ...], missing:
 @search.command()
 @click.argument("index", type=PATH)
 @click.argument("images", nargs=-1, required=True, type=PATH)
-@click.option("--k", type=click.IntRange(1), help="Nearest images to list.  [default: 6, or all if there are fewer]")
+@click.option("--k", type=Whole(1), help="Nearest images to list.  [default: 6, or all if there are fewer]")
 @click.option("--bits", type=click.Choice(BITS), help="Search the codes of this length.  [default: features, exactly]")
-@click.option(
-    "--rerank", default=500, show_default=True, type=click.IntRange(0), help="Codes to rank again by exact distance."
-)
+@click.option("--rerank", default=500, show_default=True, type=Whole(0), help="Codes to rank again by exact distance.")
 @click.option(
     "--backend",
     default="exact",

@@ -1,14 +1,16 @@
 """alexnet train and alexnet demo."""
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from alexnet.commands import command
 from alexnet.verbs.options import (
     PATH,
     SEED,
+    Number,
+    Whole,
     device_option,
     devices_option,
     local_batch_option,
@@ -51,7 +53,7 @@ WHY_MODERN = (
     "--checkpoint-minutes",
     default=5.0,
     show_default=True,
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     help="At most this much work is lost to a crash.",
 )
 @click.option(
@@ -62,7 +64,7 @@ WHY_MODERN = (
 @threads_option
 @local_batch_option
 @devices_option
-@click.option("--towers", type=click.IntRange(1), help="The same as --mesh tower=…; with --devices.")
+@click.option("--towers", type=Whole(1), help="The same as --mesh tower=…; with --devices.")
 @mesh_option
 @timeout_option
 def train(
@@ -99,7 +101,7 @@ def train(
     """
     from alexnet.data.store import open_store
     from alexnet.distribution.session import join_team, start_if_asked
-    from alexnet.recipes import find_recipe
+    from alexnet.recipes import check_batch, find_recipe
     from alexnet.terminal import Terminal
     from alexnet.training.transfer import adapt_recipe, choose_dialect, freeze_layers, read_start
     from alexnet.workflow import train_and_report
@@ -114,6 +116,7 @@ def train(
             chosen = choose_dialect(chosen, chosen.network.dialect, sixth_convolution=sixth)
         else:
             chosen = adapt_recipe(chosen, start, opened.class_names, sixth_convolution=sixth)
+        check_batch(chosen, assignments, len(opened["train"]))
         return opened, start, freeze_layers(chosen, freeze) if freeze is not None else chosen
 
     if towers and mesh:
@@ -130,6 +133,11 @@ def train(
         if team.leads and frozen:
             terminal.say(f"Frozen: {', '.join(frozen)}.")
         warmup, epochs = chosen.optimization.warmup_epochs, chosen.optimization.total_epochs
+        if team.leads and chosen.batches.size > len(opened["train"]):
+            terminal.say(
+                f"A batch of {chosen.batches.size:,} holds all {len(opened['train']):,} training images: one update an "
+                "epoch. For more of them, give a smaller one: --set batches.size=8"
+            )
         if team.leads and warmup >= epochs:
             terminal.say(
                 f"The rate rises from 0 during all of this training (warmup_epochs {warmup:g}, total_epochs {epochs}): "
@@ -151,11 +159,9 @@ def train(
             team=team,
         )
     if team.leads and no_report:
-        command = shlex.join(["alexnet", "report", str(out)])
-        terminal.say(f"Trained: {out}. Test it and write its report: {command}")
+        terminal.say(f"Trained: {out}. Test it and write its report: {command('report', out)}")
     elif team.leads:
-        command = shlex.join(["alexnet", "predict", str(out), "picture.jpg"])
-        terminal.say(f"Trained: {out}. Use it: {command}")
+        terminal.say(f"Trained: {out}. Use it: {command('predict', out, 'picture.jpg')}")
 
 
 @click.command()
