@@ -30,6 +30,7 @@ from alexnet.data.color import convert_to_rgb, keeps_rgb, simplify_mode
 from alexnet.data.jpeg import JpegDamageError, decode_jpeg, read_jpeg_header
 from alexnet.data.resample import resample_box
 from alexnet.errors import ConfigError, ImageError
+from alexnet.names import escape_name
 
 FORMATS = ("PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF")
 """Formats that are read beside JPEG, as Pillow names them; those that its version lacks are left out."""
@@ -114,20 +115,13 @@ def decode_image(
     try:
         return _decode(data, size, np.empty((size, size, 3), np.uint8) if out is None else out)
     except _UnusableError as problem:
-        text = f"{show_name(name)}: {problem.reason} ({len(data):,} bytes). {problem.next_step}"
+        text = f"{escape_name(name)}: {problem.reason} ({len(data):,} bytes). {problem.next_step}"
         raise ImageError(text) from None
-
-
-def show_name(name: str) -> str:
-    """A path as messages show it: what cannot be printed, such as bytes that are not UTF-8, is escaped."""
-    if name.isprintable():
-        return name
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)
 
 
 def explain_unreadable(name: str, error: OSError) -> str:
     """The message of the ImageError for an image file that the system does not give out."""
-    return f"{show_name(name)}: cannot be read ({error.strerror}). Check that it exists and its permissions."
+    return f"{escape_name(name)}: cannot be read ({error.strerror}). Check that it exists and its permissions."
 
 
 class _UnusableError(Exception):

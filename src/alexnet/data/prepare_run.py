@@ -24,6 +24,7 @@ from alexnet.data.store import IMAGES
 from alexnet.data.store_format import TRAIN, VAL
 from alexnet.data.store_writer import SplitContent
 from alexnet.errors import ImageError, SourceError, StoreError
+from alexnet.names import escape_name
 from alexnet.wording import counted
 
 Progress = Callable[[int, int, int], None]
@@ -151,7 +152,7 @@ class Run:
                 }
                 for split, counts in per_class.items()
             },
-            "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
+            "skipped": [{"path": escape_name(path), "reason": reason} for path, reason in skipped],
             "ignored": dict(self.source.ignored),
             "notes": notes,
             "duplicates": duplicates,
