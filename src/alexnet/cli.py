@@ -3,6 +3,7 @@
 Nothing heavy is imported at the top, so that --help answers at once; each verb of alexnet.verbs imports what it needs.
 """
 
+import io
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ import click
 
 from alexnet.errors import AlexNetError
 from alexnet.garbage import collect_seldom
+from alexnet.names import escape_controls
 from alexnet.verbs.drawing import draw
 from alexnet.verbs.exchanging import export, features
 from alexnet.verbs.informing import bench, info
@@ -88,6 +90,20 @@ def _record_code(end: SystemExit) -> None:
             launch.record_failure(end)
 
 
+class _Screen(io.StringIO):
+    """Text to be: taken for a terminal by click, which would drop what elsewhere looks like a colour."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def _show(problem: click.ClickException) -> None:
+    """Show a misuse as click does; it may repeat what was typed, as names of files, which must not steer a terminal."""
+    shown = _Screen()
+    problem.show(shown)
+    click.echo(escape_controls(shown.getvalue()), err=True, nl=False)
+
+
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 misuse, 130 interrupted."""
     from click.exceptions import Abort
@@ -105,7 +121,7 @@ def main() -> None:
         _record_code(end)
         raise
     except click.ClickException as problem:
-        problem.show()
+        _show(problem)
         sys.exit(problem.exit_code)
     except AlexNetError as problem:
         from alexnet.terminal import Terminal

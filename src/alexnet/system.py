@@ -150,14 +150,14 @@ def tune_allocator() -> str:
     the step on two cores. Affects this process only; does nothing without glibc. ALEXNET_TUNE_ALLOCATOR=0 turns it off.
     """
     if os.environ.get(ALLOCATOR_SWITCH) == "0":
-        return f"allocator left as it is ({ALLOCATOR_SWITCH}=0)"
+        return f"freed memory goes back to the system ({ALLOCATOR_SWITCH}=0)"
     if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
-        return "allocator left as it is (not glibc)"
+        return "freed memory is left to the system"
     mallopt = ctypes.CDLL(None).mallopt
     large = 2**31 - 1
     if mallopt(_M_MMAP_THRESHOLD, 2**30) and mallopt(_M_TRIM_THRESHOLD, large):
-        return "allocator keeps freed memory (glibc mallopt)"
-    return "allocator left as it is (mallopt refused)"
+        return "freed memory is kept for the next step, which needs it again"
+    return "freed memory goes back to the system (it does not let that be changed)"
 
 
 def describe_system() -> dict[str, str | int]:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table as Grid
 from rich.text import Text
 
+from alexnet.names import escape_controls
 from alexnet.pace import Pace
 
 PLAIN_EVERY_SECONDS = 10.0
@@ -63,11 +64,11 @@ class Terminal:
         _print_sentences(self.errors, Text.assemble((f"{kind}:", "bold red"), " ", _visible(message)))
 
     def print(self, text: str) -> None:
-        """Print a line of results on standard output; where that is no terminal, exactly as it is."""
+        """Print a line of results on standard output; where that is no terminal, neither folded nor styled."""
         if self.output.is_terminal:
             self._results.print(_visible(text))
         else:
-            self.output.file.write(f"{_encodable(text)}\n")
+            self.output.file.write(f"{escape_controls(text)}\n")
 
     def print_json(self, text: str) -> None:
         """Print JSON on standard output, as it is."""
@@ -263,14 +264,9 @@ def _are_numbers(cells: Sequence[str]) -> bool:
     return sum(cell[:1].isdigit() or cell[:1] in ("-", "+", "–", "") for cell in cells) * 2 > len(cells)
 
 
-def _encodable(text: str) -> str:
-    """Return a text that can be written: names of files may hold bytes that are no UTF-8, which become "?"."""
-    return text.encode(errors="replace").decode()
-
-
 def _visible(text: str) -> Text:
-    """Return a text for the screen; characters that would steer it, as names of files may hold, are marked."""
-    return Text("".join("\ufffd" if ord(each) < 32 and each not in "\n\t" else each for each in _encodable(text)))
+    """Return a text for the screen; what would steer it or cannot be written, as names of files hold, is escaped."""
+    return Text(escape_controls(text))
 
 
 def _align(rows: Sequence[Sequence[str]], numbers: Sequence[bool] = ()) -> list[str]:

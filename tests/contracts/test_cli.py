@@ -82,7 +82,7 @@ def test_on_a_terminal_rows_of_training_stand_whole_above_the_bar(small_store_pa
 
 def test_help_lists_the_verbs_in_the_order_of_the_data() -> None:
     text = CliRunner().invoke(cli, ["--help"]).output
-    verbs = [line.split()[0] for line in text.split("Commands:")[1].splitlines() if line.strip()]
+    verbs = [line.split()[0] for line in text.split("Commands:")[1].splitlines() if re.match(r"  \w", line)]
     order = "prepare train evaluate predict serve features search draw report reproduce export info bench demo"
     assert verbs == order.split()
 
@@ -339,3 +339,18 @@ def test_in_a_folder_that_was_deleted_every_command_says_so(tmp_path: Path, verb
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "Failed: the current folder does not exist any more. Change to one that does, with cd.\n"
+
+
+@pytest.mark.parametrize("words", [(), ("search",), ("draw",)])
+def test_what_a_verb_does_is_said_to_the_end(words: tuple[str, ...]) -> None:
+    listed = CliRunner().invoke(cli, [*words, "--help"]).output.partition("Commands:\n")[2]
+    assert listed
+    assert "..." not in listed
+    assert listed.rstrip().endswith(".")
+
+
+def test_what_was_typed_does_not_steer_the_terminal(tmp_path: Path) -> None:
+    place = f"{tmp_path}/\x1b[31mgone/x.csv"
+    done = run("evaluate", "a", "b", "--predictions", place, ok=2)
+    assert "\x1b" not in done.stderr
+    assert "\\x1b[31mgone" in done.stderr

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet.data.decode import decode_image, open_image, show_name
+from alexnet.data.decode import decode_image, open_image
 from alexnet.data.prepare import prepare
 from alexnet.data.store import open_store
 from alexnet.errors import ImageError
+from alexnet.names import escape_name
 from damage.zoo import Specimen, bad_specimens, encode, good_specimens, litter, make_zoo, odd_specimens, picture
 
 GOOD = list(good_specimens())
@@ -31,7 +32,7 @@ def test_the_zoo_is_large_enough() -> None:
     assert len({specimen.name for specimen in (*GOOD, *BAD)}) == len(GOOD) + len(BAD)
 
 
-@pytest.mark.parametrize("specimen", GOOD, ids=lambda specimen: show_name(specimen.name[:30]))
+@pytest.mark.parametrize("specimen", GOOD, ids=lambda specimen: escape_name(specimen.name[:30]))
 @pytest.mark.parametrize("size", [32, 64, 96])
 def test_an_odd_file_shows_its_picture(specimen: object, size: int) -> None:
     image = decode_image(specimen.data, size=size, name=specimen.name)  # type: ignore[attr-defined]

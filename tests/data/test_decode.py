@@ -352,7 +352,7 @@ def test_an_absurd_aspect_ratio_is_refused(encode: Encode) -> None:
 
 
 def test_a_name_that_is_not_utf8_is_shown_escaped() -> None:
-    assert message_of(b"", name="caf\udce9/line\nbreak.jpg").startswith("caf\\udce9/line\\nbreak.jpg: is empty")
+    assert message_of(b"", name="caf\udce9/line\nbreak.jpg").startswith("caf\\xe9/line\\x0abreak.jpg: is empty")
 
 
 def test_warnings_of_pillow_neither_leak_nor_stay_silenced(draw: Draw, encode: Encode) -> None:

@@ -22,6 +22,8 @@ from alexnet.data.sources import Source
 from alexnet.data.store import open_store
 from alexnet.data.store_writer import StoreFiles
 from alexnet.errors import AlexNetError, ConfigError, ImageError, Interrupted, SourceError, StoreError
+from alexnet.names import unescape_name
+from conftest import write_oddly_named
 
 Photos = Callable[..., Path]
 TWO_SPLITS = [f"train/{name}/{number}.png" for name in ("cat", "dog") for number in range(6)]
@@ -588,3 +590,21 @@ def test_a_part_keeps_away_from_who_does_the_same_and_who_does_all(photos: Photo
 def test_a_part_that_there_is_not_is_refused(photos: Photos, tmp_path: Path) -> None:
     call = lambda: prepare(photos(TWO_SPLITS), tmp_path / "STORE", part=(3, 2))  # noqa: E731
     assert message_of(ConfigError, call) == "part is 3/2; accepted is i/n with i from 1 to n."
+
+
+def test_any_name_of_a_file_is_kept_and_written_by_one_rule(tmp_path: Path) -> None:
+    files = write_oddly_named(tmp_path / "photos" / "train" / "ant")
+    write_oddly_named(tmp_path / "photos" / "train" / "bee")
+    (files[0].parent / "broken\n.png").write_bytes(b"no picture")
+    report = prepare(tmp_path / "photos", tmp_path / "STORE", size=16, val_fraction=0.2)
+    store = open_store(tmp_path / "STORE")
+    expected = {f"train/{name}/{file.name}" for name in ("ant", "bee") for file in files}
+    assert {path for split in store.splits.values() for path in split.paths} == expected
+    assert [path for path, _ in report.skipped] == ["train/ant/broken\n.png"]
+    listed = [line for file in (tmp_path / "STORE").rglob("paths.jsonl") for line in file.read_text().splitlines()]
+    assert {unescape_name(json.loads(line)) for line in listed} == expected
+    assert (
+        json.loads((tmp_path / "STORE" / "report.json").read_text())["skipped"][0]["path"]
+        == r"train/ant/broken\x0a.png"
+    )
+    assert r"train/ant/broken\x0a.png" in (tmp_path / "STORE" / "report.html").read_text(encoding="utf-8")

@@ -36,6 +36,7 @@ from alexnet.data.resample import resample_box
 from alexnet.errors import ConfigError, ImageError
 from alexnet.file_kinds import AVIF, HEIC, JPEG_XL, RAW_PHOTOGRAPH, recognise_bytes
 from alexnet.files import read_bytes
+from alexnet.names import escape_name
 
 Framing = Literal["square", "torchvision", "caffe"]
 """How a picture of any size becomes a square one.
@@ -146,20 +147,13 @@ def decode_image(
         target = np.empty((size, size, 3), np.uint8) if out is None else out
         return _decode(data, size, target, framing, notice or (lambda oddity: None))
     except _UnusableError as problem:
-        text = f"{show_name(name)}: {problem.reason} ({len(data):,} bytes). {problem.next_step}"
+        text = f"{escape_name(name)}: {problem.reason} ({len(data):,} bytes). {problem.next_step}"
         raise ImageError(text) from None
-
-
-def show_name(name: str) -> str:
-    """A path as messages show it: what cannot be printed, such as bytes that are not UTF-8, is escaped."""
-    if name.isprintable():
-        return name
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)
 
 
 def explain_unreadable(name: str, error: OSError) -> str:
     """The message of the ImageError for an image file that the system does not give out."""
-    return f"{show_name(name)}: cannot be read ({error.strerror}). Check that it exists and its permissions."
+    return f"{escape_name(name)}: cannot be read ({error.strerror}). Check that it exists and its permissions."
 
 
 class _UnusableError(Exception):

@@ -13,12 +13,13 @@ from operator import setitem
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.data.decode import decode_image, explain_unreadable, show_name
+from alexnet.data.decode import decode_image, explain_unreadable
 from alexnet.data.duplicates import digest_file
 from alexnet.data.jpeg import decode_jpeg, encode_jpeg
 from alexnet.data.listing import LabeledPath, Source
 from alexnet.data.partial_store import Part, PartialStore
 from alexnet.errors import ImageError
+from alexnet.names import escape_name
 
 STRETCH = 8
 """Images that a thread takes at a time: one by one, handing them over costs a tenth of the time."""
@@ -84,7 +85,7 @@ class PartReading:
         errors = list(self.errors())
         kept = [row for row, error in enumerate(errors) if error is None]
         skipped = [
-            (entry.path, str(error).removeprefix(f"{show_name(entry.path)}: "))
+            (entry.path, str(error).removeprefix(f"{escape_name(entry.path)}: "))
             for entry, error in zip(self.entries, errors, strict=True)
             if error is not None
         ]

@@ -18,6 +18,7 @@ from alexnet.data.prepare_run import Progress, Run
 from alexnet.data.sources import Source, find_images
 from alexnet.data.store_writer import rows_per_shard
 from alexnet.errors import ConfigError, ImageError, Interrupted, StoreError
+from alexnet.names import unescape_name
 from alexnet.wording import counted
 
 
@@ -182,8 +183,8 @@ def _summarize(
     return PrepareReport(
         store=target,
         per_class={split: fields["per_class"] for split, fields in report["splits"].items()},
-        skipped=[(item["path"], item["reason"]) for item in report["skipped"]],
-        odd=[(item["path"], item["oddity"]) for item in report.get("odd", ())],
+        skipped=[(unescape_name(item["path"]), item["reason"]) for item in report["skipped"]],
+        odd=[(unescape_name(item["path"]), item["oddity"]) for item in report.get("odd", ())],
         ignored=images.ignored,
         notes=report["notes"],
         duplicates=report["duplicates"],

@@ -25,6 +25,7 @@ from alexnet.data.store import IMAGES
 from alexnet.data.store_format import TRAIN, VAL
 from alexnet.data.store_writer import SplitContent
 from alexnet.errors import ImageError, SourceError, StoreError
+from alexnet.names import escape_name
 from alexnet.wording import counted, say_bytes
 
 Progress = Callable[[int, int, int], None]
@@ -154,8 +155,8 @@ class Run:
                 }
                 for split, counts in per_class.items()
             },
-            "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
-            "odd": [{"path": path, "oddity": oddity} for path, oddity in odd],
+            "skipped": [{"path": escape_name(path), "reason": reason} for path, reason in skipped],
+            "odd": [{"path": escape_name(path), "oddity": oddity} for path, oddity in odd],
             "ignored": dict(self.source.ignored),
             "notes": notes,
             "duplicates": duplicates,

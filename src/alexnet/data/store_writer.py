@@ -30,6 +30,7 @@ from alexnet.data.store_format import (
 )
 from alexnet.errors import StoreError
 from alexnet.file_record import FileRecord, header_checksum, new_checksum
+from alexnet.names import escape_name
 from alexnet.wording import counted
 
 SHARD_BYTES = 96 * 2**20  # 512 images of 256 px
@@ -185,7 +186,7 @@ class StoreFiles:
         return header
 
     def _write_split(self, name: str, content: SplitContent, num_classes: int) -> dict[str, Any]:
-        lines = "".join(json.dumps(path) + "\n" for path in content.paths)
+        lines = "".join(json.dumps(escape_name(path)) + "\n" for path in content.paths)
         return {
             "count": len(content.labels),
             "per_class": np.bincount(content.labels, minlength=num_classes).tolist(),

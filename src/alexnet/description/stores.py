@@ -120,17 +120,17 @@ def list_images(what: str) -> Iterator[dict[str, str]]:
     Raises:
         StoreError: it is no store, or damaged.
     """
-    from alexnet.data.decode import show_name
     from alexnet.data.store import open_store
+    from alexnet.names import escape_name
 
     store = open_store(what)
     for name, split in store.splits.items():
         for label, path in zip(split.labels.tolist(), split.paths, strict=True):
             yield {
                 "split": name,
-                "class": show_name(store.class_names[label]),
-                "name": show_name(store.class_titles[label]),
-                "path": show_name(path),
+                "class": escape_name(store.class_names[label]),
+                "name": escape_name(store.class_titles[label]),
+                "path": escape_name(path),
             }
 
 

@@ -20,14 +20,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.commands import command
-from alexnet.data.decode import Framing, open_image
+from alexnet.data.decode import Framing
 from alexnet.errors import ConfigError, ImageError, WeightsError
-from alexnet.evaluation.classifier import Classifier, Given, Prediction, load
+from alexnet.evaluation.classifier import Classifier, Prediction, load
 from alexnet.evaluation.evaluate import predict_probabilities
+from alexnet.evaluation.given import Given, list_given, name_given, read_given
 from alexnet.evaluation.metrics import top_k_credit
 from alexnet.file_record import header_checksum
 from alexnet.files import write_text
 from alexnet.json_documents import parse_json
+from alexnet.names import escape_name, unescape_name
 from alexnet.network.model_file import ENSEMBLE_KIND, find_model
 from alexnet.wording import counted
 
@@ -84,7 +86,6 @@ class Ensemble:
         self.fitted_on = fitted_on
         self.class_names = members[0].class_names
         self.class_titles = members[0].class_titles
-        self.class_titles = members[0].model.class_titles
         self.path = members[0].path
         self.file: Path | None = None
         """The file it was loaded from."""
@@ -131,18 +132,14 @@ class Ensemble:
             total += weight * part
         return total
 
-    def predict_each(self, images: Iterable[Given], *, views: int = 1) -> Iterator[Prediction | ImageError]:
+    def predict_each(self, images: Given | Iterable[Given], *, views: int = 1) -> Iterator[Prediction | ImageError]:
         """Yield, for each image in order, its prediction or why it cannot be decoded; as `Classifier.predict_each`."""
-        numbered = enumerate(images)
+        numbered = enumerate(list_given(images))
         while chunk := list(itertools.islice(numbered, CHUNK)):
             outcomes: list[NDArray[np.uint8] | ImageError] = []
-            for _, image in chunk:
+            for position, image in chunk:
                 try:
-                    outcomes.append(
-                        image
-                        if isinstance(image, np.ndarray)
-                        else open_image(image, size=self.image_px, framing=self.framing)
-                    )
+                    outcomes.append(read_given(image, position, self.image_px, self.framing))
                 except ImageError as problem:
                     outcomes.append(problem)
             decoded = [outcome for outcome in outcomes if not isinstance(outcome, ImageError)]
@@ -151,14 +148,14 @@ class Ensemble:
                 if isinstance(outcome, ImageError):
                     yield outcome
                 else:
-                    name = f"image {position}" if isinstance(image, np.ndarray) else str(image)
-                    yield Prediction(name, self.class_names, next(rows))
+                    yield Prediction(name_given(image, position), self.class_names, next(rows))
 
-    def predict(self, images: Iterable[Given], *, views: int = 1) -> list[Prediction]:
+    def predict(self, images: Given | Iterable[Given], *, views: int = 1) -> list[Prediction]:
         """Return the averaged probabilities of images, one prediction each, in order.
 
         Raises:
-            ImageError: a file cannot be decoded.
+            ImageError: a file cannot be decoded; `predict_each` goes on after it.
+            ConfigError: as `Classifier.predict`.
         """
         results = []
         for outcome in self.predict_each(images, views=views):
@@ -229,12 +226,12 @@ def save_ensemble(path: Path, ensemble: Ensemble) -> None:
     for member, weight in zip(ensemble.members, ensemble.weights, strict=True):
         file = find_model(member.path)
         name = os.path.relpath(file.resolve(), path.resolve().parent)
-        members.append({"path": name, "sha256": hash_member(file), "weight": weight})
+        members.append({"path": escape_name(name), "sha256": hash_member(file), "weight": weight})
     document = {
         "kind": ENSEMBLE_KIND,
         "format": FORMAT,
         "members": members,
-        "class_names": list(ensemble.class_names),
+        "class_names": list(map(escape_name, ensemble.class_names)),
         "fitted_on": asdict(ensemble.fitted_on) if ensemble.fitted_on else None,
     }
     document["checksum"] = header_checksum(document)
@@ -297,7 +294,7 @@ def _read_member(fields: dict[str, Any]) -> tuple[str, str, float]:
         raise ValueError("a member's path is no path")
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= sys.float_info.max:
         raise ValueError("a weight is not a number of 0 or more")
-    return path, str(sha256), float(weight)
+    return unescape_name(path), str(sha256), float(weight)
 
 
 def open_model(path: Path, *, device: str = "auto", precision: str = "auto") -> Classifier | Ensemble:

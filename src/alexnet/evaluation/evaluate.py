@@ -17,6 +17,7 @@ from alexnet.distribution.axis import Axis
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.metrics import top_k_credit, wilson_interval
 from alexnet.evaluation.shared_views import can_share, share_first_layer
+from alexnet.names import escape_name
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Preprocessing
 from alexnet.system import Compute
@@ -116,7 +117,7 @@ class Evaluation:
             "cross_entropy": self.cross_entropy,
             "classes": [
                 {
-                    "name": name,
+                    "name": escape_name(name),
                     "images": count,
                     "top1_error": errors / count if count else None,
                     "top1_interval": list(wilson_interval(errors, count)),

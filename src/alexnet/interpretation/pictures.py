@@ -11,8 +11,9 @@ from alexnet.data.decode import open_image
 from alexnet.data.store import open_store
 from alexnet.data.store_format import HEADER_NAME
 from alexnet.errors import ConfigError, ImageError, WeightsError
-from alexnet.evaluation.classifier import Classifier, Given
+from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.evaluate import match_classes
+from alexnet.evaluation.given import Given
 from alexnet.interpretation.fonts import legible
 from alexnet.network.model_file import Preprocessing
 from alexnet.wording import counted, name_readably, readable_names

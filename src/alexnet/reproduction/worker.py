@@ -13,12 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from alexnet.data.store import open_store
 from alexnet.errors import AlexNetError, RunError
 from alexnet.evaluation.classifier import load
-from alexnet.files import lock_file, write_text
+from alexnet.files import lock_file, name_in_errors, write_array, write_text
 from alexnet.garbage import collect_seldom
 from alexnet.network.model_file import CHECKPOINTS, MODEL
 from alexnet.recipes import Recipe, read_recipe
@@ -117,7 +115,9 @@ def _train_and_test(job: dict[str, Any]) -> None:
         figures = evaluation.to_json()
         del figures["classes"]
         result["views"][str(views)] = figures
-        np.save(folder / PROBABILITIES.format(views=views), evaluation.probabilities)
+        path = folder / PROBABILITIES.format(views=views)
+        with name_in_errors(path), path.open("wb") as file:
+            write_array(file, evaluation.probabilities)
     history = read_metrics(folder)
     result["epochs"] = len(history)
     result["train_top1_errors"] = [row["train_top1_error"] for row in history]

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from alexnet.commands import command
 from alexnet.errors import ConfigError, SearchError, WeightsError
 from alexnet.file_record import record_file
+from alexnet.files import name_in_errors, write_array
 from alexnet.retrieval.exact import Features
 from alexnet.retrieval.hamming import Codes, pack
 from alexnet.retrieval.index import Index
@@ -189,6 +190,6 @@ def _write_part(
     folder: Path, part: str, name: str, encoder: Encoder, features: NDArray[Any], tick: Tick | None
 ) -> dict[str, Any]:
     file = f"{part}/{name}.npy"
-    with (folder / file).open("wb") as stream:
-        np.save(stream, encoder.encode(features, tick=tick), allow_pickle=False)
+    with name_in_errors(folder / file), (folder / file).open("wb") as stream:
+        write_array(stream, encoder.encode(features, tick=tick))
     return record_file(folder, file)

@@ -2,10 +2,14 @@
 
 Queries are the images of a held-out split where the index has one, else a random tenth; they take no part in fitting
 and cannot be found. Pixel codes are the same autoencoder on 32 x 32 pixels instead of features.
+
+Many images are equally far by a short code. Where only some of them have room among the nearest, each counts for the
+same part, as if they were drawn at random; images are taken in the order of their paths. So the figures are the same
+in whichever order the images were indexed.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +19,8 @@ from PIL import Image
 from alexnet.commands import command
 from alexnet.errors import ConfigError
 from alexnet.retrieval.autoencoder import count_fit_operations, fit_encoder
-from alexnet.retrieval.exact import find_nearest
-from alexnet.retrieval.hamming import find_nearest_codes
+from alexnet.retrieval.exact import Neighbors, find_nearest
+from alexnet.retrieval.hamming import Codes, as_words, measure_codes
 from alexnet.retrieval.images import Originals
 from alexnet.retrieval.index import Index
 from alexnet.retrieval.index_format import NO_LABEL
@@ -34,6 +38,8 @@ RERANKS = (6, 50, 100, 500, 1000)
 """Codes that are ranked again by exact distance."""
 DEPTHS = (1, 6, 20, 50, 100, 200, 500)
 """Ranks up to which class precision is taken."""
+_SPARE = 16
+"""True neighbours beyond the deepest rank, among which the equally far share it."""
 PIXELS = "pixels"
 PIXEL_SIDE = 32
 EXACT = "exact"
@@ -50,9 +56,11 @@ class Result(NamedTuple):
     bits: int | None
     """None for exact search."""
     recall: dict[int, float]
-    """r -> share of the K nearest that are among the r nearest codes, and so are found after ranking r again."""
+    """r -> share of the K nearest that are among the r nearest codes, and so are found after ranking r again; the
+    equally far share what room there is."""
     precision: dict[int, float]
-    """k -> share of the k nearest codes that are of the query's class; empty where classes are not known."""
+    """k -> share of the k nearest codes that are of the query's class, the equally far in equal parts; empty where
+    classes are not known."""
 
 
 class Comparison(NamedTuple):
@@ -65,9 +73,19 @@ class Comparison(NamedTuple):
     results: list[Result]
 
 
+def share_room(counts: NDArray[Any], k: int) -> NDArray[np.float64]:
+    """Return which part of the images at each distance is among the k nearest: 1, 0, or what room there is.
+
+    Args:
+        counts: (D,) images at each distance, the nearest first.
+    """
+    before = np.cumsum(counts) - counts
+    return np.asarray(np.clip((k - before) / np.maximum(counts, 1), 0, 1), np.float64)
+
+
 def choose_fit_rows(rows: NDArray[np.int64], *, seed: int = 0, most: int = FIT_ROWS) -> NDArray[np.int64]:
-    """Return a random sample of rows, ascending."""
-    return np.sort(np.random.default_rng(seed).permutation(rows)[:most])
+    """Return a random sample of rows, in their order."""
+    return choose_rows(rows, most, np.random.default_rng(seed))
 
 
 def compare_codes(
@@ -82,6 +100,7 @@ def compare_codes(
         ConfigError: there are too few images for the queries or for the bits.
     """
     rows = index.rows()
+    rows = rows[index.order_rows(rows)]
     queries, database, held_out = _hold_out(index, rows, seed)
     if len(database) < max(*bits, K + 1):
         needed = max(*bits, K + 1)
@@ -92,15 +111,15 @@ def compare_codes(
         )
     skip = np.ones(index.num_rows, bool)
     skip[database] = False
-    fit_rows = choose_fit_rows(database, seed=seed)
-    progress = _Progress(report, index, bits, methods, len(queries), len(database), len(fit_rows))
+    fit_places = choose_fit_rows(np.arange(len(database)), seed=seed)
+    progress = _Progress(report, index, bits, methods, len(queries), len(database), len(fit_places))
     progress.begin(EXACT)
     asked = index.gather(queries)
-    depth = min(max(DEPTHS), len(database))
-    exact = find_nearest(index.features, asked, depth, skip=skip, tick=progress.tick).rows
-    results = [Result(EXACT, None, dict.fromkeys(_reranks(len(database)), 1.0), _precision(index, queries, exact))]
+    nearest = find_nearest(index.features, asked, _depth(database), skip=skip, tick=progress.tick)
+    figures = _Figures(index, queries, database, nearest)
+    results = [figures.of_exact_search()]
     progress.finish(EXACT)
-    sample = torch.from_numpy(index.gather(fit_rows))
+    sample = torch.from_numpy(index.gather(database[fit_places]))
     pixels = None
     if PIXELS in methods:
         progress.begin(READING)
@@ -111,49 +130,86 @@ def compare_codes(
             progress.begin(f"{method}, {length} bits")
             if method == PIXELS:
                 assert pixels is not None
-                places = np.searchsorted(database, fit_rows)
                 encoder = fit_encoder(
-                    torch.from_numpy(pixels[places]), length, "autoencoder", seed=seed, report=progress.tick
+                    torch.from_numpy(pixels[fit_places]), length, "autoencoder", seed=seed, report=progress.tick
                 )
                 codes, own = encoder.encode(pixels[: len(database)]), encoder.encode(pixels[len(database) :])
             else:
                 encoder = fit_encoder(sample, length, method, seed=seed, report=progress.tick)
                 codes = np.concatenate([encoder.encode(part) for part in index.features])[database]
                 own = encoder.encode(asked)
-            _, places = find_nearest_codes(codes, own, min(max(*RERANKS, depth), len(database)))
-            found = database[places]
-            recall = {
-                r: float(np.mean([np.isin(exact[q, :K], found[q, :r]).mean() for q in range(len(queries))]))
-                for r in _reranks(len(database))
-            }
-            results.append(Result(method, length, recall, _precision(index, queries, found[:, :depth])))
+            results.append(figures.of_codes(method, length, codes, own))
             progress.finish(f"{method}, {length} bits")
     return Comparison(len(queries), len(database), held_out, results)
 
 
 def _hold_out(index: Index, rows: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], str]:
+    """Queries, database and where the queries are from; rows in the order given."""
     splits = np.array([index.entry(row).split for row in rows.tolist()])
     generator = np.random.default_rng(seed)
     outside = np.isin(splits, HELD_OUT)
     if outside.any() and not outside.all():
-        chosen = np.sort(generator.permutation(rows[outside])[:QUERIES])
         names = ", ".join(sorted(set(splits[outside].tolist())))
-        return chosen, rows[~outside], f"images of split {names}"
-    order = generator.permutation(rows)
-    count = min(QUERIES, max(1, len(rows) // 10))
-    return np.sort(order[:count]), np.sort(order[count:]), "random images"
+        return choose_rows(rows[outside], QUERIES, generator), rows[~outside], f"images of split {names}"
+    chosen = choose_rows(np.arange(len(rows)), min(QUERIES, max(1, len(rows) // 10)), generator)
+    return rows[chosen], np.delete(rows, chosen), "random images"
 
 
-def _reranks(database: int) -> list[int]:
-    return [r for r in RERANKS if r <= database]
+def choose_rows(rows: NDArray[np.int64], most: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Return a random sample of rows, in their order."""
+    return rows[np.sort(generator.permutation(len(rows))[:most])]
 
 
-def _precision(index: Index, queries: NDArray[np.int64], found: NDArray[np.int64]) -> dict[int, float]:
-    known = np.flatnonzero(index.labels[queries] != NO_LABEL)
-    if not len(known):
-        return {}
-    same = index.labels[found[known]] == index.labels[queries[known], None]
-    return {k: float(same[:, :k].mean()) for k in DEPTHS if k <= found.shape[1]}
+def _depth(database: NDArray[np.int64]) -> int:
+    return min(max(DEPTHS) + _SPARE, len(database))
+
+
+class _Figures:
+    """What is measured of every method: the same queries, database and true neighbours."""
+
+    def __init__(self, index: Index, queries: NDArray[np.int64], database: NDArray[np.int64], exact: Neighbors) -> None:
+        self._reranks = [r for r in RERANKS if r <= len(database)]
+        self._depths = [k for k in DEPTHS if k <= len(database)]
+        self._query_labels, self._labels = index.labels[queries], index.labels[database]
+        self._is_known = self._query_labels != NO_LABEL
+        place = np.full(index.num_rows, -1, np.int64)
+        place[database] = np.arange(len(database))
+        self._nearest = place[exact.rows]
+        """(Q, depth) places in the database."""
+        self._distances = exact.distances
+
+    def of_exact_search(self) -> Result:
+        """Recall is 1 by definition."""
+        precision = dict.fromkeys(self._depths, 0.0)
+        for q in np.flatnonzero(self._is_known).tolist():
+            far, which = np.unique(self._distances[q], return_inverse=True)
+            same = self._labels[self._nearest[q]] == self._query_labels[q]
+            counts, own = (np.bincount(which, weights, len(far)) for weights in (None, same))
+            for k in self._depths:
+                precision[k] += float(share_room(counts, k) @ own) / k
+        return Result(EXACT, None, dict.fromkeys(self._reranks, 1.0), self._mean(precision))
+
+    def of_codes(self, method: str, bits: int, codes: Codes, own: Codes) -> Result:
+        """Figures of the codes of the database and of the queries."""
+        recall, precision = dict.fromkeys(self._reranks, 0.0), dict.fromkeys(self._depths, 0.0)
+        stored, asked = as_words(codes), as_words(own)
+        for q in range(len(asked)):
+            distances = measure_codes(stored, asked[q])
+            counts = np.bincount(distances, minlength=bits + 1)
+            far, which = np.unique(self._distances[q], return_inverse=True)
+            truth = share_room(np.bincount(which, minlength=len(far)), K)[which]
+            found = distances[self._nearest[q]]
+            for r in self._reranks:
+                recall[r] += float(truth @ share_room(counts, r)[found]) / K
+            if self._is_known[q]:
+                same = np.bincount(distances[self._labels == self._query_labels[q]], minlength=bits + 1)
+                for k in self._depths:
+                    precision[k] += float(share_room(counts, k) @ same) / k
+        return Result(method, bits, {r: total / len(asked) for r, total in recall.items()}, self._mean(precision))
+
+    def _mean(self, totals: dict[int, float]) -> dict[int, float]:
+        known = int(self._is_known.sum())
+        return {k: total / known for k, total in totals.items()} if known else {}
 
 
 def _shrink(index: Index, rows: NDArray[np.int64], tick: Callable[[int, int], None]) -> NDArray[np.float32]:

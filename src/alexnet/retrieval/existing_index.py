@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.commands import command, record_command
-from alexnet.data.decode import show_name
 from alexnet.errors import ImageError, SearchError
+from alexnet.names import escape_name
 from alexnet.retrieval.images import ImageFiles, StoreImages, key_of
 from alexnet.retrieval.index import Index, read_index
 from alexnet.retrieval.index_changes import sole_writer
@@ -43,7 +43,7 @@ def begin_index(
         "finished": False,
         "features": features,
         "model": {
-            "path": str(model.absolute()),
+            "path": escape_name(str(model.absolute())),
             **{key: description[key] for key in ("weights_sha256", "dialect", "precision", "alexnet")},
         },
         "preprocessing": description["preprocessing"],
@@ -76,7 +76,7 @@ def find_unread(index: Index, images: ImageFiles | StoreImages, size: int) -> tu
         if isinstance(item, ImageError):
             unread.append(str(item))
         elif item is not None:
-            differences.append(f"it lacks {show_name(item.line['path'])}")
+            differences.append(f"it lacks {escape_name(item.line['path'])}")
             break  # one is enough: the others may be a million
     changed = sum(_has_other_size(held[key]) for key in given if key in held)
     if changed:

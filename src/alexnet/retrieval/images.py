@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from alexnet.class_names import normalize_name
 from alexnet.commands import command
 from alexnet.data.class_folders import scan_top
-from alexnet.data.decode import Framing, decode_image, explain_unreadable, read_file, show_name
+from alexnet.data.decode import Framing, decode_image, explain_unreadable, read_file
 from alexnet.data.duplicates import digest_file
 from alexnet.data.store import Store, open_store
 from alexnet.data.store_format import HEADER_NAME as STORE_HEADER
 from alexnet.errors import AlexNetError, ImageError, SearchError, SourceError
+from alexnet.names import escape_name, unescape_name
 from alexnet.retrieval.index import Entry, Index
 from alexnet.wording import readable_names
 
@@ -106,7 +107,6 @@ class ImageFiles:
             except ImageError as problem:
                 yield problem
                 continue
-            # A name that is not UTF-8 is kept with the escapes that Python gives it.
             line = {"path": path, "split": split, "bytes": len(data), "digest": digest}
             yield Item((path,), line, label, pixels)
 
@@ -119,7 +119,11 @@ class StoreImages:
         self.splits = [store[name] for name in splits or store.splits]
         self.titles = readable_names(store.class_names, store.class_titles)
         """Readable names of the classes that have one."""
-        self.source = {"kind": "store", "path": os.path.abspath(store.path), "fingerprint": store.fingerprint}
+        self.source = {
+            "kind": "store",
+            "path": escape_name(os.path.abspath(store.path)),
+            "fingerprint": store.fingerprint,
+        }
 
     def __len__(self) -> int:
         return sum(len(split) for split in self.splits)
@@ -233,7 +237,7 @@ class Originals:
         if number not in self._stores:
             source = self._index.header["sources"][number]
             try:
-                store = open_store(source["path"])
+                store = open_store(unescape_name(source["path"]))
                 self._stores[number] = (
                     store
                     if store.fingerprint == source["fingerprint"]
@@ -242,8 +246,3 @@ class Originals:
             except AlexNetError:
                 self._stores[number] = f"is in a store that is gone or damaged: {source['path']}"
         return self._stores[number]
-
-
-def show_path(entry: Entry) -> str:
-    """Return a path as messages show it."""
-    return show_name(entry.path)

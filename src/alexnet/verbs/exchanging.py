@@ -59,6 +59,7 @@ def features(
 
     from alexnet.evaluation.classifier import load
     from alexnet.exchange.features import write_features
+    from alexnet.names import escape_name
     from alexnet.system import set_threads, tune_allocator
     from alexnet.terminal import Terminal
 
@@ -72,7 +73,7 @@ def features(
             classifier, image_files(images), [name.strip() for name in names], out, batch_size=batch_size, tick=meter
         )
     if as_json:
-        terminal.print_json(json.dumps(report._asdict(), default=str))
+        terminal.print_json(json.dumps({**report._asdict(), "path": escape_name(str(report.path))}))
     else:
         rows = [[name, " x ".join(map(str, (report.rows, *shape)))] for name, shape in report.shapes.items()]
         terminal.table(["layer", "shape"], rows, title=str(out))

@@ -16,6 +16,12 @@ class InOrder(click.Group):
         """Return the names of its commands in their order."""
         return list(self.commands)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the first sentence about each command, folded where click would cut it off."""
+        listed = [(name, command.get_short_help_str(limit=10_000)) for name, command in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(listed)
+
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

@@ -170,7 +170,7 @@ def _read_part(text: str | None) -> tuple[int, int]:
 
 
 def _show_preparation(terminal: Any, report: Any, out: Path, size: int) -> None:
-    from alexnet.data.decode import show_name
+    from alexnet.names import escape_name
     from alexnet.terminal import duration
 
     terminal.table(
@@ -183,7 +183,7 @@ def _show_preparation(terminal: Any, report: Any, out: Path, size: int) -> None:
         terminal.say(f"Passed over: {list_reasons(report.ignored)}.")
     if report.skipped:
         terminal.print("")
-        rows = [[show_name(path), reason] for path, reason in report.skipped[:10]]
+        rows = [[escape_name(path), reason] for path, reason in report.skipped[:10]]
         terminal.table(["left out", "reason"], rows)
         more = f"… and {len(report.skipped) - 10:,} more. " if len(report.skipped) > 10 else ""
         terminal.print(f"{more}See them: {out / 'report.html'}; as data: {out / 'report.json'}")

@@ -6,8 +6,9 @@ from pathlib import Path
 import click
 
 from alexnet.commands import command
+from alexnet.names import escape_name
 from alexnet.verbs.options import NEW_FILE, PATH, SEED, Number, json_option, threads_option
-from alexnet.verbs.search_output import begin, entry_json, show_comparison, shown, write_groups
+from alexnet.verbs.search_output import begin, entry_json, show_comparison, shown, titled, write_groups
 from alexnet.wording import counted
 
 BITS = ("16", "32", "64", "128", "256")
@@ -60,7 +61,13 @@ def codes(index: Path, bits: str, method: str, seed: int, threads: int | None, a
         seconds = time.monotonic() - start
     size = opened.num_rows * int(bits) // 8
     if as_json:
-        document = {"index": str(index), "bits": int(bits), "method": method, "bytes": size, "seconds": seconds}
+        document = {
+            "index": escape_name(str(index)),
+            "bits": int(bits),
+            "method": method,
+            "bytes": size,
+            "seconds": seconds,
+        }
         terminal.print_json(json.dumps(document))
         return
     terminal.print(
@@ -167,6 +174,6 @@ def duplicates(index: Path, threshold: float, html: Path | None, threads: int | 
         )
         for row in group.rows:
             entry = opened.entry(row)
-            terminal.print("  " + "  ".join(filter(None, [entry.split, entry.title, shown(entry)])))
+            terminal.print("  " + "  ".join(filter(None, [entry.split, titled(entry), shown(entry)])))
     if len(found.groups) > SHOWN_GROUPS:
         terminal.print(f"\n{len(found.groups) - SHOWN_GROUPS:,} more: give --json, or --html PAGE to see them.")

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alexnet.commands import command
+from alexnet.names import escape_name, unescape_name
 from alexnet.verbs.options import (
     NEW_FILE,
     PATH,
+    InOrder,
     Whole,
     device_option,
     devices_option,
@@ -48,14 +50,7 @@ model_option = click.option(
 )
 
 
-class _InOrder(click.Group):
-    """Lists its commands in the order in which they are used."""
-
-    def list_commands(self, context: click.Context) -> list[str]:
-        return list(self.commands)
-
-
-@click.group(cls=_InOrder)
+@click.group(cls=InOrder)
 def search() -> None:
     """Find alike images in a collection by what the network knows of them (paper, section 6.1).
 
@@ -216,7 +211,7 @@ def remove(index: Path, images: tuple[Path, ...], ids: tuple[int, ...], missing:
 
     removed, left = remove_rows(index, choose)
     if as_json:
-        terminal.print_json(json.dumps({"index": str(index), "removed": removed, "images": left}))
+        terminal.print_json(json.dumps({"index": escape_name(str(index)), "removed": removed, "images": left}))
     else:
         terminal.print(f"{index}: {counted(removed, 'image')} removed, {left:,} left.")
 
@@ -237,6 +232,7 @@ def remove(index: Path, images: tuple[Path, ...], ids: tuple[int, ...], missing:
 @click.option(
     "--faiss", "factory", default="HNSW32,Flat", show_default=True, help="What faiss makes: its factory string."
 )
+@click.option("--exclude-self", is_flag=True, help="Leave out the query itself, where it is indexed, and its copies.")
 @click.option("--html", type=NEW_FILE, help="Page with thumbnails to write.")
 @model_option
 @device_option
@@ -250,6 +246,7 @@ def query(
     rerank: int,
     backend: str,
     factory: str,
+    exclude_self: bool,
     html: Path | None,
     model: Path | None,
     device: str,
@@ -258,8 +255,9 @@ def query(
 ) -> None:
     """List the images of INDEX that are nearest to IMAGES, by Euclidean distance of their features.
 
-    An image that is indexed itself is its own nearest, at distance 0. One that cannot be read is named and left out
-    (exit code 1). Neighbours whose file is gone or has changed since are marked.
+    An image that is indexed itself is its own nearest, at distance 0; --exclude-self gives its place to another. One
+    that cannot be read is named and left out (exit code 1). Neighbours whose file is gone or has changed since are
+    marked. Equally near images stand in the order of their paths.
     """
     from alexnet.retrieval.index import open_index
     from alexnet.retrieval.querying import answer, read_queries
@@ -279,6 +277,7 @@ def query(
             bits=int(bits) if bits else None,
             rerank=rerank,
             faiss=factory if backend == "faiss" else None,
+            exclude_self=exclude_self,
             tick=meter,
         )
     if html:
@@ -303,7 +302,7 @@ def _load_model(index: "Index", model: Path | None, device: str) -> "Classifier 
     from alexnet.errors import SearchError
     from alexnet.evaluation.ensemble import open_model
 
-    place = model or Path(index.header["model"]["path"])
+    place = model or Path(unescape_name(index.header["model"]["path"]))
     if model is None and not place.exists():
         raise SearchError(f"{index.path} was made with {place}, which is not there. Say where it is: --model MODEL")
     return open_model(place, device=device, precision=index.header["model"]["precision"])

@@ -155,6 +155,7 @@ def predict(
 
     from alexnet.errors import ImageError
     from alexnet.evaluation.ensemble import open_model
+    from alexnet.names import escape_name
     from alexnet.system import set_threads, tune_allocator
     from alexnet.terminal import Terminal, percent
     from alexnet.wording import say_views
@@ -164,7 +165,7 @@ def predict(
     tune_allocator()
     classifier = open_model(model, device=device, precision=precision)
     paths = image_files(images)
-    titles = dict(zip(classifier.class_names, classifier.class_titles, strict=True))
+    titles = dict(zip(classifier.class_names, map(escape_name, classifier.class_titles), strict=True))
     best_k = top or (1 if one_line else 5)
     predictions: list[dict[str, Any]] = []
     left_out: list[str] = []
@@ -174,21 +175,21 @@ def predict(
                 left_out.append(str(outcome))
             elif as_json:
                 best = [
-                    {"name": name, "title": titles[name], "probability": probability}
+                    {"name": escape_name(name), "title": titles[name], "probability": probability}
                     for name, probability in outcome.top(best_k)
                 ]
-                predictions.append({"path": outcome.source, "top": best})
+                predictions.append({"path": escape_name(outcome.source), "top": best})
             elif one_line:
                 cells = [f"{titles[name]}\t{probability:.4f}" for name, probability in outcome.top(best_k)]
-                terminal.print("\t".join([outcome.source, *cells]))
+                terminal.print("\t".join([escape_name(outcome.source), *cells]))
             else:
-                terminal.print(outcome.source)
+                terminal.print(escape_name(outcome.source))
                 for name, probability in outcome.top(best_k):
                     bar = "█" * round(20 * probability)
                     terminal.print(f"  {percent(probability):>9}  {bar:<20}  {titles[name]}")
             meter(number + 1, len(paths))
     if as_json:
-        document = {"model": str(model), "views": int(views), "images": predictions, "left_out": left_out}
+        document = {"model": escape_name(str(model)), "views": int(views), "images": predictions, "left_out": left_out}
         terminal.print_json(json.dumps(document))
     elif len(left_out) < len(paths):
         terminal.say(f"Each picture was seen in {say_views(int(views))} (--views {views}).")
