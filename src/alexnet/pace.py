@@ -27,7 +27,7 @@ class Pace:
             self._first = seconds, done
         self._seen.append((seconds, done))
         middle = (self._first[1] + done) / 2
-        while len(self._seen) > 2 and self._seen[1][1] <= middle:
+        while len(self._seen) > 2 and self._seen[1][1] <= middle and seconds - self._seen[1][0] >= LEAST_SECONDS:
             self._seen.popleft()
 
     @property

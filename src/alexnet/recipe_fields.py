@@ -9,10 +9,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 LARGEST = 1_000_000
-"""What is more than this is a slip: epochs, images at a time, rates and their factors."""
+"""More epochs or images than this are a slip."""
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
 Epoch = Annotated[int, Field(ge=0, le=LARGEST)]
-Size = Annotated[float, Field(ge=0, le=LARGEST)]
+Size = Annotated[float, Field(ge=0, le=1e30)]  # what is near the largest float32 is a slip, too
 Step = Annotated[int, Field(ge=1, le=LARGEST**2)]
 Divisor = Annotated[float, Field(ge=1 / LARGEST, le=LARGEST)]
 Name = Annotated[str, Field(max_length=200)]

@@ -255,9 +255,9 @@ def load_ensemble(path: Path, *, device: str = "auto", precision: str = "auto") 
     try:
         document: dict[str, Any] = parse_json(path.read_bytes())
         entries = [_read_member(each) for each in document["members"]]
-        if not any(weight for _, _, weight in entries):
-            raise ValueError("no member has a weight above 0")
         version = int(document["format"])
+        if version <= FORMAT and not any(weight for _, _, weight in entries):
+            raise ValueError("no member has a weight above 0")
         is_recorded = version == FORMAT or "checksum" in document
         if is_recorded and document.get("checksum") != header_checksum(document):
             raise ValueError("it does not agree with its own checksum")

@@ -44,8 +44,8 @@ PIXELS = "pixels"
 PIXEL_SIDE = 32
 EXACT = "exact"
 READING = "reading pictures"
-READING_OPERATIONS, ENCODING_OPERATIONS, JUDGING_OPERATIONS = 1e8, 250.0, 1e7
-"""For estimates of the time left: what takes as long as reading a picture, as encoding a value, as judging a query."""
+LOADING_OPERATIONS, READING_OPERATIONS, ENCODING_OPERATIONS, JUDGING_OPERATIONS = 1e11, 1e8, 250.0, 1e7
+"""For the time left: what takes as long as loading kernels, reading a picture, encoding a value, judging a query."""
 HELD_OUT = ("val", "valid", "validation", "test")
 
 
@@ -245,7 +245,7 @@ class _Progress:
         fitted: int,
     ) -> None:
         self._report = report
-        self._work = {EXACT: 2.0 * queries * database * index.dimensions}
+        self._work = {EXACT: LOADING_OPERATIONS + 2.0 * queries * database * index.dimensions}
         if PIXELS in methods:
             self._work[READING] = READING_OPERATIONS * (database + queries)
         for length in bits:
