@@ -82,8 +82,8 @@ def describe_near_copies(found: NearCopies, train_paths: Sequence[str], val_path
     return [
         f"Leakage is likely: of {num_compared} compared, {len(found.pairs):,} {verb} "
         "nearly the same as a training image, so the error measured on validation images is too low. The first: val: "
-        f"{escape_name(val_paths[row])} and train: {escape_name(train_paths[other])}. Keep the pictures of one series on "
-        "one side: --group RULE."
+        f"{escape_name(val_paths[row])} and train: {escape_name(train_paths[other])}. Keep the pictures of one series "
+        "on one side: --group RULE."
     ]
 
 

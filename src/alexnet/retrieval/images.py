@@ -235,5 +235,3 @@ class Originals:
             except AlexNetError:
                 self._stores[number] = f"is in a store that is gone or damaged: {source['path']}"
         return self._stores[number]
-
-
