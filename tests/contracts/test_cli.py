@@ -50,7 +50,7 @@ def test_on_a_terminal_rows_of_training_stand_whole_above_the_bar(small_store_pa
     pty = pytest.importorskip("pty")
     main, side = pty.openpty()
     options = ["--recipe", "cifar-80sec", "--set", "optimization.drop_epochs=[]", "--set", "optimization.schedule=constant",
-               "--set", "optimization.total_epochs=3", "--threads", "1", "--precision", "float32"]  # fmt: skip
+               "--set", "optimization.total_epochs=3", "--threads", "1", "--precision", "float32", "--no-report"]  # fmt: skip
     command = [
         sys.executable,
         "-m",

@@ -124,7 +124,7 @@ def test_from_the_command_line_frozen_layers_stay_and_others_move(
     out = tmp_path / "run"
     command = ["train", str(small_store_path), "--from", str(model_path), "--freeze", "conv1-conv2", "--threads", "1",
                "--set", "optimization.total_epochs=1", "--set", "batches.size=5",
-               "--precision", "float32", "--out", str(out)]  # fmt: skip
+               "--precision", "float32", "--no-report", "--out", str(out)]  # fmt: skip
     result = CliRunner().invoke(cli, command)
     assert result.exit_code == 0, (result.output, result.exception)
     assert f"From {model_path}: kept conv1, conv2" in " ".join(result.output.split())
