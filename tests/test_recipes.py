@@ -4,8 +4,8 @@ import pytest
 
 from alexnet.errors import RecipeError
 from alexnet.network.spec import find_dialect
+from alexnet.recipe_fields import AS_START
 from alexnet.recipes import RECIPES, Recipe, find_recipe
-from alexnet.training.transfer import AS_START
 
 
 def test_the_paper_recipe_has_the_papers_numbers() -> None:

@@ -17,6 +17,9 @@ Step = Annotated[int, Field(ge=1, le=LARGEST**2)]
 Divisor = Annotated[float, Field(ge=1 / LARGEST, le=LARGEST)]
 Name = Annotated[str, Field(max_length=200)]
 
+AS_START = "as start"
+"""As a recipe's dialect: that of the model it starts from."""
+
 
 class Group(BaseModel):
     """Frozen and validated; unknown fields are refused, and yes or no where a number is meant."""

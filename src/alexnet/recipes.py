@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from alexnet.errors import RecipeError
 from alexnet.files import read_text
-from alexnet.recipe_fields import Batches, Evaluation, Group, Network, Optimization, RateChange, Recipe
+from alexnet.recipe_fields import AS_START, Batches, Evaluation, Group, Network, Optimization, RateChange, Recipe
 from alexnet.recipe_text import cut, parse_yaml, quote_briefly
 from alexnet.wording import counted, nearest
 
@@ -93,7 +93,7 @@ def fine_tune() -> Recipe:
     return base.model_copy(
         update={
             "name": "fine-tune",
-            "network": base.network.model_copy(update={"dialect": "as start"}),
+            "network": base.network.model_copy(update={"dialect": AS_START}),
             "optimization": base.optimization.model_copy(
                 update={
                     "total_epochs": 15,

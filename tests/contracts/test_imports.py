@@ -39,7 +39,7 @@ ARROWS = {
     "distribution": {"batches", "kernels", "network", "files", "system", "wording", "errors"},
     "recipe_fields": set(),
     "recipes": {"recipe_fields", "files", "wording", "errors", "recipe_text"},
-    "training": {"distribution", "batches", "network", "kernels", "recipes", "files", "tensor_files", "wording", "errors", "commands", "json_documents"},
+    "training": {"recipe_fields", "distribution", "batches", "network", "kernels", "recipes", "files", "tensor_files", "wording", "errors", "commands", "json_documents"},
     "evaluation": {"class_names", "distribution", "network", "batches", "data", "files", "system", "wording", "errors", "file_record", "tensor_files", "commands", "json_documents", "names"},
     "exchange": {"class_names", "evaluation", "network", "batches", "kernels", "files", "tensor_files", "wording", "errors", "version", "commands", "names"},
     "retrieval": {"class_names", "file_record", "distribution", "exchange", "evaluation", "network", "data", "compiling", "files", "tensor_files", "wording", "errors", "commands", "json_documents", "names"},

@@ -5,7 +5,6 @@ from pathlib import Path
 from alexnet.commands import command, recall_command
 from alexnet.description.page import Description, Facts, name_classes
 from alexnet.files import is_locked
-from alexnet.retrieval.index import read_index
 from alexnet.retrieval.index_format import HEADER_NAME, LOCK
 from alexnet.wording import counted
 
@@ -24,6 +23,8 @@ def describe_index(path: Path, *, verify: bool = False, every: bool = False) -> 
     Raises:
         SearchError: it is damaged.
     """
+    from alexnet.retrieval.index import read_index  # loads PyTorch
+
     again, is_growing = recall_command(path), is_locked(path / LOCK)
     state = "an index that is being made now" if is_growing else "an unfinished index"
     if not (path / HEADER_NAME).exists():

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from alexnet.description.page import Description, Facts, Prose, command
+from alexnet.recipe_fields import AS_START
 from alexnet.recipes import RECIPES, Recipe
-from alexnet.training.transfer import AS_START
 from alexnet.wording import counted
 
 MOST_EXPLAINED = 7

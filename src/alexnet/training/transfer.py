@@ -16,11 +16,9 @@ from alexnet.errors import ConfigError, RecipeError
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model, find_model, load_model
 from alexnet.network.spec import Spec, find_dialect
+from alexnet.recipe_fields import AS_START
 from alexnet.recipes import Recipe
 from alexnet.wording import counted
-
-AS_START = "as start"
-"""As a recipe's dialect: that of the model it starts from."""
 
 
 @dataclass(frozen=True, slots=True)
