@@ -234,7 +234,7 @@ _KINDS: tuple[tuple[Callable[[_Content], bool], FileKind], ...] = (
             or content.start[8:12] == b"AVI "
             or content.start.startswith((b"\x1a\x45\xdf\xa3", b"\0\0\x01\xba", b"FLV\x01"))
         ),
-        FileKind("video", "a video", "Take pictures out of it: ffmpeg -i {path} -r 1 %05d.jpg"),
+        FileKind("video", "a video", "Take pictures out of it, as ffmpeg does."),
     ),
     (_starts(b"%PDF"), FileKind("pdf", "a PDF document", f"Take the picture out of it. {_SAVE}")),
     (_starts(b"8BPS"), FileKind("psd", "a document of Photoshop", f"Open it there. {_SAVE}")),

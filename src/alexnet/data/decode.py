@@ -373,7 +373,7 @@ def _open_by_plugin(data: bytes) -> Image.Image:
         except SyntaxError:  # so Pillow's plugins say that a header is damaged
             raise _damaged_header() from None
         return image
-    raise _UnusableError(f"is {kind.what}, not an image", kind.advice.format(path="FILE", folder="FOLDER"))
+    raise _UnusableError(f"is {kind.what}, not an image", kind.advice.format(path="FILE"))
 
 
 @functools.cache
