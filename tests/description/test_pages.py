@@ -143,8 +143,8 @@ def test_an_unfinished_run_tells_where_it_stands_and_how_to_go_on(begun: Path) -
         "50.00 %"
     )
     assert facts["next"] == (
-        f"alexnet train {begun.parent}/gone --recipe '{begun}/recipe.yaml' --seed 7 --device cpu --precision float32 "
-        f"--threads 2 --out '{begun}'"
+        f"alexnet train {begun.parent}/gone --recipe '{begun}/recipe.yaml' --seed 7 --device cpu "
+        f"--precision float32 --threads 2 --out '{begun}'"
     )
     with lock_file(begun / ".lock") as lock:  # type: ignore[union-attr]
         assert lock is not None

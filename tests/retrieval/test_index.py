@@ -140,8 +140,8 @@ def test_an_unfinished_index_of_another_layer_is_not_continued(
     with pytest.raises(SearchError) as problem:
         make_index(classifier, choose_images([scene / "pictures"]), index_path, layer="fc8")
     assert str(problem.value) == (
-        f"{index_path} is an unfinished index of other weights or features (layer fc6.relu, float32). Give the same command "
-        f"again; it continues: alexnet search index MODEL IMAGES --out {index_path}; or choose another --out."
+        f"{index_path} is an unfinished index of other weights or features (layer fc6.relu, float32). Give its own command "
+        "again, or choose another --out."
     )
 
 

@@ -52,7 +52,8 @@ def describe_recipe(
         parts.append(Facts(rows, "Where it differs from recipe paper:"))
     start = "MODEL" if recipe.network.dialect == AS_START else None
     hints = [
-        ("change one", command("train", "STORE", recipe=path or name, from_=start, set="batches.size=16", out="RUN"))
+        ("change one", "add, for example, --set batches.size=16"),
+        ("next", command("train", "STORE", recipe=path or name, from_=start, out="RUN")),
     ]
     if not every:
         hints.insert(0, (f"all {counted(len(fields), 'field')}", command("info", str(path or name), "--all")))

@@ -6,13 +6,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from alexnet.commands import command, record_command
+from alexnet.commands import command, recall_command, record_command
 from alexnet.errors import ImageError, SearchError
 from alexnet.names import escape_name
 from alexnet.retrieval.images import ImageFiles, StoreImages, key_of
 from alexnet.retrieval.index import Index, read_index
 from alexnet.retrieval.index_changes import sole_writer
-from alexnet.retrieval.index_format import FORMAT, HEADER_NAME, LOCK, VERSION, say_how_it_goes_on
+from alexnet.retrieval.index_format import FORMAT, HEADER_NAME, LOCK, VERSION
 from alexnet.wording import counted
 
 
@@ -98,9 +98,11 @@ def _check_options(out: Path, header: dict[str, Any], description: dict[str, Any
     model, before = header["model"], header["features"]
     if not header["finished"]:
         if model["weights_sha256"] != description["weights_sha256"] or before != features:
+            known = recall_command(out)
             raise SearchError(
                 f"{out} is an unfinished index of other weights or features (layer {before['layer']}, "
-                f"{before['dtype']}). {say_how_it_goes_on(out)}; or choose another --out."
+                f"{before['dtype']}). Give its own command again, or choose another --out."
+                + (f" Its own was: {known}" if known else "")
             )
         return
     compared = {

@@ -76,8 +76,9 @@ def _not_an_index(folder: Path) -> SearchError:
 
 
 def say_how_it_goes_on(folder: Path) -> str:
-    """Return the sentence with the command that continues an unfinished index."""
-    return f"Give the same command again; it continues: {recall_command(folder) or _make(folder)}"
+    """Return the sentence about continuing an unfinished index, with the command where it is recorded."""
+    known = recall_command(folder)
+    return f"Give the same command again; it continues{f': {known}' if known else '.'}"
 
 
 def _make(out: str | Path, images: str | Path = "IMAGES") -> str:

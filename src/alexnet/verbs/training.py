@@ -104,6 +104,7 @@ def train(
     from alexnet.recipes import check_batch, find_recipe
     from alexnet.terminal import Terminal
     from alexnet.training.transfer import adapt_recipe, choose_dialect, freeze_layers, read_start
+    from alexnet.wording import counted
     from alexnet.workflow import train_and_report
 
     terminal = Terminal()
@@ -133,10 +134,11 @@ def train(
         if team.leads and frozen:
             terminal.say(f"Frozen: {', '.join(frozen)}.")
         warmup, epochs = chosen.optimization.warmup_epochs, chosen.optimization.total_epochs
-        if team.leads and chosen.batches.size > len(opened["train"]):
+        images = len(opened["train"])
+        if team.leads and chosen.batches.size > images:
             terminal.say(
-                f"A batch of {chosen.batches.size:,} holds all {len(opened['train']):,} training images: one update an "
-                "epoch. For more of them, give a smaller one: --set batches.size=8"
+                f"The store has {counted(images, 'training image')}, a batch {chosen.batches.size:,}: one update an "
+                "epoch. For more of them, give a smaller batch: --set batches.size=8"
             )
         if team.leads and warmup >= epochs:
             terminal.say(
