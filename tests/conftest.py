@@ -1,5 +1,7 @@
 """Fixtures that several stages share: a small store, and a display that remembers."""
 
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +68,33 @@ class Listener:
 @pytest.fixture
 def listener() -> Listener:
     return Listener()
+
+
+ODD_NAMES = tuple(
+    map(
+        os.fsdecode,
+        (b"\x1b[31mred.png", b"bad\xff.png", b"new\nline.png", b"tab\there.png", b"back\\slash.png", "犬.png".encode()),
+    )
+)
+"""Names of files that steer a terminal, break a line, or are no UTF-8."""
+
+
+def write_oddly_named(folder: Path) -> list[Path]:
+    """Write a different picture under each of ODD_NAMES; return the files in their order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(ODD_NAMES):
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 36, 3), dtype=np.uint8)
+        try:
+            Image.fromarray(pixels).save(folder / name)
+        except (OSError, UnicodeError):
+            pytest.skip("this file system does not hold any bytes as names")
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture
+def full_disk() -> Iterator[Callable[[int], None]]:
+    """Call with a number of bytes: no file can then grow beyond it, as on a disk without room."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda num_bytes: resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from alexnet.errors import WeightsError
-from alexnet.files.kinds import recognise
+from alexnet.files.kinds import recognise, recognise_bytes
 from alexnet.files.tensors import read_document
 
 
@@ -68,6 +68,16 @@ CONTENT = {
     "onnx": field(1, 10) + field(2, b"pytorch") + field(7, GRAPH) + field(8, field(2, 20)),
     "caffemodel": field(1, b"AlexNet") + field(100, LAYER) * 3,
     "caffe-mean": field(1, 1) + field(2, 3) + field(3, 8) + field(4, 8) + field(5, bytes(4 * 3 * 64)),
+    "lfs": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n",
+    "heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+    "jxl": b"\0\0\0\x0cJXL \r\n\x87\n",
+    "avif": b"\0\0\0\x1cftypavif\0\0\0\0",
+    "raw": b"II*\0\x10\0\0\0CR\2\0",
+    "video": b"\0\0\0\x18ftypmp42" + bytes(100),
+    "pdf": b"%PDF-1.7\n",
+    "psd": b"8BPS\0\1",
+    "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n",
+    "svg": b"<?xml version='1.0'?>\n<svg xmlns='http://www.w3.org/2000/svg'/>",
     "html": b"\n<!DOCTYPE html><html><title>404</title>",
 }
 UNKNOWN = {
@@ -86,6 +96,25 @@ def test_content_tells_the_kind(name: str, tmp_path: Path) -> None:
     assert kind is not None
     assert kind.name == name
     assert "{" not in kind.advise(path)
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (b"\0\0\0\x14ftypqt  ", "video"),
+        (b"RIFF\0\0\0\0AVI LIST", "video"),
+        (b"\x1a\x45\xdf\xa3webm", "video"),
+        (b"\xff\x0a\0\0", "jxl"),
+        (b"\0\0\0\x18ftypcrx ", "raw"),
+        (b"FUJIFILMCCD-RAW 0201", "raw"),
+        (b"IIU\0\x18\0\0\0", "raw"),
+        (b"II\x1a\0\0\0HEAPCCDR", "raw"),
+    ],
+)
+def test_the_beginning_tells_the_kind(start: bytes, name: str) -> None:
+    kind = recognise_bytes(start)
+    assert kind is not None
+    assert kind.name == name
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])

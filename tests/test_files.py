@@ -11,7 +11,7 @@ import torch
 from alexnet.errors import WeightsError
 from alexnet.exchange.feature_files import open_writer
 from alexnet.files.tensors import copy_into, is_own, read_document, read_tensors, write_tensors
-from alexnet.files.writing import write_bytes, write_text
+from alexnet.files.writing import check_file, read_bytes, read_text, write_bytes, write_text
 
 DOCUMENT = {"kind": "model", "format": 1, "names": ["é", "b"]}
 
@@ -194,3 +194,37 @@ def test_a_file_that_cannot_be_written_is_named_as_it_was_asked_for(
         write_bytes(tmp_path / "x.html", b"")
     assert full.value.filename == str(tmp_path / "x.html")
     assert [file.name for file in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_only_regular_files_are_opened_and_only_so_much_is_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "text").write_bytes(b"a\r\nb")
+    for name, reason in (
+        ("pipe", "it is a pipe, not a file"),
+        (".", "it is a folder, not a file"),
+        ("link", "it is a link to nowhere, which does not exist"),
+        ("missing", "No such file or directory"),
+        ("/dev/zero", "it is a device, not a file"),
+    ):
+        for read in (check_file, lambda path: read_bytes(path, 100)):
+            with pytest.raises(OSError) as caught:  # noqa: PT011 - the reason is compared below
+                read(tmp_path / name)
+            assert caught.value.strerror == reason
+            assert caught.value.filename == str(tmp_path / name)
+    assert check_file(tmp_path / "text") == 4
+    assert read_bytes(tmp_path / "text", 4) == b"a\r\nb"
+    assert read_text(tmp_path / "text", 4) == "a\r\nb"
+    with pytest.raises(OSError, match="it has 4 bytes; at most 3 are read"):
+        read_bytes(tmp_path / "text", 3)
+    (tmp_path / "empty").write_bytes(b"")
+    assert read_bytes(tmp_path / "empty", 0) == b""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_a_file_that_does_not_tell_its_size_is_read_to_its_end_or_to_the_limit() -> None:
+    assert check_file("/proc/self/status") == 0
+    assert read_bytes("/proc/self/status", 2**20).startswith(b"Name:")
+    with pytest.raises(OSError, match="it has more than 100 bytes"):
+        read_bytes("/proc/self/status", 100)

@@ -3,6 +3,7 @@
 Nothing heavy is imported at the top, so that --help answers at once; each verb of alexnet.verbs imports what it needs.
 """
 
+import io
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ import click
 
 from alexnet.errors import AlexNetError
 from alexnet.garbage import collect_seldom
+from alexnet.text.names import escape_controls
 from alexnet.verbs.bench import bench
 from alexnet.verbs.demo import demo
 from alexnet.verbs.draw import draw
@@ -69,14 +71,18 @@ for _verb in (
 
 def _told_elsewhere(problem: AlexNetError) -> bool:
     """Whether another process tells the user: the one that started this one, or another of the same training."""
-    if "RANK" not in os.environ:
+    if not {"RANK", "WORLD_SIZE"} <= os.environ.keys():  # one alone is of something else than a launcher
         return False
-    from alexnet.distribution import launch
+    from alexnet.distribution.launch import STARTED, record_failure
+    from alexnet.distribution.processes import Place
 
-    if launch.STARTED in os.environ:
-        launch.record_failure(problem)
+    place = Place.from_environment()
+    if place is None or place.world < 2:
+        return False
+    if STARTED in os.environ:
+        record_failure(problem)
         return True
-    return os.environ["RANK"] != "0" if problem.told_elsewhere is None else problem.told_elsewhere
+    return place.rank > 0 if problem.told_elsewhere is None else problem.told_elsewhere
 
 
 def _record_code(end: SystemExit) -> None:
@@ -88,11 +94,30 @@ def _record_code(end: SystemExit) -> None:
             launch.record_failure(end)
 
 
+class _Screen(io.StringIO):
+    """Text to be: taken for a terminal by click, which would drop what elsewhere looks like a colour."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def _show(problem: click.ClickException) -> None:
+    """Show a misuse as click does; it may repeat what was typed, as names of files, which must not steer a terminal."""
+    shown = _Screen()
+    problem.show(shown)
+    click.echo(escape_controls(shown.getvalue()), err=True, nl=False)
+
+
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 misuse, 130 interrupted."""
     from click.exceptions import Abort
 
     collect_seldom()
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # PyTorch would end the process, in words of its own
+        click.echo("Failed: the current folder does not exist any more. Change to one that does, with cd.", err=True)
+        sys.exit(1)
     signal.signal(signal.SIGTERM, lambda number, frame: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
         cli(standalone_mode=False)
@@ -100,7 +125,7 @@ def main() -> None:
         _record_code(end)
         raise
     except click.ClickException as problem:
-        problem.show()
+        _show(problem)
         sys.exit(problem.exit_code)
     except AlexNetError as problem:
         from alexnet.console.terminal import Terminal

@@ -12,6 +12,7 @@ from alexnet.evaluation.record import REPORT, is_reported
 from alexnet.network.model_file import MODEL
 from alexnet.recipes.named import find_recipe
 from alexnet.runs.workflow import train_and_report
+from alexnet.text.commands import command
 
 TRAIN_PER_CLASS, VAL_PER_CLASS = 200, 50
 
@@ -31,16 +32,16 @@ def run_demo(terminal: Terminal, out: Path, *, seed: int = 0) -> Path:
             write_scenes(
                 pictures, train_per_class=TRAIN_PER_CLASS, val_per_class=VAL_PER_CLASS, seed=seed, progress=meter
             )
-    terminal.say(f"2 of 4  alexnet prepare {pictures} --out {store_path}")
+    terminal.say(f"2 of 4  {command('prepare', pictures, out=store_path)}")
     if not store_path.exists():
         with terminal.progress("preparing", "images") as meter:
             prepare(pictures, store_path, progress=lambda done, total, skipped: meter(done, total))
-    terminal.say(f"3 of 4  alexnet train {store_path} --recipe demo --out {run}")
+    terminal.say(f"3 of 4  {command('train', store_path, recipe='demo', seed=seed, out=run)}")
     store = open_store(store_path)
     if not ((run / MODEL).exists() and is_reported(run, run / MODEL)):
         train_and_report(terminal, store, find_recipe("demo"), run, seed=seed)
     picture = sorted((pictures / "val").rglob("*.jpg"))[-1]
-    terminal.say(f"4 of 4  alexnet predict {run} {picture}")
+    terminal.say(f"4 of 4  {command('predict', run, picture)}")
     for name, probability in load(run).predict([picture], views=10)[0].top(3):
         terminal.print(f"  {percent(probability):>9}  {name}")
     report = run / REPORT

@@ -39,7 +39,7 @@ def open_server(model: Classifier | Ensemble, host: str, port: int, *, views: in
         ConfigError: the port is taken or may not be used.
     """
     lock = threading.Lock()  # one picture at a time: each uses all threads of the machine
-    size = model.image_px if isinstance(model, Ensemble) else model.model.preprocessing.image_px
+    wanted = model if isinstance(model, Ensemble) else model.model.preprocessing
     titles = dict(zip(model.class_names, model.class_titles, strict=True))
     file = (isinstance(model, Ensemble) and model.file) or model.path
     page = (
@@ -50,7 +50,7 @@ def open_server(model: Classifier | Ensemble, host: str, port: int, *, views: in
     )
 
     def predict(data: bytes) -> dict[str, Any]:
-        pixels = decode_image(data, size=size, name="the picture")
+        pixels = decode_image(data, size=wanted.image_px, name="the picture", framing=wanted.framing)
         with lock:
             (prediction,) = model.predict([pixels], views=views)
         best = [

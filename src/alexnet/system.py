@@ -116,15 +116,19 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+MOST_THREADS = 1024
+"""PyTorch and Numba start as many as they are told to, and crash where the system refuses one."""
+
+
 def set_threads(threads: int | None = None) -> int:
     """Set the threads of PyTorch and Numba together; None takes every available core. Returns the number.
 
     Raises:
-        ConfigError: threads is below 1.
+        ConfigError: threads is not 1 to MOST_THREADS.
     """
     count = available_cores() if threads is None else threads
-    if count < 1:
-        raise ConfigError(f"threads is {threads}; accepted is 1 or more.")
+    if not 1 <= count <= MOST_THREADS:
+        raise ConfigError(f"threads is {threads}; accepted is 1 to {MOST_THREADS:,}.")
     torch.set_num_threads(count)
     # Numba reads its variables at import; where it is there already, it can only be told to use fewer.
     os.environ.setdefault("NUMBA_NUM_THREADS", str(max(count, available_cores())))
@@ -146,14 +150,14 @@ def tune_allocator() -> str:
     the step on two cores. Affects this process only; does nothing without glibc. ALEXNET_TUNE_ALLOCATOR=0 turns it off.
     """
     if os.environ.get(ALLOCATOR_SWITCH) == "0":
-        return f"allocator left as it is ({ALLOCATOR_SWITCH}=0)"
+        return f"freed memory goes back to the system ({ALLOCATOR_SWITCH}=0)"
     if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
-        return "allocator left as it is (not glibc)"
+        return "freed memory is left to the system"
     mallopt = ctypes.CDLL(None).mallopt
     large = 2**31 - 1
     if mallopt(_M_MMAP_THRESHOLD, 2**30) and mallopt(_M_TRIM_THRESHOLD, large):
-        return "allocator keeps freed memory (glibc mallopt)"
-    return "allocator left as it is (mallopt refused)"
+        return "freed memory is kept for the next step, which needs it again"
+    return "freed memory goes back to the system (it does not let that be changed)"
 
 
 def describe_system() -> dict[str, str | int]:

@@ -1,6 +1,7 @@
 """Benchmarks compare like with like, and report what they say."""
 
 import datetime
+import functools
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from alexnet.benchmark import suite
+from alexnet.benchmark import operations, searching, step, suite
 from alexnet.benchmark.measure import Contender, Spread, compare_rates, measure_copy_rate, measure_matrix_rate
 from alexnet.benchmark.scaling import bench_scaling, meet
 from alexnet.benchmark.stock import build_stock_2014, build_stock_paper, make_inputs
@@ -72,10 +73,10 @@ def test_an_unknown_benchmark_names_the_known() -> None:
     )
 
 
-def test_prepare_is_measured_and_recorded(tmp_path: Path) -> None:
-    result = CliRunner().invoke(
-        cli, ["bench", "--what", "prepare", "--rounds", "1", "--json", "--record", str(tmp_path)]
-    )
+def test_prepare_is_measured_and_recorded(small_store_path: Path, tmp_path: Path) -> None:
+    words = ["bench", "--what", "prepare", "--rounds", "1", "--json", "--record", tmp_path]
+    words += ["--images", small_store_path.parent / "pictures"]
+    result = CliRunner().invoke(cli, list(map(str, words)))
     assert result.exit_code == 0, result.output
     row = json.loads(next(line for line in result.output.splitlines() if line.startswith("{")))
     assert row["what"] == "prepare : Pillow"
@@ -93,7 +94,10 @@ def test_a_record_is_named_by_date_subject_and_processor(tmp_path: Path, monkeyp
 
 
 @pytest.mark.slow
-def test_every_benchmark_runs_on_one_image() -> None:
+def test_every_benchmark_runs_on_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = functools.partial(measure_matrix_rate, size=256, rounds=1)  # ceilings have a test of their own
+    for module in (operations, step, searching):
+        monkeypatch.setattr(module, "measure_matrix_rate", quick, raising=False)
     for what in ("kernels", "step", "loader", "evaluate"):
         result = CliRunner().invoke(cli, ["bench", what, "--batch", "1", "--rounds", "1", "--json"])
         assert result.exit_code == 0, result.output

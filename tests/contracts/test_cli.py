@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -13,7 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from alexnet import cli as cli_module
-from alexnet.cli import cli
+from alexnet.cli import cli, main
+from alexnet.distribution.team import ALONE
 from alexnet.errors import ConfigError
 from alexnet.network.spec import DIALECTS
 from alexnet.recipes.named import RECIPES, find_recipe
@@ -48,7 +50,7 @@ def test_on_a_terminal_rows_of_training_stand_whole_above_the_bar(small_store_pa
     pty = pytest.importorskip("pty")
     main, side = pty.openpty()
     options = ["--recipe", "cifar-80sec", "--set", "optimization.drop_epochs=[]", "--set", "optimization.schedule=constant",
-               "--set", "optimization.total_epochs=3", "--threads", "1", "--precision", "float32"]  # fmt: skip
+               "--set", "optimization.total_epochs=3", "--threads", "1", "--precision", "float32", "--no-report"]  # fmt: skip
     command = [
         sys.executable,
         "-m",
@@ -80,7 +82,7 @@ def test_on_a_terminal_rows_of_training_stand_whole_above_the_bar(small_store_pa
 
 def test_help_lists_the_verbs_in_the_order_of_the_data() -> None:
     text = CliRunner().invoke(cli, ["--help"]).output
-    verbs = [line.split()[0] for line in text.split("Commands:")[1].splitlines() if line.strip()]
+    verbs = [line.split()[0] for line in text.split("Commands:")[1].splitlines() if re.match(r"  \w", line)]
     order = "prepare train evaluate predict serve features search draw report reproduce export info bench demo"
     assert verbs == order.split()
 
@@ -126,6 +128,39 @@ def test_a_file_to_write_needs_its_folder_before_the_work_begins(arguments: list
     )
     result = CliRunner().invoke(cli, [*arguments, str(tmp_path)])
     assert f"{tmp_path} is a folder. Name a file." in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("environment", "told_elsewhere"),
+    [
+        ({}, False),
+        ({"RANK": "1"}, False),
+        ({"WORLD_SIZE": "2"}, False),
+        ({"RANK": "1", "WORLD_SIZE": "1"}, False),
+        ({"RANK": "first", "WORLD_SIZE": "2"}, False),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, False),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, True),
+    ],
+    ids=str,
+)
+def test_an_error_is_silent_only_in_a_follower_of_several_processes(
+    environment: dict[str, str],
+    told_elsewhere: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["alexnet", "train", "nothing", "--recipe", "nonsense", "--out", "nowhere"])
+    monkeypatch.setattr("signal.signal", lambda *arguments: None)
+    monkeypatch.setattr("alexnet.distribution.session.join_team", lambda *arguments: nullcontext((ALONE, "cpu")))
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    said = capsys.readouterr().err
+    assert said == "" if told_elsewhere else said.startswith("StoreError: nothing does not exist.")
 
 
 def test_a_place_that_cannot_be_written_is_an_error_without_a_traceback(small_store_path: Path, tmp_path: Path) -> None:
@@ -293,3 +328,29 @@ def test_a_file_that_is_no_model_is_refused(trained: Path, small_store_path: Pat
     assert done.stderr.startswith(
         f"WeightsError: {tmp_path / 'weights.pth'}: is a pickle, as older versions of PyTorch"
     )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a folder in use can be deleted there only")
+@pytest.mark.parametrize("verb", ["info", "prepare", "predict"])
+def test_in_a_folder_that_was_deleted_every_command_says_so(tmp_path: Path, verb: str) -> None:
+    command = (
+        f"mkdir {tmp_path}/gone; cd {tmp_path}/gone; rmdir {tmp_path}/gone; {sys.executable} -m alexnet {verb} paper x"
+    )
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Failed: the current folder does not exist any more. Change to one that does, with cd.\n"
+
+
+@pytest.mark.parametrize("words", [(), ("search",), ("draw",)])
+def test_what_a_verb_does_is_said_to_the_end(words: tuple[str, ...]) -> None:
+    listed = CliRunner().invoke(cli, [*words, "--help"]).output.partition("Commands:\n")[2]
+    assert listed
+    assert "..." not in listed
+    assert listed.rstrip().endswith(".")
+
+
+def test_what_was_typed_does_not_steer_the_terminal(tmp_path: Path) -> None:
+    place = f"{tmp_path}/\x1b[31mgone/x.csv"
+    done = run("evaluate", "a", "b", "--predictions", place, ok=2)
+    assert "\x1b" not in done.stderr
+    assert "\\x1b[31mgone" in done.stderr

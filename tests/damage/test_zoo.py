@@ -2,16 +2,19 @@
 
 import re
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from alexnet.data.images.decode import decode_image, open_image, show_name
+from alexnet.data.images.decode import decode_image, open_image
 from alexnet.data.prepare.prepare import prepare
 from alexnet.data.store.reader import open_store
 from alexnet.errors import ImageError
-from damage.zoo import bad_specimens, encode, good_specimens, litter, make_zoo, picture
+from alexnet.text.names import escape_name
+from damage.zoo import Specimen, bad_specimens, encode, good_specimens, litter, make_zoo, odd_specimens, picture
 
 GOOD = list(good_specimens())
 BAD = list(bad_specimens())
@@ -29,7 +32,7 @@ def test_the_zoo_is_large_enough() -> None:
     assert len({specimen.name for specimen in (*GOOD, *BAD)}) == len(GOOD) + len(BAD)
 
 
-@pytest.mark.parametrize("specimen", GOOD, ids=lambda specimen: show_name(specimen.name[:30]))
+@pytest.mark.parametrize("specimen", GOOD, ids=lambda specimen: escape_name(specimen.name[:30]))
 @pytest.mark.parametrize("size", [32, 64, 96])
 def test_an_odd_file_shows_its_picture(specimen: object, size: int) -> None:
     image = decode_image(specimen.data, size=size, name=specimen.name)  # type: ignore[attr-defined]
@@ -48,6 +51,39 @@ def test_a_bad_file_is_refused_at_once_and_with_its_reason(specimen: object) -> 
     assert re.search(specimen.expected, str(caught.value))  # type: ignore[attr-defined]
     assert str(caught.value).startswith(f"{specimen.name}: ")  # type: ignore[attr-defined]
     assert f"({len(specimen.data):,} bytes). " in str(caught.value)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("specimen", "oddity"), list(odd_specimens()), ids=lambda each: getattr(each, "name", ""))
+def test_an_odd_file_whose_picture_is_whole_is_used_and_its_oddity_said(specimen: Specimen, oddity: str) -> None:
+    said: list[str] = []
+    image = decode_image(specimen.data, size=32, notice=said.append)
+    assert np.abs(quadrants(image) - specimen.colors).max() <= specimen.tolerance
+    assert said == [oddity]
+
+
+def test_only_odd_files_are_called_odd() -> None:
+    said: dict[str, str] = {}
+    for specimen in GOOD:
+        decode_image(specimen.data, size=32, notice=partial(said.__setitem__, specimen.name))
+    assert said == {"trailing-bytes.jpg": "data behind its end marker"}
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}], ids=str)
+def test_an_end_that_is_filled_up_is_never_taken_for_a_whole_picture(options: dict[str, object]) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    data = encode(Image.fromarray(noise), "JPEG", quality=80, **options)
+    whole = decode_image(data, size=32).astype(int)
+    scan = data.index(b"\xff\xda")
+    for cut in range(scan + 20, len(data) - 40, (len(data) - scan) // 40):
+        for fill in (b"", bytes(50), bytes(len(data)), b"GET / HTTP/1.1 " * 400):
+            for end in (b"", b"\xff\xd9"):
+                said: list[str] = []
+                try:
+                    image = decode_image(data[:cut] + fill + end, size=32, notice=said.append)
+                except ImageError:
+                    continue
+                if said != ["fewer scans than all of its detail needs"]:  # it ends between two of them, as it may
+                    assert np.abs(image - whole).mean() < 0.5, (cut, fill[:2], end)
 
 
 def test_a_bomb_needs_no_memory() -> None:
@@ -108,6 +144,6 @@ def test_a_file_too_large_for_a_photograph_is_not_read(tmp_path: Path) -> None:
     assert report.skipped == [
         (
             "a/huge.jpg",
-            "cannot be read (it has more than 1,073,741,824 bytes, as no photograph has). Check that it exists and its permissions.",
+            "cannot be read (it has 17,179,869,184 bytes; at most 1,073,741,824 are read). Check that it exists and its permissions.",
         )
     ]

@@ -15,6 +15,10 @@ from PIL import Image, ImageCms, features
 QUADRANTS = np.array([[(220, 40, 40), (40, 200, 60)], [(50, 60, 210), (230, 220, 60)]], np.uint8)
 """Colors of the picture that every good specimen shows: red, green over blue, yellow."""
 
+TURNS = {1: lambda q: q, 2: np.fliplr, 3: lambda q: q[::-1, ::-1], 4: np.flipud, 5: lambda q: q.swapaxes(0, 1),
+         6: lambda q: np.rot90(q, 1), 7: lambda q: q[::-1, ::-1].swapaxes(0, 1), 8: lambda q: np.rot90(q, -1)}  # fmt: skip
+"""EXIF's orientation -> how a picture is stored that it turns upright."""
+
 
 @dataclass(frozen=True)
 class Specimen:
@@ -49,6 +53,44 @@ def png_header(width: int, height: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     pixels = zlib.compress(bytes(100))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n"
+
+
+def raw_photograph() -> bytes:
+    """A TIFF as cameras write it: its first picture is a small preview, which says so, of the one that is not read."""
+    buffer = io.BytesIO()
+    picture(32, 24).save(buffer, "TIFF", tiffinfo={254: 1})
+    return buffer.getvalue()
+
+
+def png_with_text(kind: bytes, size: int, *, text: bytes = b"") -> bytes:
+    """A good PNG with one compressed chunk that unpacks to `size` bytes."""
+    data = encode(picture())
+    start = {b"zTXt": b"note\0\0", b"iTXt": b"note\0\1\0\0\0", b"iCCP": b"profile\0\0"}[kind]
+    return data[:33] + chunk(kind, start + zlib.compress(text or b"x" * size)) + data[33:]  # behind the header
+
+
+def odd_specimens() -> Iterator[tuple[Specimen, str]]:
+    """Files with something wrong beside the picture, which is whole, and what is odd about them."""
+    rgb = picture()
+    for name, options in (("", {}), ("progressive-", {"progressive": True}), ("444-", {"subsampling": 0})):
+        data = encode(rgb, "JPEG", quality=95, **options)
+        for what, filler in (("zeros", bytes(258)), ("a-few-zeros", bytes(11)), ("text", b"stray text " * 9)):
+            stray = "stray bytes before its end marker"
+            yield Specimen(f"{name}{what}.jpg", data[:-2] + filler + data[-2:], colors=QUADRANTS), stray
+        yield Specimen(f"{name}without-end.jpg", data[:-2], colors=QUADRANTS), "no end marker"
+        yield Specimen(f"{name}half-an-end.jpg", data[:-1], colors=QUADRANTS), "no end marker"
+        yield Specimen(f"{name}zeros-without-end.jpg", data[:-2] + bytes(90), colors=QUADRANTS), "no end marker"
+        film = data + b"\0\0\0\x18ftypmp42" + bytes(5000)
+        yield Specimen(f"{name}motion.jpg", film, colors=QUADRANTS), "data behind its end marker"
+    texts = "text or a profile that is damaged or over a megabyte"
+    for kind in (b"zTXt", b"iTXt", b"iCCP"):
+        yield Specimen(f"{kind.decode()}.png", png_with_text(kind, 3_000_000), colors=QUADRANTS), texts
+    flipped = bytearray(png_with_text(b"zTXt", 100))
+    flipped[50] ^= 1
+    yield Specimen("damaged-text.png", bytes(flipped), colors=QUADRANTS), texts
 
 
 def jpeg_of_size(width: int, height: int) -> bytes:
@@ -106,9 +148,7 @@ def good_specimens() -> Iterator[Specimen]:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     yield Specimen("icc.jpg", encode(rgb, "JPEG", quality=95, icc_profile=profile), colors=QUADRANTS)
     yield Specimen("icc-broken.jpg", encode(rgb, "JPEG", quality=95, icc_profile=b"no profile"), colors=QUADRANTS)
-    turns = {1: lambda q: q, 2: np.fliplr, 3: lambda q: q[::-1, ::-1], 4: np.flipud, 5: lambda q: q.swapaxes(0, 1),
-             6: lambda q: np.rot90(q, 1), 7: lambda q: q[::-1, ::-1].swapaxes(0, 1), 8: lambda q: np.rot90(q, -1)}  # fmt: skip
-    for value, stored in turns.items():  # stored so that, turned as EXIF says, the picture is upright
+    for value, stored in TURNS.items():  # stored so that, turned as EXIF says, the picture is upright
         exif = Image.Exif()
         exif[0x0112] = value
         turned = Image.fromarray(np.ascontiguousarray(stored(QUADRANTS))).resize((64, 64), Image.Resampling.NEAREST)
@@ -161,13 +201,24 @@ def bad_specimens() -> Iterator[Specimen]:
     yield Specimen("zero-bytes.jpg", b"", "is empty")
     yield Specimen("zeros.jpg", bytes(5000), "is not an image of a known format")
     yield Specimen("text.jpg", b"This is a text.\n" * 20, "is not an image of a known format")
+    yield Specimen("lfs.jpg", LFS, "is a Git LFS pointer, not an image")
+    yield Specimen("film.jpg", b"\0\0\0\x18ftypmp42" + bytes(200), "is a video, not an image")
+    yield Specimen("raw.jpg", b"FUJIFILMCCD-RAW 0201" + bytes(200), "is a camera's raw file, which is not read")
+    yield Specimen("preview.tif", raw_photograph(), "is a camera's raw file, which is not read")
+    missing = jpeg[: len(jpeg) * 3 // 4]
+    yield Specimen(
+        "filled-with-zeros.jpg", missing + bytes(len(jpeg) - len(missing) + 9000), "data ends early|is damaged"
+    )
+    yield Specimen("zeros-and-end.jpg", missing + bytes(len(jpeg) + 9000) + b"\xff\xd9", "data ends early|is damaged")
     yield Specimen("error-page.jpg", b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "is a web page")
     yield Specimen("error-page-2.jpg", b"\n <html><head><title>403 Forbidden</title>", "is a web page")
     yield Specimen(
-        "postscript.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n", "is not an image"
+        "postscript.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n", "is a PostScript drawing"
     )
-    yield Specimen("vector.png", b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", "is not an image")
-    yield Specimen("pdf.jpg", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "is not an image")
+    yield Specimen(
+        "vector.png", b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", "is a drawing .SVG."
+    )
+    yield Specimen("pdf.jpg", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "is a PDF document, not an image")
     yield Specimen("bomb.png", png_header(60_000, 60_000), "has more than 120,000,000 pixels")
     yield Specimen("bomb.jpg", jpeg_of_size(65_500, 65_500), "has more than 120,000,000 pixels")
     yield Specimen("ribbon.png", png_header(30_000, 2), "one side over 50 times the other")

@@ -15,7 +15,7 @@ from PIL import Image
 from alexnet.data.prepare.prepare import prepare
 from alexnet.data.sources.cifar import CIFAR10
 from alexnet.data.sources.kinds import find_images
-from alexnet.data.store.reader import open_store
+from alexnet.data.store.reader import Store, open_store
 from alexnet.errors import SourceError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)
@@ -171,13 +171,10 @@ def test_lossless_strips_are_read_in_their_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_whole_lossless_copy_has_its_published_checksum(shared_data: Path, tmp_path: Path) -> None:
+def test_the_whole_lossless_copy_has_its_published_checksum(cifar_store: Store) -> None:
     import hashlib
 
-    report = prepare(shared_data / "cifar10", tmp_path / "STORE", size=32)
-    assert not report.skipped
-    store = open_store(tmp_path / "STORE")
-    digest = hashlib.sha256(store["val"].images[:].tobytes()).hexdigest()
+    digest = hashlib.sha256(cifar_store["val"].images[:].tobytes()).hexdigest()
     assert digest == "497e2e3f85666716cd9a6c6a1b94d91b3657d433b6b450e57b0120cf96e183dc"
-    digest = hashlib.sha256(store.images[:].tobytes()).hexdigest()
+    digest = hashlib.sha256(cifar_store.images[:].tobytes()).hexdigest()
     assert digest == "2f8eb8fa04d3ba95585d76213d78ae0b787a91063545c15692f2447b706ce276"

@@ -5,6 +5,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,11 +81,74 @@ def test_enlarging_is_bicubic(draw: Draw, encode: Encode) -> None:
     assert difference.max() <= 2  # Pillow rounds and clips between its two passes
 
 
-@pytest.mark.parametrize("format_", ["JPEG", "PNG", "TIFF", "WEBP"])
+SIZES = [(40, 30), (41, 64), (67, 90), (69, 64), (64, 64), (33, 70), (211, 150), (30, 20)]
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+@pytest.mark.parametrize("format_", ["PNG", "JPEG"])
+def test_torchvisions_framing_is_resize_and_center_crop(
+    draw: Draw, encode: Encode, width: int, height: int, format_: str
+) -> None:
+    data = encode(draw(30, width, height), format_)
+    picture = Image.open(io.BytesIO(data)).convert("RGB")
+    # torchvision 0.29, transforms.Resize(32) and CenterCrop(28) of a PIL image, from its description
+    long = int(32 * max(width, height) / min(width, height))
+    resized = picture.resize((32, long) if width <= height else (long, 32), Image.Resampling.BILINEAR)
+    left, top = round((resized.width - 28) / 2), round((resized.height - 28) / 2)
+    expected = np.asarray(resized.crop((left, top, left + 28, top + 28)))
+    found = decode_image(data, size=32, framing="torchvision")
+    assert (found[2:30, 2:30] == expected).all()
+
+
+def test_a_large_jpeg_is_decoded_in_full_for_torchvision(draw: Draw, encode: Encode) -> None:
+    noise = np.random.default_rng(0).integers(-60, 60, (600, 800, 3))
+    detailed = np.clip(np.asarray(draw(7, 800, 600)).astype(int) + noise, 0, 255).astype(np.uint8)
+    data = encode(Image.fromarray(detailed), "JPEG", quality=90)
+    resized = Image.open(io.BytesIO(data)).resize((85, 64), Image.Resampling.BILINEAR)
+    expected = np.asarray(resized.crop((10, 0, 74, 64))).astype(int)
+    assert np.abs(decode_image(data, size=64, framing="torchvision") - expected).max() <= 1
+    assert np.abs(decode_image(data, size=64) - expected).max() > 3
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_caffes_framing_squeezes_the_whole_picture_without_antialiasing(
+    draw: Draw, encode: Encode, width: int, height: int
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3))
+
+    def weigh(count: int) -> np.ndarray:
+        """Rows of weights as OpenCV's INTER_LINEAR: the two nearest, by their distance from the place's middle."""
+        place = np.clip((np.arange(32) + 0.5) * count / 32 - 0.5, 0, count - 1)
+        first = np.minimum(place.astype(int), count - 2)
+        weights = np.zeros((32, count))
+        weights[np.arange(32), first], weights[np.arange(32), first + 1] = 1 - (place - first), place - first
+        return weights
+
+    expected = np.einsum("yh,xw,hwc->yxc", weigh(height), weigh(width), pixels)
+    data = encode(Image.fromarray(pixels.astype(np.uint8)))
+    assert np.abs(decode_image(data, size=32, framing="caffe") - expected).max() <= 1
+
+
+@pytest.mark.parametrize("framing", ["torchvision", "caffe"])
+def test_other_framings_turn_pictures_and_convert_their_colors_too(draw: Draw, encode: Encode, framing: Any) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = Image.fromarray(np.asarray(draw(31, 50, 75)))
+    turned = upright.transpose(Image.Transpose.ROTATE_90)
+    found = decode_image(encode(turned, exif=exif), size=20, framing=framing)
+    assert (found == decode_image(encode(upright), size=20, framing=framing)).all()
+    green = decode_image(encode(flat("RGB", (255, 0, 0)), icc_profile=make_profile(swapped=True)), framing=framing)
+    assert np.abs(green.astype(int) - [0, 255, 0]).max() <= 2
+    assert (decode_image(encode(flat("RGBA", (9, 9, 9, 0))), framing=framing) == 255).all()
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_is_turned_upright(draw: Draw, encode: Encode, format_: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
+    if format_ == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
     options = {"lossless": True} if format_ == "WEBP" else {"quality": 95} if format_ == "JPEG" else {}
     data = encode(draw(4, 75, 50), format_, exif=exif, **options)
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
@@ -259,10 +323,11 @@ def test_what_is_no_image_is_said_to_be_none() -> None:
     known = "Known are JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000 and AVIF."
     assert message_of(b"some text") == f"a.jpg: is not an image of a known format (9 bytes). {known}"
     assert message_of(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n") == (
-        f"a.jpg: is not an image of a known format (47 bytes). {known}"
+        "a.jpg: is a PostScript drawing, not an image (47 bytes). Save it as JPEG or PNG."
     )
     assert message_of(b"\n<!DOCTYPE html><p>404") == (
-        "a.jpg: is a web page, not an image (22 bytes). Download the image itself."
+        "a.jpg: is a web page, not an image (22 bytes). Open it in a browser. If it came instead of a download, that "
+        "download failed: obtain it again."
     )
     assert message_of(b"\x89PNG\r\n\x1a\n") == (
         "a.jpg: has a damaged header or ends early (8 bytes). Copy it again from where it came."
@@ -287,7 +352,7 @@ def test_an_absurd_aspect_ratio_is_refused(encode: Encode) -> None:
 
 
 def test_a_name_that_is_not_utf8_is_shown_escaped() -> None:
-    assert message_of(b"", name="caf\udce9/line\nbreak.jpg").startswith("caf\\udce9/line\\nbreak.jpg: is empty")
+    assert message_of(b"", name="caf\udce9/line\nbreak.jpg").startswith("caf\\xe9/line\\x0abreak.jpg: is empty")
 
 
 def test_warnings_of_pillow_neither_leak_nor_stay_silenced(draw: Draw, encode: Encode) -> None:
@@ -325,3 +390,12 @@ def test_a_size_below_one_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         decode_image(b"", size=0)
     assert str(caught.value) == "size is 0; it is a number of pixels, at least 1."
+
+
+def test_a_png_keeps_the_profile_that_was_too_large_for_pillow(encode: Encode) -> None:
+    profile = make_profile(swapped=True)
+    padded = (len(profile) + 2**21).to_bytes(4, "big") + profile[4:] + bytes(2**21)
+    data = encode(flat("RGB", (255, 0, 0)), icc_profile=padded)
+    said: list[str] = []
+    assert np.abs(decode_image(data, size=16, notice=said.append).astype(int) - [0, 255, 0]).max() <= 2
+    assert said == ["text or a profile that is damaged or over a megabyte"]

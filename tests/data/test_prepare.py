@@ -23,6 +23,8 @@ from alexnet.data.store import writer as store_writer
 from alexnet.data.store.reader import open_store
 from alexnet.data.store.writer import StoreFiles
 from alexnet.errors import AlexNetError, ConfigError, ImageError, Interrupted, SourceError, StoreError
+from alexnet.text.names import unescape_name
+from conftest import write_oddly_named
 
 Photos = Callable[..., Path]
 TWO_SPLITS = [f"train/{name}/{number}.png" for name in ("cat", "dog") for number in range(6)]
@@ -104,7 +106,7 @@ def test_bad_images_are_left_out_and_reported_with_their_reason(photos: Photos, 
         ),
         (
             "train/dog/gone.jpg",
-            "cannot be read (No such file or directory). Check that it exists and its permissions.",
+            "cannot be read (it is a link to nowhere, which does not exist). Check that it exists and its permissions.",
         ),
         ("val/cat/9.png", "has a damaged header or ends early (8 bytes). Copy it again from where it came."),
     ]
@@ -119,6 +121,50 @@ def test_bad_images_are_left_out_and_reported_with_their_reason(photos: Photos, 
     assert saved["skipped"][0] == {"path": "train/cat/0: a.png", "reason": f"is empty (0 bytes). {REPAIR}"}
     assert saved["splits"]["val"] == {"found": 5, "kept": 4, "per_class": {"cat": 2, "dog": 2}}
     assert (store.provenance["found"], store.provenance["skipped"]) == (20, 4)
+
+
+def test_odd_files_are_kept_and_counted(photos: Photos, tmp_path: Path) -> None:
+    from damage.zoo import encode, picture
+
+    jpeg = encode(picture(), "JPEG")
+    odd = {
+        "train/cat/8.jpg": jpeg[:-2],
+        "val/dog/8.jpg": jpeg + b"film",
+        "val/dog/9.jpg": jpeg[:-2] + bytes(99) + jpeg[-2:],
+    }
+    root = photos({**dict.fromkeys(TWO_SPLITS), **odd, "train/cat/9.jpg": jpeg[:-99]})
+    expected = [("train/cat/8.jpg", "no end marker"), ("val/dog/8.jpg", "data behind its end marker"),
+                ("val/dog/9.jpg", "stray bytes before its end marker")]  # fmt: skip
+    for codec, rows in (("raw", 4), ("jpeg", 4), ("raw", None)):
+        out = tmp_path / f"STORE-{codec}-{rows}"
+        report = prepare(root, out, size=8, shard_rows=rows, codec=codec)  # type: ignore[arg-type]
+        assert report.odd == expected
+        assert [path for path, _ in report.skipped] == ["train/cat/9.jpg"]
+        assert report.notes[0] == (
+            "Odd, but whole, and kept: 3 images (1 with no end marker; 1 with data behind its end marker; 1 with stray "
+            "bytes before its end marker). report.json names them."
+        )
+        saved = json.loads((out / "report.json").read_text())
+        assert saved["odd"][0] == {"path": "train/cat/8.jpg", "oddity": "no end marker"}
+        assert prepare(root, out, size=8, shard_rows=rows, codec=codec).odd == expected  # type: ignore[arg-type]
+
+
+def test_a_pipe_in_the_place_of_a_list_is_refused_at_once(photos: Photos, tmp_path: Path) -> None:
+    root = photos([path for path in TWO_SPLITS if path.startswith("train")])
+    os.mkfifo(tmp_path / "pipe.csv")
+    os.mkfifo(root / "train/cat/pipe.jpg")
+    for options in (
+        {"val_list": tmp_path / "pipe.csv"},
+        {"class_names_file": tmp_path / "pipe.csv", "val_fraction": 0.5},
+    ):
+        assert message_of(SourceError, lambda options=options: prepare(root, tmp_path / "STORE", **options)) == (
+            f"{tmp_path / 'pipe.csv'} cannot be read (it is a pipe, not a file). Give a file."
+        )
+    assert message_of(SourceError, lambda: prepare(tmp_path / "pipe.csv", tmp_path / "STORE")) == (
+        f"{tmp_path / 'pipe.csv'} cannot be read (it is a pipe, not a file). Give a file."
+    )
+    report = prepare(root, tmp_path / "STORE", size=8, val_fraction=0.2)
+    assert dict(report.ignored) == {"special file": 1}
 
 
 def test_a_part_without_any_good_image_has_no_shard(photos: Photos, tmp_path: Path) -> None:
@@ -189,10 +235,10 @@ def test_a_part_that_is_made_again_is_not_finished_until_it_is_whole(tmp_path: P
 
     images = np.zeros((2, 8, 8, 3), np.uint8)
     with PartialStore(tmp_path / "STORE", {}) as partial:
-        partial.save_part("train", 0, images, [0, 1], ["a", "b"], [], ["0", "1"])
+        partial.save_part("train", 0, images, [0, 1], ["a", "b"], [], ["0", "1"], ["", ""])
         assert partial.load_part("train", 0)
         with pytest.raises(KeyboardInterrupt):
-            partial.save_part("train", 0, images, [0, 1], ["a", "b"], [], ["0", "1"], wait=stop)
+            partial.save_part("train", 0, images, [0, 1], ["a", "b"], [], ["0", "1"], ["", ""], wait=stop)
         assert partial.load_part("train", 0) is None
 
 
@@ -410,7 +456,7 @@ def test_a_full_disk_keeps_what_is_done_and_says_what_is_needed(
     with monkeypatch.context() as patch:
         patch.setattr(StoreFiles, "write_shard", fill_up)
         assert message_of(StoreError, lambda: prepare(root, out, size=8, shard_rows=4)) == (
-            f"The disk is full after 4 of 16 images; the rest needs 0.0 GB. Free space and run the same command "
+            f"The disk is full after 4 of 16 images; the rest needs 2.3 kB. Free space and run the same command "
             f"again: it continues in {out}.partial."
         )
     assert prepare(root, out, size=8, shard_rows=4).num_continued >= 4
@@ -424,7 +470,7 @@ def test_a_disk_that_is_too_small_is_refused_before_work_starts(
     monkeypatch.setattr(prepare_run.shutil, "disk_usage", lambda folder: usage)
     out = tmp_path / "STORE"
     assert message_of(StoreError, lambda: prepare(photos(TWO_SPLITS), out, size=4000)) == (
-        f"The store needs 0.8 GB more and the disk of {out}.partial has 0.2 GB left. Free space and run the same "
+        f"The store needs 768.0 MB more and the disk of {out}.partial has 200.0 MB left. Free space and run the same "
         "command again, or choose another --out."
     )
 
@@ -545,3 +591,21 @@ def test_a_part_keeps_away_from_who_does_the_same_and_who_does_all(photos: Photo
 def test_a_part_that_there_is_not_is_refused(photos: Photos, tmp_path: Path) -> None:
     call = lambda: prepare(photos(TWO_SPLITS), tmp_path / "STORE", part=(3, 2))  # noqa: E731
     assert message_of(ConfigError, call) == "part is 3/2; accepted is i/n with i from 1 to n."
+
+
+def test_any_name_of_a_file_is_kept_and_written_by_one_rule(tmp_path: Path) -> None:
+    files = write_oddly_named(tmp_path / "photos" / "train" / "ant")
+    write_oddly_named(tmp_path / "photos" / "train" / "bee")
+    (files[0].parent / "broken\n.png").write_bytes(b"no picture")
+    report = prepare(tmp_path / "photos", tmp_path / "STORE", size=16, val_fraction=0.2)
+    store = open_store(tmp_path / "STORE")
+    expected = {f"train/{name}/{file.name}" for name in ("ant", "bee") for file in files}
+    assert {path for split in store.splits.values() for path in split.paths} == expected
+    assert [path for path, _ in report.skipped] == ["train/ant/broken\n.png"]
+    listed = [line for file in (tmp_path / "STORE").rglob("paths.jsonl") for line in file.read_text().splitlines()]
+    assert {unescape_name(json.loads(line)) for line in listed} == expected
+    assert (
+        json.loads((tmp_path / "STORE" / "report.json").read_text())["skipped"][0]["path"]
+        == r"train/ant/broken\x0a.png"
+    )
+    assert r"train/ant/broken\x0a.png" in (tmp_path / "STORE" / "report.html").read_text(encoding="utf-8")

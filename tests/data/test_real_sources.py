@@ -101,8 +101,9 @@ def test_photographs_of_every_size_by_their_own_table(shared_data: Path, tmp_pat
         assert (store.color_mean < 140).all()
 
 
-def test_cifar_in_two_forms(shared_data: Path, tmp_path: Path) -> None:
-    _, strips = make(shared_data / "cifar10", tmp_path / "STRIPS", size=32)
+def test_cifar_in_two_forms(cifar_store: Store, tmp_path: Path) -> None:
+    strips = cifar_store
+    strips.verify()
     assert (len(strips), len(strips["val"])) == (50_000, 10_000)
     arrays = {}
     for split, name in (("train", "train"), ("val", "test")):

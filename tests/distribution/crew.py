@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 SECONDS = 200
-
+PRELOADED = ["alexnet.runs.train", "alexnet.evaluation.assessment", "alexnet.retrieval.index.writer"]
+"""What the server has imported; there is one for all tests, so others that fork from it name the same."""
 
 GONE = "gone"
 """Result of a rank that ended without one."""
@@ -20,9 +21,7 @@ GONE = "gone"
 def run_crew(count: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
     """Return work(*arguments) of each rank, or GONE; whatever happens, no process outlives the call."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["alexnet.runs.train", "alexnet.evaluation.assessment", "alexnet.retrieval.index.writer"]
-    )
+    context.set_forkserver_preload(PRELOADED)
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]

@@ -1,7 +1,9 @@
 """Training on devices that are named: the same function on CPUs here, and on GPUs where there are some."""
 
+import functools
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,10 +21,21 @@ def train(store: Path, out: Path, recipe: str, *more: str) -> Path:
     fields = ("schedule=constant", "drop_epochs=[]", "warmup_epochs=0", "total_epochs=1")
     settings = [part for field in fields for part in ("--set", f"optimization.{field}")]
     command = [sys.executable, "-m", "alexnet", "train", str(store), "--out", str(out), "--recipe", recipe,
-               *settings, "--set", "batches.size=24", "--precision", "float32", "--threads", "1", *more]  # fmt: skip
+               *settings, "--set", "batches.size=24", "--precision", "float32", "--threads", "1", "--no-report", *more]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, done.stderr
     return out / "model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def trained_alone(small_store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Device -> the model file of a training of the paper's network there, made once."""
+
+    @functools.cache
+    def train_alone(device: str) -> Path:
+        return train(small_store_path, tmp_path_factory.mktemp("alone") / "run", "small-data", "--device", device)
+
+    return train_alone
 
 
 def need(devices: tuple[str, ...]) -> None:
@@ -72,20 +85,17 @@ def test_devices_that_are_not_there_are_refused_before_anything_starts(
     "device", [pytest.param("cpu", marks=pytest.mark.slow), pytest.param("cuda", marks=pytest.mark.gpu)]
 )
 def test_two_devices_train_the_papers_network_as_one_does(
-    small_store_path: Path, tmp_path: Path, device: str, mesh: str
+    small_store_path: Path, trained_alone: Callable[[str], Path], tmp_path: Path, device: str, mesh: str
 ) -> None:
     """On GPUs NCCL gathers, sums and shifts; on CPUs Gloo."""
     devices = ("cpu", "cpu") if device == "cpu" else ("cuda:0", "cuda:1")
     need(devices)
-    alone = train(small_store_path, tmp_path / "alone", "small-data", "--device", devices[0])
     options = ("--devices", ",".join(devices), "--mesh", mesh)
     two = train(small_store_path, tmp_path / "two", "small-data", *options)
-    check_close(read_tensors(two), read_tensors(alone), 1e-5)
+    check_close(read_tensors(two), read_tensors(trained_alone(devices[0])), 1e-5)
 
 
 @pytest.mark.gpu
-def test_one_gpu_trains_the_papers_network_as_a_cpu_does(small_store_path: Path, tmp_path: Path) -> None:
+def test_one_gpu_trains_the_papers_network_as_a_cpu_does(trained_alone: Callable[[str], Path]) -> None:
     need(("cuda:0",))
-    expected = read_tensors(train(small_store_path, tmp_path / "cpu", "small-data", "--device", "cpu"))
-    weights = read_tensors(train(small_store_path, tmp_path / "gpu", "small-data", "--device", "cuda:0"))
-    check_close(weights, expected, 1e-4)
+    check_close(read_tensors(trained_alone("cuda:0")), read_tensors(trained_alone("cpu")), 1e-4)

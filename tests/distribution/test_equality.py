@@ -67,6 +67,17 @@ def alone(store_path: Path, out: Path, chosen: Recipe, **options: Any) -> tuple[
     return listener.losses, outcome.history
 
 
+@pytest.fixture(scope="module")
+def trained_alone(
+    store_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[float], list[dict[str, Any]], Path]:
+    """Losses, history and run folder of 17 epochs in one process, that every mesh is compared with."""
+    out = tmp_path_factory.mktemp("alone") / "run"
+    with pytest.MonkeyPatch.context() as patch, kernels.using("plain"):
+        patch.setitem(spec_module.DIALECTS, "small", small)
+        return *alone(store_path, out, recipe(epochs=17)), out
+
+
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     return read_tensors(folder / "model.safetensors")
 
@@ -108,10 +119,16 @@ def test_logits_and_gradients_are_those_of_the_whole_network(mesh: str, processe
         pytest.param("data=4,dense=4", 4, marks=pytest.mark.slow),
     ],
 )
-def test_training_is_the_same_for_any_mesh(store_path: Path, tmp_path: Path, mesh: str, processes: int) -> None:
+def test_training_is_the_same_for_any_mesh(
+    store_path: Path,
+    trained_alone: tuple[list[float], list[dict[str, Any]], Path],
+    tmp_path: Path,
+    mesh: str,
+    processes: int,
+) -> None:
     """51 updates of batches of 10, 10 and 7 images, with crops, colour noise and dropout."""
     chosen = recipe(epochs=17)
-    losses, history = alone(store_path, tmp_path / "one", chosen)
+    losses, history, one = trained_alone
     results = run_crew(
         processes, partial(train_shared, local_batch=4), str(store_path), chosen, str(tmp_path / "n"), mesh
     )
@@ -124,7 +141,7 @@ def test_training_is_the_same_for_any_mesh(store_path: Path, tmp_path: Path, mes
         assert row["train_top1_error"] == expected["train_top1_error"]
         assert row["val_top1_error"] == expected["val_top1_error"]
         assert math.isclose(row["val_loss"], expected["val_loss"], abs_tol=1e-5)
-    whole, merged = weights_of(tmp_path / "one"), weights_of(tmp_path / "n")
+    whole, merged = weights_of(one), weights_of(tmp_path / "n")
     assert set(whole) == set(merged)
     for name, weight in whole.items():
         assert torch.allclose(merged[name], weight, atol=1e-5), name

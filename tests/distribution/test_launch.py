@@ -18,7 +18,8 @@ from alexnet.files.tensors import read_tensors
 pytestmark = pytest.mark.slow
 
 OPTIONS = ["--recipe", "cifar-80sec", "--set", "optimization.drop_epochs=[]", "--set", "optimization.schedule=constant",
-           "--set", "batches.size=6", "--precision", "float32", "--threads", "1", "--checkpoint-minutes", "1e-9"]  # fmt: skip
+           "--set", "batches.size=6", "--precision", "float32", "--threads", "1", "--checkpoint-minutes", "1e-9",
+           "--no-report"]  # fmt: skip
 SECONDS = 150
 AGAIN = "The same command continues from the last checkpoint."
 

@@ -10,6 +10,8 @@ import alexnet
 from alexnet.data.prepare.prepare import prepare
 from alexnet.network import spec as spec_module
 from alexnet.recipes.named import find_recipe
+from alexnet.runs.folder import read_environment
+from alexnet.text.commands import train_again
 from conftest import write_pictures
 
 OPTIONS = ["batches.size=4", "batches.divisor=60", "network.initialization=he", "network.dialect=small",
@@ -39,8 +41,9 @@ def test_what_two_processes_do_not_have_in_common_is_named_by_both(
         "conv2, conv3, conv4, fc6, fc7, fc8."
     )
     unfinished = (
-        f"{run}: holds an unfinished run that differs: batches.size was 4, now 5. Give the same options to continue it, "
-        "or choose another --out."
+        f"{run}: holds an unfinished run that differs: batches.size was 4, now 5. To train anew, choose another --out. To "
+        "continue it: "
+        + train_again(read_environment(run), recipe=run / "recipe.yaml", store=small_store_path, out=run)
     )
     shared = {
         "stores": (

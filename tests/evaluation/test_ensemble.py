@@ -20,6 +20,8 @@ from alexnet.evaluation.metrics import find_errors
 from alexnet.evaluation.prediction_files import write_submission
 from alexnet.network.alexnet import build
 from alexnet.network.model_file import Model, Preprocessing, save_model
+from alexnet.text.names import unescape_name
+from conftest import write_oddly_named
 
 CLASSES = ("ant", "bee", "cat")
 
@@ -168,7 +170,10 @@ def test_two_models_are_compared_in_pairs(models: list[Path], small_store_path: 
     assert "against_first" not in first
     code, output = call(models[0], models[2], small_store_path, "--views", 1)
     flat = " ".join(output.split())
-    assert f"Top-1 error against {models[0]}, image by image points 95 % interval only it errs only first" in flat
+    assert (
+        f"Top-1 error against {models[0]}, image by image points 95 % interval wrong here alone in the first alone"
+        in flat
+    )
 
 
 def test_a_difference_is_paired_image_by_image() -> None:
@@ -429,3 +434,45 @@ def test_leakage_is_noticed(small_store_path: Path, tmp_path: Path) -> None:
     assert f"{own} was trained on 24 images of these, pixel for pixel:" in " ".join(output.split())
     code, output = call(own, small_store_path.parent / "pictures", "--views", 1)
     assert "pixel for pixel" not in output
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_any_name_of_a_file_comes_back_from_predictions(models: list[Path], tmp_path: Path, suffix: str) -> None:
+    files = write_oddly_named(tmp_path / "odd" / "ant")
+    out = tmp_path / f"p{suffix}"
+    code, output = call(models[0], tmp_path / "odd", "--views", 1, "--predictions", out)
+    assert code == 0, output
+    if suffix == ".csv":
+        with out.open(newline="", encoding="utf-8") as file:
+            paths = [row["path"] for row in csv.DictReader(file)]
+    else:
+        paths = pytest.importorskip("pyarrow.parquet").read_table(out)["path"].to_pylist()
+    assert [unescape_name(path) for path in paths] == [f"ant/{file.name}" for file in files]
+    assert r"ant/\x1b[31mred.png" in paths
+
+
+def test_predict_writes_every_name_on_one_line_and_the_same_everywhere(models: list[Path], tmp_path: Path) -> None:
+    files = write_oddly_named(tmp_path / "odd")
+    base = ["predict", str(models[0]), str(tmp_path / "odd"), "--views", "1", "--threads", "1"]
+    lines = CliRunner().invoke(cli, [*base, "--one-line"]).stdout.splitlines()
+    listed = [line.split("\t")[0] for line in lines]
+    assert [unescape_name(name) for name in listed] == [str(file) for file in files]
+    document = json.loads(CliRunner().invoke(cli, [*base, "--json"]).stdout)
+    assert [image["path"] for image in document["images"]] == listed
+    blocks = CliRunner().invoke(cli, [*base, "--top", "1"]).stdout
+    assert blocks.splitlines()[::2] == listed
+    assert "\x1b" not in blocks
+
+
+def test_an_ensemble_finds_its_members_under_any_name(models: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "odd\nfolder\\"
+    folder.mkdir()
+    shutil.copy(models[0], folder / "m.safetensors")
+    save_ensemble(tmp_path / "e.json", Ensemble([alexnet.load(folder / "m.safetensors")]))
+    assert json.loads((tmp_path / "e.json").read_text())["members"][0]["path"] == r"odd\x0afolder\\/m.safetensors"
+    assert load_ensemble(tmp_path / "e.json").members[0].path == folder / "m.safetensors"
+
+
+def test_the_terminal_says_what_guessing_would_give(models: list[Path], small_store_path: Path) -> None:
+    _, output = call(models[0], small_store_path, "--views", 1)
+    assert "\nGuessing among 3 classes would be wrong for 66.67 %.\n" in output

@@ -90,6 +90,7 @@ def test_a_caffemodel_gives_caffes_logits(
     path.unlink()
     assert model.network.spec.dialect == dialect
     assert model.preprocessing.divisor == 1
+    assert model.preprocessing.framing == "caffe"
     assert model.preprocessing.mean_image[0, 0].tolist() == pytest.approx(CAFFE_MEAN)
     pixels = torch.randint(0, 256, (1, 3, 227, 227), generator=torch.Generator().manual_seed(1)).float()
     inputs = pixels - torch.tensor(CAFFE_MEAN)[:, None, None]

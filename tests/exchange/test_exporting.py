@@ -11,20 +11,22 @@ import pytest
 import torch
 from click.testing import CliRunner
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from alexnet import kernels, load
 from alexnet.batches.loader import assemble_evaluation_views
 from alexnet.batches.views import evaluation_views
 from alexnet.cli import cli
+from alexnet.data.images.decode import Framing, open_image
 from alexnet.errors import ConfigError, ExportError
 from alexnet.evaluation.ensemble import Ensemble, save_ensemble
 from alexnet.exchange import exporting, importing, onnx_graph
 from alexnet.exchange.exporting import export_model
 from alexnet.exchange.importing import TORCHVISION_DIVISOR, TORCHVISION_MEAN, open_model
 from alexnet.exchange.onnx_ensemble import export_ensemble
+from alexnet.exchange.programs import _open_picture
 from alexnet.network import spec as spec_module
-from alexnet.network.model_file import Model, load_model, save_model
+from alexnet.network.model_file import FRAMINGS, Model, load_model, save_model
 from alexnet.network.spec import Dense, Spec, find_dialect
 from exchange.miniature import CLASSES, everything, make_model
 
@@ -386,3 +388,17 @@ def test_an_existing_file_is_left_alone(small: Model, tmp_path: Path) -> None:
         export_model(small, "onnx", tmp_path / "m.onnx")
     assert str(problem.value) == f"--out {tmp_path / 'm.onnx'}: exists. Choose another, or delete it."
     assert (tmp_path / "m.onnx").read_text() == "precious"
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_a_printed_program_brings_a_picture_to_size_as_the_model_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, framing: Framing
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, (width, height) in enumerate(((91, 64), (63, 150), (40, 41))):
+        smooth = np.random.default_rng(number).integers(0, 256, (4, 5, 3), np.uint8)
+        Image.fromarray(smooth).resize((width, height), Image.Resampling.BICUBIC).save("picture.jpg")
+        names = {"np": np, "Image": Image, "ImageOps": ImageOps}
+        exec(_open_picture(32, framing), names)
+        difference = np.abs(open_image("picture.jpg", 32, framing=framing).astype(int) - names["image"])
+        assert difference.mean() < 4 if framing == "square" else not difference.any()  # of a square, Pillow cuts parts

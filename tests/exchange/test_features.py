@@ -1,6 +1,9 @@
 """Features in files: every format holds the same numbers, paths and provenance, whatever the batch."""
 
 import json
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from alexnet.evaluation.classifier import Classifier, load
 from alexnet.exchange.features import write_features
 from alexnet.exchange.importing import hash_file
 from alexnet.network.model_file import save_model
+from alexnet.text.names import unescape_name
+from conftest import write_oddly_named
 from exchange.miniature import everything, make_model
 
 LAYERS = ["conv1", "conv1.pool:b", "fc6.relu", "fc8"]
@@ -158,3 +163,57 @@ def test_the_command_exports_and_says_how_well_the_file_agrees(place: Path, tmp_
     done = CliRunner().invoke(cli, ["export", str(place / "model.safetensors"), "--to", "onnx", "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert done.stderr.startswith(f"{out}: dialect everything, {out.stat().st_size:,} bytes, agrees with the model to ")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5", ".parquet"])
+def test_any_name_of_a_file_comes_back(classifier: Classifier, tmp_path: Path, suffix: str) -> None:
+    files = write_oddly_named(tmp_path / "odd")
+    write_features(classifier, files, ["fc8"], tmp_path / f"f{suffix}")
+    paths, _, _ = read(tmp_path / f"f{suffix}")
+    assert list(map(unescape_name, paths)) == [str(file) for file in files]
+    assert paths[0] == rf"{tmp_path}/odd/\x1b[31mred.png"
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5", ".parquet"])
+@pytest.mark.parametrize("room", [4, 5_000, 20_000])
+def test_a_full_disk_is_an_error_that_names_the_file_and_leaves_nothing(
+    place: Path,
+    classifier: Classifier,
+    tmp_path: Path,
+    full_disk: Callable[[int], None],
+    suffix: str,
+    room: int,
+) -> None:
+    good = [path for path in pictures(place) if path.name != "2b.png"] * 3
+    out = tmp_path / f"f{suffix}"
+    classifier.activations(good[:1], ["conv1"])  # what is compiled for it is kept in files
+    full_disk(room)
+    with pytest.raises(OSError, match="File too large") as problem:
+        write_features(classifier, good, ["conv1"], out, batch_size=4)
+    full_disk(10**9)
+    assert problem.value.filename == str(out)
+    assert not list(tmp_path.iterdir())
+    write_features(classifier, good, ["conv1"], out)
+    assert len(read(out)[0]) == len(good)
+
+
+def test_a_full_disk_under_hdf5_does_not_end_in_a_crash(tmp_path: Path) -> None:
+    pytest.importorskip("h5py")
+    program = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from alexnet.exchange.feature_files import open_writer
+resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+writer = open_writer(Path(sys.argv[1]), {"fc": (500,)})
+try:
+    for _ in range(9):
+        writer.append(["a", "b"], {"fc": np.ones((2, 500), np.float32)})
+    writer.finish({})
+except OSError:
+    writer.discard()
+    sys.exit(7)
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "f.h5")], capture_output=True, check=False)
+    assert done.returncode == 7, done.stderr
+    assert not list(tmp_path.iterdir())

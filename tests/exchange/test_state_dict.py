@@ -249,6 +249,7 @@ def test_torchvisions_weights_give_torchvisions_logits_and_go_back_bit_for_bit(t
     assert model.network.spec.dialect == "one-tower-2014"
     pixels = torch.randint(0, 256, (2, 224, 224, 3), generator=torch.Generator().manual_seed(1))
     standard = (pixels / 255 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
+    assert model.preprocessing.framing == "torchvision"
     own = (pixels - torch.tensor(TORCHVISION_MEAN)) / torch.tensor(model.preprocessing.divisor)
     with torch.inference_mode():
         expected = theirs(standard.permute(0, 3, 1, 2))

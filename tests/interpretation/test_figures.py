@@ -4,6 +4,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgba
 from PIL import Image
 
 from alexnet.errors import ConfigError
@@ -241,3 +242,15 @@ def test_class_errors_without_images_are_refused() -> None:
 def test_percents_are_whole_but_never_falsely_certain() -> None:
     rates = (0.0, 0.001, 0.005, 0.5, 0.994, 0.996, 1.0, float("nan"))
     assert [whole_percent(rate) for rate in rates] == ["0 %", "< 1 %", "0 %", "50 %", "99 %", "> 99 %", "100 %", "–"]
+
+
+def test_red_means_wrong_and_nothing_else() -> None:
+    for name, theme in THEMES.items():
+        drawing = draw_predictions([PICTURE], [predict(0.3, 0.25, 0.2, 0.1, 0.1, 0.05)], [5], name)
+        assert [
+            text.get_text() for axes in drawing.figure.axes for text in axes.texts if text.get_color() == theme.wrong
+        ] == []
+        (badge,) = [text for axes in drawing.figure.axes for text in axes.texts if text.get_text() == "wrong"]
+        assert badge.get_bbox_patch().get_facecolor() == to_rgba(theme.wrong)
+        red, green, blue = to_rgba(theme.correct_bar)[:3]
+        assert abs(red - green) < 0.2 < green - blue  # yellow

@@ -72,11 +72,17 @@ def test_layers_of_any_shape_can_be_drawn(shape: tuple[int, ...], towers: str) -
 
 def test_saliency_is_drawn_beside_its_image_with_its_class() -> None:
     maps = [np.full((12, 12), value, np.float32) for value in (0.0, 1.0, 2.0)]
-    drawing = draw_saliency([IMAGE] * 3, maps, ["cat", "dog", "a very " * 20], ["90 %"] * 3, ["a", "b", "c"])
+    drawing = draw_saliency(
+        [IMAGE] * 3, maps, ["bee", "", "cat"], ["cat", "dog", "a very " * 20], ["90 %"] * 3, list("abc")
+    )
     (page,) = drawing.figure.axes
     assert len(page.images) == 6
-    assert texts(page)[:3] == ["cat", "90 %", "dog"]
-    assert texts(page)[4].endswith("…")
+    assert texts(page)[:4] == ["bee", "cat", "90 %", ""]
+    assert texts(page)[7].endswith("…")
+    own, explained, *_ = page.texts  # the class of the image below it, as in the panel of predictions
+    assert own.get_weight() == "bold"
+    assert own.get_position()[0] == 0 < explained.get_position()[0]
+    assert own.get_position()[1] == explained.get_position()[1]
     assert len(drawing.numbers["saliency"]) == 3 * 144
     assert drawing.numbers["saliency"][-1] == 2
     assert drawing.numbers["class"][0] == "cat"

@@ -110,7 +110,9 @@ def test_hostile_text_is_shown_and_never_interpreted(tmp_path: Path, history: li
     assert "script" not in page.tags
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
     assert page.text.count(HOSTILE) == 7 + len(history)  # the title stands twice, a fact has two
-    assert "\udcff" not in render(tmp_path, title="bad \udcff name", commands=["x \udcff"])
+    text = render(tmp_path, title="bad \udcff name", commands=["x \udcff\x1b"])
+    assert "bad \\xff name" in text
+    assert "x \\xff\\x1b" in text
 
 
 def test_the_page_loads_nothing_and_follows_the_theme(tmp_path: Path, history: list[dict[str, Any]]) -> None:
@@ -292,3 +294,18 @@ def test_a_panel_prefers_no_class() -> None:
     labels = np.repeat(np.arange(100), 3)
     panel = choose_panel(make_probabilities(labels, set()), labels)
     assert [int(labels[i]) for i in panel] == [6, 18, 31, 43, 56, 68, 81, 93]
+
+
+def test_with_two_classes_top_1_stands_once(tmp_path: Path) -> None:
+    page = Page(render(tmp_path, evaluations=[make_evaluation(("a", "b"), views) for views in (1, 10)]))
+    assert page.text.count("Top-1 error 95 % interval") == 1
+    assert "Top-1 counts" not in page.text
+    assert "Top-1 error 95 % interval Cross-entropy" in page.text
+
+
+def test_what_is_wider_than_the_screen_says_so(tmp_path: Path) -> None:
+    text = render(tmp_path)
+    narrow = text[text.index("@media (max-width:40rem)") :]
+    assert "figure .wide img{min-width:42rem}" in narrow
+    assert 'figure .wide::after{content:"Wider than the screen: scroll it sideways →"' in narrow
+    assert "no-repeat local" in text[text.index(".wide{overflow-x:auto") :]  # a shadow where a table goes on

@@ -27,7 +27,9 @@ from alexnet.network.model_file import CHECKPOINTS, LATEST, PREVIOUS, save_model
 from alexnet.network.spec import Convolution, Dense, Dropout, Normalize, Pool, Rectify, Spec
 from alexnet.recipes.named import Recipe, find_recipe
 from alexnet.runs import train as runs
+from alexnet.runs.folder import read_environment
 from alexnet.runs.train import train
+from alexnet.text.commands import train_again
 from alexnet.training import loop
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.transfer import read_start
@@ -341,7 +343,13 @@ def test_an_unfinished_run_with_other_options_is_refused(small_store_path: Path,
         run(small_store_path, tmp_path / "run", Listener(), "optimization.momentum=0.8", seed=4)
     assert str(problem.value) == (
         f"{tmp_path / 'run'}: holds an unfinished run that differs: optimization.momentum was 0.9, now 0.8; seed was 0, "
-        "now 4. Give the same options to continue it, or choose another --out."
+        "now 4. To train anew, choose another --out. To continue it: "
+        + train_again(
+            read_environment(tmp_path / "run"),
+            recipe=tmp_path / "run" / "recipe.yaml",
+            store=small_store_path,
+            out=tmp_path / "run",
+        )
     )
 
 

@@ -1,6 +1,8 @@
 """alexnet reproduce, from the outside."""
 
 import json
+import signal
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +10,15 @@ import pytest
 from click.testing import CliRunner
 
 from alexnet.cli import cli
+from alexnet.data.store.reader import open_store
 from alexnet.data.store.writer import write_store
+from alexnet.errors import Interrupted
 from alexnet.files.writing import is_locked, lock_file
 from alexnet.recipes.named import find_recipe, shorten
 from alexnet.reproduction import engine
 from alexnet.reproduction.experiments import EXPERIMENTS, TABLES
-from alexnet.reproduction.plan import LOCK
+from alexnet.reproduction.outlook import Estimate
+from alexnet.reproduction.plan import LOCK, make_job
 
 SMALL = ["--recipe", "cifar-80sec", "--set", "optimization.drop_epochs=[]", "--set", "optimization.schedule=constant",
          "--set", "optimization.learning_rate=0.01", "--set", "network.initialization=he", "--set", "batches.divisor=60",
@@ -32,6 +37,12 @@ def store_path(tmp_path: Path) -> Path:
 
     write_store(tmp_path / "store", {"train": shades(24), "val": shades(12)}, ["ant", "bee", "cat"])
     return tmp_path / "store"
+
+
+@pytest.fixture(autouse=True)
+def known_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this machine multiplies is measured for every estimate, a second each time."""
+    monkeypatch.setattr(engine, "measure_matrix_rate", lambda *what, **how: 1e11, raising=False)
 
 
 def call(*arguments: object) -> tuple[int, str]:
@@ -124,15 +135,39 @@ def test_trainings_are_given_to_devices_that_are_free(
     given = []
 
     class Recorded(engine._Running):
-        def __init__(self, job: object, estimate: object, device: str, threads: int) -> None:
+        def __init__(self, job: object, watch: object, device: str, threads: int) -> None:
             given.append(device)
-            super().__init__(job, estimate, device, threads)  # type: ignore[arg-type]
+            super().__init__(job, watch, device, threads)  # type: ignore[arg-type]
 
     monkeypatch.setattr(engine, "WORKER", "no_such_module")
     monkeypatch.setattr(engine, "_Running", Recorded)
     monkeypatch.setattr("alexnet.reproduction.carry_out.choose_compute", lambda device: None)
     call("crops", "--store", store_path, "--out", tmp_path / "out", "--epochs", 1, *SMALL, "--devices", "cpu,cuda:7")
     assert sorted(given) == ["cpu", "cpu", "cuda:7", "cuda:7"]
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"), [(OSError(28, "No space left on device"), OSError), (KeyboardInterrupt(), Interrupted)]
+)
+def test_whatever_ends_it_ends_its_trainings(
+    store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: BaseException, said: type
+) -> None:
+    store = open_store(store_path)
+    (tmp_path / "python").write_text("#!/bin/sh\nexec sleep 600\n")
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setattr(engine.sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(engine, "POLL_SECONDS", 0.01)
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(engine.subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1])
+    jobs = [make_job(find_recipe("cifar-80sec"), store, tmp_path / "runs", variant="a", seed=seed) for seed in (0, 1)]
+
+    def tell(state: engine.State) -> None:
+        raise problem
+
+    with pytest.raises(said):
+        engine.run_jobs(jobs, [Estimate(1, "")] * 2, devices=["cpu", "cpu"], threads=1, budget_seconds=None, tell=tell)
+    assert [process.returncode for process in started] == [-signal.SIGTERM] * 2
 
 
 @pytest.mark.parametrize("begins", ["before", "at the same moment"])

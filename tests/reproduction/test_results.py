@@ -12,9 +12,9 @@ from alexnet.data.store.writer import write_store
 from alexnet.errors import ConfigError, RecipeError
 from alexnet.network.spec import find_dialect
 from alexnet.recipes.named import find_recipe
-from alexnet.reproduction.engine import estimate_jobs
 from alexnet.reproduction.experiments import EXPERIMENTS, find_experiment
 from alexnet.reproduction.figure import draw_outcomes, draw_training_errors
+from alexnet.reproduction.outlook import estimate_jobs
 from alexnet.reproduction.plan import PROBABILITIES, Job, make_job, plan_jobs
 from alexnet.reproduction.results import (
     Curve,
@@ -202,7 +202,7 @@ def test_a_pretrained_row_waits_for_the_training_it_starts_from(store: Store, tm
     jobs = plan_table("table2", store, tmp_path, recipe="small-data", assignments=[], seeds=2, larger=store)
     assert [job.recipe.network.dialect for job in jobs] == ["paper", "paper", *["paper+conv6"] * 3]
     assert {job.recipe.batches.size for job in jobs} == {jobs[0].recipe.batches.size}
-    assert all(each.seconds > 0 for each in estimate_jobs(jobs, 12, 3))
+    assert all(each.seconds > 0 for each in estimate_jobs(jobs))
     assert [job.start for job in jobs] == [None, None, None, jobs[2].folder, jobs[2].folder]
     assert find_errors(np.eye(3, dtype=np.float32), np.array([0, 2, 2])).tolist() == [0, 1, 0]
 

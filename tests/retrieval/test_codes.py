@@ -10,14 +10,14 @@ from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.retrieval.codes.autoencoder import METHODS, fit_encoder
 from alexnet.retrieval.codes.baselines import principal_axes
-from alexnet.retrieval.codes.comparison import compare_codes
+from alexnet.retrieval.codes.comparison import compare_codes, share_room
 from alexnet.retrieval.codes.encoding import load_codes, write_codes
 from alexnet.retrieval.codes.hamming import find_nearest_codes
 from alexnet.retrieval.exact import find_nearest
 from alexnet.retrieval.index.images import choose_images
 from alexnet.retrieval.index.reader import open_index
-from alexnet.retrieval.index.writer import add_images
-from retrieval.conftest import draw_picture
+from alexnet.retrieval.index.writer import add_images, make_index
+from retrieval.conftest import LAYER, draw_picture, pictures
 
 
 def clustered(count: int) -> torch.Tensor:
@@ -108,3 +108,40 @@ def test_the_picture_has_its_numbers(scene: Path) -> None:
     assert drawing.render("csv").decode().splitlines()[0] == "method,bits,recall_6,precision_1,precision_6"
     assert drawing.numbers["method"] == ["exact", "random"]
     assert drawing.render("svg").startswith(b"<?xml")
+
+
+def test_equally_far_images_share_what_room_there_is() -> None:
+    assert share_room(np.array([2, 0, 4, 3]), 3).tolist() == [1, 1, 0.25, 0]
+    assert share_room(np.array([2, 0, 4, 3]), 2).tolist() == [1, 0, 0, 0]
+    assert share_room(np.array([1, 1]), 5).tolist() == [1, 1]
+
+
+def test_a_comparison_is_the_mean_over_every_way_to_draw_among_the_equally_far(scene: Path) -> None:
+    index = open_index(scene / "index")
+    _, found = compare_codes(index, [16], ["random"]).results
+    rows = index.rows()[index.order_rows(index.rows())]
+    is_query = np.array([index.entry(int(row)).split == "val" for row in rows])
+    queries, database = rows[is_query], rows[~is_query]
+    encoder = fit_encoder(torch.from_numpy(index.gather(database)), 16, "random", seed=0)
+    codes, own = encoder.encode(index.gather(database)), encoder.encode(index.gather(queries))
+    truth = find_nearest(index.gather(database), index.gather(queries), 6).rows
+    recalls, precisions, generator = [], [], np.random.default_rng(0)
+    for _ in range(3000):
+        order = generator.permutation(len(database))
+        _, places = find_nearest_codes(codes[order], own, 6)
+        nearest = order[places]
+        recalls.append(np.mean([np.isin(truth[q], nearest[q]).mean() for q in range(len(queries))]))
+        precisions.append((index.labels[database[nearest]] == index.labels[queries, None]).mean())
+    assert found.recall[6] == pytest.approx(np.mean(recalls), abs=0.003)
+    assert found.precision[6] == pytest.approx(np.mean(precisions), abs=0.003)
+
+
+def test_a_comparison_does_not_depend_on_the_order_of_the_images(
+    scene: Path, classifier: Classifier, tmp_path: Path
+) -> None:
+    make_index(classifier, choose_images(pictures(scene)[::-1]), tmp_path / "a", layer=LAYER, batch_size=24)
+    make_index(classifier, choose_images(pictures(scene)), tmp_path / "b", layer=LAYER, batch_size=24)
+    first, second = (compare_codes(open_index(tmp_path / name), [16], ["random", "pca"]) for name in "ab")
+    for one, other in zip(first.results, second.results, strict=True):
+        assert one.recall == pytest.approx(other.recall)
+        assert one.precision == pytest.approx(other.precision)

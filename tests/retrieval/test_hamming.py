@@ -68,3 +68,22 @@ def test_impossible_requests_are_refused() -> None:
     with pytest.raises(ConfigError) as problem:
         find_nearest_by_codes(np.zeros((4, 3), np.float32), codes, np.zeros((1, 3), np.float32), codes[:1], 3, rerank=2)
     assert str(problem.value) == "2 images to rank again are fewer than the 3 asked for. Choose at least 3."
+
+
+def test_which_of_the_equally_far_have_room_does_not_depend_on_where_they_stand() -> None:
+    generator = np.random.default_rng(3)
+    codes = generator.integers(0, 256, (3000, 2), dtype=np.uint8)
+    names = generator.permutation(3000)
+    skip = generator.random(3000) < 0.1
+
+    def found(order: NDArray[np.int64]) -> list[set[int]]:
+        _, rows = find_nearest_codes(
+            codes[order], codes[:4], 50, skip=skip[order], order=lambda rows: np.argsort(names[order][rows])
+        )
+        return [set(names[order][own].tolist()) for own in rows]
+
+    first = found(np.arange(3000))
+    assert first == found(generator.permutation(3000))
+    distances = np.unpackbits(codes ^ codes[0], axis=1).sum(1)
+    expected = sorted((distance, name) for distance, name, out in zip(distances, names, skip, strict=True) if not out)
+    assert first[0] == {int(name) for _, name in expected[:50]}

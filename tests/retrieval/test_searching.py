@@ -1,6 +1,9 @@
 """alexnet search as a user meets it."""
 
 import json
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,9 @@ from alexnet.cli import cli
 from alexnet.errors import AlexNetError, ConfigError
 from alexnet.retrieval.codes.autoencoder import METHODS
 from alexnet.retrieval.codes.hamming import BITS
+from alexnet.text.names import escape_name, unescape_name
 from alexnet.verbs import search_codes
+from conftest import write_oddly_named
 from retrieval.conftest import LAYER, draw_picture, pictures
 
 
@@ -212,3 +217,81 @@ def test_a_folder_that_is_removed_twice_is_not_there_any_more(index_path: Path, 
 def test_the_names_in_the_help_are_those_of_the_code() -> None:
     assert search_codes.METHODS == METHODS
     assert tuple(map(int, search_codes.BITS)) == BITS
+
+
+@pytest.mark.parametrize("way", [(), ("--bits", "16", "--rerank", "7")])
+def test_equally_near_images_stand_in_the_order_of_their_paths(
+    scene: Path, tmp_path: Path, way: tuple[str, ...]
+) -> None:
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    for number in range(30):
+        shutil.copy(pictures(scene)[0], copies / f"{number:02d}.png")
+    files = sorted(copies.iterdir())
+    command = ["index", scene / "model.safetensors", "--layer", LAYER, "--precision", "float32"]
+    for name, given in (("a", files), ("b", [*files[15:], *files[:15]])):
+        run(*command, *given, *pictures(scene)[1:3], "--out", tmp_path / name, "--threads", 1)
+        if way:
+            run("codes", tmp_path / name, "--bits", 16, "--method", "random", "--threads", 1)
+        (query,) = ask("query", tmp_path / name, pictures(scene)[0], "--k", 7, *way)["queries"]
+        assert [hit["path"] for hit in query["neighbours"]] == [str(file) for file in files[:7]]
+
+
+def test_an_indexed_query_gives_up_its_place_if_asked(index_path: Path, scene: Path) -> None:
+    path = pictures(scene)[0]
+    (own,) = ask("query", index_path, path)["queries"]
+    (others,) = ask("query", index_path, path, "--exclude-self")["queries"]
+    assert own["neighbours"][0]["path"] == str(path)
+    assert others["neighbours"][:5] == own["neighbours"][1:]
+    assert len(others["neighbours"]) == 6
+    assert (own["class"], others["class"]) == (path.parent.name, path.parent.name)
+    (all_others,) = ask("query", index_path, path, "--exclude-self", "--k", 24)["queries"]
+    assert len(all_others["neighbours"]) == 23
+
+
+def test_a_page_marks_neighbours_of_another_class(index_path: Path, scene: Path, tmp_path: Path) -> None:
+    path, page = pictures(scene)[0], tmp_path / "page.html"
+    (query,) = ask("query", index_path, path, "--html", page)["queries"]
+    others = sum(hit["class"] != path.parent.name for hit in query["neighbours"])
+    text = page.read_text(encoding="utf-8")
+    assert 0 < others < 6
+    assert text.count("<figure class=differs>") == others
+    assert "Red: of another class than the query." in text
+    assert f"query · {path.parent.name}" in text
+    draw_picture(500).save(tmp_path / "unknown.png")
+    ask("query", index_path, tmp_path / "unknown.png", "--html", page)
+    assert "differs>" not in page.read_text(encoding="utf-8")
+
+
+def test_any_name_of_a_file_is_indexed_found_and_removed(scene: Path, tmp_path: Path) -> None:
+    files, index = write_oddly_named(tmp_path / os.fsdecode(b"odd\xfe")), tmp_path / "index"
+    run("index", scene / "model.safetensors", files[0].parent, "--out", index, "--layer", LAYER, "--threads", 1)
+    lines = run("info", index, "--images").stdout.splitlines()
+    assert [unescape_name(line.split("\t")[3]) for line in lines] == [str(file) for file in files]
+    assert "\x1b" not in "".join(lines)
+    text = "".join(path.read_text(encoding="ascii") for path in index.rglob("images.jsonl"))
+    assert [unescape_name(json.loads(line)["path"]) for line in text.splitlines()] == [str(file) for file in files]
+    answer = ask("query", index, *files, "--k", 1, "--html", tmp_path / "page.html")
+    for file, query in zip(files, answer["queries"], strict=True):
+        assert unescape_name(query["neighbours"][0]["path"]) == str(file) == unescape_name(query["query"])
+        assert query["neighbours"][0]["problem"] is None
+    assert run("query", index, files[0], "--threads", 1).stdout.splitlines()[0] == escape_name(str(files[0]))
+    assert "\x1b" not in (tmp_path / "page.html").read_text(encoding="utf-8")
+    run("remove", index, files[0])
+    assert len(run("info", index, "--images").stdout.splitlines()) == len(files) - 1
+
+
+def test_a_full_disk_is_an_error_that_names_the_index_and_leaves_it_as_it_was(
+    scene: Path, index_path: Path, tmp_path: Path, full_disk: Callable[[int], None]
+) -> None:
+    for number in range(40):
+        draw_picture(number + 100).save(tmp_path / f"{number}.png")
+    before = {path: path.read_bytes() for path in index_path.rglob("*") if path.is_file()}
+    full_disk(2000)
+    done = CliRunner().invoke(
+        cli, ["search", "add", str(index_path), *map(str, tmp_path.glob("*.png")), "--threads", "1"]
+    )
+    full_disk(10**9)
+    assert isinstance(done.exception, OSError)
+    assert str(done.exception.filename).startswith(str(index_path))
+    assert {path: path.read_bytes() for path in index_path.rglob("*") if path.is_file()} == before

@@ -76,6 +76,13 @@ def test_the_recipe_says_what_the_model_decides(model_path: Path) -> None:
     names = [row.name for row in find_dialect(SMALL, 2).layers]
     assert recipe.optimization.rate_factors == {"conv1": 0.01, **dict.fromkeys(names[1:-1], 0.1)}
     assert names[-1] not in recipe.optimization.rate_factors
+    assert adapt_recipe(recipe, start, ("dog", "eel"), sixth_convolution=False) == recipe
+    full = find_recipe("fine-tune", ["optimization.rate_factors={conv1: 1, conv2: 0.5}"])
+    recipe = adapt_recipe(full, start, ("dog", "eel"), sixth_convolution=False)
+    assert (
+        recipe.optimization.rate_factors["conv1"] == 1
+    )  # so that what is recorded says the same when it is adapted again
+    assert adapt_recipe(recipe, start, ("dog", "eel"), sixth_convolution=False) == recipe
     again = find_recipe("fine-tune", ["optimization.rate_factors={conv2: 0}"])
     assert adapt_recipe(again, start, ("dog", "eel"), sixth_convolution=False).optimization.rate_factors["conv2"] == 0
 
@@ -117,7 +124,7 @@ def test_from_the_command_line_frozen_layers_stay_and_others_move(
     out = tmp_path / "run"
     command = ["train", str(small_store_path), "--from", str(model_path), "--freeze", "conv1-conv2", "--threads", "1",
                "--set", "optimization.total_epochs=1", "--set", "batches.size=5",
-               "--precision", "float32", "--out", str(out)]  # fmt: skip
+               "--precision", "float32", "--no-report", "--out", str(out)]  # fmt: skip
     result = CliRunner().invoke(cli, command)
     assert result.exit_code == 0, (result.output, result.exception)
     assert f"From {model_path}: kept conv1, conv2" in " ".join(result.output.split())

@@ -15,11 +15,26 @@ from torch import Tensor
 
 from alexnet.batches.views import Views
 from alexnet.data.images.resample import resample_box
+from alexnet.errors import ConfigError
 
 MeanPlace = Literal["aligned", "central"]
 """Which part of the mean image a crop loses: its own place, or the middle for every crop (2012 source)."""
 Divisor = float | tuple[float, float, float]
 """One number, or one each for R, G and B."""
+
+
+def check_image(image: NDArray[np.uint8], size: int, name: str = "an image") -> NDArray[np.uint8]:
+    """Return the pixels of an image as the kernels read them, C-contiguous; they check no bounds themselves.
+
+    Raises:
+        ConfigError: it is not (size, size, 3) uint8.
+    """
+    if image.shape != (size, size, 3) or image.dtype != np.uint8:
+        raise ConfigError(
+            f"{name} is an array {image.shape} {image.dtype}; accepted are ({size}, {size}, 3) uint8 RGB. Give "
+            "another picture as a file or as a PIL image, of any size."
+        )
+    return image if image.flags.c_contiguous else np.ascontiguousarray(image)
 
 
 def assemble_views(
@@ -43,6 +58,8 @@ def assemble_views(
         views: N views.
         out: (N, 3, crop, crop), channels_last, float32 or bfloat16, on the CPU. Overwritten.
         divisor: 1 keeps the 0-255 scale. Three numbers take a second pass over `out`.
+    Raises:
+        ConfigError: an image has another shape or type than that.
     """
     from alexnet.batches.assemble_kernel import write_bfloat16, write_float32  # imports Numba
 
@@ -60,7 +77,8 @@ def assemble_views(
     else:
         write, array = write_float32, target.numpy()
     resized = np.empty((crop_px, crop_px, 3), np.uint8)
-    for position, image in enumerate(images):
+    for position, given in enumerate(images):
+        image = check_image(given, mean_image.shape[0])
         mirrored = bool(views.mirrored[position])
         mean, mean_y, mean_x = (central_mirrored if mirrored else central), 0, 0
         if views.boxes is not None:

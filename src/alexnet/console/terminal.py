@@ -9,9 +9,12 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table as Grid
 from rich.text import Text
+
+from alexnet.console.pace import Pace
+from alexnet.text.names import escape_controls
 
 PLAIN_EVERY_SECONDS = 10.0
 """How often progress is printed where the output is not a terminal."""
@@ -61,11 +64,11 @@ class Terminal:
         _print_sentences(self.errors, Text.assemble((f"{kind}:", "bold red"), " ", _visible(message)))
 
     def print(self, text: str) -> None:
-        """Print a line of results on standard output; where that is no terminal, exactly as it is."""
+        """Print a line of results on standard output; where that is no terminal, neither folded nor styled."""
         if self.output.is_terminal:
             self._results.print(_visible(text))
         else:
-            self.output.file.write(f"{_encodable(text)}\n")
+            self.output.file.write(f"{escape_controls(text)}\n")
 
     def print_json(self, text: str) -> None:
         """Print JSON on standard output, as it is."""
@@ -126,7 +129,7 @@ class Terminal:
         """Show how far something is, with its rate and the time left. Results printed meanwhile stand above.
 
         Args:
-            times: Whether rate and time left follow from what was done so far; else the caller's words tell.
+            times: Whether to tell rate and time left, by what was done so far; else the caller's words tell.
         """
         meter = Meter(self, what, unit, times=times)
         self._bars += 1
@@ -152,15 +155,14 @@ class Meter:
         self._unit = unit
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._start = self._printed = time.monotonic()
-        self._first: int | None = None
+        self._printed = time.monotonic()
+        self._pace = Pace()
         if terminal.errors.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=20),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[words]}"),
-                *([TimeRemainingColumn(compact=True)] if times else []),
                 console=terminal.errors,
                 transient=True,
             )
@@ -174,30 +176,42 @@ class Meter:
         if self._bar:
             self._bar.stop()
 
-    def __call__(self, done: int, total: int, words: str = "", *, unit_scale: float = 1.0) -> None:
-        """Say that `done` of `total` are done; `unit_scale` turns one of them into units for the rate."""
+    def __call__(
+        self,
+        done: int,
+        total: int,
+        words: str = "",
+        *,
+        unit_scale: float = 1.0,
+        work: tuple[float, float] | None = None,
+    ) -> None:
+        """Say that `done` of `total` are done.
+
+        Args:
+            unit_scale: Turns one of them into units for the rate.
+            work: How much is done, and in all, where the pieces that are counted take unequal times.
+        """
         now = time.monotonic()
-        if self._first is None:
-            self._first, self._start = done, now
-        elapsed = now - self._start
-        rate = (done - self._first) * unit_scale / elapsed if elapsed > 0 else 0.0
-        if not self._times:
-            rate = 0.0
+        done_work, all_work = work or (done, total)
+        self._pace.observe(now, done_work)
+        rate = (self._pace.rate or 0.0) * unit_scale if self._times and work is None else 0.0
         speed = f"{rate:,.0f} {self._unit}/s" if rate >= 10 else f"{rate:.1f} {self._unit}/s" if rate >= 0.1 else ""
-        said = [part for part in (speed, words) if part]
+        seconds = self._pace.seconds_left(now, all_work) if self._times and done < total else None
+        left = "" if seconds is None else f"{duration(seconds)} left"
         if self._bar:
             if self._task is None:
                 self._task = self._bar.add_task(self._what, total=total, words="")
-            self._bar.update(self._task, completed=done, total=total, words="  ".join(said))
+            self._bar.update(
+                self._task, completed=done, total=total, words="  ".join(filter(None, [speed, words, left]))
+            )
         elif now - self._printed >= PLAIN_EVERY_SECONDS:
             self._printed = now
-            left = [f"{duration((total - done) * unit_scale / rate)} left"] if rate and done < total else []
             what = f"{self._what}: {done:,} of {total:,}{'' if self._times else f' {self._unit}'}"
-            self._terminal.say(", ".join([what, *said[:1], *left, *said[1:]]))
+            self._terminal.say(", ".join(filter(None, [what, speed, left, words])))
 
     def restart(self, what: str) -> None:
         """Begin to count something else on the same line."""
-        self._what, self._first, self._start = what, None, time.monotonic()
+        self._what, self._pace = what, Pace()
         if self._bar and self._task is not None:
             self._bar.remove_task(self._task)
             self._task = None
@@ -250,14 +264,9 @@ def _are_numbers(cells: Sequence[str]) -> bool:
     return sum(cell[:1].isdigit() or cell[:1] in ("-", "+", "–", "") for cell in cells) * 2 > len(cells)
 
 
-def _encodable(text: str) -> str:
-    """Return a text that can be written: names of files may hold bytes that are no UTF-8, which become "?"."""
-    return text.encode(errors="replace").decode()
-
-
 def _visible(text: str) -> Text:
-    """Return a text for the screen; characters that would steer it, as names of files may hold, are marked."""
-    return Text("".join("\ufffd" if ord(each) < 32 and each not in "\n\t" else each for each in _encodable(text)))
+    """Return a text for the screen; what would steer it or cannot be written, as names of files hold, is escaped."""
+    return Text(escape_controls(text))
 
 
 def _align(rows: Sequence[Sequence[str]], numbers: Sequence[bool] = ()) -> list[str]:

@@ -5,11 +5,15 @@ PyTorch is imported for files only: the pages of everything else are read from h
 
 from pathlib import Path
 
+from alexnet.data.store.format import PARTIAL_SUFFIX
 from alexnet.description.dialects import describe_dialect
+from alexnet.description.indexes import describe_index, is_index
+from alexnet.description.models import describe_ensemble, describe_model
 from alexnet.description.page import Description, Facts, command
 from alexnet.description.recipes import describe_recipe
+from alexnet.description.reproductions import describe_reproduction, list_experiments
 from alexnet.description.runs import describe_run
-from alexnet.description.stores import describe_store
+from alexnet.description.stores import describe_partial, describe_store, is_partial
 from alexnet.errors import ConfigError, RecipeError, WeightsError
 from alexnet.files.kinds import recognise
 from alexnet.files.tensors import is_own
@@ -22,20 +26,25 @@ STORE_HEADER = "store.json"
 
 
 def describe(what: str, *, verify: bool = False, every: bool = False) -> Description:
-    """Return what a store, run folder, file, dialect or recipe is; paths come before names.
+    """Return what a store, index, run folder, file, dialect or recipe is; paths come before names.
 
     Args:
         verify: Read the whole of a store or of a run's weights and compare checksums.
         every: Leave nothing out, however long it becomes.
     Raises:
         ConfigError: it is none of these.
-        StoreError, WeightsError, RunError: it is one, but damaged.
+        StoreError, SearchError, WeightsError, RunError: it is one, but damaged.
     """
     path = Path(what)
     if path.is_dir():
         return _describe_folder(path, verify=verify, every=every)
+    partial = path.with_name(path.name + PARTIAL_SUFFIX) if path.name else path
+    if not path.exists() and is_partial(partial):
+        return describe_partial(partial)
     if path.is_file():
         return _describe_file(path, every=every)
+    if path.exists():
+        raise ConfigError(f"{what}: is a pipe or a device. Give a file or a folder.")
     if is_dialect(what) and what in RECIPES:
         dialect = describe_dialect(what, every=every, is_alone=False)
         recipe = describe_recipe(what, find_recipe(what), every=every, is_alone=False)
@@ -69,6 +78,12 @@ def _describe_folder(path: Path, *, verify: bool, every: bool) -> Description:
     """A run, a store, or a folder that holds some."""
     if (path / ENVIRONMENT).exists():
         return describe_run(path, verify=verify, every=every)
+    if is_partial(path):
+        return describe_partial(path)
+    if is_index(path):
+        return describe_index(path, verify=verify, every=every)
+    if experiments := list_experiments(path):
+        return describe_reproduction(path, experiments)
     inside = [] if (path / STORE_HEADER).exists() else sorted(each for each in path.iterdir() if each.is_dir())
     held = [("a run", each) for each in inside if (each / ENVIRONMENT).exists()]
     held += [("a store", each) for each in inside if (each / STORE_HEADER).exists()]
@@ -86,7 +101,6 @@ def _describe_file(path: Path, *, every: bool) -> Description:
     Raises:
         WeightsError: it is damaged, or of no kind that is known.
     """
-    from alexnet.description.models import describe_ensemble, describe_model
     from alexnet.evaluation.ensemble import is_ensemble
 
     if is_ensemble(path):

@@ -23,8 +23,8 @@ def describe_model(path: Path, *, every: bool = False) -> Description:
         ("what", f"a model file, {counted(path.stat().st_size, 'byte')}"),
         ("network", f"{spec.dialect}: {count_towers(spec.towers)}, {values['parameters']:,} parameters"),
         ("classes", name_classes(model.class_titles, every=every)),
-        ("images", f"of any size; the centre becomes {_square(model.preprocessing.image_px)}, views of it "
-                   f"{_square(spec.input_px)}"),
+        ("images", f"of any size; {_FRAMED[model.preprocessing.framing]} {_square(model.preprocessing.image_px)}, "
+                   f"views of it {_square(spec.input_px)}"),
         ("inputs", _describe_inputs(model.preprocessing)),
         ("origin", _describe_origin(model.provenance)),
         ("next", command("predict", path, "picture.jpg")),
@@ -63,6 +63,14 @@ def describe_ensemble(path: Path, *, every: bool = False) -> Description:
     ]
     values = {"kind": "ensemble", "path": str(path), "members": rows, "class_names": list(ensemble.class_names)}
     return Description(values, [Facts(facts, str(path)), Table(["member", "weight", "network"], rows)])
+
+
+_FRAMED = {
+    "square": "the centre becomes",
+    "torchvision": "as torchvision resizes and crops them, the centre becomes",
+    "caffe": "as Caffe's tool resizes them, the whole becomes",
+}
+"""Framing -> how `info` says it."""
 
 
 def _square(side: int) -> str:

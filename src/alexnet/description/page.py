@@ -1,12 +1,11 @@
 """What a page of `alexnet info` consists of."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from alexnet.console.terminal import Facts, Prose, Table
+from alexnet.text.commands import command
 from alexnet.text.wording import counted
 
 __all__ = ["Description", "Facts", "Prose", "Table", "command", "count_towers", "name_classes"]
@@ -21,11 +20,6 @@ class Description:
 
     values: dict[str, Any]
     parts: Sequence[Facts | Table | Prose] = field(default_factory=tuple)
-
-
-def command(*words: str | Path) -> str:
-    """Return a command line that a shell takes as it is."""
-    return shlex.join(["alexnet", *map(str, words)])
 
 
 def name_classes(titles: Sequence[str], *, every: bool) -> str:

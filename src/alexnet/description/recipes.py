@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from alexnet.description.page import Description, Facts, Prose, command
+from alexnet.recipes.fields import AS_START
 from alexnet.recipes.named import RECIPES, Recipe
 from alexnet.text.wording import counted
 
@@ -49,7 +50,11 @@ def describe_recipe(
             (field.name, f"{plain(field.value)}, not {plain(field.usual)}: {_shorten(field)}") for field in different
         ]
         parts.append(Facts(rows, "Where it differs from recipe paper:"))
-    hints = [("change one", "alexnet train … --set batches.size=32")]
+    start = "MODEL" if recipe.network.dialect == AS_START else None
+    hints = [
+        ("change one", "add, for example, --set batches.size=16"),
+        ("next", command("train", "STORE", recipe=path or name, from_=start, out="RUN")),
+    ]
     if not every:
         hints.insert(0, (f"all {counted(len(fields), 'field')}", command("info", str(path or name), "--all")))
     return Description(recipe.model_dump(mode="json"), [*parts, Facts(hints)])

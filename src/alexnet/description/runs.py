@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.console.terminal import duration, percent
-from alexnet.data.store.format import find_store
+from alexnet.data.store.format import find_start, find_store
 from alexnet.description.page import Description, Facts, command, count_towers, name_classes
 from alexnet.errors import WeightsError
 from alexnet.evaluation.record import ERRORS, REPORT, digest_weights, read_errors
@@ -16,6 +16,7 @@ from alexnet.network.model_file import FORMAT, MODEL, find_checkpoint
 from alexnet.network.spec import Spec, measure
 from alexnet.recipes.named import Recipe, read_recipe
 from alexnet.runs.folder import RECIPE, read_environment, read_metrics
+from alexnet.text.commands import train_again
 from alexnet.text.wording import counted
 from alexnet.training.progress import Progress, read_progress
 
@@ -58,7 +59,14 @@ def describe_run(path: Path, *, verify: bool = False, every: bool = False) -> De
     if (path / REPORT).exists():
         others = "" if measured else f" (of other weights than these; anew: {command('report', path)})"
         facts.append(("report", f"{path / REPORT}{others}"))
-    facts += _list_next(path, recipe, environment, is_finished=is_finished, is_training=is_training)
+    facts += _list_next(
+        path,
+        recipe,
+        environment,
+        is_finished=is_finished,
+        is_training=is_training,
+        is_validated=any("val_top1_error" in row for row in history),
+    )
     values: dict[str, Any] = {
         "kind": "run",
         "path": str(path),
@@ -183,26 +191,22 @@ def _say_errors(row: dict[str, Any], prefix: str) -> str:
 
 
 def _list_next(
-    path: Path, recipe: Recipe | None, environment: dict[str, Any], *, is_finished: bool, is_training: bool
+    path: Path,
+    recipe: Recipe | None,
+    environment: dict[str, Any],
+    *,
+    is_finished: bool,
+    is_training: bool,
+    is_validated: bool,
 ) -> list[tuple[str, str]]:
     """The commands that come next."""
     store = find_store(environment, path) or "STORE"
     if is_finished:
-        return [("next", command("evaluate", path, store)), ("", command("predict", path, "picture.jpg"))]
+        predict = command("predict", path, "picture.jpg")
+        return [("next", command("evaluate", path, store)), ("", predict)] if is_validated else [("next", predict)]
     if is_training:
         return []
     if recipe is None:
         return [("next", f"put {path / RECIPE} back; without it the training cannot go on")]
-    words: list[str | Path] = [
-        "train",
-        store,
-        "--recipe",
-        path / RECIPE,
-        "--seed",
-        str(environment.get("seed", 0)),
-        "--out",
-        path,
-    ]
-    if environment.get("start"):
-        words += ["--from", next(iter(recall_places("start", environment, path)), "MODEL")]
-    return [("next", command(*words))]
+    start = find_start(environment, path)
+    return [("next", train_again(environment, recipe=path / RECIPE, store=store, start=start, out=path))]

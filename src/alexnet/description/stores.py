@@ -5,7 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alexnet.description.page import LISTED_CLASSES, Description, Facts, Table, command, name_classes
-from alexnet.text.wording import counted
+from alexnet.errors import StoreError
+from alexnet.files.documents import parse_json
+from alexnet.files.writing import is_locked
+from alexnet.text.commands import recall_command, start_training
+from alexnet.text.wording import counted, say_bytes
 
 if TYPE_CHECKING:
     from alexnet.data.store.reader import Store
@@ -48,7 +52,8 @@ def describe_store(path: Path, *, verify: bool = False, every: bool = False) -> 
         facts.append(("check bytes", command("info", path, "--verify")))
     if "page" in store.header:
         facts.append(("report", str(path / str(store.header["page"]["file"]))))
-    facts.append(("next", command("train", path, "--out", "RUN")))
+    if start := start_training(path, store.size):
+        facts.append(("next", start))
     parts: list[Facts | Table] = [Facts(facts, str(path))]
     if listed:
         names = [store.class_names, *([store.class_titles] if store.class_titles != store.class_names else [])]
@@ -68,33 +73,75 @@ def describe_store(path: Path, *, verify: bool = False, every: bool = False) -> 
     return Description(values, parts)
 
 
+def is_partial(path: Path) -> bool:
+    """Whether a folder is a store that prepare has begun."""
+    return (path / JOB).is_file() and (path / PARTS).is_dir()
+
+
+def describe_partial(path: Path) -> Description:
+    """Return how far a store is that prepare has begun.
+
+    Raises:
+        StoreError: what it records is damaged.
+    """
+    try:
+        job = parse_json((path / JOB).read_bytes())
+        parts = [parse_json(part.read_bytes()) for part in sorted((path / PARTS).glob("*.json"))]
+        images = sum(len(part["labels"]) for part in parts)
+        skipped = sum(len(part["skipped"]) for part in parts)
+        source, side = f"{job['source']} ({job['kind']})", int(job["size"])
+    except (ValueError, KeyError, TypeError) as problem:
+        raise StoreError(
+            f"{path}: is an unfinished store that is damaged ({problem}). Delete it and begin again."
+        ) from None
+    again, is_growing = recall_command(path), is_locked(path / PARTIAL_LOCK)
+    left_out = f", {skipped:,} left out" if skipped else ""
+    facts = [
+        ("what", "a store that is being prepared now" if is_growing else "an unfinished store"),
+        ("so far", f"{counted(images, 'image')} in {counted(len(parts), 'finished part')}{left_out}"),
+        ("images", f"{side} x {side} pixels"),
+        ("source", source),
+    ]
+    if not is_growing:
+        facts.append(("next", again or "the same prepare again, with these images and options; it continues"))
+    values = {
+        "kind": "unfinished store",
+        "path": str(path),
+        "images": images,
+        "parts": len(parts),
+        "preparing": is_growing,
+    }
+    return Description(values, [Facts(facts, str(path))])
+
+
 def list_images(what: str) -> Iterator[dict[str, str]]:
     """Yield split, class name, readable name and original path of every image of a store, in its order.
 
     Raises:
         StoreError: it is no store, or damaged.
     """
-    from alexnet.data.images.decode import show_name
     from alexnet.data.store.reader import open_store
+    from alexnet.text.names import escape_name
 
     store = open_store(what)
     for name, split in store.splits.items():
         for label, path in zip(split.labels.tolist(), split.paths, strict=True):
             yield {
                 "split": name,
-                "class": show_name(store.class_names[label]),
-                "name": show_name(store.class_titles[label]),
-                "path": show_name(path),
+                "class": escape_name(store.class_names[label]),
+                "name": escape_name(store.class_titles[label]),
+                "path": escape_name(path),
             }
 
 
+JOB, PARTS, PARTIAL_LOCK = "job.json", "parts", "lock"
+"""Names in an unfinished store, see `data.prepare.partial`."""
 _PURPOSES = {"train": "training", "val": "validation", "test": "testing"}
 _CODECS = {"raw": "uncompressed", "jpeg": "as JPEG"}
 
 
 def _say_size(store: "Store") -> str:
-    num_bytes = sum(int(record["bytes"]) for record in store.file_records())
-    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.1f} MB"
+    return say_bytes(sum(int(record["bytes"]) for record in store.file_records()))
 
 
 def _describe_source(store: "Store") -> str:

@@ -1,6 +1,7 @@
 """How the processes of a training divide the work: data x tower, and the dense layers (docs/scaling.md)."""
 
 import math
+import re
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -47,9 +48,11 @@ def parse_mesh(text: str | None, processes: int) -> Mesh:
     """
     sizes: dict[str, int] = {}
     for part in (text or "").split(",") if text else ():
-        name, equals, value = part.strip().partition("=")
-        if name not in ("data", "tower", "dense") or not equals or not value.isdigit() or int(value) < 1:
-            raise ConfigError(f"mesh {text!r}: {part!r} is not a size of data, tower or dense. Write it as {_FORM}.")
+        name, _, value = part.strip().partition("=")
+        if name not in ("data", "tower", "dense") or not re.fullmatch("[1-9][0-9]{0,5}", value):
+            raise ConfigError(
+                f"mesh {(text or '')[:40]!r}: {part[:20]!r} is not a size of data, tower or dense. Write it as {_FORM}."
+            )
         if name in sizes:
             raise ConfigError(f"mesh {text!r} gives {name} twice. Write it as {_FORM}.")
         sizes[name] = int(value)

@@ -51,11 +51,12 @@ class Place:
     @classmethod
     def from_environment(cls) -> "Place | None":
         """Return the place of a process that a launcher started, else None."""
-        if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        try:
+            rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+            local_world = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+            return cls(rank, world, int(os.environ.get("LOCAL_RANK", rank)), local_world)
+        except (KeyError, ValueError):  # variables of something else than a launcher
             return None
-        rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        local_world = int(os.environ.get("LOCAL_WORLD_SIZE", world))
-        return cls(rank, world, int(os.environ.get("LOCAL_RANK", rank)), local_world)
 
 
 def choose_device(place: Place, devices: tuple[str, ...]) -> str:

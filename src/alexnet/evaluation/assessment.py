@@ -35,6 +35,7 @@ from alexnet.evaluation.prediction_files import (
 )
 from alexnet.evaluation.trial import Trial, run_trial
 from alexnet.network.model_file import find_model
+from alexnet.text.commands import command
 from alexnet.text.wording import counted, name_readably, readable_names
 
 
@@ -147,7 +148,10 @@ def assess(
     _check_order(paths, images, options)
     averaging = options.average or options.fit_on is not None
     if averaging and len(paths) < 2:
-        raise ConfigError("an average needs two models or more. Name several: alexnet evaluate A B STORE --average.")
+        raise ConfigError(
+            "an average needs two models or more. Name several: "
+            f"{command('evaluate', 'A', 'B', 'STORE', average=True)}."
+        )
     if options.save_ensemble and not averaging:
         raise ConfigError("--save-ensemble keeps an average. Add --average, or --fit-weights SPLIT.")
     if options.predictions:
@@ -157,7 +161,9 @@ def assess(
 
     def open_split(split: str) -> LabeledImages:
         return team.together(
-            lambda: open_labeled_images(images, split=split, image_px=models.image_px, known=models.class_names)
+            lambda: open_labeled_images(
+                images, split=split, image_px=models.image_px, framing=models.framing, known=models.class_names
+            )
         )
 
     tested = open_split(options.split)
@@ -170,7 +176,9 @@ def assess(
         if options.fit_on is not None:
             fitting = open_split(options.fit_on)
             _check_fit(fitting, tested, images)
-            found = _fit(models, entries, fitting, options, tick, team)
+            in_all = len(fitting) + len(tested)
+            found = _fit(models, entries, fitting, options, _part(tick, 0, in_all), team)
+            tick = _part(tick, len(fitting), in_all)
             doubts += find_doubts_of_fit(models.members, fitting)
             fitted_on = FittedOn(fitting.name, fitting.store.fingerprint if fitting.store else None, fitting.split)
         shares = np.array(found or [1 / len(entries)] * len(entries), np.float32)
@@ -224,14 +232,12 @@ def _check_order(paths: Sequence[Path], images: Path, options: Options) -> None:
     """Say the right command where a store stands among the models, or a model in the place of the images."""
     stores = [path for path in paths if (path / HEADER_NAME).exists()]
     if stores:
-        others = [str(path) for path in (*paths, images) if not (path / HEADER_NAME).exists()] or ["MODEL"]
-        raise ConfigError(
-            f"{stores[0]} is a store; models come first, images last: alexnet evaluate {' '.join(others)} {stores[0]}"
-        )
+        others = [path for path in (*paths, images) if not (path / HEADER_NAME).exists()] or [Path("MODEL")]
+        right = command("evaluate", *others, stores[0])
+        raise ConfigError(f"{stores[0]} is a store; models come first, images last: {right}")
     if images.suffix == ".safetensors" or is_ensemble(images) or (images / "recipe.yaml").exists():
         raise ConfigError(
-            f"{images} is a model; the last argument is what to test on: alexnet evaluate "
-            f"{' '.join(map(str, (*paths, images)))} STORE"
+            f"{images} is a model; the last argument is what to test on: {command('evaluate', *paths, images, 'STORE')}"
         )
     if options.fit_on is not None and options.fit_on == options.split:
         raise ConfigError(
@@ -247,8 +253,8 @@ def _advise_split(images: Path, taken: str) -> str:
         return f"Report another split: --split {others[0]}."
     return (
         f"{images} has no other images that models did not learn from. A table with the columns path, label and split "
-        "makes a store with test images: alexnet prepare TABLE.csv --out STORE. Or test on a folder that holds the "
-        "folders val and test."
+        f"makes a store with test images: {command('prepare', 'TABLE.csv', out='STORE')}. Or test on a folder that "
+        "holds the folders val and test."
     )
 
 
@@ -278,7 +284,7 @@ def _check_fit(fitting: LabeledImages, tested: LabeledImages, images: Path) -> N
         raise ConfigError(
             f"{images} has no folders {fitting.split or 'train'} and {tested.split or 'val'}, so --fit-weights would "
             "find weights on the images that are reported. Put the images into a folder for each split, or prepare a "
-            "store: alexnet prepare."
+            f"store: {command('prepare', 'PHOTOS', out='STORE')}."
         )
 
 
@@ -314,6 +320,11 @@ def _fit(
     trial = run_trial(models, images, num_views=options.views, tick=tick, team=team)
     k = options.top or default_k(len(models.class_names))
     return fit_weights([trial.average(entry.weights) for entry in entries], trial.labels, k=k)
+
+
+def _part(tick: Tick | None, before: int, total: int) -> Tick | None:
+    """Return the progress of a part of the work, `before` images after its start."""
+    return None if tick is None else lambda done, _: tick(before + done, total)
 
 
 def _write_files(assessment: Assessment, models: Ensemble, last: _Entry, options: Options) -> None:

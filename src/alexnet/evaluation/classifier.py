@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from alexnet.batches.loader import assemble_evaluation_views
 from alexnet.batches.views import evaluation_views
-from alexnet.data.images.decode import open_image
-from alexnet.errors import ConfigError, ImageError, WeightsError
+from alexnet.errors import ImageError, WeightsError
 from alexnet.evaluation.evaluate import Evaluation, Tick, evaluate_network, match_classes, predict_probabilities
+from alexnet.evaluation.given import Given, list_given, name_given, read_given
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model, find_model, load_model
 from alexnet.system import Compute, choose_compute
@@ -23,9 +23,6 @@ from alexnet.text.wording import counted
 if TYPE_CHECKING:
     from alexnet.data.store.reader import Store
 
-
-Given = str | Path | NDArray[np.uint8]
-"""An image: a file, or its decoded pixels."""
 
 _CHUNK = 128
 """Images that are decoded before they are predicted."""
@@ -36,7 +33,7 @@ class Prediction:
     """Probabilities of one image."""
 
     source: str
-    """Path of the image, or its position if it was given as an array."""
+    """Path of the image, or its position if it was given without one."""
     class_names: tuple[str, ...]
     probabilities: NDArray[np.float32]
     """(K,) in the order of class_names; they sum to 1."""
@@ -80,16 +77,18 @@ class Classifier:
         """Readable names of the classes, in the same order; the names where there are no others."""
         return self.model.class_titles
 
-    def predict(self, images: Iterable[Given], *, views: int = 1) -> list[Prediction]:
+    def predict(self, images: Given | Iterable[Given], *, views: int = 1) -> list[Prediction]:
         """Return the probabilities of images, one prediction each, in order.
 
         Args:
-            images: Paths of image files of any size and mode, or (S, S, 3) uint8 RGB arrays of the stored size.
+            images: One or many: image files of any size and mode, as paths, as their bytes or open for reading; PIL
+                images; or (S, S, 3) uint8 RGB arrays of the stored size.
             views: 1 (centre), 9 (three by three places) or 10 (corners, centre, and mirrored); the mean of their
                 probabilities.
         Raises:
             ImageError: a file cannot be decoded; `predict_each` goes on after it.
-            ConfigError: an array has another shape, or views is none of 1, 9 and 10.
+            ConfigError: an array has another shape or type, an image is none of these, or views is none of 1, 9 and
+                10.
         """
         results = []
         for outcome in self.predict_each(images, views=views):
@@ -98,15 +97,15 @@ class Classifier:
             results.append(outcome)
         return results
 
-    def predict_each(self, images: Iterable[Given], *, views: int = 1) -> Iterator[Prediction | ImageError]:
+    def predict_each(self, images: Given | Iterable[Given], *, views: int = 1) -> Iterator[Prediction | ImageError]:
         """Yield, for each image in order, its prediction or the reason why it cannot be decoded; memory is bounded."""
-        remaining = iter(images)
-        position = 0
+        remaining = iter(list_given(images))
+        position, size = 0, self.model.preprocessing.image_px
         while chunk := list(itertools.islice(remaining, _CHUNK)):
             outcomes: list[NDArray[np.uint8] | ImageError] = []
             for offset, image in enumerate(chunk):
                 try:
-                    outcomes.append(self._pixels(image, position + offset))
+                    outcomes.append(read_given(image, position + offset, size, self.model.preprocessing.framing))
                 except ImageError as problem:
                     outcomes.append(problem)
             decoded = [outcome for outcome in outcomes if not isinstance(outcome, ImageError)]
@@ -121,12 +120,12 @@ class Classifier:
                 if isinstance(outcome, ImageError):
                     yield outcome
                 else:
-                    name = str(image) if isinstance(image, str | Path) else f"image {position + offset}"
+                    name = name_given(image, position + offset)
                     yield Prediction(name, self.class_names, next(rows))
             position += len(chunk)
 
     def activations(
-        self, images: Iterable[Given], layers: Sequence[str], *, batch_size: int = 16
+        self, images: Given | Iterable[Given], layers: Sequence[str], *, batch_size: int = 16
     ) -> dict[str, NDArray[np.float32]]:
         """Return the activations of the centre view of each image: layer -> (N, *shape), float32, in the order given.
 
@@ -149,7 +148,7 @@ class Classifier:
         return {name: np.concatenate(parts[name]) if parts[name] else empty[name] for name in layers}
 
     def activations_each(
-        self, images: Iterable[Given], layers: Sequence[str], *, batch_size: int = 16
+        self, images: Given | Iterable[Given], layers: Sequence[str], *, batch_size: int = 16
     ) -> Iterator[tuple[list[str], list[ImageError], dict[str, NDArray[np.float32]]]]:
         """Yield, batch by batch, the names of the images that could be decoded, the reasons of the others, and the
         activations of the former, as `activations` returns them; memory is bounded by the batch.
@@ -158,18 +157,18 @@ class Classifier:
         place = evaluation_views(preprocessing.image_px, crop_px, 1)
         for name in layers:
             self.network.locate_activation(name)
-        numbered = enumerate(images)
+        numbered = enumerate(list_given(images))
         while chunk := list(itertools.islice(numbered, batch_size)):
             names: list[str] = []
             pixels: list[NDArray[np.uint8]] = []
             problems: list[ImageError] = []
             for position, image in chunk:
                 try:
-                    pixels.append(self._pixels(image, position))
+                    pixels.append(read_given(image, position, preprocessing.image_px, preprocessing.framing))
                 except ImageError as problem:
                     problems.append(problem)
                 else:
-                    names.append(str(image) if isinstance(image, str | Path) else f"image {position}")
+                    names.append(name_given(image, position))
             if not pixels:
                 yield [], problems, {}
                 continue
@@ -185,17 +184,6 @@ class Classifier:
             with torch.inference_mode():
                 found = self.network.activations(inputs[:, 0].to(self.compute.device), layers)
             yield names, problems, {name: found[name].float().cpu().numpy() for name in layers}
-
-    def _pixels(self, image: Given, position: int) -> NDArray[np.uint8]:
-        size = self.model.preprocessing.image_px
-        if isinstance(image, str | Path):
-            return open_image(Path(image), size=size)
-        if image.shape != (size, size, 3) or image.dtype != np.uint8:
-            raise ConfigError(
-                f"image {position} is an array {image.shape} {image.dtype}; accepted are ({size}, {size}, 3) uint8 "
-                "RGB, or the path of an image file of any size."
-            )
-        return image
 
     def evaluate(self, store: "Store", *, split: str = "val", views: int = 1, tick: Tick | None = None) -> Evaluation:
         """Return the errors on a split of a store; its classes are matched with the model's by name.

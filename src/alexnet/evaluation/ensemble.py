@@ -8,6 +8,7 @@ import itertools
 import json
 import math
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,19 +19,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.data.images.decode import open_image
+from alexnet.data.images.decode import Framing
 from alexnet.errors import ConfigError, ImageError, WeightsError
-from alexnet.evaluation.classifier import Classifier, Given, Prediction, load
+from alexnet.evaluation.classifier import Classifier, Prediction, load
 from alexnet.evaluation.evaluate import predict_probabilities
+from alexnet.evaluation.given import Given, list_given, name_given, read_given
 from alexnet.evaluation.metrics import top_k_credit
+from alexnet.files.documents import parse_json
 from alexnet.files.record import header_checksum
 from alexnet.files.writing import write_text
 from alexnet.network.model_file import ENSEMBLE_KIND, find_model
+from alexnet.text.commands import command
+from alexnet.text.names import escape_name, unescape_name
 from alexnet.text.wording import counted
 
 FORMAT = 2
 CHUNK = 128
 """Images that are decoded for all members at a time."""
+MOST_PATH = 4096
+"""Characters of a path that systems take."""
 WEIGHT_STEP = 0.05
 """Distance of the weights that are tried, from 0 to 1 (2012 source, avg-valid.py)."""
 
@@ -79,7 +86,6 @@ class Ensemble:
         self.fitted_on = fitted_on
         self.class_names = members[0].class_names
         self.class_titles = members[0].class_titles
-        self.class_titles = members[0].model.class_titles
         self.path = members[0].path
         self.file: Path | None = None
         """The file it was loaded from."""
@@ -96,6 +102,12 @@ class Ensemble:
     def image_px(self) -> int:
         """Side of the images that views are cropped from."""
         return self.members[0].model.preprocessing.image_px
+
+    @property
+    def framing(self) -> Framing:
+        """How photographs become images: as the members want it, where they agree, else as prepare does it."""
+        wanted = {member.model.preprocessing.framing for member in self.members}
+        return wanted.pop() if len(wanted) == 1 else "square"
 
     def __repr__(self) -> str:
         names = ", ".join(
@@ -120,14 +132,14 @@ class Ensemble:
             total += weight * part
         return total
 
-    def predict_each(self, images: Iterable[Given], *, views: int = 1) -> Iterator[Prediction | ImageError]:
+    def predict_each(self, images: Given | Iterable[Given], *, views: int = 1) -> Iterator[Prediction | ImageError]:
         """Yield, for each image in order, its prediction or why it cannot be decoded; as `Classifier.predict_each`."""
-        numbered = enumerate(images)
+        numbered = enumerate(list_given(images))
         while chunk := list(itertools.islice(numbered, CHUNK)):
             outcomes: list[NDArray[np.uint8] | ImageError] = []
-            for _, image in chunk:
+            for position, image in chunk:
                 try:
-                    outcomes.append(image if isinstance(image, np.ndarray) else open_image(image, size=self.image_px))
+                    outcomes.append(read_given(image, position, self.image_px, self.framing))
                 except ImageError as problem:
                     outcomes.append(problem)
             decoded = [outcome for outcome in outcomes if not isinstance(outcome, ImageError)]
@@ -136,14 +148,14 @@ class Ensemble:
                 if isinstance(outcome, ImageError):
                     yield outcome
                 else:
-                    name = f"image {position}" if isinstance(image, np.ndarray) else str(image)
-                    yield Prediction(name, self.class_names, next(rows))
+                    yield Prediction(name_given(image, position), self.class_names, next(rows))
 
-    def predict(self, images: Iterable[Given], *, views: int = 1) -> list[Prediction]:
+    def predict(self, images: Given | Iterable[Given], *, views: int = 1) -> list[Prediction]:
         """Return the averaged probabilities of images, one prediction each, in order.
 
         Raises:
-            ImageError: a file cannot be decoded.
+            ImageError: a file cannot be decoded; `predict_each` goes on after it.
+            ConfigError: as `Classifier.predict`.
         """
         results = []
         for outcome in self.predict_each(images, views=views):
@@ -214,12 +226,12 @@ def save_ensemble(path: Path, ensemble: Ensemble) -> None:
     for member, weight in zip(ensemble.members, ensemble.weights, strict=True):
         file = find_model(member.path)
         name = os.path.relpath(file.resolve(), path.resolve().parent)
-        members.append({"path": name, "sha256": hash_member(file), "weight": weight})
+        members.append({"path": escape_name(name), "sha256": hash_member(file), "weight": weight})
     document = {
         "kind": ENSEMBLE_KIND,
         "format": FORMAT,
         "members": members,
-        "class_names": list(ensemble.class_names),
+        "class_names": list(map(escape_name, ensemble.class_names)),
         "fitted_on": asdict(ensemble.fitted_on) if ensemble.fitted_on else None,
     }
     document["checksum"] = header_checksum(document)
@@ -241,17 +253,20 @@ def load_ensemble(path: Path, *, device: str = "auto", precision: str = "auto") 
         WeightsError: the file is damaged; a member is missing, or is not the file it was.
     """
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        entries = [(str(each["path"]), str(each["sha256"]), float(each["weight"])) for each in document["members"]]
+        document: dict[str, Any] = parse_json(path.read_bytes())
+        entries = [_read_member(each) for each in document["members"]]
         version = int(document["format"])
+        if version <= FORMAT and not any(weight for _, _, weight in entries):
+            raise ValueError("no member has a weight above 0")
         is_recorded = version == FORMAT or "checksum" in document
         if is_recorded and document.get("checksum") != header_checksum(document):
             raise ValueError("it does not agree with its own checksum")
         fitted_on = FittedOn(**document["fitted_on"]) if document.get("fitted_on") else None
     except (OSError, ValueError, KeyError, TypeError) as problem:
+        reason = f"{problem} is missing" if isinstance(problem, KeyError) else problem
         raise WeightsError(
-            f"{path}: cannot be read as an ensemble ({problem}). Make it again: alexnet evaluate MODEL... STORE "
-            "--average --save-ensemble FILE."
+            f"{path}: cannot be read as an ensemble ({str(reason)[:200]}). Make it again: "
+            f"{command('evaluate', 'A', 'B', 'STORE', average=True, save_ensemble=path)}"
         ) from None
     if version > FORMAT:
         raise WeightsError(f"{path}: has format {version}, newer than this program's {FORMAT}. Update alexnet.")
@@ -270,6 +285,16 @@ def load_ensemble(path: Path, *, device: str = "auto", precision: str = "auto") 
     ensemble = Ensemble(members, weights, fitted_on=fitted_on)
     ensemble.file = path
     return ensemble
+
+
+def _read_member(fields: dict[str, Any]) -> tuple[str, str, float]:
+    """Return path, SHA-256 and weight as a file names them."""
+    path, sha256, weight = fields["path"], fields["sha256"], fields["weight"]
+    if not isinstance(path, str) or not 0 < len(path) <= MOST_PATH or "\0" in path:
+        raise ValueError("a member's path is no path")
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= sys.float_info.max:
+        raise ValueError("a weight is not a number of 0 or more")
+    return unescape_name(path), str(sha256), float(weight)
 
 
 def open_model(path: Path, *, device: str = "auto", precision: str = "auto") -> Classifier | Ensemble:

@@ -20,6 +20,7 @@ from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Preprocessing
 from alexnet.system import Compute
 from alexnet.text.class_names import normalize_name
+from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
 
 Tick = Callable[[int, int], None]
@@ -116,7 +117,7 @@ class Evaluation:
             "cross_entropy": self.cross_entropy,
             "classes": [
                 {
-                    "name": name,
+                    "name": escape_name(name),
                     "images": count,
                     "top1_error": errors / count if count else None,
                     "top1_interval": list(wilson_interval(errors, count)),

@@ -50,6 +50,12 @@ def find_doubts(models: Sequence[Classifier], trial: Trial, fits: Sequence[Fitte
         doubts.append("Weights of the average were found on these very images: its error here looks lower than it is.")
     for model in models if store is not None else ():
         assert store is not None
+        if model.model.preprocessing.framing != "square":
+            doubts.append(
+                f"{store.path} was prepared in alexnet's way; {model.path} brings photographs to size in that of "
+                f"{model.model.preprocessing.framing}. For figures like those published for it, test on a folder of "
+                "photographs."
+            )
         difference = np.abs(model.model.color_mean - store.color_mean).max()
         if difference > FAR_MEAN:
             doubts.append(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.data.images.decode import open_image
+from alexnet.data.images.decode import Framing, open_image
 from alexnet.data.sources.class_folders import WHOLE_PATH, find_split_folder, gather_classes, scan_top
 from alexnet.data.sources.folders import Folder
 from alexnet.data.sources.listing import TEST, find_split
@@ -65,7 +65,14 @@ class LabeledImages:
         return found, images, reasons
 
 
-def open_labeled_images(path: Path, *, split: str, image_px: int, known: Sequence[str] | None = None) -> LabeledImages:
+def open_labeled_images(
+    path: Path,
+    *,
+    split: str,
+    image_px: int,
+    framing: Framing = "square",
+    known: Sequence[str] | None = None,
+) -> LabeledImages:
     """Open a store, or a folder with a folder of images for each class (or such folders under a folder for the split).
 
     What counts as an image in a folder, which folder is the split and what the classes are called follow the rules of
@@ -74,6 +81,7 @@ def open_labeled_images(path: Path, *, split: str, image_px: int, known: Sequenc
     Args:
         split: Of the store; of a folder, the one whose images count where there is one of a usual name for it.
         image_px: Side that images of a folder are brought to. Those of a store must have it already.
+        framing: How images of a folder are brought to it.
         known: Names of the classes that can be recognised: they tell how deep the class folders of a folder lie.
     Raises:
         StoreError: the store has no such split, or it is empty.
@@ -97,7 +105,7 @@ def open_labeled_images(path: Path, *, split: str, image_px: int, known: Sequenc
         apply_titles(path, names, names),
         labels,
         paths,
-        lambda number: open_image(root / paths[number], size=image_px),
+        lambda number: open_image(root / paths[number], size=image_px, framing=framing),
         split=split if part else None,
         passed_over=dict(sorted(ignored.items())),
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from alexnet.errors import ConfigError
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.files.writing import write_bytes, write_text
+from alexnet.text.names import escape_name
 
 LISTED = 5
 """Classes that are listed for an image, or all where there are fewer; the challenge took as many."""
@@ -65,8 +66,11 @@ def write_submission(path: Path, probabilities: NDArray[np.float32], image_paths
 
 def _columns(evaluation: Evaluation, image_paths: Sequence[str]) -> dict[str, list[Any]]:
     best = np.argsort(-evaluation.probabilities, axis=1, kind="stable")[:, :LISTED]
-    names = evaluation.class_names
-    columns: dict[str, list[Any]] = {"path": list(image_paths), "label": [names[label] for label in evaluation.labels]}
+    names = list(map(escape_name, evaluation.class_names))
+    columns: dict[str, list[Any]] = {
+        "path": list(map(escape_name, image_paths)),
+        "label": [names[label] for label in evaluation.labels],
+    }
     rows = np.arange(len(best))
     for rank in range(best.shape[1]):
         columns[f"class_{rank + 1}"] = [names[place] for place in best[:, rank]]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alexnet.errors import AlexNetError
+from alexnet.files.documents import parse_json
 from alexnet.files.record import record_file
 from alexnet.files.writing import write_text
 
@@ -52,7 +53,7 @@ def write_errors(
 def read_errors(folder: Path, weights: str) -> dict[str, Any] | None:
     """Return what `write_errors` wrote; None where it is missing, damaged, of another format or of other weights."""
     try:
-        document = json.loads((folder / ERRORS).read_text(encoding="utf-8"))
+        document = parse_json((folder / ERRORS).read_bytes())
         known: dict[str, Any] = document
         is_whole = known["format"] == FORMAT and isinstance(known["tests"], list) and isinstance(known["split"], str)
         return known if is_whole and known["weights"] == weights else None

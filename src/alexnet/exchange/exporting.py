@@ -126,7 +126,7 @@ def _export_onnx(model: Model, out: Path, plain_normalization: bool, ten_views: 
     run = run_onnx(data)
     difference = _compare(model, run, ten_views=ten_views)
     write_bytes(out, data)
-    program = write_onnx_program(out, model.preprocessing.image_px, ten_views=ten_views)
+    program = write_onnx_program(out, model.preprocessing.image_px, model.preprocessing.framing, ten_views=ten_views)
     return Exported(out, len(data), difference, program=program)
 
 
@@ -176,7 +176,7 @@ def _export_program(model: Model, out: Path) -> Exported:
     difference = _compare(model, lambda images: loaded(images), ten_views=False)
     data = stream.getvalue()
     write_bytes(out, data)
-    return Exported(out, len(data), difference, program=write_torch_program(out, side))
+    return Exported(out, len(data), difference, program=write_torch_program(out, side, model.preprocessing.framing))
 
 
 def _export_state_dict(model: Model, out: Path) -> Exported:
@@ -212,6 +212,7 @@ def _export_state_dict(model: Model, out: Path) -> Exported:
     program = write_torchvision_program(
         out,
         model.preprocessing.image_px,
+        model.preprocessing.framing,
         spec.input_px,
         spec.num_classes,
         (TORCHVISION_MEAN, TORCHVISION_DIVISOR) if is_usual else None,

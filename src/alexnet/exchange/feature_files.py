@@ -1,11 +1,14 @@
 """Files of features, written row by row: .npz for NumPy, .h5 for HDF5, .parquet for data frames.
 
 All three hold one row per image: its path, and for each layer a float32 array of the layer's shape; and one JSON
-document, the provenance. A file appears whole or not at all; memory holds one batch (of .parquet, some 32 MiB).
+document, the provenance. A file appears whole or not at all, also where the disk is full; memory holds one batch (of
+.parquet, some 32 MiB).
 """
 
+import contextlib
 import io
 import json
+import os
 import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -38,7 +41,7 @@ class FeatureWriter(Protocol):
         """Add the provenance and give the file its name."""
 
     def discard(self) -> None:
-        """Leave nothing behind."""
+        """Leave nothing behind; raises nothing, whatever the disk says."""
 
 
 def open_writer(path: Path, shapes: Shapes) -> FeatureWriter:
@@ -52,7 +55,18 @@ def open_writer(path: Path, shapes: Shapes) -> FeatureWriter:
     if path.suffix not in _WRITERS:
         raise ConfigError(f"--out {path}: accepted are files that end in {', '.join(_WRITERS)}.")
     with name_in_errors(path):
-        return _WRITERS[path.suffix](path, shapes)
+        try:
+            return _WRITERS[path.suffix](path, shapes)
+        except BaseException:
+            shutil.rmtree(_temporary(path), ignore_errors=True)
+            with contextlib.suppress(OSError):
+                _temporary(path).unlink()
+            raise
+
+
+def _temporary(path: Path) -> Path:
+    """What stands for a file until it is whole."""
+    return path.with_name(f".{path.name}.writing")
 
 
 class _Npz:
@@ -60,7 +74,7 @@ class _Npz:
 
     def __init__(self, path: Path, shapes: Shapes) -> None:
         self._path, self._shapes, self._paths = path, dict(shapes), list[str]()
-        self._folder = path.with_name(f".{path.name}.writing")
+        self._folder = _temporary(path)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir()
         self._files: dict[str, IO[bytes]] = {
@@ -94,8 +108,35 @@ class _Npz:
 
     def discard(self) -> None:
         for file in self._files.values():
-            file.close()
+            with contextlib.suppress(OSError):  # what it still held finds no room either
+                file.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class _LastingFile(io.FileIO):
+    """A file that HDF5 can always write and close: the first error is kept, and nothing is written from then on.
+
+    HDF5 does not survive a write that fails: what it cannot flush it tries again when Python ends, and crashes.
+    """
+
+    problem: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while len(rest) and self.problem is None:
+                rest = rest[super().write(rest) :]
+        except OSError as problem:
+            self.problem = problem
+        return size
+
+    def truncate(self, size: int | None = None, /) -> int:
+        try:
+            return super().truncate(size) if self.problem is None else size or 0
+        except OSError as problem:
+            self.problem = problem
+            return size or 0
 
 
 class _Hdf5:
@@ -104,8 +145,9 @@ class _Hdf5:
     def __init__(self, path: Path, shapes: Shapes) -> None:
         h5py = _need("h5py", path)
         self._path = path
-        self._temporary = path.with_name(f".{path.name}.writing")
-        self._file = h5py.File(self._temporary, "w")
+        self._temporary = _temporary(path)
+        self._disk = _LastingFile(self._temporary, "w+")
+        self._file = h5py.File(self._disk, "w")
         self._paths = self._file.create_dataset(PATHS, (0,), h5py.string_dtype(), maxshape=(None,), chunks=(1024,))
         self._sets = {
             name: self._file.create_dataset(name, (0, *shape), "f4", maxshape=(None, *shape), chunks=(1, *shape))
@@ -117,15 +159,25 @@ class _Hdf5:
         for data, values in [(self._paths, list(paths)), *((self._sets[name], arrays[name]) for name in self._sets)]:
             data.resize(rows + len(paths), axis=0)
             data[rows:] = values
+        self._check()
 
     def finish(self, provenance: Mapping[str, Any]) -> None:
         self._file.attrs[PROVENANCE] = json.dumps(provenance)
         self._file.close()
+        self._check()
+        os.fsync(self._disk.fileno())
+        self._disk.close()
         self._temporary.replace(self._path)
         sync_folder(self._path.parent)
 
+    def _check(self) -> None:
+        if self._disk.problem:
+            raise self._disk.problem
+
     def discard(self) -> None:
+        self._disk.problem = self._disk.problem or OSError("no longer wanted")
         self._file.close()
+        self._disk.close()
         self._temporary.unlink(missing_ok=True)
 
 
@@ -135,7 +187,7 @@ class _Parquet:
     def __init__(self, path: Path, shapes: Shapes) -> None:
         self._arrow, self._parquet = _need("pyarrow", path), _need("pyarrow.parquet", path)
         self._path, self._shapes = path, dict(shapes)
-        self._temporary = path.with_name(f".{path.name}.writing")
+        self._temporary = _temporary(path)
         fields = [("path", self._arrow.string())]
         for name, shape in shapes.items():
             fields.append((name, self._arrow.list_(self._arrow.float32(), int(np.prod(shape)))))
@@ -169,7 +221,8 @@ class _Parquet:
         sync_folder(self._path.parent)
 
     def discard(self) -> None:
-        self._writer.close()
+        with contextlib.suppress(OSError):  # closing writes the end of the file
+            self._writer.close()
         self._temporary.unlink(missing_ok=True)
 
 

@@ -8,7 +8,9 @@ from alexnet.errors import ConfigError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.exchange.feature_files import open_writer
 from alexnet.exchange.importing import hash_file
+from alexnet.files.writing import name_in_errors
 from alexnet.network.model_file import find_model
+from alexnet.text.names import escape_name
 from alexnet.version import __version__
 
 BATCH_IMAGES = 16
@@ -43,7 +45,7 @@ def write_features(
         out: .npz, .h5 or .parquet; must not exist.
     Raises:
         ConfigError: a layer is unknown or named twice, or `out` is not accepted.
-        OSError: the disk is full; nothing is left behind.
+        OSError: the disk is full; it names `out`, and nothing is left behind.
     """
     if not layers or len(set(layers)) != len(layers):
         raise ConfigError(f"--layers {','.join(layers)}: name one layer or more, each once.")
@@ -54,13 +56,15 @@ def write_features(
     try:
         for sources, problems, arrays in classifier.activations_each(images, layers, batch_size=batch_size):
             if sources:
-                writer.append(sources, arrays)
+                with name_in_errors(out):
+                    writer.append(list(map(escape_name, sources)), arrays)
             left_out += map(str, problems)
             rows += len(sources)
             done += len(sources) + len(problems)
             if tick:
                 tick(done, len(images))
-        writer.finish(describe_features(classifier, shapes))
+        with name_in_errors(out):
+            writer.finish(describe_features(classifier, shapes))
     except BaseException:
         writer.discard()
         raise
@@ -80,6 +84,7 @@ def describe_features(classifier: Classifier, shapes: dict[str, tuple[int, ...]]
         "precision": str(classifier.compute.dtype).removeprefix("torch."),
         "preprocessing": {
             "image_px": preprocessing.image_px,
+            "framing": preprocessing.framing,
             "view": "centre",
             "crop_px": model.network.spec.input_px,
             "mean_rgb": [float(value) for value in preprocessing.mean_image.mean((0, 1))],

@@ -92,23 +92,25 @@ def open_model(
         caffe_layers = read_caffemodel(path)
         spec_name = dialect or _dialect_of_caffe(path, caffe_layers)
         layers = _from_caffe(path, caffe_layers)
-        kind, usual_mean, divisor = "caffemodel", CAFFE_MEAN, 1.0
+        kind, usual_mean, divisor, framing = "caffemodel", CAFFE_MEAN, 1.0, "caffe"
         network = _fill(path, layers, [spec_name])
         _check_normalization(path, caffe_layers, network.spec)
     else:
         tensors = read_state_dict(path)
         beside = {name: tensors.pop(name) for name in (MEAN_IMAGE, DIVISOR) if name in tensors}
         layers = _pair(path, tensors)
-        kind, usual_mean, divisor = "state dict", TORCHVISION_MEAN, TORCHVISION_DIVISOR
         network = _fill(path, layers, [dialect] if dialect else list(CANDIDATES))
-        if network.spec.dialect != "one-tower-2014":
-            usual_mean, divisor = CAFFE_MEAN, 1.0
+        kind, usual_mean, divisor, framing = "state dict", CAFFE_MEAN, 1.0, "square"
+        if network.spec.dialect == "one-tower-2014":
+            usual_mean, divisor, framing = TORCHVISION_MEAN, TORCHVISION_DIVISOR, "torchvision"
+        elif network.spec.dialect in ("caffe", "caffenet"):
+            framing = "caffe"
     names = _read_names(class_names, network.spec.num_classes)
     mean_image = _mean_image(mean, usual_mean, network.spec)
-    if beside:
+    if beside:  # a network of ours, which saw what prepare made
         exported, divisor = _read_preprocessing(path, beside, network.spec)
-        mean_image = exported if mean is None else mean_image
-    preprocessing = Preprocessing(mean_image, divisor)
+        mean_image, framing = exported if mean is None else mean_image, "square"
+    preprocessing = Preprocessing(mean_image, divisor, framing=framing)  # type: ignore[arg-type]
     provenance = {"imported": {"file": path.name, "sha256": hash_file(path), "kind": kind}}
     return Model(network.eval(), names, names, preprocessing, provenance)
 

@@ -52,7 +52,9 @@ def export_ensemble(ensemble: Ensemble, to: str, out: Path, *, plain_normalizati
         ours += weight * own[:, [member.class_names.index(name) for name in ensemble.class_names]]
     difference = accept_difference(ours, run(images), "probabilities")
     write_bytes(out, data)
-    return Exported(out, len(data), difference, program=write_onnx_program(out, ensemble.image_px, ten_views=True))
+    return Exported(
+        out, len(data), difference, program=write_onnx_program(out, ensemble.image_px, ensemble.framing, ten_views=True)
+    )
 
 
 def build_ensemble_graph(ensemble: Ensemble, *, plain_normalization: bool = False) -> Any:

@@ -103,6 +103,7 @@ def describe_use(model: Model) -> dict[str, Any]:
         "spec": model.network.spec.model_dump_json(),
         "class_names": list(model.class_names),
         "class_titles": list(model.class_titles),
+        "framing": preprocessing.framing,
         "image_px": preprocessing.image_px,
         "crop_px": model.network.spec.input_px,
         "mean_rgb": [float(value) for value in preprocessing.mean_image.mean((0, 1))],

@@ -18,12 +18,12 @@ probabilities = powers / powers.sum()
 """
 
 
-def write_onnx_program(out: Path, image_px: int, *, ten_views: bool) -> str:
+def write_onnx_program(out: Path, image_px: int, framing: str, *, ten_views: bool) -> str:
     """Return Python for an ONNX file, by onnxruntime."""
     result = "probabilities" if ten_views else "logits"
     return (
         _import("json", "numpy as np", "onnxruntime")
-        + _open_picture(image_px)
+        + _open_picture(image_px, framing)
         + f"session = onnxruntime.InferenceSession({str(out)!r})\n"
         + 'names = json.loads(session.get_modelmeta().custom_metadata_map["class_titles"])\n'
         + f'{result} = session.run(["{result}"], {{"images": image[None]}})[0][0]\n'
@@ -32,11 +32,11 @@ def write_onnx_program(out: Path, image_px: int, *, ten_views: bool) -> str:
     )
 
 
-def write_torch_program(out: Path, image_px: int) -> str:
+def write_torch_program(out: Path, image_px: int, framing: str) -> str:
     """Return Python for a program of torch.export."""
     return (
         _import("json", "numpy as np", "torch")
-        + _open_picture(image_px)
+        + _open_picture(image_px, framing)
         + 'beside = {"alexnet.json": ""}\n'
         + f"network = torch.export.load({str(out)!r}, extra_files=beside).module()\n"
         + 'names = json.loads(beside["alexnet.json"])["class_titles"]\n'
@@ -47,7 +47,12 @@ def write_torch_program(out: Path, image_px: int) -> str:
 
 
 def write_torchvision_program(
-    out: Path, image_px: int, crop_px: int, num_classes: int, usual: tuple[Sequence[float], Sequence[float]] | None
+    out: Path,
+    image_px: int,
+    framing: str,
+    crop_px: int,
+    num_classes: int,
+    usual: tuple[Sequence[float], Sequence[float]] | None,
 ) -> str:
     """Return Python for a state dict of torchvision's alexnet.
 
@@ -77,16 +82,31 @@ def write_torchvision_program(
     imports = _import("json", "numpy as np", "torch", "torchvision")
     if not is_pickled:
         imports += "from safetensors import safe_open\nfrom safetensors.torch import load_file\n"
-    return imports + _open_picture(image_px) + "\n".join(lines) + "\n" + _NORMALIZE + _SHOW
+    return imports + _open_picture(image_px, framing) + "\n".join(lines) + "\n" + _NORMALIZE + _SHOW
 
 
 def _import(*modules: str) -> str:
     return "".join(f"import {module}\n" for module in modules) + "from PIL import Image, ImageOps\n"
 
 
-def _open_picture(side: int) -> str:
-    """From a file to `image`, (side, side, 3) uint8: upright, the central square, resized with antialiasing."""
+def _open_picture(side: int, framing: str) -> str:
+    """From a file to `image`, (side, side, 3) uint8: upright, brought to size as `Preprocessing.framing` says."""
     return f"""
 picture = ImageOps.exif_transpose(Image.open("picture.jpg")).convert("RGB")
-image = np.array(ImageOps.fit(picture, ({side}, {side}), Image.Resampling.BILINEAR))
+{_FRAMINGS[framing].format(side=side)}
 """
+
+
+_FRAMINGS = {
+    "square": "image = np.array(ImageOps.fit(picture, ({side}, {side}), Image.Resampling.BILINEAR))",
+    "torchvision": """\
+short = min(picture.size)
+picture = picture.resize([int({side} * each / short) for each in picture.size], Image.Resampling.BILINEAR)
+left, top = (round((each - {side}) / 2) for each in picture.size)
+image = np.array(picture.crop((left, top, left + {side}, top + {side})))""",
+    "caffe": """\
+whole = (0, 0, *picture.size)
+picture = picture.transform(({side}, {side}), Image.Transform.EXTENT, whole, Image.Resampling.BILINEAR)
+image = np.array(picture)""",
+}
+"""Framing -> the lines that do what `data.images.decode` does; of the square, nearly."""

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from alexnet.files.writing import check_file
+from alexnet.text.commands import command
+
 _BEGINNING_BYTES = 4096
 _MOST_FIELDS = 100_000
 _LENGTHS = {1: 8, 5: 4}
@@ -26,23 +29,26 @@ class FileKind:
     what: str
     """Completes "it is …"."""
     advice: str
-    """What to do with one; {path} and {folder} stand for where it is."""
+    """What to do with one; {path} stands for where it is, and a command ends it."""
     is_damaged: bool = False
     """Whether no program can read it."""
 
     def advise(self, path: Path) -> str:
         """Return the advice for the file at path."""
-        return self.advice.format(path=path, folder=path.parent)
+        sentence, colon, words = self.advice.partition(": alexnet ")
+        if not colon:
+            return sentence
+        return f"{sentence}: {command(*(path if word == '{path}' else word for word in words.split()))}"
 
 
 class _Content:
     """What the tests below look at; each part is read when it is first needed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, start: bytes, size: int, path: Path | None) -> None:
+        self.start = start
+        self.size = size
         self.path = path
-        self.size = path.stat().st_size
-        with path.open("rb") as file:
-            self.start = file.read(_BEGINNING_BYTES)
+        """Where the rest is; None for bytes of which nothing but the beginning may be looked at."""
 
     @cached_property
     def text(self) -> str:
@@ -58,7 +64,7 @@ class _Content:
     @cached_property
     def entries(self) -> list[str] | None:
         """Names inside a zip archive; empty where it is none, None where it is damaged."""
-        if not self.start.startswith(b"PK"):
+        if self.path is None or not self.start.startswith(b"PK"):
             return []
         try:
             with zipfile.ZipFile(self.path) as archive:
@@ -70,6 +76,8 @@ class _Content:
     def fields(self) -> dict[int, int]:
         """Top-level fields of a protobuf message and the wire type of each; empty where the file is none."""
         found: dict[int, int] = {}
+        if self.path is None:
+            return found
         with self.path.open("rb") as file:
 
             def varint() -> int:
@@ -102,6 +110,11 @@ def _starts(*beginnings: bytes) -> Callable[[_Content], bool]:
     return lambda content: content.start.startswith(beginnings)
 
 
+def _has_brand(*brands: bytes) -> Callable[[_Content], bool]:
+    """Whether it is of the family of MP4 and HEIC, and one of these brands is its first; any brand where none is."""
+    return lambda content: content.start[4:8] == b"ftyp" and (not brands or content.start[8:12] in brands)
+
+
 def _has_entry(*ends: str) -> Callable[[_Content], bool]:
     return lambda content: any(name.endswith(ends) for name in content.entries or ())
 
@@ -113,7 +126,7 @@ def _looks_like_tensors(content: _Content) -> bool:
 
 def _is_broken_tensors(content: _Content) -> bool:
     """A safetensors file that lacks bytes, or has some that its header does not know of."""
-    if not _looks_like_tensors(content):
+    if content.path is None or not _looks_like_tensors(content):
         return False
     length = int.from_bytes(content.start[:8], "little")
     try:
@@ -144,9 +157,29 @@ def _is_caffe_mean(content: _Content) -> bool:
     return fields.get(5) == 2 and fields.keys() <= set(range(1, 10)) and (fields.get(1) == 0 or 7 in fields)
 
 
+def _is_raw_photograph(content: _Content) -> bool:
+    """One of the formats that are no TIFF, or a TIFF that says so where it begins; data/images/decode.py knows the rest."""
+    start = content.start
+    return (
+        start.startswith((b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM"))
+        or start[6:14] == b"HEAPCCDR"
+        or (start.startswith((b"II*\0", b"MM\0*")) and start[8:10] == b"CR")
+        or _has_brand(b"crx ")(content)
+    )
+
+
 _IMPORT = "To use its weights: alexnet export {path} --to alexnet --out model.safetensors"
 _PREPARE = "To make a store of the images in it: alexnet prepare {path} --out STORE"
 _PREDICT = "To see what a model makes of it: alexnet predict RUN {path}"
+_SAVE = "Save it as JPEG or PNG."
+HEIC = FileKind(
+    "heic", "a HEIC photograph", "To read it: pip install 'alexnet[heif]'. Or save it as JPEG, as most phones can."
+)
+JPEG_XL = FileKind("jxl", "a JPEG XL photograph", "To read it: pip install 'alexnet[jxl]'. Or save it as JPEG or PNG.")
+AVIF = FileKind("avif", "an AVIF photograph", "To read it: pip install --upgrade pillow. Or save it as JPEG or PNG.")
+RAW_PHOTOGRAPH = FileKind(
+    "raw", "a camera's raw file", "Develop it: save it as JPEG or TIFF with the camera's program."
+)
 SAFETENSORS = FileKind("safetensors", "a file of tensors of another program (safetensors)", _IMPORT)
 
 _KINDS: tuple[tuple[Callable[[_Content], bool], FileKind], ...] = (
@@ -188,6 +221,28 @@ _KINDS: tuple[tuple[Callable[[_Content], bool], FileKind], ...] = (
         _starts(b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"),
         FileKind("pickle", "a pickle, as older versions of PyTorch write them", _IMPORT),
     ),
+    (_is_raw_photograph, RAW_PHOTOGRAPH),
+    (
+        _has_brand(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"),
+        HEIC,
+    ),
+    (_starts(b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"), JPEG_XL),
+    (_has_brand(b"avif", b"avis"), AVIF),
+    (
+        lambda content: (
+            _has_brand()(content)
+            or content.start[8:12] == b"AVI "
+            or content.start.startswith((b"\x1a\x45\xdf\xa3", b"\0\0\x01\xba", b"FLV\x01"))
+        ),
+        FileKind("video", "a video", "Take pictures out of it, as ffmpeg does."),
+    ),
+    (_starts(b"%PDF"), FileKind("pdf", "a PDF document", f"Take the picture out of it. {_SAVE}")),
+    (_starts(b"8BPS"), FileKind("psd", "a document of Photoshop", f"Open it there. {_SAVE}")),
+    (_starts(b"%!PS", b"\xc5\xd0\xd3\xc6"), FileKind("postscript", "a PostScript drawing", _SAVE)),
+    (
+        lambda content: content.text.startswith(("<svg", "<?xml")) and "<svg" in content.text,
+        FileKind("svg", "a drawing (SVG)", _SAVE),
+    ),
     (
         _starts(b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*"),
         FileKind("image", "an image", _PREDICT),
@@ -227,6 +282,10 @@ _KINDS: tuple[tuple[Callable[[_Content], bool], FileKind], ...] = (
     ),
     (_is_caffemodel, FileKind("caffemodel", "a network of Caffe (.caffemodel)", _IMPORT)),
     (
+        lambda content: content.text.startswith("version https://git-lfs.github.com/"),
+        FileKind("lfs", "a Git LFS pointer", "Fetch the file that it stands for: git lfs pull"),
+    ),
+    (
         lambda content: content.text.startswith(("<!doctype", "<html")),
         FileKind(
             "html",
@@ -241,7 +300,18 @@ _KINDS: tuple[tuple[Callable[[_Content], bool], FileKind], ...] = (
 def recognise(path: Path) -> FileKind | None:
     """Return the kind of a file by its content; None where it is no kind that is known, or cannot be read."""
     try:
-        content = _Content(path)
-        return next((kind for is_it, kind in _KINDS if is_it(content)), None)
+        size = check_file(path)
+        with path.open("rb") as file:
+            content = _Content(file.read(_BEGINNING_BYTES), size, path)
+        return _choose(content)
     except OSError:
         return None
+
+
+def recognise_bytes(data: bytes) -> FileKind | None:
+    """Return the kind of a file by its bytes, as far as their beginning tells; None where that is not known."""
+    return _choose(_Content(data[:_BEGINNING_BYTES], len(data), None))
+
+
+def _choose(content: _Content) -> FileKind | None:
+    return next((kind for is_it, kind in _KINDS if is_it(content)), None)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import safetensors
 
 from alexnet.errors import WeightsError
+from alexnet.files.documents import parse_json
 from alexnet.files.kinds import SAFETENSORS, FileKind, recognise
 from alexnet.files.record import header_checksum, new_checksum
 from alexnet.files.writing import new_file_mode, sync_folder
@@ -111,11 +112,11 @@ def _read(path: Path, *, with_tensors: bool) -> "tuple[dict[str, Any], dict[str,
     try:
         with safetensors.safe_open(path, framework="pt" if with_tensors else "np") as file:
             text = (file.metadata() or {}).get(_KEY)
-            document = None if text is None else json.loads(text)
+            document = None if text is None else parse_json(text)
             tensors = {name: file.get_tensor(name) for name in file.keys()} if with_tensors else {}  # noqa: SIM118
     except FileNotFoundError:
         raise WeightsError(f"{path}: there is no such file.") from None
-    except (OSError, safetensors.SafetensorError, json.JSONDecodeError) as problem:
+    except (OSError, safetensors.SafetensorError, ValueError) as problem:
         if is_own(path):
             raise _damaged(path, str(problem)) from None
         kind = recognise(path)

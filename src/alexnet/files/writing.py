@@ -4,11 +4,72 @@ Without PyTorch, so that preparing a store need not wait a second for its import
 """
 
 import codecs
+import errno
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+TEXT_BYTES = 2**28
+"""Most that is read of a list, a table or another text."""
+
+
+def check_file(path: str | os.PathLike[str], most_bytes: int | None = None) -> int:
+    """Return the size of a file in bytes, once it is certain that reading it ends.
+
+    A pipe may wait forever and a device such as /dev/zero has no end, so neither is opened.
+
+    Args:
+        most_bytes: The largest size that is accepted.
+    Raises:
+        OSError: there is no such file, it is not a regular one, or it is larger; strerror completes "cannot be read".
+    """
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        if os.path.islink(path):
+            reason = f"it is a link to {os.readlink(path)}, which does not exist"
+            raise OSError(errno.ENOENT, reason, os.fspath(path)) from None
+        raise
+    if not stat.S_ISREG(status.st_mode):
+        what = next((name for is_it, name in _KINDS if is_it(status.st_mode)), "of an unknown kind")
+        raise OSError(errno.EINVAL, f"it is {what}, not a file", os.fspath(path))
+    if most_bytes is not None and status.st_size > most_bytes:
+        raise OSError(errno.EFBIG, f"it has {status.st_size:,} bytes; at most {most_bytes:,} are read", os.fspath(path))
+    return status.st_size
+
+
+def read_bytes(path: str | os.PathLike[str], most_bytes: int) -> bytes:
+    """Return all bytes of a regular file, which may grow meanwhile, but not beyond `most_bytes`.
+
+    Raises:
+        OSError: as `check_file`.
+    """
+    size = check_file(path, most_bytes)
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+    try:
+        pieces = [os.read(descriptor, size + 1)]  # one more, as files of /proc say that they have none
+        total = len(pieces[0])
+        while pieces[-1] and total != size:
+            pieces.append(os.read(descriptor, 2**20))
+            total += len(pieces[-1])
+            if total > most_bytes:
+                raise OSError(errno.EFBIG, f"it has more than {most_bytes:,} bytes", os.fspath(path))
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    finally:
+        os.close(descriptor)
 
 
 def new_file_mode() -> int:
@@ -18,14 +79,14 @@ def new_file_mode() -> int:
     return 0o666 & ~mask
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, most_bytes: int = TEXT_BYTES) -> str:
     """Return the text of a file in UTF-8 or UTF-16, as `decode_text` does.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: as `check_file`.
         UnicodeDecodeError: it is in neither.
     """
-    return decode_text(path.read_bytes())
+    return decode_text(read_bytes(path, most_bytes))
 
 
 def decode_text(data: bytes) -> str:
@@ -69,6 +130,15 @@ def write_bytes(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
             raise
     sync_folder(path.parent)
+
+
+def write_array(file: IO[bytes], array: "NDArray[Any]") -> None:
+    """Write an array as .npy into an open file; unlike NumPy, with the reason where the disk is full."""
+    import numpy as np
+
+    array = np.ascontiguousarray(array)
+    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+    file.write(array.reshape(-1).view(np.uint8).data)
 
 
 @contextmanager

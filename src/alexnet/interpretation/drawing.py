@@ -5,7 +5,6 @@ Figures are made with `matplotlib.figure.Figure` alone: no pyplot, no window, no
 
 import csv
 import io
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from alexnet.errors import ConfigError
 from alexnet.files.writing import write_bytes
 from alexnet.interpretation.fonts import families, missing_glyphs_drawn_as_boxes
+from alexnet.text.names import escape_controls, escape_name
 
 ThemeName = Literal["light", "dark"]
 Format = Literal["png", "svg", "webp", "csv"]
@@ -59,6 +59,7 @@ class Theme:
     bar: str
     """A class that is not the correct one; `ink` is readable on it."""
     correct_bar: str
+    """The correct one: yellow, as red means that something is wrong; its name is bold as well."""
     wrong: str
     on_wrong: str
     """Text on `wrong`."""
@@ -75,7 +76,7 @@ THEMES: Mapping[ThemeName, Theme] = {
         validation="#bf5208",
         runs=("#0b62b0", "#bf5208", "#1b7a3d", "#8a3ab9", "#a8155f", "#6a5d00"),
         bar="#c3d9f0",
-        correct_bar="#f3aea2",
+        correct_bar="#f2d27a",
         wrong="#b3261e",
         on_wrong="#ffffff",
     ),
@@ -89,7 +90,7 @@ THEMES: Mapping[ThemeName, Theme] = {
         validation="#f2a65e",
         runs=("#6db3f2", "#f2a65e", "#7fd08f", "#c9a0f0", "#f08ab4", "#d6cf6a"),
         bar="#2c4e76",
-        correct_bar="#93392f",
+        correct_bar="#7a5c10",
         wrong="#f08a80",
         on_wrong="#14171b",
     ),
@@ -161,10 +162,8 @@ class Drawing:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.numbers)
         for row in zip(*self.numbers.values(), strict=True):
-            writer.writerow(
-                [f"{value:.6g}" if isinstance(value, float) else value if value is not None else "" for value in row]
-            )
-        return text.getvalue().encode("utf-8", "replace")
+            writer.writerow(map(_write_value, row))
+        return text.getvalue().encode()
 
 
 class Themed(NamedTuple):
@@ -272,6 +271,11 @@ def measure_in(figure: Figure, text: str, *, size: float, weight: str = "normal"
 
 
 def printable(text: str) -> str:
-    """Return text on one line, with what cannot be written (control characters, undecodable bytes) as U+FFFD."""
-    line = " ".join(text.split())
-    return "".join("\ufffd" if unicodedata.category(letter) in ("Cc", "Cs") else letter for letter in line)
+    """Return text on one line, with what cannot be written (control characters, undecodable bytes) escaped."""
+    return escape_controls(" ".join(text.split()))
+
+
+def _write_value(value: Value) -> str | int:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return escape_name(value) if isinstance(value, str) else "" if value is None else value

@@ -1,7 +1,5 @@
 """The report of a test: figures from what `assess` found, and one HTML page."""
 
-import shlex
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,11 +50,11 @@ def draw_assessment(assessment: Assessment) -> list[Themed]:
     ]
 
 
-def write_assessment(assessment: Assessment, typed: Sequence[str], *, html: Path | None, figures: Path | None) -> None:
+def write_assessment(assessment: Assessment, typed: str, *, html: Path | None, figures: Path | None) -> None:
     """Write the page, the figures, or both; they are added to `assessment.written`.
 
     Args:
-        typed: The words of the command that gives the same figures again.
+        typed: The command that gives the same figures again.
     """
     drawings = draw_assessment(assessment)
     if figures:
@@ -113,7 +111,7 @@ def write_assessment(assessment: Assessment, typed: Sequence[str], *, html: Path
             [name, f"{count:,}", percent(errors / count) if count else "–", _interval(wilson_interval(errors, count))]
             for name, count, errors in worst
         ],
-        commands=[shlex.join(typed)],
+        commands=[typed],
     )
     assessment.written[html] = "Report"
 

@@ -146,8 +146,8 @@ def draw_predictions(
 ) -> Drawing:
     """Figure 4 of the paper, left: images in rows of four, each above its five most probable classes.
 
-    The bar of the correct class is red and its name bold; the others are blue. An image whose most probable class is
-    not its label carries the word "wrong".
+    The bar of the correct class is yellow and its name bold; the others are blue. An image whose most probable class is
+    not its label carries the word "wrong", in red: red means nothing else.
 
     Args:
         images: (H, W, 3) uint8 RGB.
@@ -212,11 +212,11 @@ def draw_predictions(
                 column.append(value)
         if label is not None and label not in best:
             own = whole_percent(float(prediction.probabilities[label]))
-            write(bars, 0.025, len(best) + 0.5, f"correct class: place {place}, {own}", colors.wrong)
+            write(bars, 0.025, len(best) + 0.5, f"correct class: place {place}, {own}", colors.ink, weight="bold")
     shown = f"its {num_bars} most probable classes" if num_bars > 1 else "its most probable class"
     teaching = (
-        " The correct class is written under the image and has the red bar. Look at the second and third guesses too: "
-        "a network that has understood something confuses things that look alike."
+        " The correct class is written under the image and has the yellow bar. Look at the second and third guesses "
+        "too: a network that has understood something confuses things that look alike."
     )
     return Drawing(
         name="predictions",

@@ -130,6 +130,7 @@ def draw_activations(
 def draw_saliency(
     images: Sequence[NDArray[np.uint8]],
     maps: Sequence[NDArray[np.float32]],
+    known: Sequence[str],
     titles: Sequence[str],
     notes: Sequence[str],
     sources: Sequence[str],
@@ -142,14 +143,15 @@ def draw_saliency(
     Args:
         images: (S, S, 3) uint8 RGB, the crops that the network saw.
         maps: (S, S), at least 0; each has a scale of its own, which ends at SHARE_IN_SCALE of its values.
-        titles: The class of each map.
-        notes: What is said beside the class, such as its probability.
+        known: The class of each image, as in the other figures below it; "" where it is not known.
+        titles: The class of each map, below it.
+        notes: What is said of that class, such as its probability.
         sources: Where each image came from.
         explanation: A sentence that ends the caption.
     Source: Simonyan, Vedaldi and Zisserman (2013), section 3; see `saliency.measure_saliency`.
     """
     colors = find_theme(theme)
-    gap_in, line_in, row_gap_in = 0.08, 0.32, 0.2
+    gap_in, line_in, row_gap_in = 0.08, 0.54, 0.16
     pair_gap_in = 0.3
     side_in = (WIDTH_IN - pair_gap_in - 2 * gap_in) / 4
     columns, rows = min(2, len(images)), math.ceil(len(images) / 2)
@@ -168,10 +170,11 @@ def draw_saliency(
         end, _ = find_scale(values)
         painted = (255 * shade(values[None] / end, colors, signed=False)[0]).round().astype(np.uint8)
         place_image(page, painted, left + side_in + gap_in, top, side_in)
-        below_in, right_in = top + side_in + 0.55 * line_in, left + 2 * side_in + gap_in
-        title = fit(figure, titles[index], 2 * side_in - 1.6, size=LARGE, weight="bold")
-        write(page, left, below_in, title, colors.ink, LARGE, weight="bold")
-        write(page, right_in, below_in, notes[index], colors.muted, NORMAL, align="right")
+        below_in, map_in = top + side_in + 0.18, left + side_in + gap_in
+        own = fit(figure, known[index], side_in, size=LARGE, weight="bold")
+        write(page, left, below_in, own, colors.ink, LARGE, weight="bold")
+        write(page, map_in, below_in, fit(figure, titles[index], side_in, size=LARGE), colors.ink, LARGE)
+        write(page, map_in, below_in + 0.21, notes[index], colors.muted, NORMAL)
         width = values.shape[1]
         y, x = np.divmod(np.arange(values.size), width)
         numbers["image"] += [sources[index]] * values.size
@@ -185,10 +188,11 @@ def draw_saliency(
         numbers=numbers,
         title="Where the network looks",
         caption=(
-            "Beside each image, how strongly the score of the named class moves when a pixel changes: the largest of "
-            "the three absolute derivatives by red, green and blue (Simonyan et al., 2013). Each map has its own "
-            "scale. Look for marks on the thing itself; marks on the background mean that the network relies on what "
-            "surrounds it." + explanation
+            ("Each image with its class, and beside it " if any(known) else "Beside each image ")
+            + "how strongly the score of the class under the map moves when a pixel changes: the largest of the three "
+            "absolute derivatives by red, green and blue (Simonyan et al., 2013). Each map has its own scale. Look for "
+            "marks on the thing itself; marks on the background mean that the network relies on what surrounds it."
+            + explanation
         ),
         has_photographs=True,
     )

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from alexnet.console.terminal import duration, percent
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.files.writing import write_text
 from alexnet.interpretation.drawing import MARGIN_IN, SCREEN_DPI, THEMES, WIDTH_IN, Theme, Themed, Value, printable
+from alexnet.text.names import escape_controls
 from alexnet.text.wording import counted
 from alexnet.version import __version__
 
@@ -70,7 +71,7 @@ def write_report(
     write_text(path, page)
 
 
-_AGAINST = ("Model", "Points", "95 % interval", "Only it errs", "Only the first errs", "McNemar p")
+_AGAINST = ("Model", "Points", "95 % interval", "Wrong here alone", "Wrong in the first alone", "McNemar p")
 
 
 def write_test_report(
@@ -122,18 +123,30 @@ def write_test_report(
     write_text(path, page)
 
 
+class Thumbnail(NamedTuple):
+    """A picture in a row of them."""
+
+    data: bytes | None
+    """JPEG; None where there is none to show."""
+    caption: str
+    differs: bool = False
+    """Whether its caption is red: it is not what was looked for."""
+
+
 def write_picture_rows(
-    path: Path, *, kicker: str, title: str, lead: str, rows: Sequence[tuple[str, Sequence[tuple[bytes | None, str]]]]
+    path: Path, *, kicker: str, title: str, lead: str, rows: Sequence[tuple[str, Sequence[Thumbnail]]]
 ) -> None:
     """Write a page of rows of thumbnails; it appears whole or not at all.
 
     Args:
-        rows: A heading, and the JPEG (None where there is none to show) and caption of each picture.
+        rows: A heading and its pictures.
     """
     body = [f'<p class="kicker">{_text(kicker)}</p><h1>{_text(title)}</h1><p class="lead">{_text(lead)}</p>']
     for heading, pictures in rows:
         shown = "".join(
-            f"<figure>{_thumbnail(data)}<figcaption>{_text(words)}</figcaption></figure>" for data, words in pictures
+            f"<figure{' class=differs' if each.differs else ''}>{_thumbnail(each.data)}"
+            f"<figcaption>{_text(each.caption)}</figcaption></figure>"
+            for each in pictures
         )
         body.append(f'<section class="row"><h3>{_text(heading)}</h3><div class="strip">{shown}</div></section>')
     body.append(f"<footer>Written by alexnet {_text(__version__)}.</footer>")
@@ -181,22 +194,22 @@ def _errors(evaluations: Sequence[Evaluation]) -> str:
             _views(evaluation).capitalize(),
             percent(evaluation.top1_error),
             _interval(evaluation.top1_interval),
-            percent(evaluation.topk_error),
-            _interval(evaluation.topk_interval),
+            *([percent(evaluation.topk_error), _interval(evaluation.topk_interval)] if k > 1 else []),
             f"{evaluation.cross_entropy:.4f}",
         )
         for evaluation in sorted(evaluations, key=lambda evaluation: evaluation.num_views)
     ]
+    meaning = f" Top-{k} counts an image as wrong if its class is not among the {k} most probable." if k > 1 else ""
     note = (
-        f"{counted(evaluations[0].images, 'image')}, each counted once. Top-{k} counts an image as wrong "
-        f"if its class is not among the {k} most probable. The interval says how far chance in the choice of images "
-        "reaches."
+        f"{counted(evaluations[0].images, 'image')}, each counted once.{meaning} The interval says how far chance in "
+        "the choice of images reaches."
     )
     if len(evaluations) > 1:
         note += (
             " Ten views are the four corners and the centre, and their mirror images; their probabilities are averaged."
         )
-    head = ("", "Top-1 error", "95 % interval", f"Top-{k} error", "95 % interval", "Cross-entropy")
+    of_k = [f"Top-{k} error", "95 % interval"] if k > 1 else []
+    head = ("", "Top-1 error", "95 % interval", *of_k, "Cross-entropy")
     return f"{_table(head, rows)}<p>{_text(note)}</p>"
 
 
@@ -254,7 +267,7 @@ def _section(title: str, content: str) -> str:
 
 def _lines(commands: Sequence[str]) -> str:
     # Not printable(): it would join spaces, which matter inside a quoted path.
-    return "\n".join(escape(command.encode("utf-8", "replace").decode()) for command in commands)
+    return "\n".join(escape(escape_controls(command)) for command in commands)
 
 
 def _text(text: str) -> str:
@@ -324,7 +337,11 @@ figure{margin:0}
 figure .wide{margin:-.4rem calc(-1*MARGIN) 0}
 img{display:block;height:auto;max-width:100%}
 figcaption{max-width:44rem;margin-top:.6rem;color:var(--muted)}
-.wide{overflow-x:auto}
+.wide{overflow-x:auto;scrollbar-width:thin;
+  background:linear-gradient(to right,var(--background) 40%,transparent) 0 0/3rem 100% no-repeat local,
+  linear-gradient(to left,var(--background) 40%,transparent) 100% 0/3rem 100% no-repeat local,
+  linear-gradient(to right,rgba(128,128,128,.45),transparent) 0 0/.6rem 100% no-repeat scroll,
+  linear-gradient(to left,rgba(128,128,128,.45),transparent) 100% 0/.6rem 100% no-repeat scroll}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.95rem}
 th,td{padding:.42rem 1.6rem .42rem 0;border-bottom:1px solid var(--rule);text-align:right;vertical-align:baseline}
 th:first-child,td:first-child{text-align:left}
@@ -347,10 +364,13 @@ code{font:inherit}
 h3{margin:0 0 .8rem;font-size:1rem;overflow-wrap:anywhere}
 .strip{display:flex;flex-wrap:wrap;gap:1rem}
 .strip figure{width:8rem}
-.strip img{min-width:0;width:8rem;border-radius:.3rem}
+.strip img{width:8rem;border-radius:.3rem}
+.strip .differs figcaption{color:var(--wrong)}
 .strip figcaption{font-size:.8rem;line-height:1.35;overflow-wrap:anywhere;margin-top:.3rem}
 .gone{width:8rem;height:8rem;display:grid;place-items:center;text-align:center;background:var(--raised);color:var(--muted);font-size:.8rem}
 footer{margin-top:4rem;padding-top:1rem;border-top:1px solid var(--rule);color:var(--muted);font-size:.85rem}
-@media (max-width:40rem){body{padding-top:2rem}.result strong{font-size:2.6rem}img{min-width:42rem}}
+@media (max-width:40rem){body{padding-top:2rem}.result strong{font-size:2.6rem}figure .wide img{min-width:42rem}
+  figure .wide::after{content:"Wider than the screen: scroll it sideways →";position:sticky;left:MARGIN;
+  display:block;width:max-content;max-width:calc(100vw - 3rem);color:var(--muted);font-size:.85rem}}
 @media print{body{padding:0}details{display:none}section{break-inside:avoid}}
 """

@@ -226,15 +226,12 @@ def saliency_panel(
         shown = whole_percent(float(prediction.probabilities[kind]))
         own = pictures.label(place)
         is_wrong = own is not None and pictures.class_names[own] != classifier.class_names[kind]
-        notes.append(
-            ("most probable, " if kind == first else "")
-            + shown
-            + (f"; it is: {pictures.written(place)}" if is_wrong else "")
-        )
+        notes.append(("" if kind != first else "most probable but wrong, " if is_wrong else "most probable, ") + shown)
     panel = partial(
         draw_saliency,
         crop_centre(images, classifier),
         list(measure_saliency(classifier, images, classes)),
+        ["" if pictures.labels is None else pictures.written(place) for place in kept],
         [written[kind] for kind in classes],
         notes,
         [pictures.paths[position] for position in kept],

@@ -11,9 +11,11 @@ from alexnet.data.images.decode import open_image
 from alexnet.data.store.format import HEADER_NAME
 from alexnet.data.store.reader import open_store
 from alexnet.errors import ConfigError, ImageError, WeightsError
-from alexnet.evaluation.classifier import Classifier, Given
+from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.evaluate import match_classes
+from alexnet.evaluation.given import Given
 from alexnet.interpretation.fonts import legible
+from alexnet.network.model_file import Preprocessing
 from alexnet.text.wording import counted, name_readably, readable_names
 
 FEATURE_BATCH = 32
@@ -110,15 +112,15 @@ class Pictures:
 class _Files:
     """Image files, decoded when they are asked for."""
 
-    def __init__(self, files: Sequence[Path], size: int) -> None:
+    def __init__(self, files: Sequence[Path], preprocessing: Preprocessing) -> None:
         self.files = files
-        self._size = size
+        self._preprocessing = preprocessing
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
-        return open_image(self.files[index], size=self._size)
+        return open_image(self.files[index], size=self._preprocessing.image_px, framing=self._preprocessing.framing)
 
 
 def is_store(path: Path) -> bool:
@@ -156,7 +158,7 @@ def open_files(files: Sequence[Path], classifier: Classifier, *, labelled: bool 
     Raises:
         WeightsError: the classifier does not know the class that a folder names.
     """
-    images = _Files(files, classifier.model.preprocessing.image_px)
+    images = _Files(files, classifier.model.preprocessing)
     where = counted(len(files), "image file")
     labels = None
     if labelled:

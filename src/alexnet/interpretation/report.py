@@ -1,7 +1,6 @@
 """The report of a run: tests the classifier, chooses what to show, draws it and writes it down."""
 
 import itertools
-import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alexnet.console.terminal import percent
-from alexnet.data.store.format import find_store
+from alexnet.data.store.format import find_start, find_store
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.evaluate import Evaluation, Tick
 from alexnet.evaluation.record import REPORT, KeptTests, forget_others, write_errors
@@ -30,6 +29,7 @@ from alexnet.interpretation.panels import (
 )
 from alexnet.interpretation.pictures import Pictures
 from alexnet.network.model_file import CHECKPOINTS, MODEL
+from alexnet.text.commands import command, train_again
 from alexnet.text.wording import counted
 
 if TYPE_CHECKING:
@@ -229,17 +229,17 @@ def _list_commands(
 ) -> list[str]:
     """Return the commands that repeat a run; the recorded recipe holds every field, also those set by hand."""
     recorded = run_folder / "recipe.yaml"
-    train = ["alexnet", "train", find_store(environment, run_folder) or store.path]
-    train += ["--recipe", recorded if recorded.exists() else recipe_name]
-    for name in ("seed", "device", "precision", "threads"):
-        if name in environment:
-            train += [f"--{name}", environment[name]]
     again = run_folder.with_name(f"{run_folder.resolve().name}-again")
-    commands = [[*train, "--out", again]]
-    if split:
-        chosen = [] if split == "val" else ["--split", split]
-        commands += [["alexnet", "evaluate", again, store.path, *chosen, "--views", views] for views in VIEWS]
-    return [shlex.join(map(str, command)) for command in commands]
+    train = train_again(
+        environment,
+        recipe=recorded if recorded.exists() else recipe_name,
+        store=find_store(environment, run_folder) or store.path,
+        start=find_start(environment, run_folder),
+        out=again,
+    )
+    chosen = None if split == "val" else split
+    tests = [command("evaluate", again, store.path, split=chosen, views=views) for views in VIEWS if split]
+    return [train, *tests]
 
 
 def _provenance(classifier: Classifier, part: str) -> Mapping[str, Any]:

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from alexnet.errors import WeightsError
 from alexnet.files.tensors import copy_into, read_document, read_tensors, write_tensors
+from alexnet.files.writing import check_file
 from alexnet.network.spec import Spec
 from alexnet.text.class_names import apply_titles, normalize_name
+from alexnet.text.commands import command
 from alexnet.text.wording import counted
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ FAR_MEAN = 16.0
 """Grey levels by which the mean colour of images may differ from `Model.color_mean` before it is worth a sentence."""
 
 _MEAN = "mean_image"
+MEAN_PLACES = ("aligned", "central")
+FRAMINGS = ("square", "torchvision", "caffe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ class Preprocessing:
     """Inputs are divided by this afterwards: one number, or one each for R, G and B."""
     mean_place: Literal["aligned", "central"] = "aligned"
     """Part of the mean image that a crop loses: its own place, or the middle for every crop."""
+    framing: Literal["square", "torchvision", "caffe"] = "square"
+    """How a photograph becomes an image of S x S: as prepare does it, or as the weights' own program (data/decode)."""
 
     @property
     def image_px(self) -> int:
@@ -92,6 +98,7 @@ def describe(model: Model) -> dict[str, Any]:
         "class_titles": list(model.class_titles),
         "divisor": model.preprocessing.divisor,
         "mean_place": model.preprocessing.mean_place,
+        "framing": model.preprocessing.framing,
         "provenance": model.provenance,
     }
 
@@ -133,15 +140,16 @@ def load_model(path: Path) -> Model:
         names = tuple(normalize_name(str(name)) for name in document["class_names"])
         titles = tuple(map(str, document["class_titles"]))
         divisor, provenance = _read_divisor(document["divisor"]), dict(document["provenance"])
-        mean_place = document.get("mean_place", "aligned")
+        mean_place, framing = document.get("mean_place", "aligned"), document.get("framing", "square")
     except (KeyError, TypeError, ValueError) as problem:
         if isinstance(problem, WeightsError):
             raise
         raise WeightsError(
             f"{path}: its header is incomplete or malformed ({problem}). Obtain the file again."
         ) from None
-    if mean_place not in ("aligned", "central"):
-        raise WeightsError(f"{path}: its mean_place is {mean_place!r}; known are aligned and central. Update alexnet.")
+    for name, value, known in (("mean_place", mean_place, MEAN_PLACES), ("framing", framing, FRAMINGS)):
+        if value not in known:
+            raise WeightsError(f"{path}: its {name} is {value!r}; known are {', '.join(known)}. Update alexnet.")
     if not len(names) == len(titles) == spec.num_classes:
         raise WeightsError(
             f"{path}: names {counted(len(names), 'class', 'classes')} for a network with {spec.num_classes}. Obtain "
@@ -161,7 +169,7 @@ def load_model(path: Path) -> Model:
         raise WeightsError(f"{path}: lacks a usable mean image. Obtain the file again.")
     folder = path.parent.parent if path.parent.name == CHECKPOINTS else path.parent
     titles = apply_titles(folder, names, titles)
-    return Model(network.eval(), names, titles, Preprocessing(mean.numpy(), divisor, mean_place), provenance)
+    return Model(network.eval(), names, titles, Preprocessing(mean.numpy(), divisor, mean_place, framing), provenance)
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
@@ -217,6 +225,12 @@ def find_model(path: Path) -> Path:
     if not path.exists():
         raise WeightsError(f"{path}: there is no such file or folder. Give a model file or a run folder.")
     if not path.is_dir():
+        try:
+            check_file(path)
+        except OSError as problem:
+            raise WeightsError(
+                f"{path}: cannot be read ({problem.strerror}). Give a model file or a run folder."
+            ) from None
         with path.open("rb") as file:
             if ENSEMBLE_KIND.encode() in file.read(200):
                 raise WeightsError(
@@ -228,5 +242,7 @@ def find_model(path: Path) -> Path:
         return path / MODEL
     found = find_checkpoint(path)
     if found is None:
-        raise WeightsError(f"{path}: holds neither {MODEL} nor a checkpoint. Train it first: alexnet train.")
+        raise WeightsError(
+            f"{path}: holds neither {MODEL} nor a checkpoint. Train it first: {command('train', 'STORE', out=path)}"
+        )
     return found[0]

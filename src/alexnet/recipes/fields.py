@@ -3,22 +3,45 @@
 Every field can be changed from the command line with --set group.field=value. The named recipes are in `recipes`.
 """
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+LARGEST = 1_000_000
+"""More epochs or images than this are a slip."""
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
+Epoch = Annotated[int, Field(ge=0, le=LARGEST)]
+Size = Annotated[float, Field(ge=0, le=1e30)]  # what is near the largest float32 is a slip, too
+Step = Annotated[int, Field(ge=1, le=LARGEST**2)]
+Divisor = Annotated[float, Field(ge=1 / LARGEST, le=LARGEST)]
+Name = Annotated[str, Field(max_length=200)]
+
+AS_START = "as start"
+"""As a recipe's dialect: that of the model it starts from."""
 
 
 class Group(BaseModel):
-    """Frozen and validated; unknown fields are refused."""
+    """Frozen and validated; unknown fields are refused, and yes or no where a number is meant."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if kind is bool or (isinstance(kind, type) and issubclass(kind, Group) and isinstance(value, dict)):
+            return value
+        values = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(each, bool) for each in values):
+            raise ValueError("true and false are not accepted here")
+        return value
 
 
 class Batches(Group):
     """What the network sees of the images (paper, sections 2 and 4.1)."""
 
-    size: int = Field(128, ge=1)
+    size: int = Field(128, ge=1, le=65_536)
     """Images per update."""
     random_crops: bool = True
     """Crop at random offsets; otherwise the centre."""
@@ -27,21 +50,21 @@ class Batches(Group):
     and of aspect ratios from 3:4 to 4:3 in place of the paper's; it needs random_crops. Not in the paper."""
     reflections: bool = True
     """Mirror with probability one half."""
-    color_noise: float = Field(0.1, ge=0)
+    color_noise: float = Field(0.1, ge=0, le=100)
     """Standard deviation of the noise along the RGB principal axes, as a share of their scale; 0 turns it off."""
     color_noise_unit: Literal["standard_deviation", "eigenvalue"] = "standard_deviation"
     """Scale of the axes: their standard deviations (2012 source) or the printed eigenvalues on [0, 1] pixels."""
-    color_noise_epochs: int | None = Field(None, ge=0)
+    color_noise_epochs: Epoch | None = None
     """Epochs with colour noise, after which there is none; without a number it stays to the end."""
     color_noise_rescales: bool = False
     """Divide noisy inputs by 1 + color_noise, as the 2012 source does; the division ends with the noise."""
-    divisor: PositiveFloat | tuple[PositiveFloat, PositiveFloat, PositiveFloat] = 1.0
+    divisor: Divisor | tuple[Divisor, Divisor, Divisor] = 1.0
     """Inputs are divided by this after the mean is subtracted, by one number or by one each for R, G and B; 1 keeps the
     paper's 0-255 scale."""
     mean: Literal["aligned", "central"] = "aligned"
     """Part of the mean image that a crop loses: "aligned", its own place; "central", the middle for every crop (2012
     source)."""
-    images_per_crop: int = Field(1, ge=1)
+    images_per_crop: Count = 1
     """Images in a row, in the order of the epoch, that share crop offset and reflection; 32 in the 2012 source."""
 
     @model_validator(mode="after")
@@ -56,7 +79,7 @@ class Batches(Group):
 class Network(Group):
     """Which network, and its first weights (paper, sections 3 and 5)."""
 
-    dialect: str = "paper"
+    dialect: Name = "paper"
     """A name of network.spec.DIALECTS, with modifiers if wanted: paper+no-norm. "as start": that of the model that
     training starts from."""
     initialization: Literal["dialect", "he"] = "dialect"
@@ -66,68 +89,68 @@ class Network(Group):
 class RateChange(Group):
     """From an epoch on, other rates for one layer than the schedule's; a rate of 0 freezes."""
 
-    epoch: int = Field(ge=0)
+    epoch: Epoch
     """First epoch, counted from 0."""
-    layer: str
+    layer: Name
     """Name of the layer in the dialect."""
-    weights: float | None = Field(None, ge=0)
+    weights: Size | None = None
     """Rate of its weights; without a number, as before."""
-    biases: float | None = Field(None, ge=0)
+    biases: Size | None = None
     """Rate of its biases; without a number, as before."""
 
 
 class Optimization(Group):
     """The update rule of section 5, and when its learning rate changes."""
 
-    learning_rate: float = Field(0.01, ge=0)
+    learning_rate: Size = 0.01
     """Rate at the start, or after the warm-up."""
-    learning_rate_images: int | None = Field(None, ge=1)
+    learning_rate_images: Count | None = None
     """Batch size that the rates are meant for: others multiply them by batches.size / learning_rate_images (Krizhevsky
     2014; Goyal et al. 2017). Without a number, rates are taken as they are."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """Fraction of the previous update that is kept."""
     at_rate_zero: Literal["freeze", "coast"] = "freeze"
     """What a rate of 0 does: "freeze" stops a weight (2012 source), "coast" lets its velocity die out (Caffe)."""
-    weight_decay: float = Field(0.0005, ge=0)
+    weight_decay: Size = 0.0005
     """Pull of each update towards zero, times the rate; on weights, never on biases (2012 source)."""
     schedule: Literal["plateau", "epochs", "steps", "cosine", "constant"] = "plateau"
     """"plateau": divide when the validation error stops improving (paper); "epochs": divide at `drop_epochs`;
     "steps": divide at `drop_steps`; "cosine": fall smoothly to zero over `total_epochs`; "constant": stay."""
-    drop_factor: float = Field(10.0, gt=1)
+    drop_factor: float = Field(10.0, gt=1, le=LARGEST)
     """The rate is divided by this at every drop."""
-    plateau_patience_epochs: int = Field(6, ge=1)
+    plateau_patience_epochs: Count = 6
     """Epochs without improvement before a drop."""
-    plateau_threshold: float = Field(0.001, ge=0)
+    plateau_threshold: float = Field(0.001, ge=0, le=1)
     """Fall of the top-1 error that counts as an improvement."""
-    plateau_drops: int = Field(3, ge=0)
+    plateau_drops: Epoch = 3
     """Drops before training ends at the next plateau."""
-    drop_epochs: tuple[int, ...] = ()
+    drop_epochs: tuple[Epoch, ...] = ()
     """Epochs, counted from 0, at whose start schedule "epochs" divides the rate."""
-    drop_steps: tuple[int, ...] = ()
+    drop_steps: tuple[Step, ...] = ()
     """Numbers of updates after which schedule "steps" divides the rate."""
-    bias_learning_rate: float | None = Field(None, ge=0)
+    bias_learning_rate: Size | None = None
     """Rate of biases at the start; without a number, that of the weights."""
     bias_schedule: Literal["as weights", "constant"] = "as weights"
     """Whether a bias_learning_rate is divided when the weights' rate is, or stays."""
-    rate_factors: dict[str, float] = Field(default_factory=dict)
+    rate_factors: dict[Name, Size] = Field(default_factory=dict)
     """Layer -> factor of its rates, weights and biases; 0 freezes it. {conv1: 0, conv2: 0.1}"""
-    kept_rate_factor: float = Field(1.0, ge=0)
+    kept_rate_factor: Size = 1.0
     """Factor of the rates of layers whose weights come from the model that training starts from, where rate_factors
     does not name them; new layers have the full rates."""
     rate_changes: tuple[RateChange, ...] = ()
     """Rates of single layers from some epoch on, in place of the schedule's."""
-    weight_decays: dict[str, float] = Field(default_factory=dict)
+    weight_decays: dict[Name, Size] = Field(default_factory=dict)
     """Layer -> its weight decay, where it is not weight_decay."""
-    layer_trust: float = Field(0.0, ge=0)
+    layer_trust: Size = 0.0
     """Trust coefficient of LARS (You, Gitman, Ginsburg 2017), 0.001 there: the rate of each layer's weights is
     multiplied by layer_trust * |w| / (|gradient| + weight_decay * |w|). For large batches; 0 turns it off."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of a label's weight that is spread evenly over all classes (Szegedy et al. 2016). Not in the paper."""
-    total_epochs: int = Field(90, ge=1)
+    total_epochs: Count = 90
     """Training ends here at the latest."""
     stop_train_error: float = Field(0.0, ge=0, lt=1)
     """Training ends after an epoch whose training top-1 error is no more than this; 0 never ends it so."""
-    warmup_epochs: float = Field(0.0, ge=0)
+    warmup_epochs: Size = 0.0
     """The rate rises linearly from zero over this many epochs."""
 
     @property
@@ -145,28 +168,24 @@ class Optimization(Group):
             raise ValueError(f"drop_epochs {list(self.drop_epochs)} must rise")
         if self.schedule == "steps" and not self.drop_steps:
             raise ValueError("schedule steps needs drop_steps")
-        if list(self.drop_steps) != sorted(set(self.drop_steps)) or min(self.drop_steps, default=1) < 1:
-            raise ValueError(f"drop_steps {list(self.drop_steps)} must rise from 1 or more")
+        if list(self.drop_steps) != sorted(set(self.drop_steps)):
+            raise ValueError(f"drop_steps {list(self.drop_steps)} must rise")
         if self.bias_schedule == "constant" and self.bias_learning_rate is None:
             raise ValueError("bias_schedule constant needs a bias_learning_rate")
-        for name, values in (("rate_factors", self.rate_factors), ("weight_decays", self.weight_decays)):
-            for layer, value in values.items():
-                if not 0 <= value < float("inf"):
-                    raise ValueError(f"{name} of {layer} is {value}; accepted is 0 or more")
         return self
 
 
 class Evaluation(Group):
     """How the error is measured while training, and at its end."""
 
-    every_epochs: int = Field(1, ge=1)
+    every_epochs: Count = 1
     """Validate after every so many epochs; plateaus are judged at these."""
 
 
 class Recipe(Group):
     """Everything that decides the outcome of training, besides the store and the seed."""
 
-    name: str = "custom"
+    name: Name = "custom"
     batches: Batches = Batches()
     network: Network = Network()
     optimization: Optimization = Optimization()

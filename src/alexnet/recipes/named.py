@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from alexnet.errors import RecipeError
-from alexnet.recipes.fields import Batches, Evaluation, Group, Network, Optimization, RateChange, Recipe
-from alexnet.text.wording import nearest
+from alexnet.files.writing import read_text
+from alexnet.recipes.fields import AS_START, Batches, Evaluation, Group, Network, Optimization, RateChange, Recipe
+from alexnet.recipes.text import cut, parse_yaml, quote_briefly
+from alexnet.text.wording import counted, nearest
 
 __all__ = [
     "RECIPES",
@@ -92,7 +93,7 @@ def fine_tune() -> Recipe:
     return base.model_copy(
         update={
             "name": "fine-tune",
-            "network": base.network.model_copy(update={"dialect": "as start"}),
+            "network": base.network.model_copy(update={"dialect": AS_START}),
             "optimization": base.optimization.model_copy(
                 update={
                     "total_epochs": 15,
@@ -256,13 +257,28 @@ def find_recipe(name: str, assignments: Iterable[str] = ()) -> Recipe:
         recipe = read_recipe(Path(name))
     else:
         raise RecipeError(
-            f"unknown recipe {name!r}. Known: {', '.join(RECIPES)}, or the path of a recipe.yaml."
+            f"unknown recipe {quote_briefly(name)}. Known: {', '.join(RECIPES)}, or the path of a recipe.yaml."
             f"{_nearest(name, RECIPES)}"
         )
     values = recipe.model_dump()
     for assignment in assignments:
         _assign(values, assignment)
     return _validated(values, "--set" if assignments else name)
+
+
+def check_batch(recipe: Recipe, assignments: Iterable[str], num_images: int) -> None:
+    """Refuse a batch that was asked for and is larger than the images to train on.
+
+    That of a named recipe is no request: with fewer images, each batch holds them all.
+
+    Raises:
+        RecipeError: it is.
+    """
+    size = recipe.batches.size
+    if size > num_images and any(each.partition("=")[0].strip() == "batches.size" for each in assignments):
+        raise RecipeError(
+            f"--set batches.size={size}: there are {counted(num_images, 'training image')}. Give {num_images} or less."
+        )
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -272,10 +288,11 @@ def read_recipe(path: Path) -> Recipe:
         RecipeError: the file cannot be read or is not a recipe.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
+        values = parse_yaml(read_text(path))
+    except (OSError, ValueError) as problem:
+        reason = "it is not UTF-8" if isinstance(problem, UnicodeDecodeError) else problem
         raise RecipeError(
-            f"{path}: cannot be read as a recipe ({problem}). Name a recipe or give a YAML file."
+            f"{path}: cannot be read as a recipe ({reason}). Name a recipe or give a YAML file."
         ) from None
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: is not a recipe; expected groups {', '.join(Recipe.model_fields)}.")
@@ -284,19 +301,20 @@ def read_recipe(path: Path) -> Recipe:
 
 def _assign(values: dict[str, Any], assignment: str) -> None:
     path, equals, text = assignment.partition("=")
-    group, dot, field = path.strip().partition(".")
+    path, assignment = cut(path.strip()), cut(assignment)
+    group, dot, field = path.partition(".")
     known = [f"{name}.{inner}" for name, fields in values.items() if isinstance(fields, dict) for inner in fields]
     if not equals or not dot:
         raise RecipeError(
             f"--set {assignment}: expected group.field=value, for example optimization.learning_rate=0.005."
-            f"{_nearest_field(path.strip(), known)}"
+            f"{_nearest_field(path, known)}"
         )
     if f"{group}.{field}" not in known:
-        raise RecipeError(f"--set {assignment}: unknown field {path.strip()}.{_nearest_field(path.strip(), known)}")
+        raise RecipeError(f"--set {assignment}: unknown field {path}.{_nearest_field(path, known)}")
     try:
-        values[group][field] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise RecipeError(f"--set {assignment}: {text!r} is not a YAML value.") from None
+        values[group][field] = parse_yaml(text)
+    except ValueError as problem:
+        raise RecipeError(f"--set {path}: {quote_briefly(text)} cannot be read as a YAML value ({problem}).") from None
 
 
 def _validated(values: dict[str, Any], where: str) -> Recipe:
@@ -304,10 +322,12 @@ def _validated(values: dict[str, Any], where: str) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as problem:
         first = problem.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "recipe"
-        message = first["msg"].removeprefix("Value error, ")
+        # Of a union pydantic also names the member that was tried, as "constrained-float" or "tuple[...]".
+        places = [str(part) for part in first["loc"] if not set("-[") & set(str(part))]
+        field = cut(".".join(places) or "recipe")
+        message = cut(first["msg"].removeprefix("Value error, "), 200)
         raise RecipeError(
-            f"{where}: {field} is {first['input']!r}: {message}."
+            f"{where}: {field} is {quote_briefly(first['input'])}: {message}."
             if first["loc"] and not isinstance(first["input"], dict)
             else f"{where}: {field}: {message}."
         ) from None

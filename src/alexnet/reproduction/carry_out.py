@@ -11,12 +11,13 @@ from alexnet.console.terminal import Terminal, duration
 from alexnet.data.store.reader import Store
 from alexnet.errors import ConfigError, StoreError
 from alexnet.interpretation.drawing import THEMES, save_drawing
-from alexnet.recipes.named import find_recipe, shorten
-from alexnet.reproduction.engine import FAILED, Estimate, State, estimate_jobs, read_failure, run_jobs
+from alexnet.recipes.named import check_batch, find_recipe, shorten
+from alexnet.reproduction.engine import State, read_failure, run_jobs
 from alexnet.reproduction.experiment import Experiment
 from alexnet.reproduction.experiments import TABLES, find_experiment
 from alexnet.reproduction.figure import draw_outcomes, draw_training_errors
-from alexnet.reproduction.plan import Job, plan_jobs
+from alexnet.reproduction.outlook import Estimate, Outlook, estimate_jobs
+from alexnet.reproduction.plan import FAILED, RUNS, Job, begin_experiment, plan_jobs
 from alexnet.reproduction.results import (
     Outcome,
     collect,
@@ -71,7 +72,7 @@ def carry_out(
         )
     for device in devices:
         choose_compute(device)
-    runs = out / "runs"
+    runs = out / RUNS
     if larger is not None and name != "table2":
         raise ConfigError(f"--larger is for table2; {name} trains on one store. Leave it out.")
     if larger is not None and larger.fingerprint == store.fingerprint:
@@ -91,16 +92,24 @@ def carry_out(
         jobs = plan_jobs(
             experiment, store, runs, recipe=recipe, assignments=assignments, seeds=seeds, precision=precision
         )
+    for job in jobs:
+        check_batch(job.recipe, assignments, len(store["train"]))
     views = tuple(sorted({1, *(variant.views for variant in experiment.variants)}))
     jobs = [replace(job, views=views) for job in jobs]
     for job in jobs:
         check_size(store if job.store == store.path else larger or store, job.recipe)
     if name == "table2" and larger is None:
         terminal.say("Rows with pre-trained nets stay empty without a store to pre-train on: --larger STORE.")
-    estimates = estimate_jobs(jobs, len(store["train"]), len(store.class_names), devices[0])
+    estimates = estimate_jobs(jobs, devices[0])
     if dry_run:
-        _show_plan(terminal, experiment, jobs, estimates, len(devices))
-        return {"experiment": experiment.name, "trainings": len(jobs), "seconds": _seconds_left(jobs, estimates)}
+        _show_plan(terminal, experiment, jobs, estimates, devices)
+        return {
+            "experiment": experiment.name,
+            "trainings": len(jobs),
+            "seconds": _seconds_left(jobs, estimates, devices),
+        }
+    folder = out / experiment.name
+    begin_experiment(folder, experiment.title, jobs)
     with terminal.progress(experiment.name, "epochs", times=False) as meter:
 
         def tell(state: State) -> None:
@@ -127,7 +136,6 @@ def carry_out(
         "seeds": seeds,
         "precision": precision,
     }
-    folder = out / experiment.name
     curves = collect_curves(jobs) if experiment.measure == "epochs" else []
     write_results(folder, experiment, outcomes, conditions, curves)
     for theme in THEMES:
@@ -150,7 +158,11 @@ def carry_out(
 
 
 def _show_plan(
-    terminal: Terminal, experiment: Experiment, jobs: Sequence[Job], estimates: Sequence[Estimate], side_by_side: int
+    terminal: Terminal,
+    experiment: Experiment,
+    jobs: Sequence[Job],
+    estimates: Sequence[Estimate],
+    devices: Sequence[str],
 ) -> None:
     terminal.print(f"{experiment.title}. {experiment.question}\n")
     rows = []
@@ -159,7 +171,7 @@ def _show_plan(
         choice = f", {job.choice}" if job.choice else ""
         rows.append([f"{job.variant}{choice}", str(job.seed), str(job.recipe.optimization.total_epochs), state])
     terminal.table(["variant", "seed", "epochs", "time"], rows)
-    left = _seconds_left(jobs, estimates) / side_by_side
+    left = _seconds_left(jobs, estimates, devices)
     source = "finished runs" if any(each.source == "from finished runs" for each in estimates) else "operations"
     count = len({job.folder for job in jobs})
     terminal.print(
@@ -167,13 +179,10 @@ def _show_plan(
     )
 
 
-def _seconds_left(jobs: Sequence[Job], estimates: Sequence[Estimate]) -> float:
-    left = {
-        job.folder: each.seconds
-        for job, each in zip(jobs, estimates, strict=True)
-        if not job.done and not read_failure(job)
-    }
-    return sum(left.values())
+def _seconds_left(jobs: Sequence[Job], estimates: Sequence[Estimate], devices: Sequence[str]) -> float:
+    outlook = Outlook({job.folder: each.seconds for job, each in zip(jobs, estimates, strict=True)}, devices)
+    left = {job.folder: job for job in jobs if not job.done and not read_failure(job)}
+    return outlook.seconds_left([], list(left.values()), 0.0)
 
 
 def _show_outcomes(terminal: Terminal, experiment: Experiment, outcomes: Sequence[Outcome]) -> None:

@@ -12,26 +12,19 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from alexnet.benchmark.measure import measure_matrix_rate
 from alexnet.errors import Interrupted
 from alexnet.files.writing import is_locked, write_text
-from alexnet.reproduction.plan import LOCK, RESULT, Job
-from alexnet.system import choose_compute
+from alexnet.reproduction.outlook import Estimate, Outlook, Watch
+from alexnet.reproduction.plan import FAILED, LOCK, RESULT, Job
 from alexnet.text.wording import counted
 
 WORKER = "alexnet.reproduction.worker"
-FAILED = "failed.txt"
-"""Holds the message of a job that failed; remove it to try again."""
 POLL_SECONDS = 0.5
-DENSE_SHARE, SMALL_SHARE = 0.9, 0.15
-"""Share of the matrix-product rate that training the paper's network, and one for CIFAR, is taken to reach."""
-SMALL_OPERATIONS = 1e9
-"""Operations per image below which a network counts as small."""
-
 Tell = Callable[["State"], None]
 
 
@@ -47,41 +40,6 @@ class State:
     running: list[str] = field(default_factory=list)
     message: str = ""
     """What just happened, if anything did."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """Seconds that a training should take, and where the number comes from."""
-
-    seconds: float
-    source: str
-
-
-def estimate_jobs(jobs: Sequence[Job], num_train: int, num_classes: int, device: str = "auto") -> list[Estimate]:
-    """Return how long each training should take.
-
-    From the rate of finished trainings of networks as large, where there are any; else from the operations of the
-    network and this machine's matrix-product rate, which is measured here.
-    """
-    known: dict[str, float] = {}  # operations per second of finished jobs, by precision
-    for job in jobs:
-        if job.done and job.read_result()["seconds"] > 0:
-            work = job.operations(num_classes) * num_train * job.read_result()["epochs"]
-            known[job.precision] = work / job.read_result()["seconds"]
-    measured: dict[str, float] = {}
-    result = []
-    for job in jobs:
-        operations = job.operations(num_classes)
-        if job.precision in known:
-            rate, source = known[job.precision], "from finished runs"
-        else:
-            if job.precision not in measured:
-                compute = choose_compute(device, job.precision)
-                measured[job.precision] = measure_matrix_rate(compute.dtype, compute.device, size=2048, rounds=2)
-            share = DENSE_SHARE if operations > SMALL_OPERATIONS else SMALL_SHARE
-            rate, source = measured[job.precision] * share, "from operations"
-        result.append(Estimate(operations * job.images(num_train) / rate, source))
-    return result
 
 
 def run_jobs(
@@ -103,15 +61,16 @@ def run_jobs(
         Interrupted: SIGINT or SIGTERM; trainings at work have saved.
     """
     began = time.monotonic()
+    outlook = Outlook({job.folder: each.seconds for job, each in zip(jobs, estimates, strict=True)}, devices)
     threads = threads or max(1, (os.cpu_count() or 1) // len(devices))
-    unique: dict[Path, tuple[Job, Estimate]] = {}
-    for job, estimate in zip(jobs, estimates, strict=True):
-        unique.setdefault(job.folder, (job, estimate))
+    unique: dict[Path, Job] = {}
+    for job in jobs:
+        unique.setdefault(job.folder, job)
     waiting = list(unique.values())
     running: list[_Running] = []
 
     def report(message: str = "") -> None:
-        rest = sum(estimate.seconds for _, estimate in waiting) + sum(each.seconds_left() for each in running)
+        now = time.monotonic()
         total = sum(job.recipe.optimization.total_epochs for job in jobs)
         at_work = {each.job.folder for each in running}
         finished = sum(
@@ -123,44 +82,53 @@ def run_jobs(
                 len(jobs),
                 finished + sum(each.epochs for each in running),
                 total,
-                rest / len(devices),
+                outlook.seconds_left([each.watch for each in running], waiting, now),
                 [each.job.title for each in running]
-                + [f"{job.title} in another process" for job, _ in waiting if is_locked(job.folder.with_suffix(LOCK))],
+                + [f"{job.title} in another process" for job in waiting if is_locked(job.folder.with_suffix(LOCK))],
                 message,
             )
         )
 
     try:
         while waiting or running:
-            waiting = [item for item in waiting if not _settled(item[0])]
+            waiting = [job for job in waiting if not _settled(job)]
             left = None if budget_seconds is None else budget_seconds - (time.monotonic() - began)
-            fitting = [item for item in waiting if left is None or item[1].seconds <= left]
-            held = {job.folder for job, _ in fitting if is_locked(job.folder.with_suffix(LOCK))}
-            ready = [item for item in fitting if item[0].folder not in held and _may_start(item[0])]
+            fitting = [job for job in waiting if left is None or outlook.seconds(job) <= left]
+            held = {job.folder for job in fitting if is_locked(job.folder.with_suffix(LOCK))}
+            ready = [job for job in fitting if job.folder not in held and _may_start(job)]
             free = Counter(devices) - Counter(each.device for each in running)
-            for item, device in zip(ready, free.elements(), strict=False):
-                waiting.remove(item)
-                running.append(_Running(*item, device, threads))
+            for job, device in zip(ready, free.elements(), strict=False):
+                waiting.remove(job)
+                running.append(_Running(job, outlook.watch(job, time.monotonic()), device, threads))
             if not running and not held:
                 break
+            for each in running:
+                each.listen()
             for each in [each for each in running if each.ended()]:
                 running.remove(each)
                 if each.process.returncode and is_locked(each.job.folder.with_suffix(LOCK)):
-                    waiting.append((each.job, each.estimate))  # another process began it at the same moment
+                    waiting.append(each.job)  # another process began it at the same moment
                 else:
                     report(each.finish())
             report()
             time.sleep(POLL_SECONDS)
-    except KeyboardInterrupt:
-        for each in running:
-            each.process.terminate()
-        for each in running:
-            each.process.wait()
+    except BaseException as problem:  # a full disk too: what nobody watches any more must not go on
+        _end([each.process for each in running])
+        if not isinstance(problem, KeyboardInterrupt):
+            raise
         done = sum(_settled(job) for job in jobs)
         raise Interrupted(
             f"Stopped with {done} of {counted(len(jobs), 'training')} done; the others are saved. The same command "
             "goes on."
         ) from None
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Let trainings save and end, and wait until they have."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.wait()
 
 
 def read_failure(job: Job) -> str | None:
@@ -180,12 +148,10 @@ def _may_start(job: Job) -> bool:
 class _Running:
     """A job at work."""
 
-    def __init__(self, job: Job, estimate: Estimate, device: str, threads: int) -> None:
+    def __init__(self, job: Job, watch: Watch, device: str, threads: int) -> None:
         self.job = job
-        self.estimate = estimate
+        self.watch = watch
         self.device = device
-        self._began = time.monotonic()
-        self._first = self.epochs
         job.folder.parent.mkdir(parents=True, exist_ok=True)
         recipe, description = job.folder.with_suffix(".yaml"), job.folder.with_suffix(".json")
         write_text(recipe, job.recipe.to_yaml())
@@ -203,6 +169,8 @@ class _Running:
         write_text(description, json.dumps(fields, indent=2) + "\n")
         self._log = job.folder.with_suffix(".log")
         self._output: IO[bytes] = self._log.open("ab")
+        self._read: IO[bytes] = self._log.open("rb")
+        self._read.seek(0, os.SEEK_END)  # words of an earlier process tell nothing of this one's pace
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", WORKER, str(description)],
@@ -219,18 +187,18 @@ class _Running:
         done = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
         return min(done, self.job.recipe.optimization.total_epochs)
 
-    def seconds_left(self) -> float:
-        """By the pace of this run where an epoch of it is over, else by the estimate."""
-        elapsed, done = time.monotonic() - self._began, self.epochs - self._first
-        if done > 0:
-            return elapsed / done * (self.job.recipe.optimization.total_epochs - self.epochs)
-        return max(0.0, self.estimate.seconds - elapsed)
+    def listen(self) -> None:
+        """Take what its process has said of how far it is."""
+        for line in self._read.readlines():
+            with suppress(ValueError, TypeError, KeyError):  # other words, or half a line
+                self.watch.observe(time.monotonic(), float(json.loads(line)["passes"]))
 
     def ended(self) -> bool:
         """Whether its process has ended; its log is closed then."""
         if self.process.poll() is None:
             return False
         self._output.close()
+        self._read.close()
         return True
 
     def finish(self) -> str:

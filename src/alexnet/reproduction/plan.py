@@ -15,12 +15,19 @@ from typing import Any
 import numpy as np
 
 from alexnet.data.store.reader import Store
+from alexnet.files.documents import parse_json
+from alexnet.files.writing import write_text
 from alexnet.network.spec import count_training_operations, find_dialect
 from alexnet.recipes.named import Recipe, find_recipe
 from alexnet.reproduction.experiment import TARGET_ERROR, Experiment, Variant
+from alexnet.text.commands import record_command
 
 RESULT = "result.json"
 """Written into a training's folder when it is trained and tested."""
+FAILED = "failed.txt"
+"""Holds the message of a job that failed; remove it to try again."""
+RUNS, PLAN = "runs", "plan.json"
+"""In the folder of reproductions, the folder of all trainings; in that of an experiment, which of them are its own."""
 LOCK = ".lock"
 """Suffix of the file beside a training's folder that the process at work on it holds."""
 PROBABILITIES = "probabilities-{views}.npy"
@@ -44,6 +51,10 @@ class Job:
     """Run folder of the training whose model this one starts from."""
     views: tuple[int, ...] = (1,)
     """Numbers of views that it is tested with."""
+    num_train: int = 0
+    num_val: int = 0
+    num_classes: int = 2
+    """Of its store."""
 
     @property
     def title(self) -> str:
@@ -66,16 +77,49 @@ class Job:
 
     def read_result(self) -> dict[str, Any]:
         """Return what the worker wrote."""
-        result: dict[str, Any] = json.loads((self.folder / RESULT).read_text(encoding="utf-8"))
+        result: dict[str, Any] = parse_json((self.folder / RESULT).read_bytes())
         return result
 
-    def images(self, num_train: int) -> int:
-        """Images it trains on, every epoch counted."""
-        return num_train * self.recipe.optimization.total_epochs
+    @property
+    def passes(self) -> int:
+        """What it computes, in passes of an image through the network: training, validation and tests."""
+        recipe = self.recipe
+        return count_passes(
+            recipe.optimization.total_epochs, recipe.evaluation.every_epochs, self.num_train, self.num_val, self.views
+        )
 
-    def operations(self, num_classes: int) -> int:
-        """Floating-point operations of training on one image."""
-        return count_training_operations(find_dialect(self.recipe.network.dialect, num_classes))
+    @property
+    def pass_operations(self) -> float:
+        """Floating-point operations of a pass."""
+        dialect = self.recipe.network.dialect
+        return count_training_operations(find_dialect(dialect, self.num_classes)) / TRAINING_PASSES
+
+
+TRAINING_PASSES = 3
+"""Passes that training on an image counts as: forward, and backward twice as much."""
+
+
+def count_passes(epochs: int, every_epochs: int, num_train: int, num_val: int, views: Sequence[int]) -> int:
+    """Return the passes of images through a network in so many epochs, their validations and the tests afterwards."""
+    return TRAINING_PASSES * num_train * epochs + num_val * (-(-epochs // every_epochs) + sum(views))
+
+
+def begin_experiment(folder: Path, title: str, jobs: Sequence[Job]) -> None:
+    """Write down what an experiment consists of, and the command that carries it out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record_command(folder)
+    names = dict.fromkeys(job.folder.name for job in jobs)
+    write_text(folder / PLAN, json.dumps({"title": title, "trainings": list(names)}, indent=2) + "\n")
+
+
+def read_plan(folder: Path) -> tuple[str, list[str]]:
+    """Return the title of an experiment and the names of its trainings' folders.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: they are not written down, or damaged.
+    """
+    document = parse_json((folder / PLAN).read_bytes())
+    return str(document["title"]), [str(Path(name).name) for name in document["trainings"]]
 
 
 def make_job(
@@ -94,7 +138,19 @@ def make_job(
     decisive.append(start.folder.name if start else None)
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:10]
     folder = runs / f"{_slug(recipe.network.dialect)}-seed{seed}-{digest}"
-    return Job(variant, choice, seed, recipe, precision, store.path, folder, start.folder if start else None)
+    return Job(
+        variant,
+        choice,
+        seed,
+        recipe,
+        precision,
+        store.path,
+        folder,
+        start.folder if start else None,
+        num_train=len(store["train"]),
+        num_val=len(store["val"]) if "val" in store.splits else 0,
+        num_classes=len(store.class_names),
+    )
 
 
 def plan_jobs(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from alexnet.data.store.reader import open_store
 from alexnet.evaluation.comparison import compare_errors
 from alexnet.evaluation.metrics import top_k_credit
+from alexnet.files.documents import parse_json
 from alexnet.files.writing import write_text
 from alexnet.reproduction.engine import read_failure
 from alexnet.reproduction.experiment import TARGET_ERROR, Experiment, Variant
@@ -220,7 +221,7 @@ def write_results(
 
 def read_results(folder: Path) -> tuple[dict[str, Any], list[Outcome], list[Curve]]:
     """Return what `write_results` wrote: the whole document, the outcomes and the curves."""
-    document: dict[str, Any] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    document: dict[str, Any] = parse_json((folder / "results.json").read_bytes())
     outcomes = [Outcome(**fields) for fields in document["outcomes"]]
     return document, outcomes, [Curve(**fields) for fields in document["curves"]]
 

@@ -4,31 +4,63 @@ Prints a JSON line for every epoch; a run that was interrupted goes on where it 
 """
 
 import json
+import math
 import shutil
 import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from alexnet.data.store.reader import open_store
 from alexnet.errors import AlexNetError, RunError
 from alexnet.evaluation.classifier import load
-from alexnet.files.writing import lock_file, write_text
+from alexnet.files.writing import lock_file, name_in_errors, write_array, write_text
 from alexnet.garbage import collect_seldom
 from alexnet.network.model_file import CHECKPOINTS, MODEL
-from alexnet.recipes.named import read_recipe
-from alexnet.reproduction.plan import LOCK, PROBABILITIES, RESULT
+from alexnet.recipes.named import Recipe, read_recipe
+from alexnet.reproduction.plan import LOCK, PROBABILITIES, RESULT, TRAINING_PASSES, count_passes
 from alexnet.runs.folder import read_metrics
 from alexnet.runs.train import train
 from alexnet.training.transfer import adapt_recipe, read_start
 
+SAYS_SECONDS, SAYS_SHARE = 1.0, 1 / 200
+"""How far it is, a process says no more often than this: after so long, and so much of all."""
+
 
 class _Printed:
-    """A listener that prints a JSON line for every epoch."""
+    """A listener that prints a JSON line for every epoch, and how many passes (`plan.count_passes`) are done."""
+
+    def __init__(self, recipe: Recipe, num_train: int, num_val: int, views: Sequence[int]) -> None:
+        epochs, every = recipe.optimization.total_epochs, recipe.evaluation.every_epochs
+        self._before = partial(
+            count_passes, every_epochs=every, num_train=num_train, num_val=num_val, views=()
+        )  # of the epochs that are over
+        self._epoch = 0
+        self._in_training = TRAINING_PASSES * num_train
+        self.tested = self._before(epochs)
+        """Passes before the next test."""
+        self._total = count_passes(epochs, every, num_train, num_val, views)
+        self._said = (-math.inf, -math.inf)
 
     def batch_done(self, progress: Any, num_batches: int, loss: float) -> None:
-        pass
+        self._epoch = progress.epoch
+        self._say(self._before(progress.epoch) + TRAINING_PASSES * progress.images)
+
+    def validated(self, done: int, total: int) -> None:
+        self._say(self._before(self._epoch) + self._in_training + done)
+
+    def test(self, views: int) -> Callable[[int, int], None]:
+        """Return the progress of a test with so many views, which begins now."""
+        before = self.tested
+        return lambda done, total: self._say(before + views * done)
+
+    def _say(self, passes: int) -> None:
+        now = time.monotonic()
+        if now - self._said[0] >= SAYS_SECONDS and passes - self._said[1] >= SAYS_SHARE * self._total:
+            self._said = now, passes
+            print(json.dumps({"passes": passes}), flush=True)
 
     def epoch_done(self, row: dict[str, Any]) -> None:
         print(json.dumps(row), flush=True)
@@ -59,30 +91,39 @@ def _train_and_test(job: dict[str, Any]) -> None:
     start = read_start(Path(job["start"])) if job["start"] else None
     if start:
         recipe = adapt_recipe(recipe, start, store.class_names, sixth_convolution=False)
+    num_train, num_val = len(store["train"]), len(store["val"])
+    said = _Printed(recipe, num_train, num_val, job["views"])
     if not (folder / MODEL).exists():
         train(
             store,
             recipe,
             folder,
-            listener=_Printed(),
+            listener=said,
+            tick=said.validated,
             seed=job["seed"],
             device=job["device"],
             precision=job["precision"],
             threads=job["threads"],
             start=start,
         )
+    begun = time.monotonic()
     result: dict[str, Any] = {"seed": job["seed"], "store_fingerprint": store.fingerprint, "views": {}}
     classifier = load(folder, device=job["device"], precision=job["precision"])
     for views in job["views"]:
-        evaluation = classifier.evaluate(store, views=views)
+        evaluation = classifier.evaluate(store, views=views, tick=said.test(views))
+        said.tested += views * num_val
         figures = evaluation.to_json()
         del figures["classes"]
         result["views"][str(views)] = figures
-        np.save(folder / PROBABILITIES.format(views=views), evaluation.probabilities)
+        path = folder / PROBABILITIES.format(views=views)
+        with name_in_errors(path), path.open("wb") as file:
+            write_array(file, evaluation.probabilities)
     history = read_metrics(folder)
     result["epochs"] = len(history)
     result["train_top1_errors"] = [row["train_top1_error"] for row in history]
     result["seconds"] = sum(row["seconds_with_validation"] for row in history)
+    result["seconds_with_tests"] = result["seconds"] + time.monotonic() - begun
+    result["passes"] = count_passes(len(history), recipe.evaluation.every_epochs, num_train, num_val, job["views"])
     write_text(folder / RESULT, json.dumps(result, indent=2) + "\n")
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # a gigabyte that nothing needs any more
 

@@ -14,6 +14,7 @@ import numpy as np
 from alexnet.errors import ConfigError
 from alexnet.retrieval.exact import find_nearest
 from alexnet.retrieval.index.reader import Index
+from alexnet.text.commands import command
 from alexnet.text.wording import counted
 
 Tick = Callable[[int, int], None]
@@ -63,7 +64,7 @@ def find_near_duplicates(index: Index, *, threshold: float = THRESHOLD, tick: Ti
     if len(rows) < 2:
         raise ConfigError(
             f"{index.path} holds {counted(len(rows), 'image')}; duplicates need two. Add images: "
-            f"alexnet search add {index.path} IMAGES"
+            f"{command('search', 'add', index.path, 'IMAGES')}"
         )
     k = min(SURROUNDING + 1, len(rows))
     distances, found = np.empty((len(rows), k - 1), np.float32), np.empty((len(rows), k - 1), np.int64)

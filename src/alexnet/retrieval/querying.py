@@ -20,6 +20,8 @@ from alexnet.retrieval.index.reader import Entry, Index
 from alexnet.retrieval.index.writer import check_model
 
 _BATCH = 32
+_SPARE = 16
+"""Neighbours beyond those asked for, among which the equally near are put in order."""
 
 
 class Hit(NamedTuple):
@@ -36,6 +38,8 @@ class Answer(NamedTuple):
     """The neighbours of one query, nearest first."""
 
     query: str
+    label: str | None
+    """Class of the query, where it is in the index with one; else None."""
     hits: list[Hit]
 
 
@@ -46,6 +50,8 @@ class Questions(NamedTuple):
     features: NDArray[np.float32]
     left_out: list[str]
     """Why some files cannot be asked about."""
+    selves: list[NDArray[np.int64]]
+    """Rows of the index that hold each query itself: the same decoded pixels."""
 
 
 def read_queries(index: Index, model: Classifier | Ensemble, paths: Sequence[Path]) -> Questions:
@@ -65,11 +71,12 @@ def read_queries(index: Index, model: Classifier | Ensemble, paths: Sequence[Pat
     names: list[str] = []
     left_out: list[str] = []
     rows: list[NDArray[np.float32]] = []
+    selves: list[NDArray[np.int64]] = []
     for start in range(0, len(paths), _BATCH):
         pixels = []
         for path in paths[start : start + _BATCH]:
             try:
-                pixels.append(open_image(path, size=size))
+                pixels.append(open_image(path, size=size, framing=extractor.framing))
                 names.append(str(path))
             except ImageError as problem:
                 left_out.append(str(problem))
@@ -77,13 +84,14 @@ def read_queries(index: Index, model: Classifier | Ensemble, paths: Sequence[Pat
             continue
         found = extractor.compute(pixels, index.layer)
         for position, image in enumerate(pixels):
-            same = np.flatnonzero((stored == digest_pixels(image).view(np.uint64)).all(1))
-            rows.append(index.gather(alive[same[:1]])[0] if len(same) else found[position])
+            same = alive[(stored == digest_pixels(image).view(np.uint64)).all(1)]
+            rows.append(index.gather(same[:1])[0] if len(same) else found[position])
+            selves.append(same)
     features = np.stack(rows) if rows else np.zeros((0, index.dimensions), np.float32)
     for name, values in zip(names, features, strict=True):
         if not np.isfinite(values).all():
             raise SearchError(f"{name}: its features are not finite. The model is damaged or its training diverged.")
-    return Questions(names, features, left_out)
+    return Questions(names, features, left_out, selves)
 
 
 def answer(
@@ -94,47 +102,79 @@ def answer(
     bits: int | None = None,
     rerank: int | None = None,
     faiss: str | None = None,
+    exclude_self: bool = False,
     tick: Callable[[int, int], None] | None = None,
 ) -> list[Answer]:
     """Return the k nearest images of each query: exact, or what another way of searching finds.
+
+    Equally near images stand in the order of their paths, also where only some of them have room.
 
     Args:
         bits: Search codes of this length, and rank the `rerank` nearest again by exact distance.
         rerank: At least k; the number of images where that is smaller.
         faiss: Search with faiss, an index of this factory string; what it finds is ranked by exact distance.
+        exclude_self: Whether a query that is in the index, and copies of it with the same pixels, are left out.
     Raises:
         ConfigError: k is outside what the index holds, there are no such codes, or faiss is not installed.
         SearchError: the index is damaged.
     """
     if not len(questions.features):
         return []
-    check_request(index.features, questions.features, k, len(index))
+    features, available = questions.features, len(index)
+    check_request(index.features, features, k, available)
+    needed = k + (max(map(len, questions.selves)) if exclude_self else 0)
+    wanted = min(needed + _SPARE, available)
     if faiss is not None:
         from alexnet.retrieval.faiss_backend import find_nearest_with_faiss
 
-        found = find_nearest_with_faiss(index, questions.features, k, faiss, tick=tick)
+        found = find_nearest_with_faiss(index, features, wanted, faiss, tick=tick)
     elif bits is not None:
         encoder, codes = load_codes(index, bits)
-        most = min(max(k, rerank or k), len(index))
-        own = encoder.encode(questions.features)
-        found = find_nearest_by_codes(index.features, codes, questions.features, own, k, rerank=most, skip=index.skip)
+        most = min(max(needed, rerank or k), available)
+        own = encoder.encode(features)
+        found = find_nearest_by_codes(
+            index.features,
+            codes,
+            features,
+            own,
+            most,
+            rerank=most,
+            skip=index.skip,
+            order=index.order_rows,
+        )
     else:
-        found = find_nearest(index.features, questions.features, k, skip=index.skip, tick=tick)
-    return _explain(index, questions, found)
+        found = find_nearest(index.features, features, wanted, skip=index.skip, tick=tick)
+        while wanted < available and _is_cut_in_ties(found, needed):
+            wanted = min(4 * wanted, available)
+            found = find_nearest(index.features, features, wanted, skip=index.skip, tick=tick)
+    return _explain(index, questions, found, k, exclude_self)
 
 
-def _explain(index: Index, questions: Questions, found: Neighbors) -> list[Answer]:
+def _is_cut_in_ties(found: Neighbors, k: int) -> bool:
+    """Whether images that were not found are as near to a query as its k-th."""
+    return bool((found.distances[:, -1] == found.distances[:, min(k, found.distances.shape[1]) - 1]).any())
+
+
+def _explain(index: Index, questions: Questions, found: Neighbors, k: int, exclude_self: bool) -> list[Answer]:
+    """The k nearest of each query with what is known of them; the equally near in the order of their paths."""
     originals = Originals(index)
     problems: dict[int, Any] = {}
     answers = []
-    for name, distances, rows in zip(questions.paths, found.distances, found.rows, strict=True):
+    for name, selves, distances, rows in zip(
+        questions.paths, questions.selves, found.distances, found.rows, strict=True
+    ):
+        is_wanted = rows >= 0  # faiss may have found fewer
+        if exclude_self:
+            is_wanted &= ~np.isin(rows, selves)
+        distances, rows = distances[is_wanted], rows[is_wanted]
+        among = index.order_rows(rows)
+        places = among[np.argsort(distances[among], kind="stable")][:k]
         hits = []
-        for distance, row in zip(distances.tolist(), rows.tolist(), strict=True):
-            if row < 0:  # faiss found fewer
-                continue
+        for distance, row in zip(distances[places].tolist(), rows[places].tolist(), strict=True):
             entry = index.entry(row)
             if row not in problems:
                 problems[row] = originals.explain(entry)
             hits.append(Hit(distance, row, entry, problems[row]))
-        answers.append(Answer(name, hits))
+        label = index.entry(int(selves[0])).label if len(selves) else None
+        answers.append(Answer(name, label, hits))
     return answers

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alexnet.errors import RunError
+from alexnet.files.documents import parse_json
 from alexnet.files.writing import write_text
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError:
             row = None
         if not isinstance(row, dict) or not isinstance(row.get("epoch"), int):
@@ -105,8 +106,8 @@ def read_environment(folder: Path) -> dict[str, Any]:
         RunError: the folder is not a run.
     """
     try:
-        values = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+        values = parse_json((folder / ENVIRONMENT).read_bytes())
+    except (OSError, ValueError):
         raise RunError(f"{folder}: is not a run folder ({ENVIRONMENT} is missing or damaged).") from None
     if not isinstance(values, dict):
         raise RunError(f"{folder}: is not a run folder ({ENVIRONMENT} is damaged).")

@@ -1,6 +1,5 @@
 """From a store and a recipe to a run folder: begins a run, or continues the one that is there."""
 
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from torch import Tensor
 from alexnet import kernels, system
 from alexnet.batches.loader import TrainingBatches
 from alexnet.batches.views import scale_axes
-from alexnet.data.store.format import find_store
+from alexnet.data.store.format import find_start, find_store
 from alexnet.data.store.reader import Store
 from alexnet.distribution.team import ALONE, Team
 from alexnet.errors import ConfigError, RecipeError, RunError, StoreError
@@ -26,6 +25,7 @@ from alexnet.network.model_file import FAR_MEAN, MODEL, Model, Preprocessing, fi
 from alexnet.network.spec import find_dialect
 from alexnet.recipes.named import Recipe, read_recipe
 from alexnet.runs.folder import ENVIRONMENT, RECIPE, Journal, read_environment
+from alexnet.text.commands import command, train_again
 from alexnet.training.checkpoint import load_checkpoint
 from alexnet.training.loop import Listener, train_model
 from alexnet.training.optimizer import MomentumDescent
@@ -92,6 +92,8 @@ def train(
     def check() -> system.Compute:
         if not 0 <= seed < 2**32:
             raise ConfigError(f"seed is {seed}; accepted is 0 to {2**32 - 1}.")
+        if not checkpoint_minutes > 0:
+            raise ConfigError(f"checkpoint_minutes is {checkpoint_minutes}; accepted is more than 0.")
         _check_layer_names(recipe, len(store.class_names))
         check_size(store, recipe)
         team.check_spec(find_dialect(recipe.network.dialect, len(store.class_names)))
@@ -257,9 +259,11 @@ def refuse_other(out: Path, recipe: Recipe, identity: dict[str, Any], *, holds: 
         if before.get(name) != identity.get(name)
     ]
     if differences:
+        store, start = find_store(before, out) or "STORE", find_start(before, out)
+        again = train_again(before, recipe=out / RECIPE, store=store, start=start, out=out)
         raise RunError(
-            f"{out}: holds {holds} that differs: {'; '.join(differences)}. Give the same options to continue it, or "
-            "choose another --out."
+            f"{out}: holds {holds} that differs: {'; '.join(differences)}. To train anew, choose another --out. To "
+            f"continue it: {again}"
         )
 
 
@@ -363,8 +367,7 @@ def _open_run(
     if not (out / RECIPE).exists() or not (out / ENVIRONMENT).exists():
         raise RunError(f"{out}: exists and is not a run folder. Choose another --out.")
     if (out / MODEL).exists():
-        store = find_store(read_environment(out), out) or "STORE"
-        test = shlex.join(["alexnet", "evaluate", str(out), str(store)])
+        test = command("evaluate", out, find_store(read_environment(out), out) or "STORE")
         raise RunError(f"{out}: holds a finished run. Test it with: {test}. To train again, choose another --out.")
     refuse_other(out, recipe, environment, holds="an unfinished run")
     before = read_environment(out)

@@ -9,6 +9,14 @@ def counted(number: int, what: str, plural: str | None = None) -> str:
     return f"{number:,} {what if number == 1 else plural or what + 's'}"
 
 
+def say_bytes(number: int) -> str:
+    """Return an amount of memory or disk: "1.6 GB", "512.0 MB", "98.3 kB", "740 bytes"."""
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if number >= unit:
+            return f"{number / unit:,.1f} {name}"
+    return counted(number, "byte")
+
+
 def say_views(views: int) -> str:
     """Return what of a picture was looked at: "its centre view alone", "ten views, averaged"."""
     return {1: "its centre view alone", 9: "nine views, averaged", 10: "ten views, averaged"}[views]

@@ -16,11 +16,9 @@ from alexnet.errors import ConfigError, RecipeError
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model, find_model, load_model
 from alexnet.network.spec import Spec, find_dialect
+from alexnet.recipes.fields import AS_START
 from alexnet.recipes.named import Recipe
 from alexnet.text.wording import counted
-
-AS_START = "as start"
-"""As a recipe's dialect: that of the model it starts from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,9 @@ def adapt_recipe(recipe: Recipe, start: Start, class_names: Sequence[str], *, si
             f"{start.path}: none of its layers fits dialect {recipe.network.dialect}. Start from a model of the same "
             f"kind (its dialect is {start.model.network.spec.dialect}), or name another --set network.dialect."
         )
-    factors = dict.fromkeys(kept, recipe.optimization.kept_rate_factor) | recipe.optimization.rate_factors
+    # A factor of 1 that is given stays: it says that a kept layer has the full rate, also when this is adapted again.
+    given, usual = recipe.optimization.rate_factors, recipe.optimization.kept_rate_factor
+    factors = given if usual == 1 else dict.fromkeys(kept, usual) | given
     changes: dict[str, Any] = {
         "divisor": start.model.preprocessing.divisor,
         "mean": start.model.preprocessing.mean_place,
@@ -98,9 +98,7 @@ def adapt_recipe(recipe: Recipe, start: Start, class_names: Sequence[str], *, si
     return recipe.model_copy(
         update={
             "batches": recipe.batches.model_copy(update=changes),
-            "optimization": recipe.optimization.model_copy(
-                update={"rate_factors": {name: factor for name, factor in factors.items() if factor != 1}}
-            ),
+            "optimization": recipe.optimization.model_copy(update={"rate_factors": factors}),
         }
     )
 

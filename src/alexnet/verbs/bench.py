@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from alexnet.verbs.options import PATH, json_option, threads_option
+from alexnet.text.commands import command
+from alexnet.verbs.options import PATH, Whole, json_option, threads_option
 
 
 @click.command()
@@ -13,8 +14,8 @@ from alexnet.verbs.options import PATH, json_option, threads_option
 @click.option(
     "--what", "more", multiple=True, help="kernels, step, loader, evaluate, prepare, search or scaling; repeatable."
 )
-@click.option("--batch", default=128, show_default=True, type=click.IntRange(1), help="Images per step.")
-@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Turns that each side takes.")
+@click.option("--batch", default=128, show_default=True, type=Whole(1, 65_536), help="Images per step.")
+@click.option("--rounds", default=5, show_default=True, type=Whole(1, 10_000), help="Turns that each side takes.")
 @click.option("--images", type=PATH, help="Photographs for loader and prepare.  [default: drawn scenes]")
 @click.option("--record", type=PATH, help="Folder to keep the raw samples in.")
 @threads_option
@@ -62,8 +63,8 @@ def bench(
         else:
             _show_benchmark(terminal, what, rows)
         if record:
-            command = f"alexnet bench {what} --batch {batch} --rounds {rounds}"
-            terminal.say(f"Record: {write_record(record, what, [row.to_json() for row in rows], command)}")
+            typed = command("bench", what, batch=batch, rounds=rounds, images=images, threads=threads)
+            terminal.say(f"Record: {write_record(record, what, [row.to_json() for row in rows], typed)}")
 
 
 def _show_benchmark(terminal: Any, what: str, rows: Any) -> None:

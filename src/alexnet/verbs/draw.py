@@ -9,7 +9,7 @@ import click
 from alexnet.errors import ConfigError
 from alexnet.text.wording import counted
 from alexnet.verbs.draw_options import figure_options, plan_files, write_figure, write_found
-from alexnet.verbs.options import PATH, InOrder, device_option, image_files, precision_option, threads_option
+from alexnet.verbs.options import PATH, InOrder, Whole, device_option, image_files, precision_option, threads_option
 
 if TYPE_CHECKING:
     from alexnet.console.terminal import Terminal
@@ -28,9 +28,7 @@ def network_options(command: Command) -> Command:
 
 split_option = click.option("--split", default="val", show_default=True, help="Split, where a store is given.")
 labelled_option = click.option("--labelled", is_flag=True, help="The folder that holds an image file names its class.")
-limit_option = click.option(
-    "--limit", type=click.IntRange(1), help="Use this many images, evenly spaced.  [default: all]"
-)
+limit_option = click.option("--limit", type=Whole(1), help="Use this many images, evenly spaced.  [default: all]")
 
 
 @click.group(cls=InOrder)
@@ -69,7 +67,7 @@ def filters(model: Path, **options: Any) -> None:
 @click.option(
     "--only", type=click.Choice(["errors"]), help="Mistakes only, those first of which the network is surest."
 )
-@click.option("--count", default=8, show_default=True, type=click.IntRange(1, 100), help="Images to show.")
+@click.option("--count", default=8, show_default=True, type=Whole(1, 100), help="Images to show.")
 @click.option(
     "--views", default="10", show_default=True, type=click.Choice(["1", "9", "10"]), help="As in alexnet evaluate."
 )
@@ -120,7 +118,7 @@ def predictions(
 @click.argument("model", type=PATH)
 @click.argument("images", nargs=-1, required=True, type=PATH)
 @click.option("--query", "queries", multiple=True, type=PATH, help="Image file to find neighbours of; repeatable.")
-@click.option("--k", default=6, show_default=True, type=click.IntRange(1, 20), help="Neighbours of each query.")
+@click.option("--k", default=6, show_default=True, type=Whole(1, 20), help="Neighbours of each query.")
 @click.option("--among", default="train", show_default=True, help="Split to search, where a store is given.")
 @split_option
 @labelled_option
@@ -174,7 +172,7 @@ def neighbours(
 @click.argument("model", type=PATH)
 @click.argument("images", nargs=-1, required=True, type=PATH)
 @click.option("--layer", help="conv1, conv1.relu, conv5.pool:a, fc7.relu, …  [default: the first layer]")
-@click.option("--index", default=0, show_default=True, type=click.IntRange(0), help="Which of IMAGES, counted from 0.")
+@click.option("--index", default=0, show_default=True, type=Whole(0), help="Which of IMAGES, counted from 0.")
 @split_option
 @figure_options
 @network_options
@@ -228,10 +226,8 @@ def curves(runs: tuple[Path, ...], **options: Any) -> None:
 @click.argument("model", type=PATH)
 @click.argument("images", nargs=-1, required=True, type=PATH)
 @click.option("--class", "class_name", help="Class whose score is explained.  [default: each image's most probable]")
-@click.option("--count", default=4, show_default=True, type=click.IntRange(1, 40), help="Images to show.")
-@click.option(
-    "--index", "indices", multiple=True, type=click.IntRange(0), help="Show this one, counted from 0; repeatable."
-)
+@click.option("--count", default=4, show_default=True, type=Whole(1, 40), help="Images to show.")
+@click.option("--index", "indices", multiple=True, type=Whole(0), help="Show this one, counted from 0; repeatable.")
 @split_option
 @figure_options
 @network_options

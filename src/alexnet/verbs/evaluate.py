@@ -7,10 +7,12 @@ from typing import Any
 
 import click
 
+from alexnet.text.commands import command
 from alexnet.verbs.options import (
     FOLDER,
     NEW_FILE,
     PATH,
+    Whole,
     device_option,
     devices_option,
     json_option,
@@ -33,7 +35,7 @@ from alexnet.verbs.showing import show_assessment
     help="1: centre; 9: three by three places; 10: corners and centre and their mirror images.",
 )
 @click.option("--split", default="val", show_default=True, help="Split of the images to test on.")
-@click.option("--top", type=click.IntRange(1), help="The k of the top-k error.  [default: 5]")
+@click.option("--top", type=Whole(1), help="The k of the top-k error.  [default: 5]")
 @click.option("--average", is_flag=True, help="Also average the probabilities of all models (paper, section 6).")
 @click.option("--fit-weights", "fit_on", metavar="SPLIT", help="Average with weights found on another split.")
 @click.option("--save-ensemble", type=NEW_FILE, help="File to keep the average in; used like a model.")
@@ -94,7 +96,7 @@ def evaluate(
     if chosen.html or figures:
         from alexnet.interpretation.evaluation_report import write_assessment
 
-        typed = ["alexnet", "evaluate", *map(str, models), str(images), *chosen.words()]
+        typed = command("evaluate", *models, images, *chosen.words())
         write_assessment(assessment, typed, html=chosen.html, figures=figures)
     for path, what in assessment.written.items():
         terminal.say(f"{what}: {path}")

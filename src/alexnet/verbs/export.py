@@ -1,11 +1,11 @@
 """alexnet export."""
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
+from alexnet.text.commands import command
 from alexnet.text.wording import counted
 from alexnet.verbs.options import (
     NEW_FILE,
@@ -102,7 +102,7 @@ def export(
 def _show_use(terminal: "Terminal", done: "Exported") -> None:
     """Say what to do with the file; a program goes to standard output, so that it can be kept."""
     if done.program is None:
-        terminal.say(f"To use it: alexnet predict {shlex.quote(str(done.path))} picture.jpg")
+        terminal.say(f"To use it: {command('predict', done.path, 'picture.jpg')}")
     else:
         terminal.say("To use it, save this as use.py, put a picture.jpg beside it, and run: python use.py")
         terminal.print(done.program.rstrip())

@@ -9,6 +9,7 @@ import click
 from alexnet.verbs.options import (
     NEW_FILE,
     PATH,
+    Whole,
     device_option,
     image_files,
     json_option,
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
     help="Activations to write: conv1, conv1.relu, conv5.pool:a, …  [default: the last hidden layer, rectified]",
 )
 @click.option("--out", required=True, type=NEW_FILE, help="File to create: .npz, .h5 or .parquet.")
-@click.option(
-    "--batch-size", default=16, show_default=True, type=click.IntRange(1, 4096), help="Images computed together."
-)
+@click.option("--batch-size", default=16, show_default=True, type=Whole(1, 4096), help="Images computed together.")
 @device_option
 @precision_option
 @threads_option
@@ -59,6 +58,7 @@ def features(
     from alexnet.evaluation.classifier import load
     from alexnet.exchange.features import write_features
     from alexnet.system import set_threads, tune_allocator
+    from alexnet.text.names import escape_name
 
     terminal = Terminal()
     set_threads(threads)
@@ -70,7 +70,7 @@ def features(
             classifier, image_files(images), [name.strip() for name in names], out, batch_size=batch_size, tick=meter
         )
     if as_json:
-        terminal.print_json(json.dumps(report._asdict(), default=str))
+        terminal.print_json(json.dumps({**report._asdict(), "path": escape_name(str(report.path))}))
     else:
         rows = [[name, " x ".join(map(str, (report.rows, *shape)))] for name, shape in report.shapes.items()]
         terminal.table(["layer", "shape"], rows, title=str(out))

@@ -16,7 +16,10 @@ from alexnet.verbs.options import json_option
 def info(
     what: tuple[str, ...], compare: bool, show_system: bool, every: bool, verify: bool, list_images: bool, as_json: bool
 ) -> None:
-    """Tell in one screen what WHAT is: a store, a run, a model file, a dialect or a recipe; or another kind of file.
+    """Tell in one screen what WHAT is, and the command that goes on.
+
+    WHAT is a store, a run, a model or ensemble file, an index, a folder of reproduce, a dialect or a recipe; or another
+    kind of file.
 
     \b
     alexnet info RUN                                   how far it is, how well it does, the next command

@@ -16,6 +16,12 @@ class InOrder(click.Group):
         """Return the names of its commands in their order."""
         return list(self.commands)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the first sentence about each command, folded where click would cut it off."""
+        listed = [(name, command.get_short_help_str(limit=10_000)) for name, command in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(listed)
+
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -43,8 +49,36 @@ class _NewFile(click.Path):
         return path
 
 
+MOST_SHOWN = 40
+LARGEST = 10**9
+"""What is more than this, and has no nearer bound, is a slip: nobody has so many images, epochs or minutes."""
+MOST_THREADS = 1024
+"""As `system.MOST_THREADS`, which would bring PyTorch; a test compares them."""
+
+
+class _Bounded(click.ParamType[Any]):
+    """A number that is finite and not absurd, refused in one short sentence whatever was typed."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if len(str(value)) > MOST_SHOWN:
+            self.fail(f"{str(value)[:MOST_SHOWN]}… is too long for a number.", param, ctx)
+        number = super().convert(value, param, ctx)
+        most = getattr(self, "max", None)
+        if not number <= (LARGEST if most is None else most):  # what is not a number is not less either
+            self.fail(f"{value} is not a number up to {LARGEST:,}.", param, ctx)
+        return number
+
+
+class Whole(_Bounded, click.IntRange):
+    """A whole number from `min` to `max`, where they are given."""
+
+
+class Number(_Bounded, click.FloatRange):
+    """A number from `min` to `max`, where they are given; never nan."""
+
+
 NEW_FILE = _NewFile(path_type=Path)
-SEED = click.IntRange(0, 2**32 - 1)
+SEED = Whole(0, 2**32 - 1)
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 precision_option = click.option(
     "--precision",
@@ -54,11 +88,11 @@ precision_option = click.option(
     help="auto takes bfloat16 where the hardware multiplies it natively.",
 )
 threads_option = click.option(
-    "--threads", type=click.IntRange(1), help="Threads to compute with.  [default: every core]"
+    "--threads", type=Whole(1, MOST_THREADS), help="Threads to compute with.  [default: every core]"
 )
 local_batch_option = click.option(
     "--local-batch",
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="IMAGES",
     help="Images to compute at once; larger batches come in parts.  [default: the whole batch]",
 )
@@ -75,7 +109,7 @@ timeout_option = click.option(
     "timeout_seconds",
     default=120.0,
     show_default=True,
-    type=click.FloatRange(1),
+    type=Number(1),
     metavar="SECONDS",
     help="Give up on a process that does not answer for so long.",
 )
@@ -91,15 +125,18 @@ def read_devices(devices: str | None) -> tuple[str, ...]:
 
 
 def image_files(given: tuple[Path, ...]) -> list[Path]:
-    """Files as they are; of folders, every file that is not hidden."""
+    """Files as they are; of folders, every image, and what cannot be opened, which reading it tells of."""
+    import os
+
+    from alexnet.data.sources.folders import list_images
     from alexnet.errors import SourceError
 
     files: list[Path] = []
     for path in given:
-        if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+        if os.path.isdir(path):  # Path.is_dir raises where a folder above may not be entered
+            inside = list_images(path)
             if not inside:
-                raise SourceError(f"{path}: is an empty folder. Give image files, or a folder of them.")
+                raise SourceError(f"{path}: holds no images. Give image files, or a folder of them.")
             files += inside
         else:
             files.append(path)

@@ -8,6 +8,7 @@ import click
 
 from alexnet.verbs.options import (
     PATH,
+    Whole,
     device_option,
     image_files,
     json_option,
@@ -19,7 +20,7 @@ from alexnet.verbs.options import (
 @click.command()
 @click.argument("model", type=PATH)
 @click.argument("images", nargs=-1, required=True, type=PATH)
-@click.option("--top", type=click.IntRange(1), help="Classes to list.  [default: 5; with --one-line 1]")
+@click.option("--top", type=Whole(1), help="Classes to list.  [default: 5; with --one-line 1]")
 @click.option("--one-line", is_flag=True, help="A line for each image: path, class, probability, …, with tabs between.")
 @click.option(
     "--views",
@@ -58,6 +59,7 @@ def predict(
     from alexnet.errors import ImageError
     from alexnet.evaluation.ensemble import open_model
     from alexnet.system import set_threads, tune_allocator
+    from alexnet.text.names import escape_name
     from alexnet.text.wording import say_views
 
     terminal = Terminal()
@@ -65,7 +67,7 @@ def predict(
     tune_allocator()
     classifier = open_model(model, device=device, precision=precision)
     paths = image_files(images)
-    titles = dict(zip(classifier.class_names, classifier.class_titles, strict=True))
+    titles = dict(zip(classifier.class_names, map(escape_name, classifier.class_titles), strict=True))
     best_k = top or (1 if one_line else 5)
     predictions: list[dict[str, Any]] = []
     left_out: list[str] = []
@@ -75,21 +77,21 @@ def predict(
                 left_out.append(str(outcome))
             elif as_json:
                 best = [
-                    {"name": name, "title": titles[name], "probability": probability}
+                    {"name": escape_name(name), "title": titles[name], "probability": probability}
                     for name, probability in outcome.top(best_k)
                 ]
-                predictions.append({"path": outcome.source, "top": best})
+                predictions.append({"path": escape_name(outcome.source), "top": best})
             elif one_line:
                 cells = [f"{titles[name]}\t{probability:.4f}" for name, probability in outcome.top(best_k)]
-                terminal.print("\t".join([outcome.source, *cells]))
+                terminal.print("\t".join([escape_name(outcome.source), *cells]))
             else:
-                terminal.print(outcome.source)
+                terminal.print(escape_name(outcome.source))
                 for name, probability in outcome.top(best_k):
                     bar = "█" * round(20 * probability)
                     terminal.print(f"  {percent(probability):>9}  {bar:<20}  {titles[name]}")
             meter(number + 1, len(paths))
     if as_json:
-        document = {"model": str(model), "views": int(views), "images": predictions, "left_out": left_out}
+        document = {"model": escape_name(str(model)), "views": int(views), "images": predictions, "left_out": left_out}
         terminal.print_json(json.dumps(document))
     elif len(left_out) < len(paths):
         terminal.say(f"Each picture was seen in {say_views(int(views))} (--views {views}).")

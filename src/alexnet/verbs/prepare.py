@@ -1,19 +1,19 @@
 """alexnet prepare."""
 
-import shlex
+import re
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
+from alexnet.text.commands import start_training
 from alexnet.text.wording import counted, list_reasons
-from alexnet.verbs.options import PATH, SEED, json_option
+from alexnet.verbs.options import MOST_THREADS, PATH, SEED, Number, Whole, json_option
 
 SOURCE_KINDS = ["table", "ilsvrc", "cifar", "cifar-strips", "parquet", "webdataset", "numpy", "archive", "folders"]
 """Names of `data.sources.kinds.KINDS`, here so that --help need not load them; a test compares the two."""
 
 
-SMALL_IMAGE_PX = 224
 """Smaller images are trained on with the networks for CIFAR-10."""
 
 
@@ -28,7 +28,7 @@ SMALL_IMAGE_PX = 224
 )
 @click.option(
     "--val-fraction",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Number(0, 1, min_open=True, max_open=True),
     help="Share of each class to set aside for validation, where SOURCE has no validation images.",
 )
 @click.option(
@@ -56,11 +56,9 @@ SMALL_IMAGE_PX = 224
     type=click.Choice(["raw", "jpeg"]),
     help="Keep pixels, or JPEGs of a tenth of the size that are decoded during training.",
 )
+@click.option("--quality", default=90, show_default=True, type=Whole(1, 100), help="Of the JPEGs of --codec jpeg.")
 @click.option(
-    "--quality", default=90, show_default=True, type=click.IntRange(1, 100), help="Of the JPEGs of --codec jpeg."
-)
-@click.option(
-    "--size", default=256, show_default=True, type=click.IntRange(8, 4096), help="Side of the stored images in pixels."
+    "--size", default=256, show_default=True, type=Whole(8, 4096), help="Side of the stored images in pixels."
 )
 @click.option("--seed", default=0, show_default=True, type=SEED, help="Fixes which images --val-fraction sets aside.")
 @click.option(
@@ -74,12 +72,12 @@ SMALL_IMAGE_PX = 224
     "--max-bad",
     default=0.1,
     show_default=True,
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     help="Share of unreadable images above which something systematic is wrong, and the run stops. "
     "Ten are never too many.",
 )
 @click.option("--class-names", type=PATH, help="TSV with a readable name for each class.")
-@click.option("--workers", type=click.IntRange(1), help="Threads that decode.  [default: one more than cores]")
+@click.option("--workers", type=Whole(1, MOST_THREADS), help="Threads that decode.  [default: one more than cores]")
 @click.option(
     "--part",
     metavar="I/N",
@@ -165,15 +163,15 @@ def _read_depth(text: str | None) -> int | str | None:
 
 
 def _read_part(text: str | None) -> tuple[int, int]:
-    number, slash, count = (text or "1/1").partition("/")
-    if not (slash and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
-        raise click.BadParameter(f"{text!r} is not a share of the work. Accepted: 1/4, 2/4 and so on.")
-    return int(number), int(count)
+    share = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", text or "1/1")
+    if not (share and 1 <= int(share[1]) <= int(share[2])):
+        raise click.BadParameter(f"{(text or '')[:20]!r} is not a share of the work. Accepted: 1/4, 2/4 and so on.")
+    return int(share[1]), int(share[2])
 
 
 def _show_preparation(terminal: Any, report: Any, out: Path, size: int) -> None:
     from alexnet.console.terminal import duration
-    from alexnet.data.images.decode import show_name
+    from alexnet.text.names import escape_name
 
     terminal.table(
         ["split", "images", "classes"],
@@ -185,7 +183,7 @@ def _show_preparation(terminal: Any, report: Any, out: Path, size: int) -> None:
         terminal.say(f"Passed over: {list_reasons(report.ignored)}.")
     if report.skipped:
         terminal.print("")
-        rows = [[show_name(path), reason] for path, reason in report.skipped[:10]]
+        rows = [[escape_name(path), reason] for path, reason in report.skipped[:10]]
         terminal.table(["left out", "reason"], rows)
         more = f"… and {len(report.skipped) - 10:,} more. " if len(report.skipped) > 10 else ""
         terminal.print(f"{more}See them: {out / 'report.html'}; as data: {out / 'report.json'}")
@@ -194,5 +192,5 @@ def _show_preparation(terminal: Any, report: Any, out: Path, size: int) -> None:
         if report.was_complete
         else f"{out}: verified, {duration(report.seconds)}, {report.images_per_second:,.0f} images/s."
     )
-    recipe = "--recipe cifar-18pct " if size < SMALL_IMAGE_PX else ""  # the paper's network reads 224 px
-    terminal.say(f"Train with: alexnet train {shlex.quote(str(out))} {recipe}--out RUN")
+    if start := start_training(out, size):
+        terminal.say(f"Train with: {start}")

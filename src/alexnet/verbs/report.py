@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from alexnet.text.commands import command
 from alexnet.verbs.options import PATH, device_option, precision_option, threads_option
 
 
@@ -35,7 +36,7 @@ def report(run: Path, store: Path | None, split: str, device: str, precision: st
     if place is None:
         named = environment.get("store_absolute", environment.get("store", "a store that is not recorded"))
         raise RunError(
-            f"{run}: was trained on {named}, which is not there. Say where it is: alexnet report {run} STORE"
+            f"{run}: was trained on {named}, which is not there. Say where it is: {command('report', run, 'STORE')}"
         )
     opened = open_store(place)
     terminal = Terminal()

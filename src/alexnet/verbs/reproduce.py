@@ -5,29 +5,31 @@ from typing import Any
 
 import click
 
-from alexnet.verbs.options import PATH, json_option, precision_option, read_devices
+from alexnet.verbs.options import MOST_THREADS, PATH, Number, Whole, json_option, precision_option, read_devices
 
 
 @click.command()
 @click.argument("name", required=False, metavar="[EXPERIMENT]")
 @click.option("--store", "store_path", type=PATH, help="Prepared images; the experiment trains and tests on them.")
 @click.option("--out", type=PATH, default=Path("reproduced"), show_default=True, help="Folder for runs and results.")
-@click.option("--seeds", default=1, show_default=True, type=click.IntRange(1), help="Trainings of each variant.")
-@click.option(
-    "--budget", type=click.FloatRange(0, min_open=True), metavar="HOURS", help="Begin nothing that ends later."
-)
+@click.option("--seeds", default=1, show_default=True, type=Whole(1, 1000), help="Trainings of each variant.")
+@click.option("--budget", type=Number(0, min_open=True), metavar="HOURS", help="Begin nothing that ends later.")
 @click.option("--recipe", help="Recipe that is varied.  [default: the experiment's own]")
-@click.option("--epochs", type=click.IntRange(1), help="Epochs of each training; drops of the rate move in proportion.")
+@click.option(
+    "--epochs", type=Whole(1, 1_000_000), help="Epochs of each training; drops of the rate move in proportion."
+)
 @click.option(
     "--set", "assignments", multiple=True, metavar="GROUP.FIELD=VALUE", help="Change a field for all variants."
 )
 @click.option("--larger", "larger_path", type=PATH, metavar="STORE", help="Larger label set to pre-train on (table2).")
 @click.option("--devices", metavar="A,B,…", help="A training at a time on each: cuda:0,cuda:1.  [default: auto]")
 @click.option(
-    "--side-by-side", default=1, show_default=True, type=click.IntRange(1), help="Trainings at a time on each device."
+    "--side-by-side", default=1, show_default=True, type=Whole(1, 64), help="Trainings at a time on each device."
 )
 @precision_option
-@click.option("--threads", type=click.IntRange(1), help="Threads of each training.  [default: its share of the cores]")
+@click.option(
+    "--threads", type=Whole(1, MOST_THREADS), help="Threads of each training.  [default: its share of the cores]"
+)
 @click.option("--dry-run", is_flag=True, help="Show the plan with estimated times, and train nothing.")
 @json_option
 def reproduce(

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from alexnet.text.commands import command
+from alexnet.text.names import escape_name, unescape_name
 from alexnet.text.wording import counted
 from alexnet.verbs.options import (
     NEW_FILE,
     PATH,
+    InOrder,
+    Whole,
     device_option,
     devices_option,
     image_files,
@@ -46,14 +50,7 @@ model_option = click.option(
 )
 
 
-class _InOrder(click.Group):
-    """Lists its commands in the order in which they are used."""
-
-    def list_commands(self, context: click.Context) -> list[str]:
-        return list(self.commands)
-
-
-@click.group(cls=_InOrder)
+@click.group(cls=InOrder)
 def search() -> None:
     """Find alike images in a collection by what the network knows of them (paper, section 6.1).
 
@@ -80,7 +77,7 @@ def search() -> None:
     help="Of the features on the disk; float16 takes half the room.",
 )
 @click.option("--split", "splits", multiple=True, help="Split of a store; repeatable.  [default: all]")
-@click.option("--batch-size", default=128, show_default=True, type=click.IntRange(1, 4096), help="Images at a time.")
+@click.option("--batch-size", default=128, show_default=True, type=Whole(1, 4096), help="Images at a time.")
 @device_option
 @precision_option
 @threads_option
@@ -133,7 +130,7 @@ def make(
 @click.argument("index", type=PATH)
 @click.argument("images", nargs=-1, required=True, type=PATH)
 @click.option("--split", "splits", multiple=True, help="Split of a store; repeatable.  [default: all]")
-@click.option("--batch-size", default=128, show_default=True, type=click.IntRange(1, 4096), help="Images at a time.")
+@click.option("--batch-size", default=128, show_default=True, type=Whole(1, 4096), help="Images at a time.")
 @model_option
 @device_option
 @threads_option
@@ -167,7 +164,7 @@ def add(
 @search.command()
 @click.argument("index", type=PATH)
 @click.argument("images", nargs=-1, type=PATH)
-@click.option("--id", "ids", multiple=True, type=int, help="Id of an image, as query --json tells it; repeatable.")
+@click.option("--id", "ids", multiple=True, type=Whole(0), help="Id of an image, as query --json tells it; repeatable.")
 @click.option("--missing", is_flag=True, help="Every image whose file is gone or has changed.")
 @json_option
 def remove(index: Path, images: tuple[Path, ...], ids: tuple[int, ...], missing: bool, as_json: bool) -> None:
@@ -195,8 +192,8 @@ def remove(index: Path, images: tuple[Path, ...], ids: tuple[int, ...], missing:
             if not matches.any():
                 what = "of this folder" if path.is_dir() else "of this path"
                 raise ConfigError(
-                    f"{path}: {index} holds no image {what}, or none any more. What it holds: alexnet search info "
-                    f"{index} --images"
+                    f"{path}: {index} holds no image {what}, or none any more. What it holds: "
+                    f"{command('search', 'info', index, images=True)}"
                 )
             chosen |= matches
         own = np.array([entry.id for entry in entries])
@@ -214,7 +211,7 @@ def remove(index: Path, images: tuple[Path, ...], ids: tuple[int, ...], missing:
 
     removed, left = remove_rows(index, choose)
     if as_json:
-        terminal.print_json(json.dumps({"index": str(index), "removed": removed, "images": left}))
+        terminal.print_json(json.dumps({"index": escape_name(str(index)), "removed": removed, "images": left}))
     else:
         terminal.print(f"{index}: {counted(removed, 'image')} removed, {left:,} left.")
 
@@ -222,11 +219,9 @@ def remove(index: Path, images: tuple[Path, ...], ids: tuple[int, ...], missing:
 @search.command()
 @click.argument("index", type=PATH)
 @click.argument("images", nargs=-1, required=True, type=PATH)
-@click.option("--k", type=click.IntRange(1), help="Nearest images to list.  [default: 6, or all if there are fewer]")
+@click.option("--k", type=Whole(1), help="Nearest images to list.  [default: 6, or all if there are fewer]")
 @click.option("--bits", type=click.Choice(BITS), help="Search the codes of this length.  [default: features, exactly]")
-@click.option(
-    "--rerank", default=500, show_default=True, type=click.IntRange(0), help="Codes to rank again by exact distance."
-)
+@click.option("--rerank", default=500, show_default=True, type=Whole(0), help="Codes to rank again by exact distance.")
 @click.option(
     "--backend",
     default="exact",
@@ -237,6 +232,7 @@ def remove(index: Path, images: tuple[Path, ...], ids: tuple[int, ...], missing:
 @click.option(
     "--faiss", "factory", default="HNSW32,Flat", show_default=True, help="What faiss makes: its factory string."
 )
+@click.option("--exclude-self", is_flag=True, help="Leave out the query itself, where it is indexed, and its copies.")
 @click.option("--html", type=NEW_FILE, help="Page with thumbnails to write.")
 @model_option
 @device_option
@@ -250,6 +246,7 @@ def query(
     rerank: int,
     backend: str,
     factory: str,
+    exclude_self: bool,
     html: Path | None,
     model: Path | None,
     device: str,
@@ -258,8 +255,9 @@ def query(
 ) -> None:
     """List the images of INDEX that are nearest to IMAGES, by Euclidean distance of their features.
 
-    An image that is indexed itself is its own nearest, at distance 0. One that cannot be read is named and left out
-    (exit code 1). Neighbours whose file is gone or has changed since are marked.
+    An image that is indexed itself is its own nearest, at distance 0; --exclude-self gives its place to another. One
+    that cannot be read is named and left out (exit code 1). Neighbours whose file is gone or has changed since are
+    marked. Equally near images stand in the order of their paths.
     """
     from alexnet.retrieval.index.reader import open_index
     from alexnet.retrieval.querying import answer, read_queries
@@ -279,6 +277,7 @@ def query(
             bits=int(bits) if bits else None,
             rerank=rerank,
             faiss=factory if backend == "faiss" else None,
+            exclude_self=exclude_self,
             tick=meter,
         )
     if html:
@@ -303,7 +302,7 @@ def _load_model(index: "Index", model: Path | None, device: str) -> "Classifier 
     from alexnet.errors import SearchError
     from alexnet.evaluation.ensemble import open_model
 
-    place = model or Path(index.header["model"]["path"])
+    place = model or Path(unescape_name(index.header["model"]["path"]))
     if model is None and not place.exists():
         raise SearchError(f"{index.path} was made with {place}, which is not there. Say where it is: --model MODEL")
     return open_model(place, device=device, precision=index.header["model"]["precision"])

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import click
 
+from alexnet.text.commands import command
+from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
-from alexnet.verbs.options import NEW_FILE, PATH, SEED, json_option, threads_option
-from alexnet.verbs.search_output import begin, entry_json, show_comparison, shown, write_groups
+from alexnet.verbs.options import NEW_FILE, PATH, SEED, Number, json_option, threads_option
+from alexnet.verbs.search_output import begin, entry_json, show_comparison, shown, titled, write_groups
 
 BITS = ("16", "32", "64", "128", "256")
 METHODS = ("autoencoder", "random", "pca", "itq")
@@ -59,12 +61,18 @@ def codes(index: Path, bits: str, method: str, seed: int, threads: int | None, a
         seconds = time.monotonic() - start
     size = opened.num_rows * int(bits) // 8
     if as_json:
-        document = {"index": str(index), "bits": int(bits), "method": method, "bytes": size, "seconds": seconds}
+        document = {
+            "index": escape_name(str(index)),
+            "bits": int(bits),
+            "method": method,
+            "bytes": size,
+            "seconds": seconds,
+        }
         terminal.print_json(json.dumps(document))
         return
     terminal.print(
         f"{index}: {bits}-bit codes of {counted(len(opened), 'image')}, {size:,} bytes, by {method} in {seconds:.0f} "
-        f"s. Search them: alexnet search query {index} picture.jpg --bits {bits}"
+        f"s. Search them: {command('search', 'query', index, 'picture.jpg', bits=bits)}"
     )
 
 
@@ -115,7 +123,7 @@ def compare(
     "--threshold",
     default=0.5,
     show_default=True,
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     help="Share of the distance to the images around them below which images are near-identical.",
 )
 @click.option("--html", type=NEW_FILE, help="Page with thumbnails to write.")
@@ -166,6 +174,6 @@ def duplicates(index: Path, threshold: float, html: Path | None, threads: int | 
         )
         for row in group.rows:
             entry = opened.entry(row)
-            terminal.print("  " + "  ".join(filter(None, [entry.split, entry.title, shown(entry)])))
+            terminal.print("  " + "  ".join(filter(None, [entry.split, titled(entry), shown(entry)])))
     if len(found.groups) > SHOWN_GROUPS:
         terminal.print(f"\n{len(found.groups) - SHOWN_GROUPS:,} more: give --json, or --html PAGE to see them.")

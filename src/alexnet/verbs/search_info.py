@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from alexnet.text.commands import command
+from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
 from alexnet.verbs.options import PATH, json_option
-from alexnet.verbs.search_output import entry_json, new_terminal, shown
+from alexnet.verbs.search_output import entry_json, new_terminal, shown, titled
 
 
 @click.command()
@@ -29,7 +31,7 @@ def info(index: Path, verify: bool, check: bool, list_images: bool, as_json: boo
     if list_images:
         for row in opened.rows().tolist():
             entry = opened.entry(row)
-            words = (str(entry.id), entry.split, entry.title or "", shown(entry))
+            words = (str(entry.id), entry.split, titled(entry) or "", shown(entry))
             terminal.print_json(json.dumps(entry_json(entry)) if as_json else "\t".join(words))
         return
     problems: list[str] = []
@@ -42,7 +44,7 @@ def info(index: Path, verify: bool, check: bool, list_images: bool, as_json: boo
                 meter(place + 1, len(opened))
     header = opened.header
     values = {
-        "index": str(index),
+        "index": escape_name(str(index)),
         "finished": header["finished"],
         "images": len(opened),
         "removed_rows": opened.num_rows - len(opened),
@@ -79,7 +81,7 @@ def info(index: Path, verify: bool, check: bool, list_images: bool, as_json: boo
         terminal.show_error("Not as indexed", problem)
     if problems:
         terminal.say(
-            f"Index what has changed: alexnet search add {index} IMAGES. Remove what is gone: alexnet search remove "
-            f"{index} --missing"
+            f"Index what has changed: {command('search', 'add', index, 'IMAGES')}. Remove what is gone: "
+            f"{command('search', 'remove', index, missing=True)}"
         )
         sys.exit(1)

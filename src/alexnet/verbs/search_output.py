@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alexnet.text.commands import command
+from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
 
 if TYPE_CHECKING:
@@ -35,18 +37,18 @@ def begin(threads: int | None) -> "Terminal":
 def tell_changes(terminal: "Terminal", index: Path, report: Any, as_json: bool) -> None:
     """Say what an index holds now, and exit with 1 if images were left out."""
     if as_json:
-        terminal.print_json(json.dumps({"index": str(index), **report._asdict()}))
+        terminal.print_json(json.dumps({"index": escape_name(str(index)), **report._asdict()}))
     elif report.was_complete:
         terminal.print(
             f"{index} is already complete, made from these images with these options; nothing was written. Search it: "
-            f"alexnet search query {index} picture.jpg"
+            f"{command('search', 'query', index, 'picture.jpg')}"
         )
     else:
         words = [counted(report.images, "image")]
         words += [f"{report.added:,} added"] if report.added != report.images else []
         words += [f"{report.kept:,} there already"] if report.kept else []
         words += [f"{counted(report.replaced, 'changed file')} read again"] if report.replaced else []
-        terminal.print(f"{index}: {', '.join(words)}. Search it: alexnet search query {index} picture.jpg")
+        terminal.print(f"{index}: {', '.join(words)}. Search it: {command('search', 'query', index, 'picture.jpg')}")
     for reason in report.left_out:
         terminal.show_error("Left out", reason)
     if report.left_out:
@@ -54,44 +56,50 @@ def tell_changes(terminal: "Terminal", index: Path, report: Any, as_json: bool) 
 
 
 def shown(entry: Any) -> str:
-    """Path of an image as messages show it."""
-    from alexnet.retrieval.index.images import show_path
+    """Path of an image as it is written."""
+    return escape_name(entry.path)
 
-    return show_path(entry)
+
+def titled(entry: Any) -> str | None:
+    """Readable name of an image's class as it is written; None where its class is not known."""
+    return None if entry.title is None else escape_name(entry.title)
 
 
 def entry_json(entry: Any) -> dict[str, Any]:
     """What is known of an image, for programs."""
-    return {"id": entry.id, "path": shown(entry), "class": entry.label, "title": entry.title, "split": entry.split}
+    label = None if entry.label is None else escape_name(entry.label)
+    return {"id": entry.id, "path": shown(entry), "class": label, "title": titled(entry), "split": entry.split}
 
 
 def answers_json(index: Path, k: int, answers: "list[Answer]", left_out: list[str]) -> dict[str, Any]:
     """Answers for programs."""
     queries = [
         {
-            "query": each.query,
+            "query": escape_name(each.query),
+            "class": None if each.label is None else escape_name(each.label),
             "neighbours": [
                 {"distance": hit.distance, **entry_json(hit.entry), "problem": hit.problem} for hit in each.hits
             ],
         }
         for each in answers
     ]
-    return {"index": str(index), "k": k, "queries": queries, "left_out": left_out}
+    return {"index": escape_name(str(index)), "k": k, "queries": queries, "left_out": left_out}
 
 
 def show_answers(terminal: "Terminal", answers: "list[Answer]", index: Path) -> None:
     """Print answers for people."""
     changed = False
     for each in answers:
-        terminal.print(each.query)
+        terminal.print(escape_name(each.query))
         for place, hit in enumerate(each.hits, start=1):
-            words = [hit.entry.title, shown(hit.entry), f"({hit.problem})" if hit.problem else None]
+            words = [titled(hit.entry), shown(hit.entry), f"({hit.problem})" if hit.problem else None]
             terminal.print(f"{place:>4}  {hit.distance:>9.4g}  {'  '.join(word for word in words if word)}")
             changed = changed or hit.problem is not None
     if changed:
         terminal.say(
-            "Some images are not what was indexed. Index them again: alexnet search add "
-            f"{index} IMAGES; or remove them: alexnet search remove {index} --missing"
+            "Some images are not what was indexed. Index them again: "
+            f"{command('search', 'add', index, 'IMAGES')}; or remove them: "
+            f"{command('search', 'remove', index, missing=True)}"
         )
 
 
@@ -125,25 +133,35 @@ def write_answers(index: "Index", answers: "list[Answer]", path: Path) -> None:
     from PIL import Image
 
     from alexnet.data.images.decode import open_image
-    from alexnet.interpretation.page import write_picture_rows
+    from alexnet.interpretation.page import Thumbnail, write_picture_rows
 
     draw = _thumbnails(index)
     rows = []
+    any_differs = False
     for each in answers:
         buffer = io.BytesIO()
         Image.fromarray(open_image(each.query, size=THUMBNAIL_PX)).save(buffer, "JPEG", quality=85)
-        pictures: list[tuple[bytes | None, str]] = [(buffer.getvalue(), "query")]
+        own = None if each.label is None else index.title_of(each.label)
+        pictures = [Thumbnail(buffer.getvalue(), " · ".join(["query", *([escape_name(own)] if own else [])]))]
         for hit in each.hits:
-            words = [f"{hit.distance:.4g}", hit.entry.title or "", Path(hit.entry.path).name, hit.problem or ""]
-            pictures.append((draw(hit.entry), " · ".join(filter(None, words))))
-        rows.append((each.query, pictures))
+            words = [
+                f"{hit.distance:.4g}",
+                titled(hit.entry) or "",
+                escape_name(Path(hit.entry.path).name),
+                hit.problem or "",
+            ]
+            differs = None not in (each.label, hit.entry.label) and hit.entry.label != each.label
+            any_differs = any_differs or differs
+            pictures.append(Thumbnail(draw(hit.entry), " · ".join(filter(None, words)), differs))
+        rows.append((escape_name(each.query), pictures))
     lead = f"Among {counted(len(index), 'image')} of {index.path.name}, by distance of {index.layer}; nearest first."
+    lead += " Red: of another class than the query." if any_differs else ""
     write_picture_rows(path, kicker="AlexNet search", title="Nearest images", lead=lead, rows=rows)
 
 
 def write_groups(index: "Index", groups: Any, path: Path) -> None:
     """Write a page of near-identical images."""
-    from alexnet.interpretation.page import write_picture_rows
+    from alexnet.interpretation.page import Thumbnail, write_picture_rows
 
     draw = _thumbnails(index)
     rows = []
@@ -154,8 +172,11 @@ def write_groups(index: "Index", groups: Any, path: Path) -> None:
         ]
         heading = " · ".join([f"distance {group.distance:.4g}, {group.closeness:.2f} of that to others", *notes])
         entries = [index.entry(row) for row in group.rows]
-        words = [" · ".join(filter(None, [entry.split, entry.title, Path(entry.path).name])) for entry in entries]
-        rows.append((heading, [(draw(entry), each) for entry, each in zip(entries, words, strict=True)]))
+        words = [
+            " · ".join(filter(None, [entry.split, titled(entry), escape_name(Path(entry.path).name)]))
+            for entry in entries
+        ]
+        rows.append((heading, [Thumbnail(draw(entry), each) for entry, each in zip(entries, words, strict=True)]))
     lead = f"{counted(len(groups), 'group')} among {counted(len(index), 'image')} of {index.path.name}."
     write_picture_rows(path, kicker="AlexNet search", title="Near-identical images", lead=lead, rows=rows)
 
@@ -178,5 +199,5 @@ def show_comparison(terminal: "Terminal", result: Any) -> None:
             for each in result.results
         ],
         title=f"{counted(result.queries, 'query', 'queries')} ({result.held_out}) among {result.database:,}; recall of "
-        f"the {K} nearest",
+        f"the {K} nearest. Equally far images share what room there is.",
     )

@@ -5,15 +5,13 @@ from pathlib import Path
 
 import click
 
-from alexnet.verbs.options import PATH, device_option, precision_option, threads_option
+from alexnet.verbs.options import PATH, Whole, device_option, precision_option, threads_option
 
 
 @click.command()
 @click.argument("model", type=PATH)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all networks.")
-@click.option(
-    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes one that is free."
-)
+@click.option("--port", default=8000, show_default=True, type=Whole(0, 65535), help="0 takes one that is free.")
 @click.option(
     "--views",
     default="1",
@@ -21,7 +19,7 @@ from alexnet.verbs.options import PATH, device_option, precision_option, threads
     type=click.Choice(["1", "9", "10"]),
     help="Crops to average; alexnet predict takes 10 unless told otherwise.",
 )
-@click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="Classes in an answer.")
+@click.option("--top", default=5, show_default=True, type=Whole(1), help="Classes in an answer.")
 @device_option
 @precision_option
 @threads_option

@@ -32,6 +32,10 @@ def show_assessment(terminal: "Terminal", assessment: "Assessment") -> None:
             row += [percent(found.topk_error), _interval(found.topk_interval)]
         rows.append(row)
     terminal.table(head, rows, title=f"{counted(first.images, 'image')} of {assessment.images}, {views}")
+    classes = len(assessment.class_titles)
+    terminal.print(
+        f"Guessing among {counted(classes, 'class', 'classes')} would be wrong for {percent(1 - 1 / classes)}."
+    )
     terminal.print("")
     terminal.table(
         ["", "cross-entropy", "calibration error"],
@@ -44,7 +48,7 @@ def show_assessment(terminal: "Terminal", assessment: "Assessment") -> None:
     if compared:
         terminal.print("")
         terminal.table(
-            ["", "points", "95 % interval", "only it errs", "only first", "McNemar p"],
+            ["", "points", "95 % interval", "wrong here alone", "in the first alone", "McNemar p"],
             [
                 [
                     name,

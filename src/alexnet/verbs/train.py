@@ -1,14 +1,16 @@
 """alexnet train."""
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from alexnet.text.commands import command
 from alexnet.verbs.options import (
     PATH,
     SEED,
+    Number,
+    Whole,
     device_option,
     devices_option,
     local_batch_option,
@@ -52,7 +54,7 @@ WHY_MODERN = (
     "--checkpoint-minutes",
     default=5.0,
     show_default=True,
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     help="At most this much work is lost to a crash.",
 )
 @click.option(
@@ -63,7 +65,7 @@ WHY_MODERN = (
 @threads_option
 @local_batch_option
 @devices_option
-@click.option("--towers", type=click.IntRange(1), help="The same as --mesh tower=…; with --devices.")
+@click.option("--towers", type=Whole(1), help="The same as --mesh tower=…; with --devices.")
 @mesh_option
 @timeout_option
 def train(
@@ -101,8 +103,9 @@ def train(
     from alexnet.console.terminal import Terminal
     from alexnet.data.store.reader import open_store
     from alexnet.distribution.session import join_team, start_if_asked
-    from alexnet.recipes.named import find_recipe
+    from alexnet.recipes.named import check_batch, find_recipe
     from alexnet.runs.workflow import train_and_report
+    from alexnet.text.wording import counted
     from alexnet.training.transfer import adapt_recipe, choose_dialect, freeze_layers, read_start
 
     terminal = Terminal()
@@ -115,6 +118,7 @@ def train(
             chosen = choose_dialect(chosen, chosen.network.dialect, sixth_convolution=sixth)
         else:
             chosen = adapt_recipe(chosen, start, opened.class_names, sixth_convolution=sixth)
+        check_batch(chosen, assignments, len(opened["train"]))
         return opened, start, freeze_layers(chosen, freeze) if freeze is not None else chosen
 
     if towers and mesh:
@@ -131,6 +135,12 @@ def train(
         if team.leads and frozen:
             terminal.say(f"Frozen: {', '.join(frozen)}.")
         warmup, epochs = chosen.optimization.warmup_epochs, chosen.optimization.total_epochs
+        images = len(opened["train"])
+        if team.leads and chosen.batches.size > images:
+            terminal.say(
+                f"The store has {counted(images, 'training image')}, a batch {chosen.batches.size:,}: one update an "
+                "epoch. For more of them, give a smaller batch: --set batches.size=8"
+            )
         if team.leads and warmup >= epochs:
             terminal.say(
                 f"The rate rises from 0 during all of this training (warmup_epochs {warmup:g}, total_epochs {epochs}): "
@@ -152,8 +162,6 @@ def train(
             team=team,
         )
     if team.leads and no_report:
-        command = shlex.join(["alexnet", "report", str(out)])
-        terminal.say(f"Trained: {out}. Test it and write its report: {command}")
+        terminal.say(f"Trained: {out}. Test it and write its report: {command('report', out)}")
     elif team.leads:
-        command = shlex.join(["alexnet", "predict", str(out), "picture.jpg"])
-        terminal.say(f"Trained: {out}. Use it: {command}")
+        terminal.say(f"Trained: {out}. Use it: {command('predict', out, 'picture.jpg')}")

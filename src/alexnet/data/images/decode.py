@@ -3,8 +3,10 @@
 Paper, section 2: the shorter side becomes 256 pixels and the central 256 x 256 square is kept. Here the central square
 of the file is resampled straight to that size: the same picture for less work, as what would be cut away is never
 computed. Reducing averages over the area that falls on a pixel (data/images/resample.py), enlarging is bicubic.
+For weights of other programs there are their own ways, `Framing`.
 
-Pillow reads every format but JPEG, which data/images/jpeg.py decodes: faster, and strictly.
+Pillow reads every format but JPEG, which data/images/jpeg.py decodes: faster, and strictly. HEIC and JPEG XL need a
+plugin of Pillow each, the extras `heif` and `jxl`.
 
 The picture is turned upright (EXIF) and reduced to its first frame; data/images/color.py tells how its colors become
 RGB. Files are recognised by their content, never by their name; formats that would start another program (EPS) are
@@ -12,24 +14,42 @@ refused. Everything here may be called from several threads; Pillow's own settin
 """
 
 import contextlib
-import errno
 import functools
+import importlib
 import io
 import os
 import struct
 import threading
 import warnings
 import zlib
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from alexnet.data.images.color import convert_to_rgb, keeps_rgb, simplify_mode
-from alexnet.data.images.jpeg import JpegDamageError, decode_jpeg, read_jpeg_header
+from alexnet.data.images.color import build_display_p3, convert_to_rgb, keeps_rgb, simplify_mode
+from alexnet.data.images.jpeg import JpegDamageError, decode_jpeg, decode_odd_jpeg, find_oddity, read_jpeg_header
+from alexnet.data.images.jpeg_xl import read_jpeg_xl_size
 from alexnet.data.images.resample import resample_box
 from alexnet.errors import ConfigError, ImageError
+from alexnet.files.kinds import AVIF, HEIC, JPEG_XL, RAW_PHOTOGRAPH, recognise_bytes
+from alexnet.files.writing import read_bytes
+from alexnet.text.names import escape_name
+
+Framing = Literal["square", "torchvision", "caffe"]
+"""How a picture of any size becomes a square one.
+
+- square: the central square, as the top of this module says.
+- torchvision: Resize, then CenterCrop. The whole picture is reduced, or enlarged, by an antialiased triangle until its
+  shorter side fits, the longer one rounded down; the square then starts at half of what is left over, rounded to even.
+- caffe: the whole picture is squeezed into the square, each pixel from the four nearest, without antialiasing, as
+  OpenCV's default in Caffe's convert_imageset.
+"""
+
+Notice = Callable[[str], None]
+"""Is told what is odd about a picture that is used all the same, as words after "has"."""
 
 FORMATS = ("PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF")
 """Formats that are read beside JPEG, as Pillow names them; those that its version lacks are left out."""
@@ -49,9 +69,16 @@ DRAFT_FACTOR = 2
 The result then differs from full decoding by less than 0.6 grey levels on average over photographs, and 3 in the worst.
 """
 
+LARGEST_PROFILE_BYTES = 2**24
+"""Largest ICC profile of a PNG that is applied; Pillow alone refuses a PNG where it is over 2**20."""
+
+_PLUGINS = {HEIC: ("pillow_heif", "HeifImageFile"), JPEG_XL: ("pillow_jxl.JpegXLImagePlugin", "JXLImageFile")}
+"""Format -> module and class of the plugin of Pillow that reads it."""
 _JPEG_MAGIC = b"\xff\xd8\xff"
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _MAGIC_BYTES = (b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP")
 _ORIENTATION_TAG = 0x0112
+_P3_PRIMARIES = 12  # ITU-T H.273
 # EXIF orientation -> (transposition that turns the picture upright, stored columns mirrored, stored rows mirrored)
 _ORIENTATIONS = {
     2: (Image.Transpose.FLIP_LEFT_RIGHT, True, False),
@@ -64,7 +91,7 @@ _ORIENTATIONS = {
 }
 
 
-def open_image(path: str | os.PathLike[str], size: int = 256) -> NDArray[np.uint8]:
+def open_image(path: str | os.PathLike[str], size: int = 256, *, framing: Framing = "square") -> NDArray[np.uint8]:
     """The picture in a file as `decode_image` gives it.
 
     Raises:
@@ -74,23 +101,26 @@ def open_image(path: str | os.PathLike[str], size: int = 256) -> NDArray[np.uint
         data = read_file(os.fspath(path))
     except OSError as error:
         raise ImageError(explain_unreadable(str(path), error)) from None
-    return decode_image(data, size=size, name=str(path))
+    return decode_image(data, size=size, name=str(path), framing=framing)
 
 
 def read_file(path: str) -> bytes:
     """All bytes of a file that may be a photograph.
 
     Raises:
-        OSError: it cannot be read, or has more than MAX_FILE_BYTES.
+        OSError: it cannot be read, is a pipe or device, or has more than MAX_FILE_BYTES.
     """
-    with open(path, "rb", buffering=0) as file:  # a third faster than Path.read_bytes
-        if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
-            raise OSError(errno.EFBIG, f"it has more than {MAX_FILE_BYTES:,} bytes, as no photograph has")
-        return file.read()
+    return read_bytes(path, MAX_FILE_BYTES)
 
 
 def decode_image(
-    data: bytes, *, size: int = 256, name: str = "image", out: NDArray[np.uint8] | None = None
+    data: bytes,
+    *,
+    size: int = 256,
+    name: str = "image",
+    out: NDArray[np.uint8] | None = None,
+    framing: Framing = "square",
+    notice: Notice | None = None,
 ) -> NDArray[np.uint8]:
     """The central square of a picture, upright, (size, size, 3) uint8 RGB in sRGB, C-contiguous and writable.
 
@@ -104,6 +134,8 @@ def decode_image(
         size: Height and width of the result in pixels, at least 1.
         name: What messages call the picture, usually its path.
         out: Filled and returned when given; (size, size, 3) uint8, C-contiguous. After an error its content is open.
+        framing: How the picture becomes a square; of "square" the above is true.
+        notice: Called where the file is odd and its picture whole.
     Raises:
         ImageError: "NAME: reason (N bytes). Next step.", for data that is empty, cut off, damaged or no picture, and
             for pictures of more than MAX_PIXELS or beyond MAX_ASPECT_RATIO. Never another exception for any bytes.
@@ -112,22 +144,16 @@ def decode_image(
     if size < 1:
         raise ConfigError(f"size is {size}; it is a number of pixels, at least 1.")
     try:
-        return _decode(data, size, np.empty((size, size, 3), np.uint8) if out is None else out)
+        target = np.empty((size, size, 3), np.uint8) if out is None else out
+        return _decode(data, size, target, framing, notice or (lambda oddity: None))
     except _UnusableError as problem:
-        text = f"{show_name(name)}: {problem.reason} ({len(data):,} bytes). {problem.next_step}"
+        text = f"{escape_name(name)}: {problem.reason} ({len(data):,} bytes). {problem.next_step}"
         raise ImageError(text) from None
-
-
-def show_name(name: str) -> str:
-    """A path as messages show it: what cannot be printed, such as bytes that are not UTF-8, is escaped."""
-    if name.isprintable():
-        return name
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)
 
 
 def explain_unreadable(name: str, error: OSError) -> str:
     """The message of the ImageError for an image file that the system does not give out."""
-    return f"{show_name(name)}: cannot be read ({error.strerror}). Check that it exists and its permissions."
+    return f"{escape_name(name)}: cannot be read ({error.strerror}). Check that it exists and its permissions."
 
 
 class _UnusableError(Exception):
@@ -152,7 +178,7 @@ class _QuietPillow:
             if self._depth == 0:
                 self._filters = warnings.catch_warnings()
                 self._filters.__enter__()
-                warnings.filterwarnings("ignore", module=r"PIL\.")
+                warnings.filterwarnings("ignore", module=r"PIL\.|pillow_")
             self._depth += 1
 
     def __exit__(self, *exception: object) -> None:
@@ -178,10 +204,20 @@ class _Loaded(NamedTuple):
     icc_profile: bytes | None
 
 
-def _decode(data: bytes, size: int, out: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _decode(data: bytes, size: int, out: NDArray[np.uint8], framing: Framing, notice: Notice) -> NDArray[np.uint8]:
     try:
-        loaded = _load_jpeg(data, size) if data.startswith(_JPEG_MAGIC) else _load_other(data)
+        if data.startswith(_JPEG_MAGIC):
+            loaded = _load_jpeg(data, DRAFT_FACTOR * size if framing == "square" else None, notice)
+        else:
+            loaded = _load_other(data, notice)
         transposition, mirrored_columns, mirrored_rows = _orientation(loaded.exif)
+        if framing != "square":
+            picture = loaded.picture
+            image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+            image = convert_to_rgb(image, loaded.icc_profile)
+            image = image if transposition is None else image.transpose(transposition)
+            out[...] = np.asarray(_frame(image, size, framing))
+            return out
         box = _central_box(loaded.width, loaded.height, mirrored_columns, mirrored_rows)
         if isinstance(loaded.picture, np.ndarray):
             _resample_array(loaded.picture, box, loaded.scale, out)
@@ -201,13 +237,35 @@ def _decode(data: bytes, size: int, out: NDArray[np.uint8]) -> NDArray[np.uint8]
         raise _explain(error) from None
 
 
-def _load_jpeg(data: bytes, size: int) -> _Loaded:
+def _frame(image: Image.Image, size: int, framing: Framing) -> Image.Image:
+    """An upright picture, RGB, as another program would give it to its network."""
+    width, height = image.size
+    if framing == "caffe":
+        return image.transform(
+            (size, size), Image.Transform.EXTENT, (0, 0, width, height), resample=Image.Resampling.BILINEAR
+        )
+    long = int(size * max(width, height) / min(width, height))
+    width, height = (size, long) if width <= height else (long, size)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
+
+
+def _load_jpeg(data: bytes, smallest: int | None, notice: Notice) -> _Loaded:
     try:
         header = read_jpeg_header(data)
     except JpegDamageError:
         raise _damaged_header() from None
     _check_size(header.width, header.height)
-    pixels, scale = decode_jpeg(data, header, DRAFT_FACTOR * size)
+    try:
+        pixels, scale = decode_jpeg(data, header, smallest)
+        oddity = find_oddity(data, header)
+    except JpegDamageError as damage:
+        try:
+            pixels, scale, oddity = decode_odd_jpeg(data, header, smallest)
+        except JpegDamageError:
+            raise damage from None
+    if oddity is not None:
+        notice(oddity)
     picture: NDArray[np.uint8] | Image.Image = pixels
     if pixels.shape[2] == 4:  # files with Adobe's marker hold the inverse of what the standard says
         inks = 255 - pixels if header.is_adobe else pixels
@@ -222,9 +280,19 @@ def _load_jpeg(data: bytes, size: int) -> _Loaded:
     return _Loaded(picture, header.width, header.height, scale, exif, header.icc_profile)
 
 
-def _load_other(data: bytes) -> _Loaded:
+def _load_other(data: bytes, notice: Notice) -> _Loaded:
     with _QUIET_PILLOW:
-        return _load_quietly(data)
+        if not data.startswith(_PNG_MAGIC):
+            return _load_quietly(data)
+        try:
+            return _load_quietly(data)
+        except Exception:
+            lighter, profile = _drop_png_texts(data)
+            if len(lighter) == len(data):
+                raise
+            loaded = _load_quietly(lighter)._replace(icc_profile=profile)
+            notice("text or a profile that is damaged or over a megabyte")
+            return loaded
 
 
 def _load_quietly(data: bytes) -> _Loaded:
@@ -233,14 +301,25 @@ def _load_quietly(data: bytes) -> _Loaded:
     if image.format == "PNG":
         _check_png(data)
     image.load()
+    _check_size(*image.size)  # of HEIC, loading tells
+    # The decoder of JPEG XL turns the picture itself, and leaves the entry; that of a JPEG packed in one does not.
+    is_upright = image.format == "JXL" and not getattr(image, "jpeg", False)
     try:
-        exif = image.getexif()
+        exif = Image.Exif() if is_upright else image.getexif()
     except Exception:  # damaged EXIF raises anything; the picture is then taken as stored
         exif = Image.Exif()
     picture = simplify_mode(image)
     width, height = image.size  # after loading: a TIFF comes upright
     pixels = np.array(picture) if picture.mode == "RGB" else picture
-    return _Loaded(pixels, width, height, 1, exif, image.info.get("icc_profile"))
+    return _Loaded(pixels, width, height, 1, exif, _find_profile(image.info))
+
+
+def _find_profile(info: Mapping[Any, Any]) -> bytes | None:
+    """The ICC profile of a picture, or that of the colors that a HEIC file names by a number."""
+    profile: bytes | None = info.get("icc_profile")
+    named = info.get("nclx_profile")
+    is_p3 = isinstance(named, dict) and named.get("color_primaries") == _P3_PRIMARIES
+    return build_display_p3() if not profile and is_p3 else profile
 
 
 def _check_size(width: int, height: int) -> None:
@@ -253,23 +332,74 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _identify(data: bytes) -> Image.Image:
-    """The picture with its header read; pixels are not decoded yet."""
+    """The picture with its header read; pixels are not decoded yet, but of JPEG XL, whose size is checked."""
     if not data:
         raise _UnusableError("is empty", "Copy it again from where it came, or delete it.")
+    if data.startswith((b"II*\0", b"MM\0*")) and _is_raw_photograph(data):
+        raise _UnusableError(f"is {RAW_PHOTOGRAPH.what}, which is not read", RAW_PHOTOGRAPH.advice)
     try:
         return Image.open(io.BytesIO(data), formats=_available_formats())
     except UnidentifiedImageError:
         if data.startswith(_MAGIC_BYTES):
             raise _damaged_header() from None
-        if data[:256].lstrip().lower().startswith((b"<!doctype html", b"<html")):
-            raise _UnusableError("is a web page, not an image", "Download the image itself.") from None
-        raise _UnusableError(
-            "is not an image of a known format", "Known are JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000 and AVIF."
-        ) from None
+        return _open_by_plugin(data)
     except Image.DecompressionBombError:
         raise _too_many_pixels() from None
     except Exception as error:  # as in _decode
         raise _explain(error) from None
+
+
+def _open_by_plugin(data: bytes) -> Image.Image:
+    """A picture that Pillow does not know, if it is of a format that a plugin reads which is installed.
+
+    Raises:
+        _UnusableError: it is not; says what it is, where that is known.
+    """
+    kind = recognise_bytes(data)
+    if kind is None:
+        raise _UnusableError(
+            "is not an image of a known format", "Known are JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000 and AVIF."
+        )
+    if kind is AVIF and "AVIF" in _available_formats():
+        raise _damaged_header()
+    if kind in (HEIC, JPEG_XL, AVIF, RAW_PHOTOGRAPH):
+        open_picture = _find_plugin(*_PLUGINS[kind]) if kind in _PLUGINS else None
+        if open_picture is None:
+            raise _UnusableError(f"is {kind.what}, which is not read", kind.advice)
+        if kind is JPEG_XL:
+            _check_size(*read_jpeg_xl_size(data))
+        try:
+            image: Image.Image = open_picture(io.BytesIO(data))
+        except SyntaxError:  # so Pillow's plugins say that a header is damaged
+            raise _damaged_header() from None
+        return image
+    raise _UnusableError(f"is {kind.what}, not an image", kind.advice.format(path="FILE"))
+
+
+@functools.cache
+def _find_plugin(module: str, name: str) -> Any:
+    """The class that opens files of a format, or None where its module is not installed."""
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ImportError:
+        return None
+
+
+def _is_raw_photograph(data: bytes) -> bool:
+    """Whether a TIFF is a camera's raw file, whose first picture is a small preview, or nothing that is read here.
+
+    Told by Canon's mark, DNG's version, a first picture that calls itself a reduced one, or colors of a sensor.
+    """
+    if data[8:10] == b"CR":
+        return True
+    tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+    try:
+        file = io.BytesIO(data)
+        file.seek(tags.next)
+        tags.load(file)
+        return 50706 in tags or bool(tags.get(254, 0) & 1) or tags.get(262) in (32803, 34892)
+    except Exception:  # as in _decode; what is wrong with it, opening it tells
+        return False
 
 
 @functools.cache
@@ -327,6 +457,24 @@ def _check_png(data: bytes) -> None:
         if kind == b"IDAT" and data[end : end + 4] != zlib.crc32(data[position + 4 : end]).to_bytes(4, "big"):
             raise ValueError("Truncated" if end + 4 > len(data) else "a checksum of its pixels does not agree")
         position = end + 4
+
+
+def _drop_png_texts(data: bytes) -> tuple[bytes, bytes | None]:
+    """A PNG without texts and color profile, for which Pillow refuses the file, and the profile, if it is sound."""
+    kept, position, profile = [data[:8]], 8, None
+    while position + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        if kind == b"iCCP":
+            _, _, packed = data[position + 8 : end - 4].partition(b"\0")
+            unpacker = zlib.decompressobj()
+            with contextlib.suppress(zlib.error):
+                profile = unpacker.decompress(packed[1:], LARGEST_PROFILE_BYTES)
+                profile = profile if unpacker.eof else None
+        elif kind not in (b"tEXt", b"zTXt", b"iTXt"):
+            kept.append(data[position:end])
+        position = end
+    return b"".join(kept) + data[position:], profile
 
 
 def _damaged_header() -> _UnusableError:

@@ -4,6 +4,7 @@ A JPEG whose second half is missing and that ends with an end marker all the sam
 it grey. Here whatever libjpeg-turbo has to warn of is an error. Progressive and arithmetic-coded files are read.
 """
 
+import re
 import threading
 from dataclasses import dataclass
 
@@ -18,6 +19,11 @@ KEPT_BYTES = 16 * 2**20
 """Memory that a thread keeps for the next picture: enough for 5 million pixels. Larger ones get memory of their own."""
 
 _START_OF_SCAN = 0xDA
+_END = b"\xff\xd9"
+_FILLERS = ((b"\0", 1), (bytes(range(128)), 8))
+"""What stands before an end marker without being pixels, zeros or text, and how many are enough to tell."""
+_READ_AHEAD = 24
+"""Stray bytes that libjpeg-turbo may have taken in with the last pixels, and so not count; few more are chance."""
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _thread = threading.local()
 
@@ -39,6 +45,8 @@ class JpegHeader:
     is_adobe: bool
     """Whether Adobe's marker is there: then CMYK is stored inverted."""
     is_progressive: bool
+    scan: int
+    """Where the marker of the first scan stands."""
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader:
@@ -73,7 +81,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
         elif kind in _PROGRESSIVE:
             is_progressive = True
         position = end
-    return JpegHeader(width, height, color, exif, profile or None, is_adobe, is_progressive)
+    return JpegHeader(width, height, color, exif, profile or None, is_adobe, is_progressive, position)
 
 
 def decode_jpeg(
@@ -111,6 +119,67 @@ def decode_jpeg(
     except ValueError as error:
         raise JpegDamageError(str(error)) from None
     return pixels, scale
+
+
+def find_oddity(data: bytes, header: JpegHeader) -> str | None:
+    """Return what is unusual about a JPEG that was decoded without a complaint, as words after "has"."""
+    if header.is_progressive and not _holds_every_scan(data, header.scan):
+        return "fewer scans than all of its detail needs"
+    if not data.endswith(_END):
+        return "data behind its end marker"
+    return "stray bytes before its end marker" if data.endswith(b"\0\0" + _END) else None
+
+
+def decode_odd_jpeg(data: bytes, header: JpegHeader, smallest: int | None = None) -> tuple[NDArray[np.uint8], int, str]:
+    """As `decode_jpeg`, for a file that lacks its end marker or has stray bytes before it, but has all of its pixels.
+
+    Whether pixels are missing is told by decoding again, strictly, with the end mended. What was lost may also have
+    been filled with zeros, or text, that then were decoded as pixels: so stray bytes may only begin where these end.
+
+    Returns:
+        The pixels, the factor, and what is odd, as words after "has".
+    Raises:
+        JpegDamageError: it is damaged in another way too, or pixels are missing.
+    """
+    end = data.find(_END, header.scan)
+    oddity = "stray bytes before its end marker"
+    if not _holds_every_scan(data[:end] if end >= 0 else data, header.scan):
+        raise JpegDamageError("premature end of its scans")
+    if end < 0:
+        data, end, oddity = data + _END, len(data), "no end marker"
+    try:
+        return *decode_jpeg(data, header, smallest), oddity
+    except JpegDamageError as damage:
+        found = re.search(r"(\d+) extraneous bytes before marker 0xd9", str(damage))
+        count = int(found[1]) if found else 0
+        if not any(
+            least <= count <= end - len(data[header.scan : end].rstrip(filler)) - header.scan <= count + _READ_AHEAD
+            for filler, least in _FILLERS
+        ):
+            raise
+    return *decode_jpeg(data[: end - count] + _END, header, smallest), oddity
+
+
+def _holds_every_scan(data: bytes, position: int) -> bool:
+    """Whether the scans from here on refine every coefficient of every component that they begin to its last bit.
+
+    A progressive file may end between two scans, and nothing but the detail that is missing tells of it.
+    """
+    left: dict[tuple[int, int], int] = {}
+    marker = bytes((0xFF, _START_OF_SCAN))
+    if data.count(marker) > MAX_SCANS:
+        return False
+    while (position := data.find(marker, position)) >= 0:
+        count = data[position + 4] if position + 4 < len(data) else 0
+        components = data[position + 5 : position + 5 + 2 * count : 2]
+        spectrum = data[position + 5 + 2 * count : position + 8 + 2 * count]
+        if not count or len(spectrum) < 3:
+            return False
+        for component in components:
+            left |= {(component, place): spectrum[2] & 15 for place in range(spectrum[0], min(spectrum[1], 63) + 1)}
+        position += 2
+    components_met = {component for component, _ in left}
+    return bool(left) and len(left) == 64 * len(components_met) and not any(left.values())
 
 
 def encode_jpeg(image: NDArray[np.uint8], quality: int) -> bytes:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet.data.images.decode import show_name
+from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
 
 THUMBNAIL_PX = 12
@@ -82,8 +82,8 @@ def describe_near_copies(found: NearCopies, train_paths: Sequence[str], val_path
     return [
         f"Leakage is likely: of {num_compared} compared, {len(found.pairs):,} {verb} "
         "nearly the same as a training image, so the error measured on validation images is too low. The first: val: "
-        f"{show_name(val_paths[row])} and train: {show_name(train_paths[other])}. Keep the pictures of one series on "
-        "one side: --group RULE."
+        f"{escape_name(val_paths[row])} and train: {escape_name(train_paths[other])}. Keep the pictures of one series "
+        "on one side: --group RULE."
     ]
 
 

@@ -6,17 +6,20 @@ Threads decode stretches of images into one array; whoever writes the part follo
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
+from operator import setitem
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.data.images.decode import decode_image, explain_unreadable, show_name
+from alexnet.data.images.decode import decode_image, explain_unreadable
 from alexnet.data.images.jpeg import decode_jpeg, encode_jpeg
 from alexnet.data.prepare.partial import Part, PartialStore
 from alexnet.data.sources.listing import LabeledPath, Source
 from alexnet.data.store.duplicates import digest_file
 from alexnet.errors import ImageError
+from alexnet.text.names import escape_name
 
 STRETCH = 8
 """Images that a thread takes at a time: one by one, handing them over costs a tenth of the time."""
@@ -48,6 +51,8 @@ class PartReading:
     entries: Sequence[LabeledPath]
     images: NDArray[np.uint8]
     digests: Sequence[str]
+    oddities: Sequence[str]
+    """What is odd about each image that is kept, as words after "has"; empty where nothing is."""
     encoded: Sequence[bytes] | None
     """JPEG files, where the store keeps these."""
     futures: Sequence[Future[list[ImageError | None]]]
@@ -56,7 +61,7 @@ class PartReading:
         """Why each image is left out, None where it is kept; waits for one after the other."""
         return (error for future in self.futures for error in future.result())
 
-    def write_ahead(self, partial: PartialStore) -> Part | None:
+    def write_ahead(self, unfinished: PartialStore) -> Part | None:
         """Write the part while it is decoded: what was decoded last is still in the processor's cache.
 
         Returns None, and nothing is saved, where an image is left out, since the file begins with the number of
@@ -71,20 +76,20 @@ class PartReading:
                 raise _LeftOutError
 
         try:
-            return self._save(partial, [], wait)
+            return self._save(unfinished, [], wait)
         except _LeftOutError:
             return None
 
-    def write(self, partial: PartialStore) -> Part:
+    def write(self, unfinished: PartialStore) -> Part:
         """Write what can be read of the part, when all of it is decoded."""
         errors = list(self.errors())
         kept = [row for row, error in enumerate(errors) if error is None]
         skipped = [
-            (entry.path, str(error).removeprefix(f"{show_name(entry.path)}: "))
+            (entry.path, str(error).removeprefix(f"{escape_name(entry.path)}: "))
             for entry, error in zip(self.entries, errors, strict=True)
             if error is not None
         ]
-        return (self._select(kept) if skipped else self)._save(partial, skipped)
+        return (self._select(kept) if skipped else self)._save(unfinished, skipped)
 
     def _select(self, rows: Sequence[int]) -> "PartReading":
         return replace(
@@ -92,16 +97,17 @@ class PartReading:
             entries=[self.entries[row] for row in rows],
             images=self.images[rows],
             digests=[self.digests[row] for row in rows],
+            oddities=[self.oddities[row] for row in rows],
             encoded=None if self.encoded is None else [self.encoded[row] for row in rows],
         )
 
     def _save(
         self,
-        partial: PartialStore,
+        unfinished: PartialStore,
         skipped: list[tuple[str, str]],
         wait: Callable[[NDArray[np.uint8]], None] | None = None,
     ) -> Part:
-        return partial.save_part(
+        return unfinished.save_part(
             self.split,
             self.number,
             self.images,
@@ -109,6 +115,7 @@ class PartReading:
             [entry.path for entry in self.entries],
             skipped,
             self.digests,
+            self.oddities,
             self.encoded,
             wait,
         )
@@ -124,14 +131,14 @@ def begin_part(
     images: NDArray[np.uint8],
 ) -> PartReading:
     """Have the images of a part, the entries of this source, decoded into the array given."""
-    digests = [""] * len(entries)
+    digests, oddities = [""] * len(entries), [""] * len(entries)
     encoded = [b""] * len(entries) if settings.codec == "jpeg" else None
 
     def read_into(row: int) -> ImageError | None:
         path = entries[row].path
         try:
             data = source.read(path)
-            decode_image(data, size=settings.size, name=path, out=images[row])
+            decode_image(data, size=settings.size, name=path, out=images[row], notice=partial(setitem, oddities, row))
         except ImageError as error:
             return error
         except OSError as error:
@@ -152,6 +159,7 @@ def begin_part(
         entries=entries,
         images=images,
         digests=digests,
+        oddities=oddities,
         encoded=encoded,
         futures=futures,
     )

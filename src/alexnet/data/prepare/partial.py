@@ -2,6 +2,7 @@
 
     OUT.partial/
       job.json            what is being prepared: only the same images and options may continue it
+      command.txt         what was typed, for people; absent where no command line was
       lock                held by the process at work, or shared by those of several machines; the system frees it
                           when a process ends, however it ends
       lock-1-of-2         held by the machine that does the first half of the work
@@ -15,6 +16,7 @@ other, so neither interruptions nor threads change a byte of the result.
 
 import hashlib
 import json
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +36,7 @@ from alexnet.data.store.writer import StoreFiles, encode_json, publish, write_wh
 from alexnet.errors import StoreError
 from alexnet.files.record import FileRecord
 from alexnet.files.writing import lock_file
+from alexnet.text.commands import record_command
 from alexnet.version import __version__
 
 LEAVING_SECONDS = 2.0
@@ -52,6 +55,8 @@ class Part:
     """Path and reason of every image that was left out."""
     digests: list[str]
     """Of the file of every image that was kept, see `duplicates.digest_file`."""
+    odd: list[tuple[str, str]]
+    """Path and oddity, as words after "has", of every image that was kept although its file is odd."""
 
 
 class PartialStore:
@@ -100,6 +105,7 @@ class PartialStore:
             self.files.make_folders()
             self._parts.mkdir(exist_ok=True)
             if not is_begun:
+                record_command(self.path)
                 write_whole_file(job_file, [self._job], self.files.scratch)
         except BaseException:
             self._release()
@@ -141,7 +147,9 @@ class PartialStore:
             fields = json.loads(self._part_file(split, number, "json").read_bytes())
         except FileNotFoundError:
             return None
-        return Part(**{**fields, "skipped": [(path, reason) for path, reason in fields["skipped"]]})
+        return Part(
+            **{**fields, **{name: [(path, what) for path, what in fields[name]] for name in ("skipped", "odd")}}
+        )
 
     def save_part(
         self,
@@ -152,17 +160,18 @@ class PartialStore:
         paths: list[str],
         skipped: list[tuple[str, str]],
         digests: Sequence[str],
+        oddities: Sequence[str],
         encoded: Sequence[bytes] | None = None,
         wait: Callable[[NDArray[np.uint8]], None] | None = None,
     ) -> Part:
         """Write a part's shard and sums and, last, the record that makes it finished.
 
         Args:
-            images: Those that could be read, (rows, size, size, 3), with their labels, paths and digests.
+            images: Those that could be read, (rows, size, size, 3), with their labels, paths, digests and oddities.
             encoded: Their JPEG bytes, of which images are the pixels, for a store that keeps these; else None.
-            wait: Called with every few images, all in turn, and returns when they are there: images and digests may
-                be filled while they are written. What it raises ends the writing, and nothing is saved. Not for
-                encoded images.
+            wait: Called with every few images, all in turn, and returns when they are there: images, digests and
+                oddities may be filled while they are written. What it raises ends the writing, and nothing is saved.
+                Not for encoded images.
         """
         # An earlier record of this part would vouch for a shard that is being replaced.
         self._part_file(split, number, "json").unlink(missing_ok=True)
@@ -185,7 +194,8 @@ class PartialStore:
         if split == TRAIN:
             sums = np.concatenate([statistics.pixel_sums.ravel(), statistics.color_products.ravel()])
             write_whole_file(self._part_file(split, number, "sums"), [sums.data], self.files.scratch)
-        part = Part(shard=shard, labels=labels, paths=paths, skipped=skipped, digests=list(digests))
+        odd = [(path, oddity) for path, oddity in zip(paths, oddities, strict=True) if oddity]
+        part = Part(shard=shard, labels=labels, paths=paths, skipped=skipped, digests=list(digests), odd=odd)
         write_whole_file(self._part_file(split, number, "json"), [encode_json(part.__dict__)], self.files.scratch)
         return part
 
@@ -228,7 +238,8 @@ class PartialStore:
         if changed:
             raise StoreError(
                 f"{self.path} was begun with other images or options ({', '.join(changed)} changed), so it cannot be "
-                f"continued. Run that command again, choose another --out, or start over: rm -r {self.path}"
+                f"continued. Run that command again, choose another --out, or start over: rm -r "
+                f"{shlex.quote(str(self.path))}"
             )
 
 

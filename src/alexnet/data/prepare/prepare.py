@@ -18,6 +18,7 @@ from alexnet.data.sources.kinds import Source, find_images
 from alexnet.data.store.existing import find_same_store, read_report
 from alexnet.data.store.writer import rows_per_shard
 from alexnet.errors import ConfigError, ImageError, Interrupted, StoreError
+from alexnet.text.names import unescape_name
 from alexnet.text.wording import counted
 
 
@@ -30,6 +31,8 @@ class PrepareReport:
     """Images kept: split -> class name -> number."""
     skipped: Sequence[tuple[str, str]]
     """Path and reason of every image left out."""
+    odd: Sequence[tuple[str, str]]
+    """Path of every image that was kept although its file is odd, and the oddity, as words after "has"."""
     ignored: Mapping[str, int]
     """Files and folders that were passed over as no images, by reason."""
     notes: Sequence[str]
@@ -150,7 +153,7 @@ def prepare(
             run.read_images(partial, workers or (os.cpu_count() or 1) + 1)
             missing = run.count_missing(partial)
             if missing or not partial.take_over():
-                report = {"splits": {}, "skipped": [], "notes": [], "duplicates": {}}
+                report = {"splits": {}, "skipped": [], "odd": [], "notes": [], "duplicates": {}}
                 seconds = time.perf_counter() - started
                 return _summarize(target, images, report, run=run, seconds=seconds, num_missing=missing)
             report = run.finish(partial, provenance)
@@ -180,7 +183,8 @@ def _summarize(
     return PrepareReport(
         store=target,
         per_class={split: fields["per_class"] for split, fields in report["splits"].items()},
-        skipped=[(item["path"], item["reason"]) for item in report["skipped"]],
+        skipped=[(unescape_name(item["path"]), item["reason"]) for item in report["skipped"]],
+        odd=[(unescape_name(item["path"]), item["oddity"]) for item in report.get("odd", ())],
         ignored=images.ignored,
         notes=report["notes"],
         duplicates=report["duplicates"],

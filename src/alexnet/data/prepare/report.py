@@ -10,7 +10,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from alexnet.data.images.decode import MAX_PIXELS, show_name
+from alexnet.data.images.decode import MAX_PIXELS
+from alexnet.text.names import escape_controls, unescape_name
 from alexnet.text.wording import counted
 
 THUMBNAIL_PX = 96
@@ -53,7 +54,7 @@ def build_page(title: str, report: Mapping[str, Any], read: Callable[[str], byte
             parts.append(f"<p>The first {len(shown):,}; report.json lists all.</p>")
         parts.append("<table><tr><th></th><th>image</th><th>reason</th></tr>")
         parts += [
-            f"<tr><td>{_preview(item['path'], read)}</td><td><code>{_escape(item['path'])}</code></td>"
+            f"<tr><td>{_preview(unescape_name(item['path']), read)}</td><td><code>{_escape(item['path'])}</code></td>"
             f"<td>{_escape(item['reason'])}</td></tr>"
             for item in shown
         ]
@@ -118,4 +119,4 @@ def _table(columns: list[str], rows: list[list[str]]) -> str:
 
 
 def _escape(text: str) -> str:
-    return html.escape(show_name(text))
+    return html.escape(escape_controls(text))

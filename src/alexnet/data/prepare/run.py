@@ -6,6 +6,7 @@ source, part by part, by one that follows the decoders; two parts are in memory.
 
 import errno
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +25,8 @@ from alexnet.data.store.format import TRAIN, VAL
 from alexnet.data.store.reader import IMAGES
 from alexnet.data.store.writer import SplitContent
 from alexnet.errors import ImageError, SourceError, StoreError
-from alexnet.text.wording import counted
+from alexnet.text.names import escape_name
+from alexnet.text.wording import counted, say_bytes
 
 Progress = Callable[[int, int, int], None]
 """Called with images done, images in all, and how many of those done were left out."""
@@ -112,6 +114,7 @@ class Run:
         statistics = PixelStatistics(self.size)
         contents: dict[str, SplitContent] = {}
         skipped: list[tuple[str, str]] = []
+        odd: list[tuple[str, str]] = []
         per_class: dict[str, list[int]] = {}
         digests: dict[str, list[str]] = {}
         num_classes = len(self.source.class_names)
@@ -128,6 +131,7 @@ class Run:
                 labels += part.labels
                 paths += part.paths
                 skipped += part.skipped
+                odd += part.odd
                 digests[split] += part.digests
             contents[split] = SplitContent(shards=shards, labels=np.array(labels, np.int64), paths=paths)
             per_class[split] = np.bincount(contents[split].labels, minlength=num_classes).tolist()
@@ -138,7 +142,7 @@ class Run:
             digests,
             self.source.read,
         )
-        notes = [*self.source.notes, *describe_duplicates(duplicates)]
+        notes = [*self.source.notes, *_describe_odd(odd), *describe_duplicates(duplicates)]
         options = provenance["options"]
         if options.get("val_fraction") is not None and options.get("group") is None:
             notes += self._look_for_near_copies(partial.files.folder, contents, digests)
@@ -151,7 +155,8 @@ class Run:
                 }
                 for split, counts in per_class.items()
             },
-            "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
+            "skipped": [{"path": escape_name(path), "reason": reason} for path, reason in skipped],
+            "odd": [{"path": escape_name(path), "oddity": oddity} for path, oddity in odd],
             "ignored": dict(self.source.ignored),
             "notes": notes,
             "duplicates": duplicates,
@@ -184,7 +189,7 @@ class Run:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return (
                 f"The disk is full after {self.num_kept_safe:,} of {counted(self.total, 'image')}; the rest "
-                f"needs {self._bytes_needed() / 1e9:.1f} GB. Free space and run the same command again: it continues "
+                f"needs {say_bytes(self._bytes_needed())}. Free space and run the same command again: it continues "
                 f"in {place}."
             )
         return (
@@ -220,14 +225,16 @@ class Run:
         self._num_skipped += len(part.skipped)
 
     def _bytes_needed(self) -> int:
-        return (self.total - self.num_kept_safe) * self.size * self.size * 3
+        """Of the images that are missing; of JPEG, which cannot be known before, the usual tenth."""
+        num_bytes = (self.total - self.num_kept_safe) * self.size * self.size * 3
+        return num_bytes // 10 if self.settings.codec == "jpeg" else num_bytes
 
     def _check_space(self, folder: Path) -> None:
         free = shutil.disk_usage(folder).free
         if free < self._bytes_needed():
             raise StoreError(
-                f"The store needs {self._bytes_needed() / 1e9:.1f} GB more and the disk of {folder} has "
-                f"{free / 1e9:.1f} GB left. Free space and run the same command again, or choose another --out."
+                f"The store needs {say_bytes(self._bytes_needed())} more and the disk of {folder} has "
+                f"{say_bytes(free)} left. Free space and run the same command again, or choose another --out."
             )
 
     def _check_classes(self, per_class: Mapping[str, Sequence[int]], skipped: Mapping[str, str]) -> None:
@@ -241,6 +248,15 @@ class Run:
                 f"{self.source.root}: {what} has {counted(number, 'image')}, none of which can be read. The first: "
                 f"{bad[0].path}: {skipped[bad[0].path]}"
             )
+
+
+def _describe_odd(odd: Sequence[tuple[str, str]]) -> list[str]:
+    """What to say of files that are odd, if any is."""
+    if not odd:
+        return []
+    kinds = Counter(oddity for _, oddity in odd).most_common()
+    what = "; ".join(f"{count:,} with {oddity}" for oddity, count in kinds)
+    return [f"Odd, but whole, and kept: {counted(len(odd), 'image')} ({what}). report.json names them."]
 
 
 def _count(part: Part) -> int:

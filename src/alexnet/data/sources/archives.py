@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
 from alexnet.data.images.decode import MAX_FILE_BYTES
-from alexnet.data.sources.folders import Folder, add_file
+from alexnet.data.sources.folders import Folder, add_file, pass_over_raw
 from alexnet.errors import ImageError, SourceError
 
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, ValueError, NotImplementedError)
@@ -206,6 +206,7 @@ def build_tree(archive: Archive) -> Folder:
     top = Folder(archive.path)
     for name in sorted(archive.names()):
         add_file(top, PurePosixPath(name).parts)
+    pass_over_raw(top)
     top.ignored += +archive.ignored
     return top
 

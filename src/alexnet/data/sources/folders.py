@@ -9,9 +9,15 @@ from pathlib import Path
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
-    | {".pnm", ".jp2", ".avif"}
+    | {".pnm", ".jp2", ".avif", ".heic", ".heif", ".hif", ".jxl"}
 )
 """Lower case; names are compared without regard to case."""
+
+RAW_SUFFIXES = frozenset(
+    {".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".raf", ".orf", ".rw2", ".pef", ".srw", ".dng"}
+    | {".x3f", ".3fr", ".iiq", ".mrw", ".kdc", ".dcr", ".erf", ".mef", ".mos", ".rwl"}
+)
+"""Of cameras' raw files, which are photographs too: left out with a reason, not passed over as something else."""
 
 SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "ehthumbs.db"})
 """What operating systems leave beside photographs, lower case. Names that begin with a dot are hidden."""
@@ -28,7 +34,8 @@ class Folder:
     """Folders directly in this one, sorted by name."""
     ignored: Counter[str] = field(default_factory=Counter)
     """How many names directly in this folder were passed over: "hidden", "system", "not an image", "unreadable folder",
-    "loop of links", "special file", and of archives "unsafe name", "link or device", "replaced by a later file"."""
+    "loop of links", "special file", "raw file beside its picture", and of archives "unsafe name", "link or device",
+    "replaced by a later file"."""
 
     @property
     def name(self) -> str:
@@ -56,7 +63,8 @@ class Folder:
 def scan_folder(path: Path, _above: frozenset[tuple[int, int]] = frozenset()) -> Folder:
     """The folder at path with all below it, independent of the order in which the system lists names.
 
-    Links are followed; a link to a folder that contains it is passed over as a "loop of links".
+    Links are followed; a link to a folder that contains it is passed over as a "loop of links". So is a camera's raw
+    file where the picture that was made of it lies beside it.
     """
     status = path.stat()
     above = _above | {(status.st_dev, status.st_ino)}
@@ -73,7 +81,33 @@ def scan_folder(path: Path, _above: frozenset[tuple[int, int]] = frozenset()) ->
                 folder.images.append(entry.name)
             else:
                 folder.ignored["special file"] += 1
+    if not _above:
+        pass_over_raw(folder)
     return folder
+
+
+def list_images(path: Path, _above: frozenset[tuple[int, int]] = frozenset()) -> list[Path]:
+    """Every file below a folder that counts as an image by the rules of `scan_folder`, sorted by path.
+
+    What cannot be opened is in the list too, so that whoever reads it tells why: a link that leads nowhere, a pipe, a
+    folder that may not be listed. Links to folders are followed, but none back to a folder that contains it.
+    """
+    try:
+        status = path.stat()
+        above = _above | {(status.st_dev, status.st_ino)}
+        if len(above) == len(_above):
+            return []
+        with os.scandir(path) as entries:
+            shown = sorted((each for each in entries if not _reason_to_ignore(each.name)), key=lambda each: each.name)
+    except OSError:
+        return [path]
+    found: list[Path] = []
+    for entry in shown:
+        if _is_folder(entry):
+            found += list_images(path / entry.name, above)
+        elif has_image_suffix(entry.name):
+            found.append(path / entry.name)
+    return found
 
 
 def add_file(top: Folder, parts: Sequence[str]) -> None:
@@ -96,7 +130,21 @@ def add_file(top: Folder, parts: Sequence[str]) -> None:
 
 def has_image_suffix(name: str) -> bool:
     """Whether a file of this name is taken for an image."""
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix in IMAGE_SUFFIXES or suffix in RAW_SUFFIXES
+
+
+def pass_over_raw(folder: Folder) -> None:
+    """Take raw files out of a tree's images where another of the same name but for the suffix lies beside them."""
+    for inner in folder.folders:
+        pass_over_raw(inner)
+    raw = [name for name in folder.images if os.path.splitext(name)[1].lower() in RAW_SUFFIXES]
+    if not raw:
+        return
+    pictures = {os.path.splitext(name)[0].lower() for name in set(folder.images) - set(raw)}
+    beside = {name for name in raw if os.path.splitext(name)[0].lower() in pictures}
+    folder.images = [name for name in folder.images if name not in beside]
+    folder.ignored.update({"raw file beside its picture": len(beside)} if beside else {})
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

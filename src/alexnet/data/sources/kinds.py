@@ -20,6 +20,7 @@ from alexnet.data.sources.parquet import find_in_parquet, is_parquet
 from alexnet.data.sources.tables import find_in_table, is_table
 from alexnet.data.sources.webdataset import find_shards, is_webdataset
 from alexnet.errors import ConfigError, SourceError
+from alexnet.files.writing import TEXT_BYTES, check_file
 
 __all__ = ["KINDS", "Kind", "LabeledPath", "Source", "find_images"]
 
@@ -101,10 +102,20 @@ def find_images(
         grouping=Grouping(group) if group is not None else None,
         classes_at=classes_at,
     )
+    for path in filter(None, (options.val_list, options.class_names_file, None if root.is_dir() else root)):
+        if path.exists():
+            _check_regular(path, None if path is root else TEXT_BYTES)
     chosen = _choose_kind(root, kind)
     if classes_at is not None and chosen.name not in ("folders", "archive"):
         raise ConfigError(f"{root} is {chosen.summary}; it has no class folders. Leave out --classes-at.")
     return chosen.find(root, options)
+
+
+def _check_regular(path: Path, most_bytes: int | None) -> None:
+    try:
+        check_file(path, most_bytes)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read ({error.strerror}). Give a file.") from None
 
 
 def _choose_kind(root: Path, name: str | None) -> Kind:

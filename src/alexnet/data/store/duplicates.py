@@ -9,6 +9,7 @@ import numpy as np
 import xxhash
 
 from alexnet.errors import ImageError
+from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
 
 LISTED_GROUPS = 1000
@@ -55,7 +56,8 @@ def find_duplicates(
         "across_splits": len(across),
         "across_classes": len(conflicting),
         "groups": [
-            [f"{split}: {paths[split][row]}" for split, row in group] for group in [*across, *inside][:LISTED_GROUPS]
+            [f"{split}: {escape_name(paths[split][row])}" for split, row in group]
+            for group in [*across, *inside][:LISTED_GROUPS]
         ],
     }
 

@@ -1,6 +1,5 @@
 """What is at the place where a store is to be made: nothing, the very store that is asked for, or something else."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from alexnet.data.sources.listing import Source
 from alexnet.data.store.format import PARTIAL_SUFFIX, read_file
 from alexnet.data.store.reader import Store, open_store
 from alexnet.errors import StoreError
+from alexnet.files.documents import parse_json
 from alexnet.text.class_names import TITLES_FILE
 
 
@@ -46,7 +46,7 @@ def read_report(store: Store) -> dict[str, Any]:
     Raises:
         StoreError: it is missing or damaged.
     """
-    report: dict[str, Any] = json.loads(read_file(store.path, store.header["report"]))
+    report: dict[str, Any] = parse_json(read_file(store.path, store.header["report"]))
     return report
 
 

@@ -4,7 +4,6 @@ docs/formats.md describes the same for people who read a store without this pack
 """
 
 import io
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import StoreError
+from alexnet.files.documents import parse_json
 from alexnet.files.record import find_damage, header_checksum, new_checksum
 from alexnet.files.writing import recall_places
+from alexnet.text.commands import command, recall_command
 
 FORMAT = "alexnet-store"
 VERSION = 3
@@ -70,11 +71,11 @@ def read_header(folder: Path) -> dict[str, Any]:
     except OSError:
         raise _not_a_store(folder) from None
     try:
-        header = json.loads(text)
+        header = parse_json(text)
     except ValueError:
         raise damaged(path, "is not valid JSON") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise StoreError(f"{path} is not the header of a store. Make one: alexnet prepare PHOTOS --out STORE")
+        raise StoreError(f"{path} is not the header of a store. Make one: {_make()}")
     version = header.get("version")
     if version != VERSION:
         raise StoreError(
@@ -106,18 +107,30 @@ def find_store(environment: Mapping[str, Any], folder: Path) -> Path | None:
     return places[0] if places else None
 
 
+def find_start(environment: Mapping[str, Any], folder: Path) -> Path | str | None:
+    """Where the model is that a run in `folder` started from; "MODEL" where it is gone, None where from nothing."""
+    places = recall_places("start", environment, folder)
+    return places[0] if places else "MODEL" if environment.get("start") else None
+
+
 def _not_a_store(folder: Path) -> StoreError:
     partial = folder.with_name(folder.name + PARTIAL_SUFFIX)
     if folder.name.endswith(PARTIAL_SUFFIX) or (not folder.exists() and partial.is_dir()):
         unfinished = folder if folder.name.endswith(PARTIAL_SUFFIX) else partial
-        return StoreError(f"{unfinished} is an unfinished store. Run the same prepare command again; it continues.")
+        known = recall_command(unfinished)
+        goes_on = f": {known}" if known else "."
+        return StoreError(
+            f"{unfinished} is an unfinished store. Run the same prepare command again; it continues{goes_on}"
+        )
     if not folder.exists():
-        return StoreError(f"{folder} does not exist. Make a store: alexnet prepare PHOTOS --out {folder}")
+        return StoreError(f"{folder} does not exist. Make a store: {_make(out=folder)}")
     if not folder.is_dir():
-        return StoreError(f"{folder} is a file; a store is a folder. Make one: alexnet prepare PHOTOS --out STORE")
-    return StoreError(
-        f"{folder} is not a store: it has no {HEADER_NAME}. Make one: alexnet prepare {folder} --out STORE"
-    )
+        return StoreError(f"{folder} is a file; a store is a folder. Make one: {_make()}")
+    return StoreError(f"{folder} is not a store: it has no {HEADER_NAME}. Make one: {_make(folder)}")
+
+
+def _make(images: str | Path = "PHOTOS", out: str | Path = "STORE") -> str:
+    return command("prepare", images, out=out)
 
 
 def load_array(folder: Path, record: Mapping[str, Any], *, mapped: bool = False) -> NDArray[Any]:

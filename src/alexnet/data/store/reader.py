@@ -32,6 +32,7 @@ from alexnet.data.store.jpeg import JpegImages
 from alexnet.data.store.raw import Images
 from alexnet.errors import StoreError
 from alexnet.text.class_names import apply_titles
+from alexnet.text.names import unescape_name
 from alexnet.text.wording import counted
 
 Int64Array = NDArray[np.int64]
@@ -233,8 +234,7 @@ class Paths(Sequence[str]):
             raise IndexError(f"path {index} is outside this split of {self._count} images")
         text, starts = self._lines
         index %= self._count
-        path: str = json.loads(text[starts[index] : starts[index + 1]])
-        return path
+        return unescape_name(json.loads(text[starts[index] : starts[index + 1]]))
 
     @functools.cached_property
     def _lines(self) -> tuple[bytes, Int64Array]:

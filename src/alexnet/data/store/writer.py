@@ -30,6 +30,7 @@ from alexnet.data.store.reader import Store, open_store
 from alexnet.errors import StoreError
 from alexnet.files.record import FileRecord, header_checksum, new_checksum
 from alexnet.text.class_names import find_repeat, normalize_name
+from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
 
 SHARD_BYTES = 96 * 2**20  # 512 images of 256 px
@@ -185,7 +186,7 @@ class StoreFiles:
         return header
 
     def _write_split(self, name: str, content: SplitContent, num_classes: int) -> dict[str, Any]:
-        lines = "".join(json.dumps(path) + "\n" for path in content.paths)
+        lines = "".join(json.dumps(escape_name(path)) + "\n" for path in content.paths)
         return {
             "count": len(content.labels),
             "per_class": np.bincount(content.labels, minlength=num_classes).tolist(),

@@ -13,7 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alexnet.retrieval.codes.baselines import BASELINES, principal_axes, random_rotation
+from alexnet.retrieval.codes.baselines import (
+    BASELINES,
+    ITQ_ITERATIONS,
+    count_axes_operations,
+    principal_axes,
+    random_rotation,
+)
 from alexnet.retrieval.codes.encoding import Encoder
 
 EPOCHS = 10
@@ -90,6 +96,20 @@ def fit_encoder(features: Tensor, bits: int, method: str, *, seed: int = 0, repo
 
 
 METHODS = ("autoencoder", *BASELINES)
+
+
+def count_fit_operations(shape: tuple[int, int], bits: int, method: str) -> float:
+    """Return about how many floating-point operations `fit_encoder` needs for features of a shape (N, D)."""
+    images, dimensions = shape
+    if method == "random":
+        return 2.0 * images * dimensions
+    if method != "autoencoder":
+        turns = ITQ_ITERATIONS * (4.0 * images + 20 * bits) * bits**2 if method == "itq" else 0.0
+        return count_axes_operations(shape, bits) + turns
+    width = max(bits, min(AXES, *shape))
+    batch = min(BATCH, images)
+    steps = max(EPOCHS, -(-LEAST_STEPS // (images // batch))) * (images // batch)
+    return count_axes_operations(shape, width) + 6.0 * steps * batch * (width * bits + bits * HIDDEN + HIDDEN * width)
 
 
 def _round(sums: Tensor) -> Tensor:

@@ -74,6 +74,13 @@ def principal_axes(centered: Tensor, count: int, *, seed: int) -> tuple[Tensor, 
     return (basis @ rotation.T)[:, :count], lengths[:count] / max(1, len(centered) - 1) ** 0.5
 
 
+def count_axes_operations(shape: tuple[int, int], count: int) -> float:
+    """Return about how many floating-point operations `principal_axes` needs for rows of a shape (N, D)."""
+    width = min(count + _OVERSAMPLED, *shape)
+    products = (2 * _POWER_ITERATIONS + 1) * 2.0 * shape[0] * shape[1] * width
+    return products + (_POWER_ITERATIONS + 1) * 4.0 * shape[1] * width**2 + 8.0 * shape[0] * width**2
+
+
 def random_rotation(size: int, *, seed: int) -> Tensor:
     """Return an orthogonal matrix drawn uniformly."""
     normal = torch.randn(size, size, generator=torch.Generator().manual_seed(seed))

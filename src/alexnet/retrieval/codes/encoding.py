@@ -14,10 +14,12 @@ from torch.nn import functional as F
 from alexnet.errors import ConfigError, SearchError, WeightsError
 from alexnet.files.record import record_file
 from alexnet.files.tensors import read_document, read_tensors, write_tensors
+from alexnet.files.writing import name_in_errors, write_array
 from alexnet.retrieval.codes.hamming import Codes, pack
 from alexnet.retrieval.exact import Features
 from alexnet.retrieval.index.format import load_array, write_header
 from alexnet.retrieval.index.reader import Index
+from alexnet.text.commands import command
 
 ENCODER_FORMAT = 2
 _CHUNK_ROWS = 4096
@@ -78,12 +80,14 @@ def save_encoder(path: Path, encoder: Encoder, index: Index) -> None:
     write_tensors(path, tensors, document)
 
 
-def load_encoder(path: Path, *, dimensions: int) -> Encoder:
-    """Read an encoder.
+def load_encoder(folder: Path, bits: str, entry: dict[str, Any], *, dimensions: int) -> Encoder:
+    """Read the encoder of an index's codes of a length, whose entry in its header is given.
+
 
     Raises:
         WeightsError: the file is missing, damaged, or its parts do not fit together.
     """
+    path = folder / entry["encoder"]["file"]
     document = read_document(path, kinds=("encoder",), newest_format=ENCODER_FORMAT)
     tensors = read_tensors(path)
     try:
@@ -97,7 +101,7 @@ def load_encoder(path: Path, *, dimensions: int) -> Encoder:
     except (KeyError, TypeError, ValueError, IndexError):
         fits = False
     if not fits or not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-        raise WeightsError(f"{path}: its parts do not fit together. Make the codes again: alexnet search codes INDEX.")
+        raise WeightsError(f"{path}: its parts do not fit together. {_make_again(folder, bits, entry)}")
     return encoder
 
 
@@ -141,7 +145,7 @@ def encode_part(folder: Path, header: dict[str, Any], part: dict[str, Any]) -> d
     features = load_array(folder, part["features"], (part["rows"], dimensions), dtype, mapped=True)
     codes = {}
     for key, entry in header["codes"].items():
-        encoder = load_encoder(folder / entry["encoder"]["file"], dimensions=dimensions)
+        encoder = load_encoder(folder, key, entry, dimensions=dimensions)
         name = f"codes-{key}-v{entry['version']}"
         record = _write_part(folder, part["name"], name, encoder, features, None)
         codes[key] = {**entry, "parts": {**entry["parts"], part["name"]: record}}
@@ -159,11 +163,12 @@ def load_codes(index: Index, bits: int | None) -> tuple[Encoder, Codes]:
     if not known or (bits is not None and str(bits) not in known):
         has = f"It has codes of {', '.join(sorted(known, key=int))} bits." if known else "It has none."
         raise ConfigError(
-            f"{index.path} has no codes{f' of {bits} bits' if bits else ''}. {has} Make them: alexnet search codes "
-            f"{index.path} --bits {bits or 128}"
+            f"{index.path} has no codes{f' of {bits} bits' if bits else ''}. {has} Make them: "
+            f"{command('search', 'codes', index.path, bits=bits or 128)}"
         )
-    entry = known[str(bits)] if bits is not None else known[max(known, key=int)]
-    encoder = load_encoder(index.path / entry["encoder"]["file"], dimensions=index.dimensions)
+    key = str(bits) if bits is not None else max(known, key=int)
+    entry = known[key]
+    encoder = load_encoder(index.path, key, entry, dimensions=index.dimensions)
     width = encoder.bits // 8
     try:
         parts = [
@@ -172,15 +177,19 @@ def load_codes(index: Index, bits: int | None) -> tuple[Encoder, Codes]:
         ]
     except KeyError as part_name:
         raise SearchError(
-            f"{index.path}: part {part_name} has no codes of {encoder.bits} bits. Make them again."
+            f"{index.path}: part {part_name} has no codes of {key} bits. {_make_again(index.path, key, entry)}"
         ) from None
     return encoder, np.concatenate(parts)
+
+
+def _make_again(folder: Path, bits: str, entry: dict[str, Any]) -> str:
+    return f"Make the codes again: {command('search', 'codes', folder, bits=bits, method=entry.get('method'))}"
 
 
 def _write_part(
     folder: Path, part: str, name: str, encoder: Encoder, features: NDArray[Any], tick: Tick | None
 ) -> dict[str, Any]:
     file = f"{part}/{name}.npy"
-    with (folder / file).open("wb") as stream:
-        np.save(stream, encoder.encode(features, tick=tick), allow_pickle=False)
+    with name_in_errors(folder / file), (folder / file).open("wb") as stream:
+        write_array(stream, encoder.encode(features, tick=tick))
     return record_file(folder, file)

@@ -1,16 +1,18 @@
 """What is at the place where an index is to be made: nothing, the very index that is asked for, or something else."""
 
 import os
+import shlex
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from alexnet.data.images.decode import show_name
 from alexnet.errors import ImageError, SearchError
 from alexnet.retrieval.index.changes import sole_writer
 from alexnet.retrieval.index.format import FORMAT, HEADER_NAME, LOCK, VERSION
 from alexnet.retrieval.index.images import ImageFiles, StoreImages, key_of
 from alexnet.retrieval.index.reader import Index, read_index
+from alexnet.text.commands import command, recall_command, record_command
+from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
 
 
@@ -34,13 +36,14 @@ def begin_index(
         header = read_index(out).header
         _check_options(out, header, description, features)
         return header
+    record_command(out)
     return {
         "format": FORMAT,
         "version": VERSION,
         "finished": False,
         "features": features,
         "model": {
-            "path": str(model.absolute()),
+            "path": escape_name(str(model.absolute())),
             **{key: description[key] for key in ("weights_sha256", "dialect", "precision", "alexnet")},
         },
         "preprocessing": description["preprocessing"],
@@ -73,19 +76,20 @@ def find_unread(index: Index, images: ImageFiles | StoreImages, size: int) -> tu
         if isinstance(item, ImageError):
             unread.append(str(item))
         elif item is not None:
-            differences.append(f"it lacks {show_name(item.line['path'])}")
+            differences.append(f"it lacks {escape_name(item.line['path'])}")
             break  # one is enough: the others may be a million
     changed = sum(_has_other_size(held[key]) for key in given if key in held)
     if changed:
         differences.append(f"{_count_of_its_images(changed)} of another size now, or gone")
-    advice = f"Add what it lacks: alexnet search add {index.path} IMAGES; or choose" if differences else "Choose"
+    add = command("search", "add", index.path, "IMAGES")
+    advice = f"Add what it lacks: {add}; or choose" if differences else "Choose"
     others = len(held.keys() - set(given))
     if others:
         differences.append(f"{_count_of_its_images(others)} not among these")
     if differences:
         raise SearchError(
             f"{index.path} is a finished index of other images: {'; '.join(differences)}. {advice} another --out, or "
-            f"delete it first: rm -r {index.path}"
+            f"delete it first: rm -r {shlex.quote(str(index.path))}"
         )
     return len(index), unread
 
@@ -94,9 +98,11 @@ def _check_options(out: Path, header: dict[str, Any], description: dict[str, Any
     model, before = header["model"], header["features"]
     if not header["finished"]:
         if model["weights_sha256"] != description["weights_sha256"] or before != features:
+            known = recall_command(out)
             raise SearchError(
                 f"{out} is an unfinished index of other weights or features (layer {before['layer']}, "
                 f"{before['dtype']}). Give its own command again, or choose another --out."
+                + (f" Its own was: {known}" if known else "")
             )
         return
     compared = {
@@ -108,7 +114,7 @@ def _check_options(out: Path, header: dict[str, Any], description: dict[str, Any
     if differences:
         raise SearchError(
             f"{out} is a finished index made with other options: {'; '.join(differences)}. Choose another --out, or "
-            f"delete it first: rm -r {out}"
+            f"delete it first: rm -r {shlex.quote(str(out))}"
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.data.images.decode import Framing
 from alexnet.errors import ConfigError, SearchError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import Ensemble
@@ -49,6 +50,12 @@ class Extractor:
     def image_px(self) -> int:
         """Side of the images that features are computed of."""
         return self._members[0].model.preprocessing.image_px
+
+    @property
+    def framing(self) -> Framing:
+        """How photographs become such images: as the members want it, where they agree, else as prepare does it."""
+        wanted = {member.model.preprocessing.framing for member in self._members}
+        return wanted.pop() if len(wanted) == 1 else "square"
 
     def choose_layer(self) -> str:
         """Return the last hidden layer, rectified.

@@ -61,7 +61,7 @@ def compute_features(
     total = len(images)
     turns = range(team.index * batch_size, total, team.count * batch_size)
     own = (place for start in turns for place in range(start, min(start + batch_size, total)))
-    batches = collect_ahead(images.items(extractor.image_px, known, own), batch_size)
+    batches = collect_ahead(images.items(extractor.image_px, known, own, extractor.framing), batch_size)
     nothing = np.zeros((0, features["dimensions"]), features["dtype"])
 
     def compute_next() -> Computed:

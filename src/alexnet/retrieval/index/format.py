@@ -4,6 +4,7 @@ docs/formats.md describes the same for people who read an index without this pac
 """
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import SearchError
+from alexnet.files.documents import parse_json
 from alexnet.files.record import find_damage, header_checksum
 from alexnet.files.writing import write_text
+from alexnet.text.commands import command, recall_command
 
 FORMAT = "alexnet-index"
 VERSION = 2
@@ -43,15 +46,13 @@ def read_header(folder: Path) -> dict[str, Any]:
     """
     path = folder / HEADER_NAME
     try:
-        header = json.loads(path.read_bytes())
+        header = parse_json(path.read_bytes())
     except OSError:
         raise _not_an_index(folder) from None
     except ValueError:
         raise damaged(folder, HEADER_NAME, "is not valid JSON") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise SearchError(
-            f"{path} is not the header of an index. Make one: alexnet search index MODEL IMAGES --out INDEX"
-        )
+        raise SearchError(f"{path} is not the header of an index. Make one: {_make('INDEX')}")
     if header.get("version") != VERSION:
         raise SearchError(
             f"{folder} is an index of version {header.get('version')}; this alexnet reads version {VERSION}. "
@@ -63,20 +64,25 @@ def read_header(folder: Path) -> dict[str, Any]:
 
 
 def _not_an_index(folder: Path) -> SearchError:
-    make = f"alexnet search index MODEL IMAGES --out {folder}"
     if not folder.exists():
-        return SearchError(f"{folder} does not exist. Make an index: {make}")
+        return SearchError(f"{folder} does not exist. Make an index: {_make(folder)}")
     if not folder.is_dir():
-        return SearchError(
-            f"{folder} is a file; an index is a folder. Make one: alexnet search index MODEL IMAGES --out INDEX"
-        )
+        return SearchError(f"{folder} is a file; an index is a folder. Make one: {_make('INDEX')}")
     if (folder / LOCK).exists():
         return SearchError(
-            f"{folder} is an unfinished index, left before its first images. Give the same command again: {make}"
+            f"{folder} is an unfinished index, left before its first images. {say_how_it_goes_on(folder)}"
         )
-    return SearchError(
-        f"{folder} is not an index: it has no {HEADER_NAME}. Make one: alexnet search index MODEL {folder} --out INDEX"
-    )
+    return SearchError(f"{folder} is not an index: it has no {HEADER_NAME}. Make one: {_make('INDEX', folder)}")
+
+
+def say_how_it_goes_on(folder: Path) -> str:
+    """Return the sentence about continuing an unfinished index, with the command where it is recorded."""
+    known = recall_command(folder)
+    return f"Give the same command again; it continues{f': {known}' if known else '.'}"
+
+
+def _make(out: str | Path, images: str | Path = "IMAGES") -> str:
+    return command("search", "index", "MODEL", images, out=out)
 
 
 def check_file(folder: Path, record: Mapping[str, Any], *, every_byte: bool = False) -> None:
@@ -118,4 +124,4 @@ def damaged(folder: Path, file: str, what: str) -> SearchError:
 
 
 def _make_again(folder: Path) -> str:
-    return f"delete it and index the images again: rm -r {folder}; alexnet search index MODEL IMAGES --out {folder}"
+    return f"delete it and index the images again: rm -r {shlex.quote(str(folder))}; {_make(folder)}"

@@ -12,7 +12,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from alexnet.data.images.decode import decode_image, explain_unreadable, read_file, show_name
+from alexnet.data.images.decode import Framing, decode_image, explain_unreadable, read_file
 from alexnet.data.sources.class_folders import scan_top
 from alexnet.data.store.duplicates import digest_file
 from alexnet.data.store.format import HEADER_NAME as STORE_HEADER
@@ -20,6 +20,8 @@ from alexnet.data.store.reader import Store, open_store
 from alexnet.errors import AlexNetError, ImageError, SearchError, SourceError
 from alexnet.retrieval.index.reader import Entry, Index
 from alexnet.text.class_names import normalize_name
+from alexnet.text.commands import command
+from alexnet.text.names import escape_name, unescape_name
 from alexnet.text.wording import readable_names
 
 SPLITS = ("train", "training", "val", "valid", "validation", "test")
@@ -52,7 +54,7 @@ class ImageFiles:
         self.given = given
         self._files: list[tuple[Path, str | None, str]] = []
         for place in given:
-            if not place.is_dir():
+            if not os.path.isdir(place):  # Path.is_dir raises where a folder above may not be entered
                 self._files.append((place, None, ""))
                 continue
             inside = sorted(scan_top(place).walk(place))
@@ -77,12 +79,17 @@ class ImageFiles:
         return [(os.path.abspath(file),) for file, _, _ in self._files]
 
     def items(
-        self, size: int, known: dict[tuple[Any, ...], Any], places: Iterable[int] | None = None
+        self,
+        size: int,
+        known: dict[tuple[Any, ...], Any],
+        places: Iterable[int] | None = None,
+        framing: Framing = "square",
     ) -> Iterator[Item | ImageError | None]:
         """Yield each image, the reason why it cannot be read, or None where `known` has it as it is.
 
         Args:
             places: Which images, by their place in the order; all of them where None.
+            framing: How photographs become images of this size; those of a store are.
         """
         for file, label, split in self._files if places is None else (self._files[place] for place in places):
             path = os.path.abspath(file)
@@ -96,11 +103,10 @@ class ImageFiles:
                 yield None
                 continue
             try:
-                pixels = decode_image(data, size=size, name=str(file))
+                pixels = decode_image(data, size=size, name=str(file), framing=framing)
             except ImageError as problem:
                 yield problem
                 continue
-            # A name that is not UTF-8 is kept with the escapes that Python gives it.
             line = {"path": path, "split": split, "bytes": len(data), "digest": digest}
             yield Item((path,), line, label, pixels)
 
@@ -113,7 +119,11 @@ class StoreImages:
         self.splits = [store[name] for name in splits or store.splits]
         self.titles = readable_names(store.class_names, store.class_titles)
         """Readable names of the classes that have one."""
-        self.source = {"kind": "store", "path": os.path.abspath(store.path), "fingerprint": store.fingerprint}
+        self.source = {
+            "kind": "store",
+            "path": escape_name(os.path.abspath(store.path)),
+            "fingerprint": store.fingerprint,
+        }
 
     def __len__(self) -> int:
         return sum(len(split) for split in self.splits)
@@ -127,7 +137,11 @@ class StoreImages:
         return [(self.store.fingerprint, split.name, row) for split in self.splits for row in range(len(split))]
 
     def items(
-        self, size: int, known: dict[tuple[Any, ...], Any], places: Iterable[int] | None = None
+        self,
+        size: int,
+        known: dict[tuple[Any, ...], Any],
+        places: Iterable[int] | None = None,
+        framing: Framing = "square",
     ) -> Iterator[Item | ImageError | None]:
         """As `ImageFiles.items`."""
         if size != self.store.size:
@@ -154,9 +168,10 @@ def choose_images(given: Sequence[Path], splits: Sequence[str] = ()) -> ImageFil
         SourceError: a folder is empty, or a store is given beside other things.
         StoreError: the store is damaged or has no such split.
     """
-    stores = [place for place in given if (place / STORE_HEADER).is_file()]
+    stores = [place for place in given if os.path.isfile(place / STORE_HEADER)]
     if stores and len(given) > 1:
-        raise SourceError(f"{stores[0]} is a store; index it alone, and add the other images with alexnet search add.")
+        add = command("search", "add", "INDEX", "IMAGES")
+        raise SourceError(f"{stores[0]} is a store; index it alone, and add the other images: {add}")
     if stores:
         return StoreImages(open_store(stores[0]), splits)
     if splits:
@@ -222,7 +237,7 @@ class Originals:
         if number not in self._stores:
             source = self._index.header["sources"][number]
             try:
-                store = open_store(source["path"])
+                store = open_store(unescape_name(source["path"]))
                 self._stores[number] = (
                     store
                     if store.fingerprint == source["fingerprint"]
@@ -231,8 +246,3 @@ class Originals:
             except AlexNetError:
                 self._stores[number] = f"is in a store that is gone or damaged: {source['path']}"
         return self._stores[number]
-
-
-def show_path(entry: Entry) -> str:
-    """Return a path as messages show it."""
-    return show_name(entry.path)

@@ -1,5 +1,6 @@
 """A part of an index under construction."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -11,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.files.record import record_file
-from alexnet.files.writing import sync_folder
+from alexnet.files.writing import name_in_errors, sync_folder, write_array
 from alexnet.retrieval.index.features import Row
 from alexnet.retrieval.index.format import FEATURES, IDS, IMAGES, LABELS, NO_LABEL, PIXELS, WRITING
+from alexnet.text.names import escape_name
 
 
 class NewPart:
@@ -40,9 +42,15 @@ class NewPart:
 
     def append(self, rows: Sequence[Row], values: NDArray[Any]) -> None:
         """Add rows and their features."""
+        with name_in_errors(self._folder):
+            self._append(rows, values)
+
+    def _append(self, rows: Sequence[Row], values: NDArray[Any]) -> None:
         self._data.write(np.ascontiguousarray(values, np.dtype(self._features["dtype"]).newbyteorder("<")).data)
         for row in rows:
-            self._lines.write(json.dumps({**row.line, "source": self._source}) + "\n")
+            self._lines.write(
+                json.dumps({**row.line, "path": escape_name(row.line["path"]), "source": self._source}) + "\n"
+            )
             label = NO_LABEL if row.label is None else self._names.setdefault(row.label, len(self._names))
             self._labels.append(label)
             self._pixels.append(np.frombuffer(bytes.fromhex(row.pixels), np.uint8))
@@ -50,12 +58,13 @@ class NewPart:
     def finish(self, header: dict[str, Any]) -> dict[str, Any]:
         """Close the files, give the part its name and return a header that names it; it is not written yet."""
         rows = len(self._labels)
-        self._data.seek(0)
-        self._write_head()
-        for file in (self._data, self._lines):
-            file.flush()
-            os.fsync(file.fileno())
-            file.close()
+        with name_in_errors(self._folder):
+            self._data.seek(0)
+            self._write_head()
+            for file in (self._data, self._lines):
+                file.flush()
+                os.fsync(file.fileno())
+                file.close()
         save_array(self._place / IDS, np.arange(header["next_id"], header["next_id"] + rows, dtype=np.int64))
         save_array(self._place / LABELS, np.array(self._labels, np.int64))
         save_array(self._place / PIXELS, np.stack(self._pixels))
@@ -75,8 +84,9 @@ class NewPart:
 
     def discard(self) -> None:
         """Close what is open; the folder is removed with the lock."""
-        self._data.close()
-        self._lines.close()
+        for file in (self._data, self._lines):
+            with contextlib.suppress(OSError):  # what it still held finds no room either
+                file.close()
 
     def _write_head(self) -> None:
         """The head of the .npy file; NumPy leaves room in it for any number of rows."""
@@ -87,7 +97,7 @@ class NewPart:
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
     """Write a .npy file and flush it to the disk."""
-    with path.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
+    with name_in_errors(path), path.open("wb") as file:
+        write_array(file, array)
         file.flush()
         os.fsync(file.fileno())

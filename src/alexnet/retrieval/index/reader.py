@@ -24,7 +24,9 @@ from alexnet.retrieval.index.format import (
     damaged,
     load_array,
     read_header,
+    say_how_it_goes_on,
 )
+from alexnet.text.names import unescape_name
 from alexnet.text.wording import counted, name_readably
 
 
@@ -42,7 +44,7 @@ class Entry(NamedTuple):
     split: str
     """Of the store, or the first folder of the path if it is named like one; "" where there is none."""
     origin: dict[str, Any]
-    """The line of the index: source, and row of a store or bytes and digest of a file."""
+    """The line of the index: path, source, and row of a store or bytes and digest of a file."""
 
 
 def open_index(path: str | os.PathLike[str]) -> "Index":
@@ -55,8 +57,7 @@ def open_index(path: str | os.PathLike[str]) -> "Index":
     index = read_index(folder)
     if not index.header["finished"]:
         raise SearchError(
-            f"{folder} is an unfinished index of {counted(len(index), 'image')} so far. Give the same alexnet search "
-            "index command again; it continues."
+            f"{folder} is an unfinished index of {counted(len(index), 'image')} so far. {say_how_it_goes_on(folder)}"
         )
     return index
 
@@ -142,9 +143,14 @@ class Index:
         text, ends = self._lines[number]
         place = row - self._starts[number]
         line = json.loads(text[ends[place] : ends[place + 1]])
+        line["path"] = unescape_name(line["path"])
         label = int(self.labels[row])
         name, title = (None, None) if label == NO_LABEL else (self.class_names[label], self.class_titles[label])
         return Entry(int(self.ids[row]), line["path"], name, title, line["split"], line)
+
+    def title_of(self, label: str) -> str:
+        """Return what people are shown of a class."""
+        return self.class_titles[self.class_names.index(label)]
 
     @functools.cached_property
     def _starts(self) -> NDArray[np.int64]:
@@ -154,6 +160,14 @@ class Index:
     def rows(self) -> NDArray[np.int64]:
         """Rows of the images that can be found, ascending."""
         return np.flatnonzero(~self.skip)
+
+    def order_rows(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the positions of rows (n,) in the order of their images: by path, then split, then id.
+
+        So it is the same in whichever order the images were indexed.
+        """
+        keys = [(entry.path, entry.split, entry.id) for entry in map(self.entry, rows.tolist())]
+        return np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
 
     def gather(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the features of some rows, (n, D) float32, in the order given."""

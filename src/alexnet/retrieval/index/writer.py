@@ -24,10 +24,11 @@ from alexnet.retrieval.index.changes import commit, sole_writer, without_rows
 from alexnet.retrieval.index.existing import begin_index, find_unread
 from alexnet.retrieval.index.extractor import Extractor
 from alexnet.retrieval.index.features import Row, compute_features
-from alexnet.retrieval.index.format import HEADER_NAME, read_header, write_header
+from alexnet.retrieval.index.format import HEADER_NAME, read_header, say_how_it_goes_on, write_header
 from alexnet.retrieval.index.images import ImageFiles, StoreImages, list_known
 from alexnet.retrieval.index.parts import NewPart
 from alexnet.retrieval.index.reader import Index, read_index
+from alexnet.text.commands import COMMAND, command
 from alexnet.text.wording import counted
 
 Tick = Callable[[int, int], None]
@@ -96,13 +97,18 @@ def make_index(
                     f"{out}: {counted(len(images), 'image')}, none of which could be read. "
                     + " ".join(report.left_out[:1])
                 )
-            team.together(lambda: write_header(out, {**header, "finished": True}) if team.leads else None)
+            team.together(lambda: _finish(out, header) if team.leads else None)
             return report
         except SearchError:
             stack.close()
             if team.leads and created and not (out / HEADER_NAME).exists():
                 shutil.rmtree(out, ignore_errors=True)
             raise
+
+
+def _finish(out: Path, header: dict[str, Any]) -> None:
+    write_header(out, {**header, "finished": True})
+    (out / COMMAND).unlink(missing_ok=True)
 
 
 def _check_team(
@@ -132,9 +138,7 @@ def add_images(
     with sole_writer(index_path):
         header = read_header(index_path)
         if not header["finished"]:
-            raise SearchError(
-                f"{index_path} is an unfinished index. Give the same alexnet search index command again; it continues."
-            )
+            raise SearchError(f"{index_path} is an unfinished index. {say_how_it_goes_on(index_path)}")
         extractor = Extractor(model)
         check_model(Index(index_path, header), extractor)
         return _extend(index_path, header, extractor, images, batch_size, tick)[0]
@@ -166,7 +170,7 @@ def check_model(index: Index, extractor: Extractor) -> None:
         raise SearchError(
             f"{index.path} was made with weights {expected[:12]}…, {file} holds {found[:12]}…: their features cannot "
             f"be compared. Name the model it was made with (then: {index.header['model']['path']}), or index the "
-            f"images with this one: alexnet search index {file} IMAGES --out OTHER"
+            f"images with this one: {command('search', 'index', file, 'IMAGES', out='OTHER')}"
         )
 
 

@@ -1,0 +1,66 @@
+"""The YAML of recipes and of --set: text that may come from strangers, read as plain data.
+
+Accepted is what a recipe can hold. Aliases, with which few bytes become gigabytes, and keys that stand twice, of which
+one would be dropped without a word, are refused.
+"""
+
+from typing import Any
+
+import yaml
+
+MOST_CHARACTERS = 100_000
+"""A recipe with every field has about 2,000."""
+MOST_SHOWN = 60
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Reads no aliases and no key twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="aliases (*name) are not read", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                problem = f"the key {quote_briefly(key.value)} stands twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str) -> Any:
+    """Return the plain value that a YAML text holds.
+
+    Raises:
+        ValueError: it is no YAML, too long, nested too deeply, has aliases, or a key twice; one short sentence.
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"it is longer than {MOST_CHARACTERS:,} characters")
+    try:
+        return yaml.load(text, _PlainLoader)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except yaml.MarkedYAMLError as problem:
+        mark = problem.problem_mark
+        place = f"line {mark.line + 1}: " if mark else ""
+        raise ValueError(f"{place}{problem.problem or problem.context}") from None
+    except Exception:  # tags as !!int and !!bool raise whatever int() and look-ups make of their text
+        raise ValueError("it is not YAML") from None
+
+
+def quote_briefly(value: object) -> str:
+    """Return a value as Python writes it, cut off where it is long."""
+    try:
+        return cut(repr(value))
+    except (ValueError, RecursionError):  # a number of thousands of digits, or lists in lists
+        return "too long to show"
+
+
+def cut(text: str, most: int = MOST_SHOWN) -> str:
+    """Return a text, cut off where it is long."""
+    return text if len(text) <= most else f"{text[:most]}…"
