@@ -202,7 +202,7 @@ def test_names_with_markup_come_back_as_text(address: Address) -> None:
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
     long = json.dumps({"images": [{"name": "n\r\n\x1b" + "x" * 5000, "base64": ""}]}).encode()
     (image,) = ask(address, "POST", "/predict", long, Content_Type="application/json").json["images"]
-    assert image["name"] == r"n\r\n\x1b" + "x" * 196
+    assert image["name"] == r"n\x0d\x0a\x1b" + "x" * 196
 
 
 def open_slowly(address: Address, count: int, beginning: bytes) -> list[socket.socket]:

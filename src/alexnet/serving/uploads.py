@@ -10,7 +10,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from alexnet.data.decode import escape_name
+from alexnet.names import escape_name
 from alexnet.serving.limits import Limits, Refusal
 
 UNNAMED = "the picture"
