@@ -1,6 +1,5 @@
 """The whole job on pictures that the package draws itself."""
 
-import shlex
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -49,5 +48,5 @@ def run_demo(terminal: Terminal, out: Path, *, seed: int = 0) -> Path:
     report = run / REPORT
     terminal.print(f"Report: {report.resolve()}")
     without = "" if find_spec("gradio") else " (needs: pip install 'alexnet[web]')"
-    terminal.print(f"Try it on pictures of your own{without}: alexnet serve {shlex.quote(str(run))}")
+    terminal.print(f"Try it on pictures of your own{without}: {command('serve', run)}")
     return report

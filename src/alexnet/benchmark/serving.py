@@ -66,15 +66,15 @@ def bench_serve(images: Sequence[bytes], rounds: int, tick: Tick, *, requests: i
         ):
             for number in range(rounds):
                 in_process.append(len(images) / alone.seconds())
-                one.append(_load(port, images, 1, _SINGLE_REQUESTS).rate)
+                one.append(ask_many(port, images, 1, _SINGLE_REQUESTS).rate)
                 evaluating.seconds()
                 evaluated.append(float(evaluating.value["images_per_second"]))
-                many.append(_load(port, images, MANY, REQUESTS_PER_ROUND).rate)
+                many.append(ask_many(port, images, MANY, REQUESTS_PER_ROUND).rate)
                 tick(number + 1, rounds + 1)
-            expected = [each[0] for each in _load(port, images, 1, len(images)).answers]
-            first = _load(port, images, ENDURING, min(FIRST, requests))
+            expected = [each[0] for each in ask_many(port, images, 1, len(images)).answers]
+            first = ask_many(port, images, ENDURING, min(FIRST, requests))
             bytes_at_first = _resident_bytes(process.pid)
-            rest = _load(port, images, ENDURING, max(0, requests - FIRST))
+            rest = ask_many(port, images, ENDURING, max(0, requests - FIRST))
             bytes_at_end = _resident_bytes(process.pid)
     tick(rounds + 1, rounds + 1)
     lost = requests - sum(map(len, [*first.answers, *rest.answers]))
@@ -131,7 +131,7 @@ class Load:
         return sum(map(len, self.answers)) / self.seconds if self.seconds else 0.0
 
 
-def _load(port: int, images: Sequence[bytes], clients: int, requests: int) -> Load:
+def ask_many(port: int, images: Sequence[bytes], clients: int, requests: int) -> Load:
     """Let clients ask, each for one picture after another over a connection of its own, all pictures in turn."""
     load = Load(answers=[[] for _ in images])
     bodies: list[tuple[int, bytes]] = []

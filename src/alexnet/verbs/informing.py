@@ -75,7 +75,7 @@ def info(
 @click.option("--rounds", default=5, show_default=True, type=Whole(1, 10_000), help="Turns that each side takes.")
 @click.option("--images", type=PATH, help="Photographs for loader, prepare and serve.  [default: drawn scenes]")
 @click.option(
-    "--requests", default=10_000, show_default=True, type=Whole(1, 10_000_000), help="Requests of the long run of serve."
+    "--requests", default=10_000, show_default=True, type=Whole(1, 10_000_000), help="Requests of serve's long run."
 )
 @click.option("--record", type=PATH, help="Folder to keep the raw samples in.")
 @threads_option

@@ -13,9 +13,7 @@ CORRECTIONS = "corrections.csv"
 @click.command()
 @click.argument("model", type=PATH)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all networks.")
-@click.option(
-    "--port", default=8000, show_default=True, type=Whole(0, 65535), help="0 takes one that is free."
-)
+@click.option("--port", default=8000, show_default=True, type=Whole(0, 65535), help="0 takes one that is free.")
 @click.option(
     "--views",
     default="1",
@@ -38,9 +36,7 @@ CORRECTIONS = "corrections.csv"
     "--max-pixels", default=120_000_000, show_default=True, type=Whole(1, 120_000_000), help="Largest picture."
 )
 @click.option("--max-files", default=64, show_default=True, type=Whole(1), help="Pictures in a request.")
-@click.option(
-    "--queue", default=256, show_default=True, type=Whole(1), help="Pictures that may wait; then 503."
-)
+@click.option("--queue", default=256, show_default=True, type=Whole(1), help="Pictures that may wait; then 503.")
 @click.option(
     "--timeout",
     default=30.0,
@@ -50,9 +46,7 @@ CORRECTIONS = "corrections.csv"
     help="How long a request may take to arrive.",
 )
 @click.option("--batch", default=32, show_default=True, type=Whole(1), help="Pictures computed together.")
-@click.option(
-    "--batch-wait", default=5.0, show_default=True, type=Number(0), help="Milliseconds to wait for others."
-)
+@click.option("--batch-wait", default=5.0, show_default=True, type=Number(0), help="Milliseconds to wait for others.")
 @device_option
 @precision_option
 @threads_option
