@@ -18,6 +18,7 @@ class Example(NamedTuple):
     """A picture with its class."""
 
     name: str
+    class_name: str
     title: str
     pixels: NDArray[np.uint8]
 
@@ -38,7 +39,12 @@ def choose_examples(store: Store, image_px: int, count: int = MOST_EXAMPLES) -> 
         raise ConfigError(f"{store.path} has no images. Name another store: --examples STORE")
     split = store[splits[0]]
     return [
-        Example(Path(split.paths[at]).name, store.class_titles[int(split.labels[at])], np.array(split.images[at]))
+        Example(
+            Path(split.paths[at]).name,
+            store.class_names[int(split.labels[at])],
+            store.class_titles[int(split.labels[at])],
+            np.array(split.images[at]),
+        )
         for at in _spread(split.labels, count)
     ]
 

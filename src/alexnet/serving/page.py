@@ -61,8 +61,8 @@ class Picture:
     pixels: NDArray[np.uint8] | None = None
     problem: str = ""
     answer: dict[str, Any] = field(default_factory=dict)
-    truth: str = ""
-    """Title of its class, of an example."""
+    truth: Example | None = None
+    """The example that it is."""
     chosen: str = ""
     """The class whose reason is shown."""
     method: str = next(iter(WHY))
@@ -165,7 +165,7 @@ class Page:
         """Look at an example."""
         example = self._examples[int(event._data["number"]) % len(self._examples)]
         picture = session.add(example.name)
-        picture.truth = example.title
+        picture.truth = example
         session.shown = picture
         async for update in self._look(session, [picture], [example.pixels]):
             yield update
