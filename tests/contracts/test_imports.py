@@ -45,7 +45,8 @@ ARROWS = {
     "retrieval": {"class_names", "file_record", "distribution", "exchange", "evaluation", "network", "data", "compiling", "files", "tensor_files", "wording", "errors", "commands", "json_documents", "names"},
     "interpretation": {"retrieval", "evaluation", "network", "batches", "data", "files", "system", "terminal", "wording", "errors", "version", "commands", "names"},
     "reproduction": {"interpretation", "evaluation", "benchmark", "training", "network", "data", "recipes", "runs", "files", "garbage", "system", "terminal", "wording", "errors", "version", "commands", "pace", "json_documents"},
-    "benchmark": {"retrieval", "training", "distribution", "network", "batches", "data", "kernels", "evaluation", "recipes", "files", "system", "terminal", "errors", "version"},
+    "serving": {"interpretation", "retrieval", "training", "evaluation", "network", "batches", "data", "files", "wording", "errors", "version", "names"},
+    "benchmark": {"serving", "retrieval", "training", "distribution", "network", "batches", "data", "kernels", "evaluation", "recipes", "files", "system", "terminal", "errors", "version"},
 }  # fmt: skip
 """Stage -> the stages it may import. What is not listed (cli, runs, demo, ...) may import anything, and nothing it."""
 
