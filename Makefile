@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-slow check bench docs figures clean
+.PHONY: setup demo test test-extras test-slow check bench docs figures screenshots clean
 
 setup: $(READY)
 
@@ -21,6 +21,18 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -m 'not slow and not gpu'
+
+# What needs the extra web and a browser, in an environment of its own: Gradio wants another Pillow than the newest.
+EXTRAS := .venv-extras
+EXTRAS_READY := $(EXTRAS)/.ready
+
+$(EXTRAS_READY): pyproject.toml constraints-extras.txt
+	$(PYTHON) -m venv $(EXTRAS)
+	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-extras.txt --editable '.[dev,web,browser]'
+	touch $(EXTRAS_READY)
+
+test-extras: $(EXTRAS_READY)
+	$(EXTRAS)/bin/python -m pytest -m 'not slow and not gpu' tests/serving
 
 # Longer tests: every one that is marked slow.
 test-slow: setup
@@ -42,6 +54,10 @@ docs: setup
 # Draws the pictures of docs/gallery.md again, from the demo.
 figures: demo
 	$(BIN)/python docs/figures.py
+
+# Opens the page on what the demo trained, and photographs each of its states into docs/images; needs chromium.
+screenshots: demo $(EXTRAS_READY)
+	$(EXTRAS)/bin/python docs/screenshots.py demo
 
 clean:
 	rm -rf demo build .pytest_cache .mypy_cache .ruff_cache

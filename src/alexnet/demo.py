@@ -1,5 +1,6 @@
 """The whole job on pictures that the package draws itself."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from alexnet.console.terminal import Terminal, percent
@@ -46,4 +47,6 @@ def run_demo(terminal: Terminal, out: Path, *, seed: int = 0) -> Path:
         terminal.print(f"  {percent(probability):>9}  {name}")
     report = run / REPORT
     terminal.print(f"Report: {report.resolve()}")
+    without = "" if find_spec("gradio") else " (needs: pip install 'alexnet[web]')"
+    terminal.print(f"Try it on pictures of your own{without}: {command('serve', run)}")
     return report

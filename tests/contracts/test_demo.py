@@ -34,7 +34,10 @@ def test_the_demo_ends_with_its_report_and_continues_where_it_was_interrupted(
     path = demo.run_demo(Terminal(), tmp_path / "demo")
     assert path == tmp_path / "demo" / "run" / "report.html"
     assert path.exists()
-    assert capsys.readouterr().out.strip().endswith(f"Report: {path}")
+    report, page = capsys.readouterr().out.strip().splitlines()[-2:]
+    assert report == f"Report: {path}"
+    assert page.startswith("Try it on pictures of your own")
+    assert page.endswith(f": alexnet serve {path.parent}")
 
 
 def test_the_demo_does_not_touch_a_folder_of_something_else(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_a_line_feed_in_a_quoted_label_is_kept_and_escaped_in_print(photos: Phot
     assert open_store(store).class_names == ("blue\nx", "red")
     listed = CliRunner().invoke(cli, ["info", str(store), "--images"]).output.splitlines()
     assert len(listed) == 4
-    assert {line.split("\t")[1] for line in listed} == {r"blue\nx", "red"}
+    assert {line.split("\t")[1] for line in listed} == {r"blue\x0ax", "red"}
 
 
 @pytest.mark.parametrize(

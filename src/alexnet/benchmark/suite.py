@@ -15,18 +15,19 @@ from alexnet.benchmark.operations import bench_kernels
 from alexnet.benchmark.preparing import bench_prepare
 from alexnet.benchmark.scaling import bench_scaling
 from alexnet.benchmark.searching import bench_search
+from alexnet.benchmark.serving import bench_serve
 from alexnet.benchmark.step import bench_evaluation, bench_step
 from alexnet.files.writing import write_text
 from alexnet.system import describe_system, has_bfloat16, set_threads
 
 Tick = Callable[[int, int], None]
 
-WHAT = ("kernels", "step", "loader", "evaluate", "prepare", "search", "scaling")
+WHAT = ("kernels", "step", "loader", "evaluate", "prepare", "search", "scaling", "serve")
 """What can be measured, in this order."""
 
 
 def run_benchmark(
-    what: str, *, batch: int, rounds: int, images: Path | None, threads: int | None, tick: Tick
+    what: str, *, batch: int, rounds: int, images: Path | None, threads: int | None, requests: int, tick: Tick
 ) -> list[Row]:
     """Return the rows of one benchmark.
 
@@ -34,9 +35,10 @@ def run_benchmark(
         what: One of `WHAT`.
         batch: Images per training step or forward pass.
         rounds: Turns of each side.
-        images: Folder of photographs for loader and prepare; drawn scenes without one.
+        images: Folder of photographs for loader, prepare and serve; drawn scenes without one.
+        requests: Of the long run of serve.
     Raises:
-        ConfigError: the folder holds no images.
+        ConfigError: the folder holds no images, or the extra that serve needs is not installed.
     """
     set_threads(threads)
     if what == "kernels":
@@ -53,6 +55,8 @@ def run_benchmark(
     if what == "prepare":
         return bench_prepare(collect_images(images), rounds, tick)
     found = collect_images(images)
+    if what == "serve":
+        return bench_serve(found, rounds, tick, requests=requests)
     return [*bench_loader(found, rounds, tick), *bench_epoch(found, batch, rounds, tick)]
 
 

@@ -18,9 +18,10 @@ from alexnet.batches.loader import Batch
 from alexnet.batches.share import FILLING, Share
 from alexnet.batches.views import evaluation_views
 from alexnet.benchmark.stock import build_stock_2014, build_stock_paper, make_inputs
+from alexnet.data.images.decode import open_image
 from alexnet.distribution.mesh import parse_mesh
 from alexnet.distribution.processes import TIMEOUT_SECONDS, Place, ProcessTeam
-from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.evaluate import predict_probabilities
 from alexnet.network.alexnet import build
 from alexnet.network.model_file import Model, Preprocessing
@@ -179,6 +180,34 @@ def ours_ten_views(images: int, dtype: str) -> Callable[[], object]:
     return lambda: list(predict_probabilities(network, stored, preprocessing, compute, num_views=10))
 
 
+def ours_single_predictions(model: str, pictures: str) -> Callable[[], object]:
+    """Predictions of picture files one by one, as a program without a server would make them."""
+    system.tune_allocator()
+    classifier = load(model)
+    files = sorted(Path(pictures).iterdir())
+
+    def predict() -> None:
+        for file in files:
+            classifier.predict([file])
+
+    return predict
+
+
+def ours_evaluation(model: str, pictures: str) -> Callable[[], object]:
+    """Probabilities of decoded pictures as `alexnet evaluate` computes them, two batches; images per second."""
+    system.tune_allocator()
+    classifier = load(model)
+    decoded = [open_image(file) for file in sorted(Path(pictures).iterdir())]
+    stored = [decoded[index % len(decoded)] for index in range(256)]
+
+    def evaluate() -> dict[str, float]:
+        start = time.perf_counter()
+        list(predict_probabilities(classifier.network, stored, classifier.model.preprocessing, classifier.compute))
+        return {"images_per_second": len(stored) / (time.perf_counter() - start)}
+
+    return evaluate
+
+
 def stock_ten_views(images: int, dtype: str) -> Callable[[], object]:
     """Ten passes of stock modules over crops of the same images, softmax averaged."""
     half = dtype == "bfloat16"
@@ -211,6 +240,8 @@ CONTENDERS: dict[str, Callable[..., Callable[[], object]]] = {
     "stock-inference": stock_inference,
     "ours-features": ours_features,
     "ours-ten-views": ours_ten_views,
+    "ours-single-predictions": ours_single_predictions,
+    "ours-evaluation": ours_evaluation,
     "stock-ten-views": stock_ten_views,
 }
 

@@ -70,7 +70,7 @@ def draw_activations(
     parts = np.split(scaled, len(names))
     plates = []
     for part in parts:
-        shown = _lay_out_units(part) if is_dense else part
+        shown = lay_out_units(part) if is_dense else part
         side, available_px = max(shown.shape[1:]), int(WIDTH_IN * PNG_DPI)
         columns = max(1, min(MAPS_PER_ROW, len(shown), available_px // (side + 1)))
         largest = UNIT_PX if is_dense else LARGEST_MAP_PX // side
@@ -223,7 +223,7 @@ def find_scale(values: NDArray[np.floating]) -> tuple[float, bool]:
     return end or float(sizes.max(initial=0)) or 1.0, bool((values < 0).any())
 
 
-def _lay_out_units(part: NDArray[np.float32]) -> NDArray[np.float32]:
+def lay_out_units(part: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return one map, (1, rows, columns), that holds units in reading order; zeros fill up its last row."""
     columns = min(UNITS_PER_ROW, len(part))
     rows = math.ceil(len(part) / columns)

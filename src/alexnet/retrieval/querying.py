@@ -55,19 +55,13 @@ class Questions(NamedTuple):
 
 
 def read_queries(index: Index, model: Classifier | Ensemble, paths: Sequence[Path]) -> Questions:
-    """Return the features of image files.
-
-    An image that is in the index, by its decoded pixels, is asked about with the features that are kept of it: rounding
-    differs with the batch it is computed in and with float16, and its nearest image is itself at distance 0.
+    """Return the features of image files, as `describe_images` gives them.
 
     Raises:
         SearchError: the model is not the one of the index, or features are not finite.
     """
     extractor = Extractor(model)
     check_model(index, extractor)
-    size = extractor.image_px
-    alive = index.rows()
-    stored = np.ascontiguousarray(index.pixels).view(np.uint64)[alive]
     names: list[str] = []
     left_out: list[str] = []
     rows: list[NDArray[np.float32]] = []
@@ -76,22 +70,42 @@ def read_queries(index: Index, model: Classifier | Ensemble, paths: Sequence[Pat
         pixels = []
         for path in paths[start : start + _BATCH]:
             try:
-                pixels.append(open_image(path, size=size, framing=extractor.framing))
+                pixels.append(open_image(path, size=extractor.image_px, framing=extractor.framing))
                 names.append(str(path))
             except ImageError as problem:
                 left_out.append(str(problem))
-        if not pixels:
-            continue
-        found = extractor.compute(pixels, index.layer)
-        for position, image in enumerate(pixels):
-            same = alive[(stored == digest_pixels(image).view(np.uint64)).all(1)]
-            rows.append(index.gather(same[:1])[0] if len(same) else found[position])
-            selves.append(same)
+        if pixels:
+            asked = describe_images(index, extractor, pixels)
+            rows += asked.features
+            selves += asked.selves
     features = np.stack(rows) if rows else np.zeros((0, index.dimensions), np.float32)
     for name, values in zip(names, features, strict=True):
         if not np.isfinite(values).all():
             raise SearchError(f"{name}: its features are not finite. The model is damaged or its training diverged.")
     return Questions(names, features, left_out, selves)
+
+
+class Described(NamedTuple):
+    """Images as features."""
+
+    features: list[NDArray[np.float32]]
+    """(D,) of each."""
+    selves: list[NDArray[np.int64]]
+    """Rows of the index that hold each image itself: the same decoded pixels."""
+
+
+def describe_images(index: Index, extractor: Extractor, pixels: Sequence[NDArray[np.uint8]]) -> Described:
+    """Return the features of decoded images.
+
+    An image that is in the index, by its decoded pixels, is asked about with the features that are kept of it: rounding
+    differs with the batch it is computed in and with float16, and its nearest image is itself at distance 0.
+    """
+    alive = index.rows()
+    stored = np.ascontiguousarray(index.pixels).view(np.uint64)[alive]
+    found = extractor.compute(pixels, index.layer)
+    selves = [alive[(stored == digest_pixels(image).view(np.uint64)).all(1)] for image in pixels]
+    features = [index.gather(same[:1])[0] if len(same) else values for same, values in zip(selves, found, strict=True)]
+    return Described(features, selves)
 
 
 def answer(

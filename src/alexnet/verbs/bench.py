@@ -12,11 +12,17 @@ from alexnet.verbs.options import PATH, Whole, json_option, threads_option
 @click.command()
 @click.argument("subjects", nargs=-1, metavar="[WHAT]...")
 @click.option(
-    "--what", "more", multiple=True, help="kernels, step, loader, evaluate, prepare, search or scaling; repeatable."
+    "--what",
+    "more",
+    multiple=True,
+    help="kernels, step, loader, evaluate, prepare, search, scaling or serve; repeatable.",
 )
 @click.option("--batch", default=128, show_default=True, type=Whole(1, 65_536), help="Images per step.")
 @click.option("--rounds", default=5, show_default=True, type=Whole(1, 10_000), help="Turns that each side takes.")
-@click.option("--images", type=PATH, help="Photographs for loader and prepare.  [default: drawn scenes]")
+@click.option("--images", type=PATH, help="Photographs for loader, prepare and serve.  [default: drawn scenes]")
+@click.option(
+    "--requests", default=10_000, show_default=True, type=Whole(1, 10_000_000), help="Requests of serve's long run."
+)
 @click.option("--record", type=PATH, help="Folder to keep the raw samples in.")
 @threads_option
 @json_option
@@ -26,6 +32,7 @@ def bench(
     batch: int,
     rounds: int,
     images: Path | None,
+    requests: int,
     record: Path | None,
     threads: int | None,
     as_json: bool,
@@ -42,28 +49,35 @@ def bench(
       search    exact and by codes, against torch.cdist; features, against inference
       scaling   steps on 2 and 4 processes of this machine, against one; the ceiling is the cost model's estimate
                 (with --batch 64 --rounds 3 three minutes on an idle machine)
-    All of them, if none is named.
+      serve     one client and 32, against evaluating; 64 clients for long: lost or exchanged answers, memory
+    All of them, if none is named; serve only where the extra web is installed.
     """
     import json
+    from importlib.util import find_spec
 
     from alexnet.benchmark.suite import WHAT, run_benchmark, write_record
     from alexnet.console.terminal import Terminal
 
-    wanted = (*subjects, *more) or WHAT
+    wanted = (*subjects, *more) or tuple(what for what in WHAT if what != "serve" or find_spec("gradio"))
     for what in wanted:
         if what not in WHAT:
             raise click.UsageError(f"Unknown benchmark {what!r}. Known: {', '.join(WHAT)}.")
     terminal = Terminal()
     for what in wanted:
         with terminal.progress(f"measuring {what}", "rounds") as meter:
-            rows = run_benchmark(what, batch=batch, rounds=rounds, images=images, threads=threads, tick=meter)
+            rows = run_benchmark(
+                what, batch=batch, rounds=rounds, images=images, threads=threads, requests=requests, tick=meter
+            )
         if as_json:
             for row in rows:
                 terminal.print_json(json.dumps(row.to_json()))
         else:
             _show_benchmark(terminal, what, rows)
         if record:
-            typed = command("bench", what, batch=batch, rounds=rounds, images=images, threads=threads)
+            of_serve = requests if what == "serve" else None
+            typed = command(
+                "bench", what, batch=batch, rounds=rounds, images=images, threads=threads, requests=of_serve
+            )
             terminal.say(f"Record: {write_record(record, what, [row.to_json() for row in rows], typed)}")
 
 

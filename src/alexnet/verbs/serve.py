@@ -1,11 +1,13 @@
 """alexnet serve."""
 
-import signal
 from pathlib import Path
 
 import click
 
-from alexnet.verbs.options import PATH, Whole, device_option, precision_option, threads_option
+from alexnet.verbs.options import NEW_FILE, PATH, Number, Whole, device_option, precision_option, threads_option
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+CORRECTIONS = "corrections.csv"
 
 
 @click.command()
@@ -20,39 +22,125 @@ from alexnet.verbs.options import PATH, Whole, device_option, precision_option, 
     help="Crops to average; alexnet predict takes 10 unless told otherwise.",
 )
 @click.option("--top", default=5, show_default=True, type=Whole(1), help="Classes in an answer.")
+@click.option("--index", "index_path", type=PATH, help="Index of alexnet search: what is alike is shown from it.")
+@click.option("--examples", type=PATH, help="Store whose pictures the page offers to try.  [default: that of the run]")
+@click.option(
+    "--corrections",
+    type=NEW_FILE,
+    help=f"CSV file for what people correct on the page.  [default: {CORRECTIONS} of a run served to this machine]",
+)
+@click.option("--api-key", envvar="ALEXNET_API_KEY", show_envvar=True, help="What clients must show.")
+@click.option("--root-path", default="", metavar="/PREFIX", help="Where a proxy shows this server.")
+@click.option("--max-bytes", default=64 * 2**20, show_default=True, type=Whole(1), help="Largest request.")
+@click.option(
+    "--max-pixels", default=120_000_000, show_default=True, type=Whole(1, 120_000_000), help="Largest picture."
+)
+@click.option("--max-files", default=64, show_default=True, type=Whole(1), help="Pictures in a request.")
+@click.option("--queue", default=256, show_default=True, type=Whole(1), help="Pictures that may wait; then 503.")
+@click.option(
+    "--timeout",
+    default=30.0,
+    show_default=True,
+    type=Number(0.1),
+    metavar="SECONDS",
+    help="How long a request may take to arrive.",
+)
+@click.option("--batch", default=32, show_default=True, type=Whole(1), help="Pictures computed together.")
+@click.option("--batch-wait", default=5.0, show_default=True, type=Number(0), help="Milliseconds to wait for others.")
 @device_option
 @precision_option
 @threads_option
 def serve(
-    model: Path, host: str, port: int, views: str, top: int, device: str, precision: str, threads: int | None
+    model: Path,
+    host: str,
+    port: int,
+    views: str,
+    top: int,
+    index_path: Path | None,
+    examples: Path | None,
+    corrections: Path | None,
+    api_key: str | None,
+    root_path: str,
+    max_bytes: int,
+    max_pixels: int,
+    max_files: int,
+    queue: int,
+    timeout: float,
+    batch: int,
+    batch_wait: float,
+    device: str,
+    precision: str,
+    threads: int | None,
 ) -> None:
     """Answer over HTTP what MODEL, a run, a model file or an ensemble file, sees in pictures.
 
-    Open the printed address and drop a picture on the page; or send one to /predict, which answers JSON with the
-    classes, their probabilities and the number of views. With --views 10 these are those of alexnet predict.
+    Open the printed address: drop pictures on the page, and see classes, reasons and what is alike. Programs send
+    pictures to /predict; /docs lists what they can ask. Needs the extra web.
 
     \b
-      alexnet serve RUN --port 8000
+      alexnet serve RUN --index INDEX
       curl --data-binary @picture.jpg http://127.0.0.1:8000/predict
+      curl -F file=@a.jpg -F file=@b.jpg 'http://127.0.0.1:8000/predict?views=10'
     """
+    from alexnet.errors import ConfigError
+
+    try:
+        from alexnet.serving.server import Server, open_socket, run_server
+    except ModuleNotFoundError as problem:
+        if (problem.name or "").startswith("alexnet"):
+            raise
+        raise ConfigError(
+            f"alexnet serve needs packages that are not installed ({problem.name}). Install them: "
+            "pip install 'alexnet[web]'."
+        ) from None
     from alexnet.console.terminal import Terminal
+    from alexnet.data.store.reader import open_store
     from alexnet.evaluation.ensemble import open_model
-    from alexnet.serving import open_server
+    from alexnet.retrieval.index.reader import open_index
+    from alexnet.serving.answers import Answers
+    from alexnet.serving.application import Options, Service
+    from alexnet.serving.corrections import Corrections
+    from alexnet.serving.examples import choose_examples, find_examples
+    from alexnet.serving.limits import Limits
     from alexnet.system import set_threads, tune_allocator
     from alexnet.text.wording import say_views
 
     terminal = Terminal()
+    if root_path and not root_path.startswith("/"):
+        raise ConfigError(f"--root-path {root_path}: is a path as browsers see it and begins with /, as /{root_path}.")
     set_threads(threads)
     tune_allocator()
-    server = open_server(open_model(model, device=device, precision=precision), host, port, views=int(views), top=top)
-    for number in (signal.SIGINT, signal.SIGTERM):  # set, since a shell starts what it puts behind deaf to Ctrl-C
-        signal.signal(number, signal.default_int_handler)
-    with server:
-        terminal.print(f"Serving {model} at http://{host}:{server.server_address[1]}/ (Ctrl-C ends it)")
+    listening = open_socket(host, port)
+    index = open_index(index_path) if index_path else None
+    answers = Answers(open_model(model, device=device, precision=precision), index=index)
+    service = Service(
+        answers,
+        Options(
+            views=int(views),
+            top=top,
+            largest_batch=batch,
+            batch_wait_seconds=batch_wait / 1000,
+            root_path=root_path,
+            api_key=api_key,
+        ),
+        Limits(max_bytes=max_bytes, max_pixels=max_pixels, max_files=max_files, queue=queue, timeout_seconds=timeout),
+    )
+
+    offered = (
+        choose_examples(open_store(examples), answers.image_px)
+        if examples
+        else find_examples(model if model.is_dir() else model.parent, answers.image_px)
+    )
+    if corrections is None and model.is_dir() and host in LOOPBACK:
+        corrections = model / CORRECTIONS
+    server = Server(service, examples=offered, corrections=Corrections(corrections) if corrections else None)
+
+    def tell(most: int) -> None:
+        terminal.print(f"Serving {model} at http://{host}:{listening.getsockname()[1]}/ (Ctrl-C ends it)")
         terminal.say(f"Each picture is seen in {say_views(int(views))} (--views {views}).")
-        if host not in ("127.0.0.1", "localhost", "::1"):
-            terminal.say("Anyone who reaches this address may ask; there is no password.")
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            terminal.say("Stopped.")
+        terminal.say(f"At most {most:,} connections at a time, {queue:,} pictures in the queue.")
+        if host not in LOOPBACK and not api_key:
+            terminal.say("Warning: anyone who reaches this address may ask; there is no key. Set one: --api-key KEY.")
+
+    run_server(server, listening, tell)
+    terminal.say("Stopped.")

@@ -121,6 +121,7 @@ def decode_image(
     out: NDArray[np.uint8] | None = None,
     framing: Framing = "square",
     notice: Notice | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> NDArray[np.uint8]:
     """The central square of a picture, upright, (size, size, 3) uint8 RGB in sRGB, C-contiguous and writable.
 
@@ -136,16 +137,17 @@ def decode_image(
         out: Filled and returned when given; (size, size, 3) uint8, C-contiguous. After an error its content is open.
         framing: How the picture becomes a square; of "square" the above is true.
         notice: Called where the file is odd and its picture whole.
+        max_pixels: Largest width x height that is decoded, at most MAX_PIXELS.
     Raises:
         ImageError: "NAME: reason (N bytes). Next step.", for data that is empty, cut off, damaged or no picture, and
-            for pictures of more than MAX_PIXELS or beyond MAX_ASPECT_RATIO. Never another exception for any bytes.
+            for pictures of more than max_pixels or beyond MAX_ASPECT_RATIO. Never another exception for any bytes.
         ConfigError: size is below 1.
     """
     if size < 1:
         raise ConfigError(f"size is {size}; it is a number of pixels, at least 1.")
     try:
         target = np.empty((size, size, 3), np.uint8) if out is None else out
-        return _decode(data, size, target, framing, notice or (lambda oddity: None))
+        return _decode(data, size, target, framing, notice or (lambda oddity: None), max_pixels)
     except _UnusableError as problem:
         text = f"{escape_name(name)}: {problem.reason} ({len(data):,} bytes). {problem.next_step}"
         raise ImageError(text) from None
@@ -204,12 +206,14 @@ class _Loaded(NamedTuple):
     icc_profile: bytes | None
 
 
-def _decode(data: bytes, size: int, out: NDArray[np.uint8], framing: Framing, notice: Notice) -> NDArray[np.uint8]:
+def _decode(
+    data: bytes, size: int, out: NDArray[np.uint8], framing: Framing, notice: Notice, max_pixels: int
+) -> NDArray[np.uint8]:
     try:
         if data.startswith(_JPEG_MAGIC):
-            loaded = _load_jpeg(data, DRAFT_FACTOR * size if framing == "square" else None, notice)
+            loaded = _load_jpeg(data, DRAFT_FACTOR * size if framing == "square" else None, notice, max_pixels)
         else:
-            loaded = _load_other(data, notice)
+            loaded = _load_other(data, notice, max_pixels)
         transposition, mirrored_columns, mirrored_rows = _orientation(loaded.exif)
         if framing != "square":
             picture = loaded.picture
@@ -250,12 +254,12 @@ def _frame(image: Image.Image, size: int, framing: Framing) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
 
 
-def _load_jpeg(data: bytes, smallest: int | None, notice: Notice) -> _Loaded:
+def _load_jpeg(data: bytes, smallest: int | None, notice: Notice, max_pixels: int) -> _Loaded:
     try:
         header = read_jpeg_header(data)
     except JpegDamageError:
         raise _damaged_header() from None
-    _check_size(header.width, header.height)
+    _check_size(header.width, header.height, max_pixels)
     try:
         pixels, scale = decode_jpeg(data, header, smallest)
         oddity = find_oddity(data, header)
@@ -280,28 +284,28 @@ def _load_jpeg(data: bytes, smallest: int | None, notice: Notice) -> _Loaded:
     return _Loaded(picture, header.width, header.height, scale, exif, header.icc_profile)
 
 
-def _load_other(data: bytes, notice: Notice) -> _Loaded:
+def _load_other(data: bytes, notice: Notice, max_pixels: int) -> _Loaded:
     with _QUIET_PILLOW:
         if not data.startswith(_PNG_MAGIC):
-            return _load_quietly(data)
+            return _load_quietly(data, max_pixels)
         try:
-            return _load_quietly(data)
+            return _load_quietly(data, max_pixels)
         except Exception:
             lighter, profile = _drop_png_texts(data)
             if len(lighter) == len(data):
                 raise
-            loaded = _load_quietly(lighter)._replace(icc_profile=profile)
+            loaded = _load_quietly(lighter, max_pixels)._replace(icc_profile=profile)
             notice("text or a profile that is damaged or over a megabyte")
             return loaded
 
 
-def _load_quietly(data: bytes) -> _Loaded:
+def _load_quietly(data: bytes, max_pixels: int) -> _Loaded:
     image = _identify(data)
-    _check_size(*image.size)
+    _check_size(*image.size, max_pixels)
     if image.format == "PNG":
         _check_png(data)
     image.load()
-    _check_size(*image.size)  # of HEIC, loading tells
+    _check_size(*image.size, max_pixels)  # of HEIC, loading tells
     # The decoder of JPEG XL turns the picture itself, and leaves the entry; that of a JPEG packed in one does not.
     is_upright = image.format == "JXL" and not getattr(image, "jpeg", False)
     try:
@@ -322,9 +326,9 @@ def _find_profile(info: Mapping[Any, Any]) -> bytes | None:
     return build_display_p3() if not profile and is_p3 else profile
 
 
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise _too_many_pixels()
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise _too_many_pixels(max_pixels)
     if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
         raise _UnusableError(
             f"is {width} x {height} pixels, one side over {MAX_ASPECT_RATIO} times the other", "Cut out a part of it."
@@ -367,7 +371,7 @@ def _open_by_plugin(data: bytes) -> Image.Image:
         if open_picture is None:
             raise _UnusableError(f"is {kind.what}, which is not read", kind.advice)
         if kind is JPEG_XL:
-            _check_size(*read_jpeg_xl_size(data))
+            _check_size(*read_jpeg_xl_size(data), MAX_PIXELS)
         try:
             image: Image.Image = open_picture(io.BytesIO(data))
         except SyntaxError:  # so Pillow's plugins say that a header is damaged
@@ -481,8 +485,8 @@ def _damaged_header() -> _UnusableError:
     return _UnusableError("has a damaged header or ends early", "Copy it again from where it came.")
 
 
-def _too_many_pixels() -> _UnusableError:
-    return _UnusableError(f"has more than {MAX_PIXELS:,} pixels", "Save a smaller copy of it.")
+def _too_many_pixels(most: int = MAX_PIXELS) -> _UnusableError:
+    return _UnusableError(f"has more than {most:,} pixels", "Save a smaller copy of it.")
 
 
 def _explain(error: Exception) -> _UnusableError:

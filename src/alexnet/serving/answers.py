@@ -1,0 +1,148 @@
+"""What a model says of pictures: the computations that the interface for programs and the page share.
+
+Each takes a list of decoded images, which may belong to several requests, and returns something for each.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from alexnet.batches.loader import assemble_evaluation_views
+from alexnet.batches.views import evaluation_views
+from alexnet.evaluation.classifier import Classifier, Prediction
+from alexnet.evaluation.ensemble import Ensemble
+from alexnet.interpretation.saliency import measure_saliency
+from alexnet.retrieval.index.extractor import Extractor
+from alexnet.retrieval.index.images import Originals
+from alexnet.retrieval.index.reader import Index
+from alexnet.retrieval.index.writer import check_model
+from alexnet.retrieval.querying import Hit, Questions, answer, describe_images
+
+Pixels = NDArray[np.uint8]
+Heat = Callable[[Classifier, Sequence[Pixels], Sequence[int]], NDArray[np.float32]]
+
+WHY: Mapping[str, Heat] = {"gradient": measure_saliency}
+"""How to find where in a picture a class is decided: method -> maps (N, crop, crop), at least 0, of the centre views
+for one class index each. The page offers every method that stands here, the first unless another is chosen."""
+
+
+class Answers:
+    """A model with its classes, and an index of pictures where there is one."""
+
+    def __init__(self, model: Classifier | Ensemble, *, index: Index | None = None, title: str | None = None) -> None:
+        """Hold a model.
+
+        Args:
+            title: What people call the model; the name of its file or folder by default.
+        Raises:
+            SearchError: the index was made with another model.
+        """
+        self.model = model
+        self.index = index
+        self.extractor = Extractor(model)
+        file = model.file if isinstance(model, Ensemble) and model.file else Path(model.path)
+        self.title = title or file.resolve().name
+        self.class_names = model.class_names
+        self.class_titles = model.class_titles
+        if index is not None:
+            check_model(index, self.extractor)
+        self._originals = Originals(index) if index is not None else None
+        members = model.members if isinstance(model, Ensemble) else (model,)
+        weights = model.weights if isinstance(model, Ensemble) else (1.0,)
+        self.shown: Classifier = members[int(np.argmax(weights))]
+        """The network whose insides are shown: of an ensemble, the member that counts most."""
+
+    @property
+    def image_px(self) -> int:
+        """Side of the images that it takes."""
+        return self.extractor.image_px
+
+    def predict(self, images: Sequence[Pixels], views: int) -> list[Prediction]:
+        """Return the predictions of images, averaged over 1, 9 or 10 views."""
+        return self.model.predict(images, views=views)
+
+    def features(self, images: Sequence[Pixels], layer: str) -> list[NDArray[np.float32]]:
+        """Return the activations of a layer, flat, as an index holds them.
+
+        Raises:
+            ConfigError: there is no such layer.
+        """
+        return list(self.extractor.compute(images, layer))
+
+    def neighbours(self, images: Sequence[Pixels], k: int) -> list[list[Hit]]:
+        """Return the k nearest images of the index, nearest first; all of them where it has fewer.
+
+        Raises:
+            SearchError: the index is damaged.
+        """
+        assert self.index is not None
+        asked = describe_images(self.index, self.extractor, images)
+        names = [str(number) for number in range(len(images))]
+        questions = Questions(names, np.stack(asked.features), [], asked.selves)
+        return [each.hits for each in answer(self.index, questions, min(k, len(self.index)))]
+
+    def read_neighbour(self, hit: Hit) -> Pixels | None:
+        """Return the pixels of a neighbour, None where they cannot be had any more."""
+        assert self._originals is not None
+        return self._originals.read(hit.entry, self.image_px)
+
+    def places(self, views: int) -> list[tuple[int, int, bool]]:
+        """Return the views of an image as the shown network crops them: y, x, mirrored; each once."""
+        return list(dict.fromkeys(evaluation_views(self.image_px, self.crop_px, views)))
+
+    @property
+    def crop_px(self) -> int:
+        """Side of the views that the shown network takes."""
+        return self.shown.network.spec.input_px
+
+    def view_probabilities(self, images: Sequence[Pixels], views: int) -> list[NDArray[np.float32]]:
+        """Return the shown network's probabilities for each of `places` of each image, (V, K) in its own order."""
+        preprocessing = self.shown.model.preprocessing
+        places = self.places(views)
+        inputs = assemble_evaluation_views(
+            images,
+            preprocessing.mean_image,
+            places,
+            self.crop_px,
+            preprocessing.divisor,
+            self.shown.compute.dtype,
+            preprocessing.mean_place,
+        )
+        with torch.inference_mode():
+            logits = self.shown.network(inputs.flatten(0, 1).to(self.shown.compute.device))
+            found = logits.float().softmax(1).unflatten(0, (len(images), len(places))).cpu().numpy()
+        return list(found)
+
+    def why(self, images: Sequence[Pixels], method: str, class_name: str) -> list[NDArray[np.float32]]:
+        """Return maps (crop, crop), at least 0, of how much each pixel of the centre view counts for a class.
+
+        Args:
+            method: One of `WHY`.
+        """
+        label = self.shown.class_names.index(class_name)
+        return list(WHY[method](self.shown, images, [label] * len(images)))
+
+    def activations(self, images: Sequence[Pixels], layer: str) -> list[NDArray[np.float32]]:
+        """Return what a layer of the shown network makes of the centre view of each image, (C, H, W) or (D,)."""
+        return list(self.shown.activations(images, [layer], batch_size=len(images))[layer])
+
+    def describe(self, prediction: Prediction, top: int) -> dict[str, Any]:
+        """Return a prediction as programs and the page get it: its class with title and probability, and the best.
+
+        The one place that knows what a prediction can say: also that a picture is unlike all the model was trained on.
+        """
+        titles = dict(zip(self.class_names, self.class_titles, strict=True))
+        best = [
+            {"name": name, "title": titles[name], "probability": probability}
+            for name, probability in prediction.top(top)
+        ]
+        return {
+            "class": best[0]["name"],
+            "title": best[0]["title"],
+            "probability": best[0]["probability"],
+            "top": best,
+        }

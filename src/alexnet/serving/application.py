@@ -1,0 +1,247 @@
+"""The addresses that answer programs; the page is mounted beside them."""
+
+import asyncio
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi_offline import FastAPIOffline
+from numpy.typing import NDArray
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from alexnet.data.images.decode import decode_image
+from alexnet.errors import AlexNetError, ConfigError, ImageError
+from alexnet.retrieval.querying import Hit
+from alexnet.serving import metrics as prometheus
+from alexnet.serving.answers import Answers
+from alexnet.serving.batching import Batcher
+from alexnet.serving.gate import Gate
+from alexnet.serving.limits import Limits, Refusal
+from alexnet.serving.metrics import Metrics
+from alexnet.serving.schema import Features, Neighbours, Predictions, describe_upload
+from alexnet.serving.uploads import Upload, read_uploads
+from alexnet.version import __version__
+
+COMPUTING_PATHS = ("/predict", "/features", "/neighbours")
+KNOWN_PATHS = (*COMPUTING_PATHS, "/health", "/ready", "/metrics", "/docs", "/openapi.json")
+VIEWS = (1, 9, 10)
+MOST_Neighbours = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """How the server answers."""
+
+    views: int = 1
+    """Views that are averaged unless a request says otherwise."""
+    top: int = 5
+    """Classes in an answer unless a request says otherwise."""
+    largest_batch: int = 32
+    batch_wait_seconds: float = 0.005
+    root_path: str = ""
+    api_key: str | None = None
+
+
+class Service:
+    """A model that answers: what the addresses and the page call."""
+
+    def __init__(self, answers: Answers, options: Options, limits: Limits) -> None:
+        """Start the thread that computes; `close` ends it."""
+        self.answers, self.options, self.limits = answers, options, limits
+        self.metrics = Metrics()
+        self.batcher = Batcher(
+            self.metrics,
+            largest=options.largest_batch,
+            wait_seconds=options.batch_wait_seconds,
+            queue=limits.queue,
+        )
+        self._decoders = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+
+    def close(self) -> None:
+        """End the threads; whoever still waits is refused."""
+        self.batcher.close()
+        self._decoders.shutdown()
+
+    async def warm_up(self) -> None:
+        """Compute once, so that the first client does not wait for kernels to be compiled."""
+        blank = np.zeros((self.answers.image_px, self.answers.image_px, 3), np.uint8)
+        await self.batcher.ask(self.answers.predict, [blank], self.options.views)
+
+    async def decode(self, upload: Upload) -> NDArray[np.uint8] | ImageError:
+        """Return the picture of an upload as the model takes it, or why there is none."""
+        if upload.problem is not None:
+            return ImageError(upload.problem)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._decoders, self._decode, upload)
+
+    def _decode(self, upload: Upload) -> NDArray[np.uint8] | ImageError:
+        size, framing = self.answers.image_px, self.answers.extractor.framing
+        most = self.limits.max_pixels
+        try:
+            return decode_image(upload.data, size=size, name=upload.name, framing=framing, max_pixels=most)
+        except ImageError as problem:
+            return problem
+
+    async def compute(self, computation: Any, uploads: Sequence[Upload], *arguments: Any) -> list[Any]:
+        """Return what a computation of the batcher makes of each upload, an ImageError for those that are no picture.
+
+        Raises:
+            Refusal: the queue is full.
+        """
+        with self.batcher.arriving():
+            pictures = await asyncio.gather(*map(self.decode, uploads))
+        good = [picture for picture in pictures if not isinstance(picture, ImageError)]
+        results = iter(await self.batcher.ask(computation, good, *arguments) if good else [])
+        return [picture if isinstance(picture, ImageError) else next(results) for picture in pictures]
+
+
+def build_application(service: Service) -> tuple[FastAPI, Gate]:
+    """Return the application without the page, and the gate before it."""
+    answers, options, limits = service.answers, service.options, service.limits
+    app = FastAPIOffline(
+        title=f"alexnet: {answers.title}",
+        version=__version__,
+        description='What a trained AlexNet sees in pictures. Errors are `{"error": sentence}`.',
+        redoc_url=None,
+    )
+    gate = Gate(
+        app,
+        limits=limits,
+        metrics=service.metrics,
+        batcher=service.batcher,
+        computing_paths=COMPUTING_PATHS,
+        known_paths=KNOWN_PATHS,
+        root_path=options.root_path,
+        api_key=options.api_key,
+    )
+
+    @app.exception_handler(Refusal)
+    async def refuse(request: Request, refusal: Refusal) -> Response:
+        return JSONResponse({"error": refusal.sentence}, refusal.status, refusal.headers)
+
+    @app.exception_handler(ConfigError)
+    async def misuse(request: Request, problem: ConfigError) -> Response:
+        return JSONResponse({"error": str(problem)}, 400)
+
+    @app.exception_handler(AlexNetError)
+    async def fail(request: Request, problem: AlexNetError) -> Response:
+        return JSONResponse({"error": str(problem)}, 500)
+
+    app.add_exception_handler(HTTPException, explain_path)
+
+    @app.exception_handler(RequestValidationError)
+    async def name_parameter(request: Request, problem: RequestValidationError) -> Response:
+        first = problem.errors()[0]
+        return JSONResponse({"error": f"{first['loc'][-1]} is {first['input']!r}: {first['msg']}. See /docs."}, 400)
+
+    @app.exception_handler(ClientDisconnect)
+    async def give_up(request: Request, problem: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # nobody reads it
+
+    @app.post("/predict", **describe_upload("Classes of pictures", Predictions))
+    async def predict(request: Request, views: int = options.views, top: int = options.top) -> Response:
+        _check_choice("views", views, VIEWS)
+        _check_range("top", top)
+        uploads = await read_uploads(request, limits)
+        found = await service.compute(answers.predict, uploads, views)
+        described = (each if isinstance(each, ImageError) else answers.describe(each, top) for each in found)
+        return _answer({"model": answers.title, "views": views}, uploads, list(described))
+
+    @app.post("/features", **describe_upload("Activations of a layer, flat", Features))
+    async def features(request: Request, layer: str | None = None) -> Response:
+        layer = layer or answers.extractor.choose_layer()
+        shape, _ = answers.extractor.describe(layer)
+        uploads = await read_uploads(request, limits)
+        found = await service.compute(answers.features, uploads, layer)
+        described = [each if isinstance(each, ImageError) else {"features": each.tolist()} for each in found]
+        return _answer({"model": answers.title, "layer": layer, "shape": list(shape)}, uploads, described)
+
+    if answers.index is not None:
+
+        @app.post("/neighbours", **describe_upload("The most alike pictures of the index", Neighbours))
+        async def neighbours(request: Request, k: int = 6) -> Response:
+            _check_range("k", k, MOST_Neighbours)
+            uploads = await read_uploads(request, limits)
+            found = await service.compute(answers.neighbours, uploads, k)
+            described = [
+                each if isinstance(each, ImageError) else {"neighbours": [describe_hit(hit) for hit in each]}
+                for each in found
+            ]
+            return _answer({"model": answers.title}, uploads, described)
+
+    @app.get("/health", summary="Whether the process answers")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/ready", summary="Whether a picture sent now would be computed")
+    async def ready() -> Response:
+        if gate.is_closing or not service.batcher.is_alive:
+            raise Refusal(503, "the server ends. Ask again when it is back.", {"Retry-After": "5"})
+        service.batcher.check_room()
+        return JSONResponse({"status": "ready", "model": answers.title, "classes": len(answers.class_names)})
+
+    @app.get("/metrics", summary="Counters in Prometheus' text format", response_class=Response)
+    async def metrics() -> Response:
+        return Response(service.metrics.write(), media_type=prometheus.CONTENT_TYPE)
+
+    return app, gate
+
+
+async def explain_path(request: Request, problem: Exception) -> Response:
+    """Answer a request for what is not there with a sentence."""
+    assert isinstance(problem, HTTPException)
+    path = request.scope["path"].removeprefix(request.scope["root_path"]) or "/"
+    status = problem.status_code
+    if status == 404 and path in COMPUTING_PATHS and request.method != "POST":
+        status = 405  # the page, which is asked for everything else, does not know it
+    sentences = {
+        404: f"there is no {path}. Known: / and {', '.join(KNOWN_PATHS)}.",
+        405: f"{path} does not answer {request.method}. See /docs.",
+    }
+    return JSONResponse({"error": sentences.get(status, problem.detail)}, status, problem.headers)
+
+
+def describe_hit(hit: Hit) -> dict[str, Any]:
+    """Return a neighbour as programs get it; class and split are null where they are not known."""
+    return {
+        "path": hit.entry.path,
+        "split": hit.entry.split or None,
+        "class": hit.entry.label,
+        "title": hit.entry.title,
+        "distance": hit.distance,
+        "problem": hit.problem,
+    }
+
+
+def _answer(
+    head: dict[str, Any], uploads: Sequence[Upload], results: Sequence[dict[str, Any] | ImageError]
+) -> Response:
+    """Answer with what is known of each file; 400 where it is nothing."""
+    images = [
+        {"name": upload.name, **({"error": str(result)} if isinstance(result, ImageError) else result)}
+        for upload, result in zip(uploads, results, strict=True)
+    ]
+    failed = [image["error"] for image in images if "error" in image]
+    if len(failed) == len(images):
+        head = {"error": failed[0], **head}
+    body = json.dumps({**head, "images": images}, ensure_ascii=False, allow_nan=False).encode()
+    return Response(body, 400 if "error" in head else 200, media_type="application/json")
+
+
+def _check_choice(name: str, value: int, accepted: Sequence[int]) -> None:
+    if value not in accepted:
+        raise Refusal(400, f"{name} is {value}; accepted are {', '.join(map(str, accepted))}.")
+
+
+def _check_range(name: str, value: int, most: int | None = None) -> None:
+    if value < 1 or (most is not None and value > most):
+        accepted = "1 or more" if most is None else f"1 to {most:,}"
+        raise Refusal(400, f"{name} is {value}; accepted is {accepted}.")
