@@ -35,7 +35,7 @@ def test_every_path_that_a_document_names_exists() -> None:
 
 def test_every_module_that_a_document_or_a_docstring_names_exists() -> None:
     assert {"retrieval", "distribution", "exchange", "reproduction"} <= STAGES
-    named = rf"(?<![\w/.])((?:{'|'.join(STAGES)})/\w+\.py)\b"
+    named = rf"(?<![\w/.])((?:{'|'.join(STAGES)})/(?:\w+/)?\w+\.py)\b"
     found = 0
     for document in [*DOCUMENTS, *PACKAGE.rglob("*.py")]:
         for path in re.findall(named, document.read_text(encoding="utf-8")):
@@ -47,7 +47,7 @@ def test_every_module_that_a_document_or_a_docstring_names_exists() -> None:
 def test_every_name_that_a_document_says_is_in_a_module_is_there() -> None:
     found = 0
     for document in DOCUMENTS:
-        for path, name in re.findall(r"`(\w+/\w+\.py)` \(`(\w+)`\)", document.read_text(encoding="utf-8")):
+        for path, name in re.findall(r"`((?:\w+/){1,2}\w+\.py)` \(`(\w+)`\)", document.read_text(encoding="utf-8")):
             assert re.search(rf"\b{name}\b", (PACKAGE / path).read_text(encoding="utf-8")), (document.name, path, name)
             found += 1
     assert found > 5

@@ -18,6 +18,7 @@ ARROWS = {
     "version": set(),
     "errors": set(),
     "compiling": set(),
+    "garbage": set(),
     "text": {"files", "errors"},
     "files": {"text", "errors"},
     "system": {"errors", "version"},
@@ -33,8 +34,8 @@ ARROWS = {
     "exchange": {"evaluation", "network", "batches", "kernels", "files", "text", "errors", "version"},
     "retrieval": {"distribution", "exchange", "evaluation", "network", "data", "compiling", "files", "text", "errors"},
     "interpretation": {"retrieval", "evaluation", "network", "batches", "data", "files", "system", "console", "text", "errors", "version"},
-    "serving": {"interpretation", "retrieval", "training", "evaluation", "network", "batches", "data", "files", "text", "errors", "version"},
-    "reproduction": {"interpretation", "evaluation", "benchmark", "training", "network", "data", "recipes", "runs", "files", "system", "console", "text", "errors", "version"},
+    "serving": {"interpretation", "retrieval", "runs", "evaluation", "network", "batches", "data", "files", "text", "errors", "version"},
+    "reproduction": {"garbage", "interpretation", "evaluation", "benchmark", "training", "network", "data", "recipes", "runs", "files", "system", "console", "text", "errors", "version"},
     "benchmark": {"serving", "retrieval", "training", "distribution", "network", "batches", "data", "kernels", "evaluation", "recipes", "files", "system", "console", "text", "errors", "version"},
 }  # fmt: skip
 """Stage -> the stages it may import. What is not listed (cli, runs, demo, ...) may import anything, and nothing it."""

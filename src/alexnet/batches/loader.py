@@ -74,7 +74,7 @@ class TrainingBatches:
         scaled_crops: tuple[float, float] | None = None,
         share: Share = WHOLE,
     ) -> None:
-        """Hold what batches are made of. Options are the fields of `recipes.Batches`, in their order there.
+        """Hold what batches are made of. Options are the fields of `recipes.fields.Batches`, in their order there.
 
         Args:
             share: What is yielded of every batch.
