@@ -354,7 +354,12 @@ def test_the_example_and_the_fields_of_the_format_page_are_true(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (Path(__file__).parents[2] / "docs/formats.md").read_text(encoding="utf-8")
-    example = page.split("```python\n")[1].split("```")[0].replace('open("STORE/store.json")', "HEADER")
+    example = (
+        page.split("## The store\n")[1]
+        .split("```python\n")[1]
+        .split("```")[0]
+        .replace('open("STORE/store.json")', "HEADER")
+    )
     monkeypatch.chdir(tmp_path)
     with (store.path / "store.json").open() as header:
         names: dict[str, object] = {"HEADER": header}
