@@ -76,7 +76,7 @@ def test_a_list_in_utf_16_or_with_a_mark_is_read(tmp_path: Path) -> None:
         ("1.png\n", ", line 1: 1.png may be a/1.png or b/1.png. Name its folder too."),
         ("a/1.png x\na/1.png y\n", " names a/1.png twice, with other classes: 'x' in line 1, 'y' in line 2. Keep one of the lines."),
         ("\n", " is empty. Write the path of an image into each line."),
-        ("a/1.png\nz z.png\n", " lists 1 image that the source does not have: z z.png. Check that the list belongs to these images. Each line holds a path, or a path, a tab and a class."),
+        ("a/1.png\nz z.png\n", " lists 1 image that the source does not have: z z.png. Check that the list belongs to these images. Each line holds a path, or a path, a blank or a tab, and a class."),
     ],
 )  # fmt: skip
 def test_a_list_that_does_not_fit_says_which_line(tmp_path: Path, text: str, message: str) -> None:

@@ -66,7 +66,7 @@ def test_a_list_sets_images_of_one_tree_aside(photos: Photos, tmp_path: Path) ->
     listed.write_text("a/1.png\na/9.png\nc/1.png\n")
     assert message_of(root, val_list=listed) == (
         f"{listed} lists 2 images that the source does not have: a/9.png, c/1.png. Check that the list belongs to "
-        "these images. Each line holds a path, or a path, a tab and a class."
+        "these images. Each line holds a path, or a path, a blank or a tab, and a class."
     )
 
 

@@ -178,6 +178,11 @@ def test_a_finished_run_tells_its_errors_and_what_comes_next(begun: Path) -> Non
     assert facts["next"] == f"alexnet evaluate '{begun}' STORE | alexnet predict '{begun}' picture.jpg"
     assert page.values["errors"]["tests"][1]["top1_error"] == 0.237
     assert len(on_screen(page)) <= 24
+    content = bytearray((begun / MODEL).read_bytes())
+    content[-1] ^= 1
+    (begun / MODEL).write_bytes(content)  # not the weights of another network, but damage
+    with pytest.raises(WeightsError, match="is damaged"):
+        describe(str(begun))
 
 
 def test_store_and_start_are_named_where_they_are_now(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:

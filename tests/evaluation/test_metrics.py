@@ -51,6 +51,11 @@ def test_errors_are_counted_per_image_and_per_class() -> None:
     }  # fmt: skip
 
 
+def test_the_cross_entropy_of_certain_and_right_answers_has_no_sign() -> None:
+    result = measure_errors(torch.eye(3), np.arange(3), class_names=("a", "b", "c"), num_views=1)
+    assert f"{result.cross_entropy:.4f}" == "0.0000"
+
+
 def test_predictions_are_written_with_their_classes(tmp_path) -> None:  # type: ignore[no-untyped-def]
     result = measure_errors(torch.tensor([[0.75, 0.25]]), np.array([1]), class_names=("a, b", "c"), num_views=1)
     write_predictions(tmp_path / "p.csv", result, ["x/é.jpg"])

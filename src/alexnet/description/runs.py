@@ -47,6 +47,8 @@ def describe_run(path: Path, *, verify: bool = False, every: bool = False) -> De
     if history:
         facts += _list_errors(history)
     measured = read_errors(path, digest_weights(newest)) if newest and (path / ERRORS).exists() else None
+    if newest and (path / ERRORS).exists() and measured is None and not verify:
+        _find_newest(path, is_finished=is_finished, verify=True)  # weights differ from the tested ones by damage, too
     for test in measured["tests"] if measured else ():
         if test["views"] != 1:
             low, high = test["top1_interval"]

@@ -14,6 +14,7 @@ refused. Everything here may be called from several threads; Pillow's own settin
 """
 
 import contextlib
+import errno
 import functools
 import importlib
 import io
@@ -155,7 +156,8 @@ def decode_image(
 
 def explain_unreadable(name: str, error: OSError) -> str:
     """The message of the ImageError for an image file that the system does not give out."""
-    return f"{escape_name(name)}: cannot be read ({error.strerror}). Check that it exists and its permissions."
+    advice = "Give a file." if error.errno == errno.EINVAL else "Check that it exists and its permissions."
+    return f"{escape_name(name)}: cannot be read ({error.strerror}). {advice}"
 
 
 class _UnusableError(Exception):

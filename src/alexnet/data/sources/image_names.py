@@ -96,7 +96,7 @@ class ValList:
             raise SourceError(
                 f"{self.path} lists {counted(len(names), 'image')} that the source does not have: "
                 f"{shorten(names, 3)}. Check that the list belongs to these images. Each line holds a path, or a path, "
-                "a tab and a class."
+                "a blank or a tab, and a class."
                 if names
                 else f"{self.path} is empty. Write the path of an image into each line."
             )
