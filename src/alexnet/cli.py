@@ -74,9 +74,9 @@ def _told_elsewhere(problem: AlexNetError) -> bool:
     if not {"RANK", "WORLD_SIZE"} <= os.environ.keys():  # one alone is of something else than a launcher
         return False
     from alexnet.distribution.launch import STARTED, record_failure
-    from alexnet.distribution.processes import Place
+    from alexnet.distribution.processes import LaunchEnvironment
 
-    place = Place.from_environment()
+    place = LaunchEnvironment.read()
     if place is None or place.world < 2:
         return False
     if STARTED in os.environ:

@@ -14,7 +14,7 @@ from torch import Tensor
 from alexnet.batches.assemble import Divisor, MeanPlace, assemble_views
 from alexnet.batches.order import epoch_order
 from alexnet.batches.randomness import Purpose, hash_samples
-from alexnet.batches.share import FILLING, WHOLE, Share
+from alexnet.batches.shard import IGNORED_LABEL, WHOLE_BATCH, BatchShard
 from alexnet.batches.views import Views, draw_views
 
 _AHEAD = 2
@@ -35,12 +35,12 @@ class Batch(NamedTuple):
     inputs: Tensor
     """(N, 3, crop, crop), channels_last."""
     labels: Tensor
-    """(N,) int64; `share.FILLING` where an image only fills up."""
+    """(N,) int64; `shard.IGNORED_LABEL` where an image only fills up."""
     keys: Tensor
     """(N,) int64: what fixes the dropout mask of each image."""
     total: int
     """Images of the whole batch: N, unless it is shared or comes in parts."""
-    closes: bool = True
+    is_last: bool = True
     """Whether this is the last part of its batch, after which the update follows."""
 
 
@@ -72,14 +72,14 @@ class TrainingBatches:
         mean_place: MeanPlace = "aligned",
         images_per_crop: int = 1,
         scaled_crops: tuple[float, float] | None = None,
-        share: Share = WHOLE,
+        shard: BatchShard = WHOLE_BATCH,
     ) -> None:
         """Hold what batches are made of. Options are the fields of `recipes.fields.Batches`, in their order there.
 
         Args:
-            share: What is yielded of every batch.
+            shard: What is yielded of every batch.
         """
-        self._share = share
+        self._shard = shard
         self._assembled = 0
         self._color_noise_epochs = color_noise_epochs
         self._color_noise_rescales = color_noise_rescales
@@ -105,7 +105,7 @@ class TrainingBatches:
         # One being used, those waiting, one being written.
         self._buffers = [
             torch.empty(
-                (share.longest_part(batch_size), 3, crop_px, crop_px),
+                (shard.longest_part(batch_size), 3, crop_px, crop_px),
                 dtype=dtype,
                 memory_format=torch.channels_last,
                 pin_memory=device.type == "cuda",
@@ -118,7 +118,7 @@ class TrainingBatches:
         return -(-len(self._images) // self._batch_size)
 
     def epoch(self, epoch: int, *, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch in order, or the parts that the share consists of, from batch `first` on.
+        """Yield the batches of an epoch in order, or the parts that the shard consists of, from batch `first` on.
 
         Raises:
             Whatever the background thread met, such as a StoreError, at the batch where it met it.
@@ -140,9 +140,9 @@ class TrainingBatches:
             try:
                 for number in range(first, len(self)):
                     indices = order[number * self._batch_size : (number + 1) * self._batch_size]
-                    parts = self._share.parts(len(indices))
+                    parts = self._shard.parts(len(indices))
                     for count, positions in enumerate(parts, start=1):
-                        part = self._assemble(indices, positions, epoch, number, closes=count == len(parts))
+                        part = self._assemble(indices, positions, epoch, number, is_last=count == len(parts))
                         if not hand_over(part):
                             return
             except BaseException as problem:  # handed to the consumer, who raises it
@@ -158,14 +158,14 @@ class TrainingBatches:
                 self.waited_seconds += time.perf_counter() - start
                 if isinstance(item, BaseException):
                     raise item
-                number += item.closes
+                number += item.is_last
                 yield item
         finally:
             stop.set()
             producer.join()
 
     def _assemble(
-        self, batch: NDArray[np.int64], positions: NDArray[np.int64], epoch: int, number: int, *, closes: bool
+        self, batch: NDArray[np.int64], positions: NDArray[np.int64], epoch: int, number: int, *, is_last: bool
     ) -> Batch:
         indices = batch[positions]  # position -1 fills up with the last image
         options, divisor = self._view_options, self._divisor
@@ -189,13 +189,13 @@ class TrainingBatches:
             mean_place=self._mean_place,
         )
         keys = hash_samples(indices, seed=self._seed, epoch=epoch, purpose=Purpose.DROPOUT).view(np.int64)
-        labels = torch.from_numpy(np.where(positions < 0, FILLING, self._labels[indices]))
+        labels = torch.from_numpy(np.where(positions < 0, IGNORED_LABEL, self._labels[indices]))
         return Batch(
             inputs.to(self._device, non_blocking=True),
             labels.to(self._device),
             torch.from_numpy(keys).to(self._device),
             total=len(batch),
-            closes=closes,
+            is_last=is_last,
         )
 
 

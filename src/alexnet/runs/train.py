@@ -15,7 +15,7 @@ from alexnet.batches.loader import TrainingBatches
 from alexnet.batches.views import scale_axes
 from alexnet.data.store.format import find_start, find_store
 from alexnet.data.store.reader import Store
-from alexnet.distribution.team import ALONE, Team
+from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import ConfigError, RecipeError, RunError, StoreError
 from alexnet.evaluation.evaluate import Evaluation, Tick, evaluate_network
 from alexnet.evaluation.record import digest_weights, forget_others
@@ -66,7 +66,7 @@ def train(
     tick: Tick | None = None,
     start: Start | None = None,
     local_batch: int | None = None,
-    team: Team = ALONE,
+    world: World = SINGLE_PROCESS,
 ) -> Outcome:
     """Train a network on a store into a run folder; continue if the folder holds an unfinished run of the same kind.
 
@@ -78,7 +78,7 @@ def train(
         start: Begin with the weights of this model where they fit; `recipe` was adapted to it by
             `training.transfer.adapt_recipe`.
         local_batch: Images to compute at once; larger batches come in parts whose gradients are summed.
-        team: The processes that train together, each of which calls this.
+        world: The processes that train together, each of which calls this.
     Raises:
         RecipeError, ConfigError: the recipe names a layer or a dialect that there is not.
         StoreError: the images are smaller than the network's crops.
@@ -96,11 +96,11 @@ def train(
             raise ConfigError(f"checkpoint_minutes is {checkpoint_minutes}; accepted is more than 0.")
         _check_layer_names(recipe, len(store.class_names))
         check_size(store, recipe)
-        team.check_spec(find_dialect(recipe.network.dialect, len(store.class_names)))
+        world.check_spec(find_dialect(recipe.network.dialect, len(store.class_names)))
         return system.choose_compute(device, precision)
 
-    compute = team.together(check)
-    thread_count = system.set_threads(team.choose_threads(threads))
+    compute = world.run_on_all_ranks(check)
+    thread_count = system.set_threads(world.choose_threads(threads))
     allocator = system.tune_allocator()
     identity = identify(store, compute, seed=seed, start=start)
     environment = {
@@ -112,13 +112,13 @@ def train(
         "threads": thread_count,
         "allocator": allocator,
         **(remember_place("start", start.path, out) if start else {}),
-        **team.describe(),
+        **world.describe(),
     }
-    team.check_same({**identity, "recipe": recipe.model_dump(mode="json")})
+    world.check_same({**identity, "recipe": recipe.model_dump(mode="json")})
     with ExitStack() as stack:
-        team.together(lambda: stack.enter_context(_locked(out)) if team.leads else None)
+        world.run_on_all_ranks(lambda: stack.enter_context(_locked(out)) if world.is_main else None)
         journal = Journal(out)
-        begun = team.from_leader(lambda: _open_run(out, journal, recipe, environment, listener))
+        begun = world.broadcast_result(lambda: _open_run(out, journal, recipe, environment, listener))
         checkpoint = Path(begun) if begun else None
         listener.notice(f"Computing in {compute.explanation}, {thread_count} threads; {allocator}.")
         if compute.device.type == "cpu":
@@ -141,7 +141,7 @@ def train(
         if start is not None and checkpoint is None:
             listener.notice(copy_layers(start, network, store.class_names))
         model = Model(
-            network=team.divide(network).to(compute.device),
+            network=world.shard_network(network).to(compute.device),
             class_names=tuple(store.class_names),
             class_titles=tuple(store.class_titles),
             preprocessing=Preprocessing(mean_image, recipe.batches.divisor, recipe.batches.mean),
@@ -155,10 +155,10 @@ def train(
             weight_decays=recipe.optimization.weight_decays,
             at_rate_zero=recipe.optimization.at_rate_zero,
             layer_trust=recipe.optimization.layer_trust,
-            team=team,
+            world=world,
         )
-        progress = Progress() if checkpoint is None else load_checkpoint(checkpoint, optimizer, team)
-        if team.leads:
+        progress = Progress() if checkpoint is None else load_checkpoint(checkpoint, optimizer, world)
+        if world.is_main:
             stack.callback(journal.close)
             journal.continue_from(progress.history)
         batches = TrainingBatches(
@@ -182,12 +182,12 @@ def train(
             mean_place=recipe.batches.mean,
             images_per_crop=recipe.batches.images_per_crop,
             scaled_crops=recipe.batches.scaled_crops,
-            share=team.share(local_batch),
+            shard=world.batch_shard(local_batch),
         )
 
         update = None
-        if team.data is not None or local_batch is not None:
-            update = SharedUpdate(optimizer.working, team.data, divided=team.divided)
+        if world.data_group is not None or local_batch is not None:
+            update = SharedUpdate(optimizer.working, world.data_group, sharded=world.sharded)
 
         def validate(network: AlexNet, check_stop: Callable[[], None]) -> dict[str, float]:
             assert validation is not None
@@ -205,7 +205,7 @@ def train(
                 compute,
                 class_names=model.class_names,
                 tick=count,
-                data=team.data,
+                data=world.data_group,
             )
             validated[:] = [result]
             return {
@@ -222,13 +222,13 @@ def train(
             progress,
             folder=out,
             validate=validate if validation is not None else None,
-            listener=_Recorded(listener, journal) if team.leads else listener,
+            listener=_Recorded(listener, journal) if world.is_main else listener,
             checkpoint_minutes=checkpoint_minutes,
             update=update,
-            team=team,
+            world=world,
         )
-        tensors = team.whole(tensors_of(model))
-        team.together(lambda: _finish(out, model, tensors) if team.leads else None)
+        tensors = world.gather_shards(tensors_of(model))
+        world.run_on_all_ranks(lambda: _finish(out, model, tensors) if world.is_main else None)
         return Outcome(out, progress.history, validated[0] if validated else None)
 
 

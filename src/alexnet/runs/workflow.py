@@ -5,7 +5,7 @@ from typing import Any
 
 from alexnet.console.terminal import Meter, Terminal
 from alexnet.data.store.reader import Store
-from alexnet.distribution.team import ALONE, Team
+from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import Interrupted
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import Evaluation
@@ -39,9 +39,9 @@ def train_and_report(
         RunError: see `runs.train`; or the finished training is another than this.
         Interrupted: see `runs.train`; or the user stopped the test.
     """
-    team: Team = options.get("team", ALONE)
-    only_report = report and team.from_leader(lambda: _lacks_report(store, recipe, out, options))
-    if not team.leads:
+    world: World = options.get("world", SINGLE_PROCESS)
+    only_report = report and world.broadcast_result(lambda: _lacks_report(store, recipe, out, options))
+    if not world.is_main:
         if not only_report:
             train(store, recipe, out, listener=Silent(), **options)
         return

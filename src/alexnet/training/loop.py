@@ -16,7 +16,7 @@ from typing import Any, NoReturn, Protocol
 from torch.nn import functional as F
 
 from alexnet.batches.loader import Batch, TrainingBatches
-from alexnet.distribution.team import ALONE, Team
+from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import DivergedError, Interrupted
 from alexnet.files.tensors import is_finite
 from alexnet.network.alexnet import AlexNet
@@ -83,7 +83,7 @@ def train_model(
     listener: Listener,
     checkpoint_minutes: float = 5.0,
     update: Update | None = None,
-    team: Team = ALONE,
+    world: World = SINGLE_PROCESS,
 ) -> Progress:
     """Train from `progress` to the end of the schedule, and return where it ended.
 
@@ -92,7 +92,7 @@ def train_model(
 
     Args:
         update: How a batch becomes an update, where it is shared or comes in parts.
-        team: The processes that train together.
+        world: The processes that train together.
     Raises:
         DivergedError: the loss is not finite; the last checkpoint is kept as it was.
         Interrupted: SIGINT or SIGTERM arrived; a checkpoint was saved, or with a second SIGINT the last one kept.
@@ -109,9 +109,9 @@ def train_model(
 
     def save() -> None:
         nonlocal saved, saved_at
-        team.together(lambda: _refuse_broken_weights(optimizer, progress))
+        world.run_on_all_ranks(lambda: _refuse_broken_weights(optimizer, progress))
         progress.schedule = schedule.state()
-        save_checkpoint(folder, model, optimizer, progress, team)
+        save_checkpoint(folder, model, optimizer, progress, world)
         saved, saved_at = _say_place(progress, num_batches), time.perf_counter()
 
     def stop() -> NoReturn:
@@ -120,7 +120,7 @@ def train_model(
 
     def check_stop() -> None:
         # Several processes share a validation: they end it together, and stop after it.
-        if team.count == 1 and stop_requested.is_set():
+        if world.world_size == 1 and stop_requested.is_set():
             raise _StopValidating
 
     def explain_loss() -> str:
@@ -150,7 +150,7 @@ def train_model(
                 progress.waited_seconds += batches.waited_seconds
                 batches.waited_seconds = 0.0
                 listener.batch_done(progress, num_batches, loss)
-                stopping, due = team.agree(stop_requested.is_set(), now - saved_at > 60 * checkpoint_minutes)
+                stopping, due = world.all_reduce_any(stop_requested.is_set(), now - saved_at > 60 * checkpoint_minutes)
                 if stopping:
                     stop()
                 if due:
@@ -189,7 +189,7 @@ def train_model(
             if ending:
                 listener.notice(f"Training ended after epoch {row['epoch']}: {ending}.")
                 save()
-                if any(team.agree(stop_requested.is_set())):
+                if any(world.all_reduce_any(stop_requested.is_set())):
                     raise Interrupted("Stopped after the last epoch; saved. The same command continues from here.")
     return progress
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from alexnet import kernels
-from alexnet.distribution.team import ALONE, Team
+from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.network.alexnet import AlexNet
 
 
@@ -37,7 +37,7 @@ class MomentumDescent:
         weight_decays: Mapping[str, float] | None = None,
         at_rate_zero: Literal["freeze", "coast"] = "freeze",
         layer_trust: float = 0.0,
-        team: Team = ALONE,
+        world: World = SINGLE_PROCESS,
     ) -> None:
         """Hold a network for training.
 
@@ -45,7 +45,7 @@ class MomentumDescent:
             dtype: What forward and backward compute in.
             weight_decays: Layer -> decay of its weights, where it is not `weight_decay`.
             layer_trust: Trust coefficient of LARS; 0 leaves the rates as they are.
-            team: Processes that hold the other parts of the network.
+            world: Processes that hold the other parts of the network.
         """
         self.master = master
         self._weight_decays = dict(weight_decays or {})
@@ -53,7 +53,7 @@ class MomentumDescent:
         self._momentum = momentum
         self._coasts = at_rate_zero == "coast"
         self._weight_decay = weight_decay
-        self._trust, self._team = layer_trust, team
+        self._trust, self._world = layer_trust, world
         self.velocities: dict[str, Tensor] = {
             name: torch.zeros_like(weight, requires_grad=False) for name, weight in master.named_parameters()
         }
@@ -103,7 +103,7 @@ class MomentumDescent:
     def _trust_in(self, name: str, weight: Tensor, gradient: Tensor) -> float:
         """Return the factor of a layer's rate (LARS); 1 where weights or gradients are all zero."""
         squares = torch.stack([weight.double().square().sum(), gradient.double().square().sum()])
-        of_weight, of_gradient = self._team.sum_parts(name, squares).sqrt().tolist()
+        of_weight, of_gradient = self._world.all_reduce_shards(name, squares).sqrt().tolist()
         if not of_weight or not of_gradient:
             return 1.0
         return float(self._trust * of_weight / (of_gradient + self._decay(name) * of_weight))

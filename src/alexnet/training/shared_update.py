@@ -4,9 +4,9 @@ import torch
 from torch.nn import functional as F
 
 from alexnet.batches.loader import Batch
-from alexnet.batches.share import FILLING
-from alexnet.distribution.axis import Axis
+from alexnet.batches.shard import IGNORED_LABEL
 from alexnet.distribution.gradients import GradientSums
+from alexnet.distribution.process_group import ProcessGroup
 from alexnet.network.alexnet import AlexNet
 from alexnet.training.loop import refuse_diverged
 from alexnet.training.optimizer import MomentumDescent
@@ -16,15 +16,15 @@ from alexnet.training.progress import Progress
 class SharedUpdate:
     """An `Update` of `training.loop`: the gradient of the mean loss over all images of the batch, each counted once."""
 
-    def __init__(self, network: AlexNet, data: Axis | None, *, divided: frozenset[str]) -> None:
+    def __init__(self, network: AlexNet, data: ProcessGroup | None, *, sharded: frozenset[str]) -> None:
         """Hold the sums of gradients of a network.
 
         Args:
-            data: Processes with the other shares of each batch; None without any.
-            divided: See `GradientSums`.
+            data: Processes with the other shards of each batch; None without any.
+            sharded: See `GradientSums`.
         """
         self._data = data
-        self._sums = GradientSums(network, data, divided=divided)
+        self._sums = GradientSums(network, data, sharded=sharded)
         self._begun = False
         self._loss = self._errors = 0.0
 
@@ -41,18 +41,18 @@ class SharedUpdate:
         if not self._begun:
             self._begun, self._loss, self._errors = True, 0.0, 0.0
             self._sums.begin()
-        if batch.closes:
+        if batch.is_last:
             self._sums.expect_last()
         logits = network(batch.inputs, batch.keys).float()
         loss = F.cross_entropy(logits, batch.labels, reduction="sum", label_smoothing=label_smoothing)
         self._loss += float(loss.detach())
-        counted = batch.labels != FILLING
+        counted = batch.labels != IGNORED_LABEL
         self._errors += int(((logits.detach().argmax(1) != batch.labels) & counted).sum())
-        if not batch.closes:
+        if not batch.is_last:
             (loss / batch.total).backward()  # type: ignore[no-untyped-call]
             return None
         totals = torch.tensor([self._loss, self._errors], dtype=torch.float64)
-        pending = self._data.sum(totals.to(batch.inputs.device), "losses") if self._data else None
+        pending = self._data.all_reduce(totals.to(batch.inputs.device), "losses") if self._data else None
         (loss / batch.total).backward()  # type: ignore[no-untyped-call]
         gradients = self._sums.finish()
         self._begun = False
