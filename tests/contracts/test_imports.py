@@ -26,7 +26,7 @@ ARROWS = {
     "kernels": {"compiling", "errors"},
     "network": {"kernels", "files", "text", "errors"},
     "data": {"compiling", "files", "text", "errors", "version"},
-    "batches": {"data", "compiling", "errors"},
+    "batches": {"recipes", "data", "compiling", "errors"},
     "distribution": {"batches", "kernels", "network", "files", "system", "text", "errors"},
     "recipes": {"files", "text", "errors"},
     "training": {"distribution", "batches", "network", "kernels", "recipes", "files", "text", "errors"},

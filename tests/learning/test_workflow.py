@@ -143,17 +143,17 @@ def test_errors_of_the_half_trained_network_are_not_those_of_the_finished_one(
     from click.testing import CliRunner
 
     from alexnet.cli import cli
-    from alexnet.training import loop
+    from alexnet.training.update import Update
 
     out = tmp_path / "run"
     with monkeypatch.context() as stopping:
-        update = loop._update
+        update = Update.__call__
 
-        def stop(*arguments: Any) -> tuple[float, int]:
+        def stop(*arguments: Any) -> tuple[float, int] | None:
             os.kill(os.getpid(), signal.SIGINT)
             return update(*arguments)
 
-        stopping.setattr(loop, "_update", stop)
+        stopping.setattr(Update, "__call__", stop)
         with pytest.raises(Interrupted, match="Stopped in epoch 1 after 1 of 5 batches; saved"):
             go(small_store_path, out)
     result = CliRunner().invoke(cli, ["report", str(out), "--threads", "1", "--precision", "float32"])

@@ -4,7 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from alexnet.batches.order import epoch_order
 from alexnet.batches.randomness import Purpose, hash_samples
 from alexnet.batches.shard import IGNORED_LABEL, WHOLE_BATCH, BatchShard
 from alexnet.batches.views import Views, draw_views
+from alexnet.recipes.fields import Batches
 
 _AHEAD = 2
 """Batches that may wait, ready, for the network."""
@@ -56,56 +57,31 @@ class TrainingBatches:
         images: Images,
         labels: NDArray[np.int64],
         mean_image: NDArray[np.float32],
+        recipe: Batches,
         *,
-        batch_size: int,
         seed: int,
         crop_px: int,
-        random_crops: bool,
-        reflections: bool,
-        color_noise: float,
         color_axes: NDArray[np.float64],
-        divisor: Divisor,
         dtype: torch.dtype,
         device: torch.device,
-        color_noise_epochs: int | None = None,
-        color_noise_rescales: bool = False,
-        mean_place: MeanPlace = "aligned",
-        images_per_crop: int = 1,
-        scaled_crops: tuple[float, float] | None = None,
         shard: BatchShard = WHOLE_BATCH,
     ) -> None:
-        """Hold what batches are made of. Options are the fields of `recipes.fields.Batches`, in their order there.
+        """Hold what batches are made of.
 
         Args:
+            mean_image: (S, S, 3), of the size of the images.
+            color_axes: See `views.draw_views`.
             shard: What is yielded of every batch.
         """
-        self._shard = shard
+        self._images, self._labels, self._mean = images, labels, mean_image
+        self._recipe, self._seed, self._color_axes = recipe, seed, color_axes
+        self._device, self._shard = device, shard
         self._assembled = 0
-        self._color_noise_epochs = color_noise_epochs
-        self._color_noise_rescales = color_noise_rescales
-        self._mean_place: MeanPlace = mean_place
-        self._images_per_crop = images_per_crop
-        self._images = images
-        self._labels = labels
-        self._mean = mean_image
-        self._view_options: dict[str, Any] = {
-            "image_px": mean_image.shape[0],
-            "crop_px": crop_px,
-            "random_crops": random_crops,
-            "reflections": reflections,
-            "color_noise": color_noise,
-            "color_axes": color_axes,
-            "scaled_crops": scaled_crops,
-        }
-        self._batch_size = batch_size
-        self._seed = seed
-        self._divisor = divisor
-        self._device = device
         self.waited_seconds = 0.0
         # One being used, those waiting, one being written.
         self._buffers = [
             torch.empty(
-                (shard.longest_part(batch_size), 3, crop_px, crop_px),
+                (shard.longest_part(recipe.size), 3, crop_px, crop_px),
                 dtype=dtype,
                 memory_format=torch.channels_last,
                 pin_memory=device.type == "cuda",
@@ -113,9 +89,14 @@ class TrainingBatches:
             for _ in range(_AHEAD + 2)
         ]
 
+    @property
+    def in_parts(self) -> bool:
+        """Whether a batch may come in several parts."""
+        return self._shard.local_batch is not None
+
     def __len__(self) -> int:
         """Batches in an epoch; the last one may be smaller."""
-        return -(-len(self._images) // self._batch_size)
+        return -(-len(self._images) // self._recipe.size)
 
     def epoch(self, epoch: int, *, first: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch in order, or the parts that the shard consists of, from batch `first` on.
@@ -139,7 +120,7 @@ class TrainingBatches:
         def produce() -> None:
             try:
                 for number in range(first, len(self)):
-                    indices = order[number * self._batch_size : (number + 1) * self._batch_size]
+                    indices = order[number * self._recipe.size : (number + 1) * self._recipe.size]
                     parts = self._shard.parts(len(indices))
                     for count, positions in enumerate(parts, start=1):
                         part = self._assemble(indices, positions, epoch, number, is_last=count == len(parts))
@@ -168,16 +149,20 @@ class TrainingBatches:
         self, batch: NDArray[np.int64], positions: NDArray[np.int64], epoch: int, number: int, *, is_last: bool
     ) -> Batch:
         indices = batch[positions]  # position -1 fills up with the last image
-        options, divisor = self._view_options, self._divisor
-        if self._color_noise_epochs is not None and epoch >= self._color_noise_epochs:
-            options = options | {"color_noise": 0.0}
-        if self._color_noise_rescales:
-            factor = 1 + options["color_noise"]
-            divisor = tuple(each * factor for each in divisor) if isinstance(divisor, tuple) else divisor * factor
-        if self._images_per_crop > 1:
-            places = number * self._batch_size + positions
-            options = options | {"crop_indices": places // self._images_per_crop}
-        views = draw_views(indices, seed=self._seed, epoch=epoch, **options)
+        recipe = self._recipe
+        crops = None
+        if recipe.images_per_crop > 1:
+            crops = (number * recipe.size + positions) // recipe.images_per_crop
+        views = draw_views(
+            indices,
+            recipe,
+            seed=self._seed,
+            epoch=epoch,
+            image_px=self._mean.shape[0],
+            crop_px=self._buffers[0].shape[2],
+            color_axes=self._color_axes,
+            crop_indices=crops,
+        )
         inputs = self._buffers[self._assembled % len(self._buffers)][: len(indices)]
         self._assembled += 1
         assemble_views(
@@ -185,8 +170,8 @@ class TrainingBatches:
             self._mean,
             views,
             inputs,
-            divisor=divisor,
-            mean_place=self._mean_place,
+            divisor=recipe.divisor_in(epoch),
+            mean_place=recipe.mean,
         )
         keys = hash_samples(indices, seed=self._seed, epoch=epoch, purpose=Purpose.DROPOUT).view(np.int64)
         labels = torch.from_numpy(np.where(positions < 0, IGNORED_LABEL, self._labels[indices]))

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from alexnet import kernels, system
 from alexnet.batches.loader import Batch
-from alexnet.batches.shard import IGNORED_LABEL, BatchShard
+from alexnet.batches.shard import IGNORED_LABEL
 from alexnet.batches.views import evaluation_views
 from alexnet.benchmark.stock import build_stock_2014, build_stock_paper, make_inputs
 from alexnet.data.images.decode import open_image
@@ -25,11 +25,11 @@ from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.evaluate import predict_probabilities
 from alexnet.network.alexnet import build
 from alexnet.network.model_file import Model, Preprocessing
+from alexnet.recipes.fields import Optimization
 from alexnet.retrieval.index.images import digest_pixels
 from alexnet.system import Compute
 from alexnet.training.optimizer import MomentumDescent
-from alexnet.training.progress import Progress
-from alexnet.training.shared_update import SharedUpdate
+from alexnet.training.update import Update
 
 WARM_UP_ROUNDS = 2
 
@@ -40,41 +40,31 @@ def ours_step(batch: int, dtype: str, threads: int | None = None) -> Callable[[]
     system.tune_allocator()
     compute = getattr(torch, dtype)
     kernels.warm_up(compute)
-    optimizer = MomentumDescent(build("paper"), dtype=compute, momentum=0.9, weight_decay=5e-4)
-    network = optimizer.working.train()
+    optimizer = MomentumDescent(build("paper"), Optimization(), dtype=compute)
+    optimizer.working.train()
     inputs = make_inputs(batch, compute, channels_last=True)
-    labels, keys = torch.arange(batch) % 1000, torch.arange(batch)
-
-    def step() -> None:
-        loss = F.cross_entropy(network(inputs, keys).float(), labels)
-        loss.item()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step(1e-6)
-
-    return step
+    item = Batch(inputs, torch.arange(batch) % 1000, torch.arange(batch), total=batch)
+    update, rates = Update(optimizer), dict.fromkeys(optimizer.velocities, 1e-6)
+    return lambda: update(item, rates)
 
 
 def shared_step(mesh: str, batch: int, dtype: str, threads: int) -> Callable[[], object]:
-    """One process's part of a training step that several shard, as `alexnet train --mesh` makes it; bytes sent."""
+    """One process's part of a training step that several share, as `alexnet train --mesh` makes it; bytes sent."""
     system.tune_allocator()
     world = _meet(mesh, threads)
     compute = getattr(torch, dtype)
     kernels.warm_up(compute)
-    shard = BatchShard(world.data_group.rank, world.data_group.size)
-    optimizer = MomentumDescent(
-        world.shard_network(build("paper")), dtype=compute, momentum=0.9, weight_decay=5e-4, world=world
-    )
-    network = optimizer.working.train()
-    update = SharedUpdate(network, world.data_group, sharded=world.sharded)
-    (positions,) = shard.parts(batch)
+    optimizer = MomentumDescent(world.shard_network(build("paper")), Optimization(), dtype=compute, world=world)
+    optimizer.working.train()
+    (positions,) = world.batch_shard(None).parts(batch)
     inputs = make_inputs(len(positions), compute, channels_last=True)
-    counted = torch.from_numpy(np.where(positions < 0, IGNORED_LABEL, positions % 1000))
-    item = Batch(inputs, counted, torch.from_numpy(positions), total=batch, is_last=True)
-    rates = dict.fromkeys(optimizer.velocities, 1e-6)
+    labels = torch.from_numpy(np.where(positions < 0, IGNORED_LABEL, positions % 1000))
+    item = Batch(inputs, labels, torch.from_numpy(positions), total=batch)
+    update, rates = Update(optimizer, world=world), dict.fromkeys(optimizer.velocities, 1e-6)
 
     def step() -> dict[str, int]:
         world.traffic.clear()
-        update(network, optimizer, item, rates, Progress(), 0.0)
+        update(item, rates)
         return dict(world.traffic.bytes)
 
     return step
