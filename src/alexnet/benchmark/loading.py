@@ -3,7 +3,7 @@
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +24,9 @@ from alexnet.errors import ConfigError
 from alexnet.network.alexnet import build
 from alexnet.recipes.fields import Batches, Optimization
 from alexnet.system import choose_compute, tune_allocator
+from alexnet.text.progress import Tick
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.update import Update
-
-Tick = Callable[[int, int], None]
 
 CROP_BYTES = 224 * 224 * 3
 """Values in one crop."""

@@ -18,8 +18,7 @@ from alexnet.distribution.mesh import parse_mesh
 from alexnet.distribution.volume import count_step
 from alexnet.network.spec import count_training_operations, find_dialect, measure
 from alexnet.system import available_cores, has_bfloat16
-
-Tick = Callable[[int, int], None]
+from alexnet.text.progress import Tick
 
 MESHES = ("data=2", "tower=2", "data=2,dense=2", "data=4", "data=2,tower=2", "data=4,dense=4")
 """What is measured: every kind of mesh on two and on four processes."""

@@ -23,7 +23,7 @@ from alexnet.evaluation.ensemble import (
     open_model,
     save_ensemble,
 )
-from alexnet.evaluation.evaluate import Evaluation, Tick, default_k
+from alexnet.evaluation.evaluate import Evaluation, default_k
 from alexnet.evaluation.fairness import find_doubts, find_doubts_of_fit, find_repeats
 from alexnet.evaluation.labeled_images import LabeledImages, list_splits, open_labeled_images
 from alexnet.evaluation.metrics import find_errors
@@ -36,6 +36,7 @@ from alexnet.evaluation.prediction_files import (
 from alexnet.evaluation.trial import Trial, run_trial
 from alexnet.network.model_file import find_model
 from alexnet.text.commands import command
+from alexnet.text.progress import Tick
 from alexnet.text.wording import counted, name_readably, readable_names
 
 

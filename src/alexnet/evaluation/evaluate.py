@@ -1,6 +1,6 @@
 """Testing: probabilities averaged over views, and the errors they make (paper, sections 4.1 and 6)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,10 +21,8 @@ from alexnet.network.model_file import Preprocessing
 from alexnet.system import Compute
 from alexnet.text.class_names import normalize_name
 from alexnet.text.names import escape_name
+from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
-
-Tick = Callable[[int, int], None]
-"""Progress: called with (images done, images in all)."""
 
 
 def predict_probabilities(

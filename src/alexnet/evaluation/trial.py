@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import ConfigError
 from alexnet.evaluation.ensemble import Ensemble
-from alexnet.evaluation.evaluate import Evaluation, Tick, match_classes, measure_errors
+from alexnet.evaluation.evaluate import Evaluation, match_classes, measure_errors
 from alexnet.evaluation.labeled_images import LabeledImages
+from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
 
 VIEWS_AT_A_TIME = 128

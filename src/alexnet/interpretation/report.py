@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from alexnet.console.terminal import percent
 from alexnet.data.store.format import find_start, find_store
 from alexnet.evaluation.classifier import Classifier
-from alexnet.evaluation.evaluate import Evaluation, Tick
+from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.record import REPORT, KeptTests, forget_others, write_errors
 from alexnet.interpretation.drawing import Format, Themed, in_both_themes, save_drawing
 from alexnet.interpretation.figures import draw_class_errors, draw_curves, draw_filters
@@ -30,6 +30,7 @@ from alexnet.interpretation.panels import (
 from alexnet.interpretation.pictures import Pictures
 from alexnet.network.model_file import CHECKPOINTS, MODEL
 from alexnet.text.commands import command, train_again
+from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from alexnet.data.store.format import find_start, find_store
 from alexnet.data.store.reader import Store
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import ConfigError, RecipeError, RunError, StoreError
-from alexnet.evaluation.evaluate import Evaluation, Tick, evaluate_network
+from alexnet.evaluation.evaluate import Evaluation, evaluate_network
 from alexnet.evaluation.record import digest_weights, forget_others
 from alexnet.files.writing import lock_file, remember_place
 from alexnet.network.alexnet import AlexNet, build_spec
@@ -29,6 +29,7 @@ from alexnet.network.spec import Spec, find_dialect
 from alexnet.recipes.named import Recipe, read_recipe
 from alexnet.runs.folder import ENVIRONMENT, RECIPE, Journal, read_environment
 from alexnet.text.commands import command, train_again
+from alexnet.text.progress import Tick
 from alexnet.training.checkpoint import load_checkpoint
 from alexnet.training.loop import Listener, train_model
 from alexnet.training.optimizer import MomentumDescent

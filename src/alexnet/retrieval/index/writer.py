@@ -29,9 +29,8 @@ from alexnet.retrieval.index.images import ImageFiles, StoreImages, list_known
 from alexnet.retrieval.index.parts import NewPart
 from alexnet.retrieval.index.reader import Index, read_index
 from alexnet.text.commands import COMMAND, command
+from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
-
-Tick = Callable[[int, int], None]
 
 PART_BYTES = 256 * 2**20
 """Features in a part; an interruption loses at most the part under way."""
