@@ -24,9 +24,10 @@ from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.record import digest_weights, read_errors, write_errors
 from alexnet.files.writing import lock_file, remember_place
 from alexnet.network.alexnet import build
-from alexnet.network.model_file import MODEL, Model, Preprocessing, save_model
+from alexnet.network.model_file import Model, Preprocessing, save_model
 from alexnet.network.spec import DIALECTS
 from alexnet.recipes.named import RECIPES, Optimization, find_recipe
+from alexnet.runs.folder import MODEL
 from alexnet.training.checkpoint import save_checkpoint
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.progress import Progress

@@ -23,11 +23,11 @@ from alexnet.evaluation import evaluate
 from alexnet.files.tensors import read_tensors
 from alexnet.files.writing import lock_file
 from alexnet.network import spec as spec_module
-from alexnet.network.model_file import CHECKPOINTS, LATEST, PREVIOUS, save_model
+from alexnet.network.model_file import save_model
 from alexnet.network.spec import Convolution, Dense, Dropout, Normalize, Pool, Rectify, Spec
 from alexnet.recipes.named import Recipe, find_recipe
 from alexnet.runs import train as runs
-from alexnet.runs.folder import read_environment
+from alexnet.runs.folder import CHECKPOINTS, LATEST, PREVIOUS, read_environment
 from alexnet.runs.train import train
 from alexnet.text.commands import train_again
 from alexnet.training import loop

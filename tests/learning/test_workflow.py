@@ -20,9 +20,9 @@ from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.record import digest_weights
 from alexnet.interpretation import report
 from alexnet.network import spec as spec_module
-from alexnet.network.model_file import CHECKPOINTS, LATEST, MODEL
 from alexnet.runs import workflow
 from alexnet.runs.display import DRAWING_SECONDS, Afterwards, TrainingDisplay
+from alexnet.runs.folder import CHECKPOINTS, LATEST, MODEL
 from alexnet.runs.workflow import train_and_report
 
 from .test_runs import recipe, tiny

@@ -35,6 +35,7 @@ from alexnet.evaluation.prediction_files import (
 )
 from alexnet.evaluation.trial import Trial, run_trial
 from alexnet.network.model_file import find_model
+from alexnet.runs.folder import RECIPE
 from alexnet.text.commands import command
 from alexnet.text.progress import Tick
 from alexnet.text.wording import counted, name_readably, readable_names
@@ -236,7 +237,7 @@ def _check_order(paths: Sequence[Path], images: Path, options: Options) -> None:
         others = [path for path in (*paths, images) if not (path / HEADER_NAME).exists()] or [Path("MODEL")]
         right = command("evaluate", *others, stores[0])
         raise ConfigError(f"{stores[0]} is a store; models come first, images last: {right}")
-    if images.suffix == ".safetensors" or is_ensemble(images) or (images / "recipe.yaml").exists():
+    if images.suffix == ".safetensors" or is_ensemble(images) or (images / RECIPE).exists():
         raise ConfigError(
             f"{images} is a model; the last argument is what to test on: {command('evaluate', *paths, images, 'STORE')}"
         )

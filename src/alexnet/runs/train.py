@@ -24,10 +24,10 @@ from alexnet.evaluation.evaluate import Evaluation, evaluate_network
 from alexnet.evaluation.record import digest_weights, forget_others
 from alexnet.files.writing import lock_file, remember_place
 from alexnet.network.alexnet import AlexNet, build_spec
-from alexnet.network.model_file import FAR_MEAN, MODEL, Model, Preprocessing, find_checkpoint, save_model, tensors_of
+from alexnet.network.model_file import FAR_MEAN, Model, Preprocessing, find_checkpoint, save_model, tensors_of
 from alexnet.network.spec import Spec, find_dialect
 from alexnet.recipes.named import Recipe, read_recipe
-from alexnet.runs.folder import ENVIRONMENT, RECIPE, Journal, read_environment
+from alexnet.runs.folder import ENVIRONMENT, LOCK, MODEL, RECIPE, Journal, read_environment
 from alexnet.text.commands import command, train_again
 from alexnet.text.progress import Tick
 from alexnet.training.checkpoint import load_checkpoint
@@ -36,8 +36,6 @@ from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.progress import Progress, read_progress
 from alexnet.training.transfer import Start, copy_layers
 
-LOCK = ".lock"
-"""File in a run folder that the process at work holds."""
 IDENTITY = ("store_fingerprint", "seed", "precision", "start_sha256")
 """What the environment of a run must have in common with that of its continuation, and all its processes."""
 COMPILED_SECONDS = 3.0

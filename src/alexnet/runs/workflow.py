@@ -12,10 +12,9 @@ from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.record import digest_weights, is_reported
 from alexnet.interpretation.page import headline
 from alexnet.interpretation.report import MOST_SEARCHED, VIEWS, report_run
-from alexnet.network.model_file import MODEL
 from alexnet.recipes.named import Recipe
 from alexnet.runs.display import Afterwards, TrainingDisplay
-from alexnet.runs.folder import read_metrics
+from alexnet.runs.folder import MODEL, read_metrics
 from alexnet.runs.train import Outcome, identify, refuse_other, train
 from alexnet.system import choose_compute
 from alexnet.text.wording import counted

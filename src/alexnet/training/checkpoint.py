@@ -9,7 +9,8 @@ from pathlib import Path
 
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.files.tensors import copy_into, read_tensors, write_tensors
-from alexnet.network.model_file import CHECKPOINTS, FORMAT, LATEST, NEXT, PREVIOUS, Model, describe, tensors_of
+from alexnet.network.model_file import FORMAT, Model, describe, tensors_of
+from alexnet.runs.folder import CHECKPOINTS, LATEST, NEXT, PREVIOUS
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.progress import Progress, read_progress
 
