@@ -147,7 +147,7 @@ class DistributedWorld(World):
             self.dense_group.batch_shards = mesh.data
 
     def _make_group(self, groups: list[list[int]], limit: timedelta) -> ProcessGroup:
-        # The device mesh of PyTorch makes the same groups, but has no way to give them a time limit.
+        # Not PyTorch's DeviceMesh: in version 2.6, our oldest, its groups cannot be given a time limit.
         with watched():
             group, _ = dist.new_subgroups_by_enumeration(groups, timeout=limit)  # type: ignore[no-untyped-call]
         ranks = next(ranks for ranks in groups if self.rank in ranks)
