@@ -24,7 +24,7 @@ from alexnet.benchmark.measure import Contender, Crew, Spread
 from alexnet.benchmark.scaling import calibrate, measure_link, threads_of
 from alexnet.benchmark.suite import write_record
 from alexnet.distribution.cost import estimate_step
-from alexnet.distribution.launch import describe_place
+from alexnet.distribution.launch import launch_variables
 from alexnet.distribution.mesh import parse_mesh
 from alexnet.network.spec import find_dialect
 from alexnet.system import has_bfloat16
@@ -64,7 +64,7 @@ def crew_over(names: Sequence[str], mesh: str, name: str, **options: object) -> 
     """Return a process in each namespace; the first keeps the store where they meet."""
     members = []
     for rank, namespace in enumerate(names):
-        environment = describe_place(rank, 2, 29400, ADDRESSES[0]) | {
+        environment = launch_variables(rank, 2, 29400, ADDRESSES[0]) | {
             "TORCHELASTIC_USE_AGENT_STORE": "False",
             "GLOO_SOCKET_IFNAME": DEVICE,
         }

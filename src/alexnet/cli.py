@@ -74,15 +74,15 @@ def _told_elsewhere(problem: AlexNetError) -> bool:
     if not {"RANK", "WORLD_SIZE"} <= os.environ.keys():  # one alone is of something else than a launcher
         return False
     from alexnet.distribution.launch import STARTED, record_failure
-    from alexnet.distribution.processes import Place
+    from alexnet.distribution.processes import LaunchEnvironment
 
-    place = Place.from_environment()
-    if place is None or place.world < 2:
+    launched = LaunchEnvironment.read()
+    if launched is None or launched.world_size < 2:
         return False
     if STARTED in os.environ:
         record_failure(problem)
         return True
-    return place.rank > 0 if problem.told_elsewhere is None else problem.told_elsewhere
+    return launched.rank > 0 if problem.told_elsewhere is None else problem.told_elsewhere
 
 
 def _record_code(end: SystemExit) -> None:

@@ -9,9 +9,9 @@ from alexnet.data.scenes.scenes import write_scenes
 from alexnet.data.store.reader import open_store
 from alexnet.errors import ConfigError
 from alexnet.evaluation.classifier import load
-from alexnet.evaluation.record import REPORT, is_reported
-from alexnet.network.model_file import MODEL
+from alexnet.evaluation.record import is_reported
 from alexnet.recipes.named import find_recipe
+from alexnet.runs.folder import MODEL, REPORT
 from alexnet.runs.workflow import train_and_report
 from alexnet.text.commands import command
 

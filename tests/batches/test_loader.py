@@ -7,6 +7,7 @@ import torch
 from alexnet.batches.loader import TrainingBatches, evaluation_batches
 from alexnet.batches.order import epoch_order
 from alexnet.batches.views import evaluation_views
+from alexnet.recipes.fields import Batches
 
 GENERATOR = np.random.default_rng(0)
 IMAGES = list(GENERATOR.integers(0, 256, (23, 16, 16, 3), dtype=np.uint8))
@@ -14,12 +15,13 @@ LABELS = np.arange(23) % 5
 MEAN = np.full((16, 16, 3), 100.0, np.float32)
 
 
-def make(images: object = IMAGES, **changed: Any) -> TrainingBatches:
+def make(images: object = IMAGES, *, seed: int = 7, **changed: Any) -> TrainingBatches:
+    recipe = Batches(**{"size": 5, **changed})
     options: dict[str, Any] = {
-        "batch_size": 5, "seed": 7, "crop_px": 12, "random_crops": True, "reflections": True, "color_noise": 0.1,
-        "color_axes": np.eye(3) * 20, "divisor": 1.0, "dtype": torch.float32, "device": torch.device("cpu"),
+        "seed": seed, "crop_px": 12, "color_axes": np.eye(3) * 20, "dtype": torch.float32,
+        "device": torch.device("cpu"),
     }  # fmt: skip
-    return TrainingBatches(images, LABELS, MEAN, **(options | changed))  # type: ignore[arg-type]
+    return TrainingBatches(images, LABELS, MEAN, recipe, **options)  # type: ignore[arg-type]
 
 
 def test_colour_noise_and_its_division_end_with_the_epoch_that_is_given() -> None:
@@ -67,13 +69,13 @@ def test_an_epoch_can_begin_at_any_batch() -> None:
 
 
 def test_an_image_looks_the_same_whatever_the_batch_size() -> None:
-    small, large = collect(make(batch_size=4), epoch=0), collect(make(batch_size=23), epoch=0)
+    small, large = collect(make(size=4), epoch=0), collect(make(size=23), epoch=0)
     assert torch.equal(torch.cat([inputs for inputs, *_ in small]), large[0][0])
 
 
 def test_an_image_looks_different_in_another_epoch() -> None:
-    first = {tuple(k.tolist()) for *_, k in collect(make(batch_size=23), epoch=0)}
-    assert first != {tuple(k.tolist()) for *_, k in collect(make(batch_size=23), epoch=1)}
+    first = {tuple(k.tolist()) for *_, k in collect(make(size=23), epoch=0)}
+    assert first != {tuple(k.tolist()) for *_, k in collect(make(size=23), epoch=1)}
 
 
 class Broken(list):  # type: ignore[type-arg]

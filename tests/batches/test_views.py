@@ -7,30 +7,28 @@ from alexnet.batches.assemble import assemble_views
 from alexnet.batches.loader import TrainingBatches
 from alexnet.batches.views import Views, draw_boxes, draw_views, evaluation_views, scale_axes
 from alexnet.errors import ConfigError
+from alexnet.recipes.fields import Batches
 
 BOX = np.array([[3.0, 1.5, 30.0, 22.0]])
-OPTIONS = {
-    "seed": 0, "epoch": 0, "image_px": 256, "crop_px": 224, "random_crops": True, "reflections": True,
-    "color_noise": 0.1, "color_axes": np.diag([10.0, 20.0, 30.0]),
-}  # fmt: skip
+OPTIONS = {"seed": 0, "epoch": 0, "image_px": 256, "crop_px": 224, "color_axes": np.diag([10.0, 20.0, 30.0])}
 
 
 def test_crops_reach_every_offset_from_0_to_32_and_half_are_mirrored() -> None:
-    views = draw_views(np.arange(20_000), **OPTIONS)
+    views = draw_views(np.arange(20_000), Batches(), **OPTIONS)
     assert set(views.y) == set(views.x) == set(range(33))
     assert abs(views.mirrored.mean() - 0.5) < 0.02
     assert abs(np.corrcoef(views.y, views.x)[0, 1]) < 0.03
 
 
 def test_views_of_a_sample_do_not_depend_on_its_batch() -> None:
-    together = draw_views(np.arange(100), **OPTIONS)
-    alone = draw_views(np.array([41]), **OPTIONS)
+    together = draw_views(np.arange(100), Batches(), **OPTIONS)
+    alone = draw_views(np.array([41]), Batches(), **OPTIONS)
     assert (alone.y[0], alone.x[0], alone.mirrored[0]) == (together.y[41], together.x[41], together.mirrored[41])
     assert np.array_equal(alone.color_offset[0], together.color_offset[41])
 
 
 def test_without_augmentation_the_view_is_the_centre() -> None:
-    views = draw_views(np.arange(5), **(OPTIONS | {"random_crops": False, "reflections": False, "color_noise": 0}))
+    views = draw_views(np.arange(5), Batches(random_crops=False, reflections=False, color_noise=0), **OPTIONS)
     assert set(views.y) == set(views.x) == {16}
     assert not views.mirrored.any()
     assert not views.color_offset.any()
@@ -42,7 +40,7 @@ def test_colour_noise_has_the_covariance_of_the_2012_source() -> None:
     axes = scale_axes(vectors, np.array([19.7208, 37.0939, 121.7801]) ** 2, unit="standard_deviation")
     exact = 0.01 * np.array([[5475.9, 4705.5, 4324.5], [4705.5, 5183.9, 4909.7], [4324.5, 4909.7, 5935.5]])
     assert np.allclose(0.01 * axes @ axes.T, exact, atol=0.06)
-    offsets = draw_views(np.arange(200_000), **(OPTIONS | {"color_axes": axes})).color_offset
+    offsets = draw_views(np.arange(200_000), Batches(), **(OPTIONS | {"color_axes": axes})).color_offset
     assert np.allclose(np.cov(offsets.T), exact, rtol=0.02)
 
 
@@ -73,10 +71,10 @@ def test_nine_views_are_the_grid_of_the_cifar_tests() -> None:
 
 def test_images_with_the_same_crop_index_share_offset_and_reflection_but_not_colour() -> None:
     indices = np.array([5, 900, 17, 3])
-    views = draw_views(indices, **OPTIONS, crop_indices=np.array([7, 7, 7, 8]))
+    views = draw_views(indices, Batches(), **OPTIONS, crop_indices=np.array([7, 7, 7, 8]))
     assert len(set(views.y[:3])) == len(set(views.x[:3])) == len(set(views.mirrored[:3])) == 1
     assert (views.y[3], views.x[3]) != (views.y[0], views.x[0])
-    assert np.array_equal(views.color_offset, draw_views(indices, **OPTIONS).color_offset)
+    assert np.array_equal(views.color_offset, draw_views(indices, Batches(), **OPTIONS).color_offset)
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -163,8 +161,8 @@ def test_training_batches_are_cut_as_scaled_crops_when_asked() -> None:
         next(
             iter(
                 TrainingBatches(
-                    list(images), np.arange(6), np.zeros((40, 40, 3), np.float32), batch_size=6, divisor=1.0,
-                    dtype=torch.float32, device=torch.device("cpu"), scaled_crops=scaled_crops, **options,
+                    list(images), np.arange(6), np.zeros((40, 40, 3), np.float32),
+                    Batches(size=6, scaled_crops=scaled_crops), dtype=torch.float32, device=torch.device("cpu"), **options,
                 ).epoch(0)
             )
         )

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from alexnet import cli as cli_module
 from alexnet.cli import cli, main
-from alexnet.distribution.team import ALONE
+from alexnet.distribution.world import SINGLE_PROCESS
 from alexnet.errors import ConfigError
 from alexnet.network.spec import DIALECTS
 from alexnet.recipes.named import RECIPES, find_recipe
@@ -155,7 +155,9 @@ def test_an_error_is_silent_only_in_a_follower_of_several_processes(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "argv", ["alexnet", "train", "nothing", "--recipe", "nonsense", "--out", "nowhere"])
     monkeypatch.setattr("signal.signal", lambda *arguments: None)
-    monkeypatch.setattr("alexnet.distribution.session.join_team", lambda *arguments: nullcontext((ALONE, "cpu")))
+    monkeypatch.setattr(
+        "alexnet.distribution.session.join_world", lambda *arguments: nullcontext((SINGLE_PROCESS, "cpu"))
+    )
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 1

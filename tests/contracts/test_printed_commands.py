@@ -27,7 +27,7 @@ from alexnet.evaluation.classifier import load
 from alexnet.evaluation.ensemble import Ensemble, save_ensemble
 from alexnet.files.kinds import _KINDS, FileKind
 from alexnet.interpretation.report import REPORT, _list_commands
-from alexnet.network.model_file import MODEL, save_model
+from alexnet.network.model_file import save_model
 from alexnet.network.spec import find_dialect
 from alexnet.recipes.named import find_recipe, read_recipe
 from alexnet.retrieval.codes import autoencoder
@@ -35,7 +35,7 @@ from alexnet.retrieval.codes.encoding import load_codes
 from alexnet.retrieval.index import writer as index_writer
 from alexnet.retrieval.index.reader import open_index
 from alexnet.runs import workflow
-from alexnet.runs.folder import read_environment
+from alexnet.runs.folder import MODEL, read_environment
 from alexnet.runs.train import train
 from alexnet.text import commands
 from alexnet.text.commands import COMMAND, FITTING_RECIPES, command, recall_command

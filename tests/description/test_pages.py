@@ -24,9 +24,10 @@ from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.record import digest_weights, read_errors, write_errors
 from alexnet.files.writing import lock_file, remember_place
 from alexnet.network.alexnet import build
-from alexnet.network.model_file import MODEL, Model, Preprocessing, save_model
+from alexnet.network.model_file import Model, Preprocessing, save_model
 from alexnet.network.spec import DIALECTS
-from alexnet.recipes.named import RECIPES, find_recipe
+from alexnet.recipes.named import RECIPES, Optimization, find_recipe
+from alexnet.runs.folder import MODEL
 from alexnet.training.checkpoint import save_checkpoint
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.progress import Progress
@@ -108,8 +109,7 @@ def test_a_run_that_was_only_begun_says_so(begun: Path) -> None:
 
 def test_pages_that_need_headers_only_are_made_without_pytorch(begun: Path, small_store_path: Path) -> None:
     model = make_model()
-    optimizer = MomentumDescent(model.network, dtype=model.network.layers["conv1"].weight.dtype, momentum=0.9,
-                                weight_decay=0.0)  # fmt: skip
+    optimizer = MomentumDescent(model.network, Optimization(), dtype=model.network.layers["conv1"].weight.dtype)
     save_checkpoint(begun, model, optimizer, Progress(epoch=1, batch=17))
     finished = begun.with_name("finished")
     shutil.copytree(begun, finished)
@@ -130,8 +130,7 @@ def test_an_unfinished_run_tells_where_it_stands_and_how_to_go_on(begun: Path) -
     (begun.parent / "gone").mkdir()
     (begun / "metrics.jsonl").write_text(json.dumps(EPOCH) + "\n")
     model = make_model()
-    optimizer = MomentumDescent(model.network, dtype=model.network.layers["conv1"].weight.dtype, momentum=0.9,
-                                weight_decay=0.0)  # fmt: skip
+    optimizer = MomentumDescent(model.network, Optimization(), dtype=model.network.layers["conv1"].weight.dtype)
     save_checkpoint(begun, model, optimizer, Progress(epoch=1, batch=17, history=[EPOCH]))
     facts = facts_of(describe(str(begun)))
     assert facts["what"] == "an unfinished run; saved in epoch 2 of 5 after 17 batches"
@@ -216,8 +215,7 @@ def test_a_run_whose_recipe_is_missing_tells_the_rest(begun: Path) -> None:
     assert page.values["recipe"] is None
     (begun / "metrics.jsonl").write_text(json.dumps(EPOCH) + "\n")
     model = make_model()
-    optimizer = MomentumDescent(model.network, dtype=model.network.layers["conv1"].weight.dtype, momentum=0.9,
-                                weight_decay=0.0)  # fmt: skip
+    optimizer = MomentumDescent(model.network, Optimization(), dtype=model.network.layers["conv1"].weight.dtype)
     save_checkpoint(begun, model, optimizer, Progress(epoch=1, batch=17, history=[EPOCH]))
     facts = facts_of(describe(str(begun)))
     assert facts["what"] == "an unfinished run; saved in epoch 2 after 17 batches"

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from alexnet.distribution.launch import describe_place
+from alexnet.distribution.launch import launch_variables
 
 SECONDS = 150
 
@@ -39,7 +39,7 @@ def test_processes_that_lose_the_link_end_with_one_message_each(small_store_path
     with link.limited_link(1000) as names:
         processes = []
         for rank, name in enumerate(names):
-            place = describe_place(rank, 2, 29400, link.ADDRESSES[0]) | {
+            place = launch_variables(rank, 2, 29400, link.ADDRESSES[0]) | {
                 "LOCAL_RANK": "0",
                 "LOCAL_WORLD_SIZE": "1",
                 "TORCHELASTIC_USE_AGENT_STORE": "False",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from alexnet.distribution.mesh import Mesh, check_mesh, count_parameters, parse_mesh, place_parameters
+from alexnet.distribution.mesh import Mesh, check_mesh, count_parameters, parse_mesh, shard_parameters
 from alexnet.distribution.volume import count_step
 from alexnet.errors import ConfigError
 from alexnet.network.spec import find_dialect
@@ -63,7 +63,7 @@ def test_each_tower_holds_half_of_the_parameters() -> None:
     whole, classes = 60_965_224, 1000
     assert count_parameters(Mesh(), spec) == whole
     assert count_parameters(Mesh(1, 2, 2), spec) == (whole - classes) // 2 + classes
-    assert place_parameters(Mesh(8), spec) == {}
+    assert shard_parameters(Mesh(8), spec) == {}
 
 
 def test_two_towers_send_what_the_facts_say() -> None:

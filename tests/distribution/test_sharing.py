@@ -1,4 +1,4 @@
-"""Testing and indexing that several processes share: what one process finds, to the last bit; the leader writes."""
+"""Testing and indexing that several processes share: what one process finds, to the last bit; rank 0 writes."""
 
 import shutil
 from pathlib import Path

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 import alexnet
 from alexnet import system
-from alexnet.batches.share import Share
+from alexnet.batches.shard import BatchShard
 from alexnet.distribution import processes
 from alexnet.distribution.mesh import parse_mesh
-from alexnet.distribution.processes import Place, ProcessTeam
-from alexnet.distribution.team import ALONE
+from alexnet.distribution.processes import DistributedWorld, LaunchEnvironment
+from alexnet.distribution.world import SINGLE_PROCESS
 from alexnet.errors import AlexNetError
 from alexnet.evaluation import trial
 from alexnet.evaluation.assessment import Options, assess
@@ -53,7 +53,7 @@ def small(num_classes: int) -> Spec:
     )
 
 
-def meet(mesh: str | None, timeout_seconds: float = 60) -> ProcessTeam:
+def meet(mesh: str | None, timeout_seconds: float = 60) -> DistributedWorld:
     warnings.simplefilter("error")
     torch.set_num_threads(1)
     system.set_threads = lambda threads=None: 1
@@ -61,9 +61,11 @@ def meet(mesh: str | None, timeout_seconds: float = 60) -> ProcessTeam:
     runs.kernels.warm_up = lambda dtype: 0.0
     processes.GRACE_SECONDS = 1.5
     spec_module.DIALECTS["small"] = small  # of this process, which ends with its work
-    place = Place.from_environment()
-    assert place is not None
-    return ProcessTeam(parse_mesh(mesh, place.world), place, torch.device("cpu"), timeout_seconds=timeout_seconds)
+    environment = LaunchEnvironment.read()
+    assert environment is not None
+    return DistributedWorld(
+        parse_mesh(mesh, environment.world_size), environment, torch.device("cpu"), timeout_seconds=timeout_seconds
+    )
 
 
 def batch_of(network: AlexNet, images: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -87,25 +89,25 @@ def differentiate_part(mesh: str, dialect: str, classes: int, images: int) -> di
     """Every process: its logits, the gradients put together, and what was sent."""
     from alexnet.distribution.gradients import GradientSums
 
-    team = meet(mesh)
-    network = team.divide(build(dialect, classes, seed=3, initialization="he")).train()
-    sums = GradientSums(network, team.data, divided=team.divided)
+    world = meet(mesh)
+    network = world.shard_network(build(dialect, classes, seed=3, initialization="he")).train()
+    sums = GradientSums(network, world.data_group, sharded=world.sharded)
     inputs, labels, keys = batch_of(network, images)
-    (positions,) = Share(team.data.index, team.data.count).parts(images)
+    (positions,) = BatchShard(world.data_group.rank, world.data_group.size).parts(images)
     counted = torch.from_numpy(np.where(positions < 0, -100, labels[positions]))
     sums.begin()
     sums.expect_last()
-    team.traffic.clear()
+    world.traffic.clear()
     logits = network(inputs[positions], keys[positions])
     (F.cross_entropy(logits, counted, reduction="sum") / images).backward()
     gradients = sums.finish()
-    sent = dict(team.traffic.bytes)
+    sent = dict(world.traffic.bytes)
     result = {
         "logits": logits.detach().numpy(),
-        "gradients": {name: value.clone().numpy() for name, value in team.whole(gradients).items()},
+        "gradients": {name: value.clone().numpy() for name, value in world.gather_shards(gradients).items()},
         "sent": sent,
     }
-    team.everyone.gather(torch.zeros(1), "end").wait()
+    world.all_ranks.all_gather(torch.zeros(1), "end").wait()
     return result
 
 
@@ -138,12 +140,12 @@ def train_shared(
     **options: Any,
 ) -> dict[str, Any]:
     """Every process: the losses, the metrics and the error of a training; `fault` befalls a rank at a batch."""
-    team = meet(mesh, timeout_seconds)
+    world = meet(mesh, timeout_seconds)
     kind, rank, at = fault or (None, 0, 0)
-    listener = Losses(kind, at) if rank == team.place.rank else Losses()
+    listener = Losses(kind, at) if rank == world.rank else Losses()
     error = history = None
     try:
-        with team.session():
+        with world.session():
             history = runs.train(
                 alexnet.open_store(Path(store)),
                 recipe,
@@ -151,7 +153,7 @@ def train_shared(
                 listener=listener,
                 threads=1,
                 precision="float32",
-                team=team,
+                world=world,
                 **options,
             ).history
     except AlexNetError as problem:
@@ -161,13 +163,13 @@ def train_shared(
 
 def find_out_in_twos(folder: str, out: str) -> dict[str, Any]:
     """Every process: what it finds out about the model and the ten pictures of a folder; the index goes to `out`."""
-    team = meet(None) if Place.from_environment() else ALONE
+    world = meet(None) if LaunchEnvironment.read() else SINGLE_PROCESS
     root = Path(folder)
     trial.VIEWS_AT_A_TIME = 20  # two images with ten views
     options = Options(views=10, precision="float32", predictions=Path(out + ".csv"))
-    assessment = assess([root / "model.safetensors"], root / "pictures", options, team=team)
+    assessment = assess([root / "model.safetensors"], root / "pictures", options, world=world)
     classifier = load(root / "model.safetensors", device="cpu", precision="float32")
-    report = make_index(classifier, choose_images([root / "pictures"]), Path(out), batch_size=2, team=team)
+    report = make_index(classifier, choose_images([root / "pictures"]), Path(out), batch_size=2, world=world)
     images = open_labeled_images(root / "pictures", split="val", image_px=classifier.model.preprocessing.image_px)
     numbers, pixels, _ = images.read(range(len(images)))
     validation = evaluate_network(
@@ -177,7 +179,7 @@ def find_out_in_twos(folder: str, out: str) -> dict[str, Any]:
         classifier.model.preprocessing,
         classifier.compute,
         class_names=classifier.class_names,
-        data=team.data,
+        data=world.data_group,
     )
     return {
         "json": assessment.to_json(),
@@ -192,8 +194,8 @@ def find_out_in_twos(folder: str, out: str) -> dict[str, Any]:
 def disagree(store: str, other_store: str, recipes: dict[str, Recipe], out: str) -> dict[str, Any]:
     """Two processes: what each hears of every disagreement, and whether it tells the user."""
     heard = {}
-    team = meet(None)
-    last = team.place.rank == 1
+    world = meet(None)
+    last = world.rank == 1
 
     def hear(name: str, act: Any) -> None:
         try:
@@ -209,13 +211,13 @@ def disagree(store: str, other_store: str, recipes: dict[str, Recipe], out: str)
             Path(out) / to,
             listener=listener,
             precision="float32",
-            team=team,
+            world=world,
             **options,
         )
 
     hear("stores", lambda: train("one", other_store if last else store))
     hear("recipes", lambda: train("other" if last else "one"))
-    hear("seeds", lambda: train("one", seed=team.place.rank))
+    hear("seeds", lambda: train("one", seed=world.rank))
     hear("layers on one", lambda: train("wrong layer" if last else "one"))
     hear("stopped", lambda: train("one", to="run", stop=2))
     hear("continued", lambda: train("other", to="run"))
@@ -225,16 +227,16 @@ def disagree(store: str, other_store: str, recipes: dict[str, Recipe], out: str)
 
 def meet_differently(fact: str) -> str:
     """Two processes: the refusal that ends their meeting, or their training of one tower on two."""
-    place = Place.from_environment()
-    assert place is not None
+    environment = LaunchEnvironment.read()
+    assert environment is not None
     mesh = "tower=2" if fact == "dialect" else None
-    if place.rank == 1 and fact == "version":
+    if environment.rank == 1 and fact == "version":
         processes.describe_system = lambda: {**system.describe_system(), "alexnet": "0.0.9"}
-    if place.rank == 1 and fact == "mesh":
+    if environment.rank == 1 and fact == "mesh":
         mesh = "tower=2"
     try:
-        team = meet(mesh)
-        team.together(lambda: team.check_spec(spec_module.find_dialect("one-tower-2014", 3)))
+        world = meet(mesh)
+        world.run_on_all_ranks(lambda: world.check_spec(spec_module.find_dialect("one-tower-2014", 3)))
     except AlexNetError as problem:
         return f"{type(problem).__name__}: {problem}"
     return "met"

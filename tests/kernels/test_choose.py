@@ -9,7 +9,7 @@ import torch
 
 from alexnet import kernels
 from alexnet.errors import ConfigError
-from alexnet.kernels import choose, operators
+from alexnet.kernels import Normalization, choose, operators
 
 
 def test_the_report_names_every_kernel_with_its_version_and_reason() -> None:
@@ -115,8 +115,9 @@ def test_warming_up_twice_takes_no_time(dtype: torch.dtype) -> None:
 def test_operators_are_registered_as_pytorch_asks(shape: tuple[int, ...]) -> None:
     x = torch.randn(shape, requires_grad=True)
     constants = (5, 2.0, 1e-4, 0.75, 2)
-    torch.library.opcheck(operators._normalize, (x, *constants, True))
-    torch.library.opcheck(operators._pool, (x, True, *constants, True, True, 3, 2))
+    torch.library.opcheck(operators._normalize, (x, constants, True))
+    torch.library.opcheck(operators._pool, (x, constants, True, True, 3, 2))
+    torch.library.opcheck(operators._pool, (x, None, True, True, 3, 2))
     torch.library.opcheck(operators._drop, (x, torch.arange(shape[0]), 0.5, 1))
 
 
@@ -137,23 +138,23 @@ REFUSALS = [
         "the input has dtype torch.uint8; kernels need float32 or bfloat16. Convert it: x.float().",
     ),
     (
-        lambda: kernels.normalize_responses(torch.zeros(1, 3, 4, 4), size=0),
+        lambda: kernels.normalize_responses(torch.zeros(1, 3, 4, 4), Normalization(size=0)),
         "size is 0; the window needs at least 1. The paper uses 5.",
     ),
     (
-        lambda: kernels.normalize_responses(torch.zeros(1, 3, 4, 4), k=0.0),
+        lambda: kernels.normalize_responses(torch.zeros(1, 3, 4, 4), Normalization(k=0.0)),
         "k is 0.0; the divisor's constant needs to be finite and above 0. The paper uses 2.",
     ),
     (
-        lambda: kernels.normalize_responses(torch.zeros(1, 3, 4, 4), alpha=-1.0),
+        lambda: kernels.normalize_responses(torch.zeros(1, 3, 4, 4), Normalization(alpha=-1.0)),
         "alpha is -1.0; the multiplier of the sum needs to be finite and at least 0.",
     ),
     (
-        lambda: kernels.normalize_responses(torch.zeros(1, 3, 4, 4), beta=float("nan")),
+        lambda: kernels.normalize_responses(torch.zeros(1, 3, 4, 4), Normalization(beta=float("nan"))),
         "beta is nan; the exponent needs to be finite. The paper uses 0.75.",
     ),
     (
-        lambda: kernels.normalize_responses(torch.zeros(1, 3, 4, 4), towers=2),
+        lambda: kernels.normalize_responses(torch.zeros(1, 3, 4, 4), Normalization(towers=2)),
         "towers is 2; it needs to divide the 3 channels into equal groups.",
     ),
     (

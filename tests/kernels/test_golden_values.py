@@ -33,9 +33,11 @@ CHANNELS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
 @pytest.mark.parametrize("version", VERSIONS)
 def test_normalization_gives_the_known_values(version: str, name: str) -> None:
     options, expected = CHANNELS[name]
+    constants: dict[str, Any] = dict(options)
+    rectify = constants.pop("rectify", False)
     x = torch.tensor(PIXEL).reshape(1, 7, 1, 1)
     with kernels.using(version):
-        y = kernels.normalize_responses(x, **options)
+        y = kernels.normalize_responses(x, kernels.Normalization(**constants), rectify=rectify)
     torch.testing.assert_close(y.flatten(), torch.tensor(expected), rtol=1e-6, atol=1e-6)
 
 
@@ -43,7 +45,7 @@ def test_normalization_gives_the_known_values(version: str, name: str) -> None:
 def test_rectifying_after_normalization_gives_the_known_values_of_the_2012_first_layer(version: str) -> None:
     x = torch.tensor(PIXEL).reshape(1, 7, 1, 1)
     with kernels.using(version):
-        y = kernels.normalize_and_pool(x, alpha=1e-4 / 5, rectify="after", window=1, stride=1)
+        y = kernels.normalize_and_pool(x, kernels.Normalization(alpha=1e-4 / 5), rectify="after", window=1, stride=1)
     expected = torch.tensor((5.884357, 0, 17.135998, 0, 27.036509, 0, 38.488706))
     torch.testing.assert_close(y.flatten(), expected, rtol=1e-6, atol=0)
 
@@ -67,5 +69,5 @@ def test_an_even_window_reaches_further_to_lower_channels() -> None:
     sums = torch.tensor([1.0 + 0, 1 + 4, 4 + 16, 16 + 64])
     for version in VERSIONS:
         with kernels.using(version):
-            y = kernels.normalize_responses(x, size=2, k=1.0, alpha=1.0, beta=1.0)
+            y = kernels.normalize_responses(x, kernels.Normalization(size=2, k=1.0, alpha=1.0, beta=1.0))
         torch.testing.assert_close(y.flatten(), x.flatten() / (1 + sums), rtol=1e-6, atol=0)

@@ -59,6 +59,17 @@ def run(version: str, operation: Callable[[Tensor], Tensor], x: Tensor) -> tuple
     return y.detach(), dx
 
 
+def normalize_responses(x: Tensor, *, rectify: bool = False, **constants: Any) -> Tensor:
+    return kernels.normalize_responses(x, kernels.Normalization(**constants), rectify=rectify)
+
+
+def normalize_and_pool(
+    x: Tensor, *, rectify: Any = "before", window: int = 3, stride: int = 2, **constants: Any
+) -> Tensor:
+    chosen = kernels.Normalization(**constants)
+    return kernels.normalize_and_pool(x, chosen, rectify=rectify, window=window, stride=stride)
+
+
 def check_agreement(version: str, operation: Callable[[Tensor], Tensor], x: Tensor) -> None:
     x_exact = x.detach().double().requires_grad_()
     expected = run("reference", operation, x_exact)
@@ -80,7 +91,7 @@ def test_normalization_agrees_with_its_definition(version: str, dtype: torch.dty
             for rectify in (False, True):
                 options: dict[str, Any] = {"towers": shape[4], "rectify": rectify, **constants}
                 x = make_inputs(shape[:4], dtype, layout)
-                check_agreement(version, lambda x, options=options: kernels.normalize_responses(x, **options), x)
+                check_agreement(version, lambda x, options=options: normalize_responses(x, **options), x)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -106,7 +117,7 @@ def test_fused_normalization_and_pooling_agrees_with_its_definition(
             "towers": towers, "window": window, "stride": stride, "rectify": rectify, **constants
         }  # fmt: skip
         x = make_inputs(tuple(shape), dtype, ("contiguous", "channels_last")[index % 2])
-        check_agreement(version, lambda x, options=options: kernels.normalize_and_pool(x, **options), x)
+        check_agreement(version, lambda x, options=options: normalize_and_pool(x, **options), x)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -124,8 +135,8 @@ def test_spatial_normalization_agrees_with_its_definition(dtype: torch.dtype) ->
 def test_fused_equals_the_three_steps_one_after_the_other(version: str, rectify: str) -> None:
     x = make_inputs((2, 8, 7, 7), torch.float32, "channels_last")
     with kernels.using(version):
-        fused = kernels.normalize_and_pool(x, rectify=rectify)
-        normalized = kernels.normalize_responses(x, rectify=rectify == "before")
+        fused = normalize_and_pool(x, rectify=rectify)
+        normalized = normalize_responses(x, rectify=rectify == "before")
         steps = kernels.pool_maximum(normalized, rectify=rectify == "after")
     torch.testing.assert_close(fused, steps, rtol=1e-6, atol=0)
 
@@ -135,11 +146,9 @@ def test_gradients_of_the_plain_version_agree_with_finite_differences() -> None:
     constants: dict[str, Any] = {"size": 4, "alpha": 1e-2, "towers": 2}
     with kernels.using("plain"):
         for rectify in (False, True):
-            assert torch.autograd.gradcheck(
-                lambda x, r=rectify: kernels.normalize_responses(x, rectify=r, **constants), x
-            )
+            assert torch.autograd.gradcheck(lambda x, r=rectify: normalize_responses(x, rectify=r, **constants), x)
         for order in ("before", "after", "none"):
-            assert torch.autograd.gradcheck(lambda x, o=order: kernels.normalize_and_pool(x, rectify=o, **constants), x)
+            assert torch.autograd.gradcheck(lambda x, o=order: normalize_and_pool(x, rectify=o, **constants), x)
         assert torch.autograd.gradcheck(lambda x: kernels.spatially_normalize_responses(x, scale=1e-2), x)
 
 
@@ -148,7 +157,7 @@ def test_gradients_of_the_definitions_agree_with_finite_differences() -> None:
     with kernels.using("reference"):
         for order in ("before", "after", "none"):
             assert torch.autograd.gradcheck(
-                lambda x, o=order: kernels.normalize_and_pool(x, rectify=o, size=4, alpha=1e-2, towers=2, stride=1), x
+                lambda x, o=order: normalize_and_pool(x, rectify=o, size=4, alpha=1e-2, towers=2, stride=1), x
             )
         assert torch.autograd.gradcheck(lambda x: kernels.spatially_normalize_responses(x, size=2, scale=1e-2), x)
 
@@ -159,7 +168,7 @@ def test_towers_do_not_mix(version: str) -> None:
     changed = x.clone()
     changed[:, 48] += 100
     with kernels.using(version):
-        for operation in (kernels.normalize_responses, kernels.normalize_and_pool):
+        for operation in (normalize_responses, normalize_and_pool):
             difference = (operation(changed, towers=2) - operation(x, towers=2)).abs().amax(dim=(0, 2, 3))
             assert difference[:48].max() == 0
             assert difference[48:51].min() > 0
@@ -185,8 +194,8 @@ def test_a_window_without_positive_values_passes_no_gradient_through_a_rectifier
     with kernels.using(version):
         for pooled in (
             kernels.pool_maximum(x, rectify=True),
-            kernels.normalize_and_pool(x, rectify="before"),
-            kernels.normalize_and_pool(x, rectify="after"),
+            normalize_and_pool(x, rectify="before"),
+            normalize_and_pool(x, rectify="after"),
         ):
             assert pooled.abs().max() == 0
             (dx,) = torch.autograd.grad(pooled.sum(), x)
@@ -209,11 +218,11 @@ def test_nan_spreads_exactly_as_far_as_windows_reach(version: str, dtype: torch.
     x = make_inputs((2, 12, 7, 7), dtype, "channels_last").detach()
     x[0, 5, 3, 2] = torch.nan
     operations: list[Callable[[Tensor], Tensor]] = [
-        lambda x: kernels.normalize_responses(x, towers=2),
-        lambda x: kernels.normalize_responses(x, rectify=True, beta=0.6),
-        lambda x: kernels.normalize_and_pool(x, rectify="before", towers=2),
-        lambda x: kernels.normalize_and_pool(x, rectify="after"),
-        lambda x: kernels.normalize_and_pool(x, rectify="none"),
+        lambda x: normalize_responses(x, towers=2),
+        lambda x: normalize_responses(x, rectify=True, beta=0.6),
+        lambda x: normalize_and_pool(x, rectify="before", towers=2),
+        lambda x: normalize_and_pool(x, rectify="after"),
+        lambda x: normalize_and_pool(x, rectify="none"),
         lambda x: kernels.pool_maximum(x, rectify=True),
         lambda x: kernels.pool_maximum(x),
     ]
@@ -230,7 +239,7 @@ def test_nan_spreads_exactly_as_far_as_windows_reach(version: str, dtype: torch.
 def test_nan_in_a_gradient_reaches_the_input(version: str) -> None:
     x = make_inputs((1, 8, 5, 5), torch.float32, "channels_last")
     with kernels.using(version):
-        for y in (kernels.normalize_and_pool(x), kernels.pool_maximum(x), kernels.normalize_responses(x)):
+        for y in (normalize_and_pool(x), kernels.pool_maximum(x), normalize_responses(x)):
             (dx,) = torch.autograd.grad(y, x, torch.full_like(y, torch.nan))
             assert dx.isnan().any()
 
@@ -250,7 +259,7 @@ def test_very_small_and_very_large_activations_are_normalized_as_defined(
 def test_activations_too_large_to_square_are_normalized_to_finite_numbers(version: str) -> None:
     x = torch.full((1, 5, 3, 3), 1e25, requires_grad=True)
     with kernels.using(version):
-        y = kernels.normalize_responses(x)
+        y = normalize_responses(x)
         (dx,) = torch.autograd.grad(y.sum(), x)
     assert y.isfinite().all()
     assert dx.isfinite().all()
@@ -262,8 +271,8 @@ def test_an_empty_batch_gives_an_empty_result_and_gradient(version: str, dtype: 
     x = torch.zeros(0, 6, 7, 7, dtype=dtype, requires_grad=True)
     with kernels.using(version):
         results = {
-            kernels.normalize_responses(x): (0, 6, 7, 7),
-            kernels.normalize_and_pool(x): (0, 6, 3, 3),
+            normalize_responses(x): (0, 6, 7, 7),
+            normalize_and_pool(x): (0, 6, 3, 3),
             kernels.pool_maximum(x): (0, 6, 3, 3),
             kernels.spatially_normalize_responses(x, scale=1.0): (0, 6, 7, 7),
         }
@@ -293,19 +302,19 @@ def test_results_depend_neither_on_threads_nor_on_the_batch(dtype: torch.dtype) 
 def test_kernels_run_where_gradients_are_off(version: str) -> None:
     x = make_inputs((1, 8, 5, 5), torch.float32, "contiguous")
     with kernels.using(version):
-        expected = kernels.normalize_and_pool(x).detach()
+        expected = normalize_and_pool(x).detach()
         with torch.no_grad():
-            assert torch.equal(kernels.normalize_and_pool(x), expected)
+            assert torch.equal(normalize_and_pool(x), expected)
         with torch.inference_mode():
-            assert torch.equal(kernels.normalize_and_pool(x), expected)
-            assert torch.equal(kernels.normalize_and_pool(x * 1), expected)
+            assert torch.equal(normalize_and_pool(x), expected)
+            assert torch.equal(normalize_and_pool(x * 1), expected)
 
 
 def test_inputs_that_are_slices_of_others_are_read_correctly() -> None:
     whole = make_inputs((4, 8, 10, 9), torch.float32, "channels_last").detach()
     part = whole[::2, 1:6, ::2, 1:]
     with kernels.using("numba"):
-        assert torch.equal(kernels.normalize_and_pool(part), kernels.normalize_and_pool(part.contiguous()))
+        assert torch.equal(normalize_and_pool(part), normalize_and_pool(part.contiguous()))
 
 
 @pytest.mark.parametrize("window", [1, 2, 3, 5])

@@ -23,16 +23,17 @@ from alexnet.evaluation import evaluate
 from alexnet.files.tensors import read_tensors
 from alexnet.files.writing import lock_file
 from alexnet.network import spec as spec_module
-from alexnet.network.model_file import CHECKPOINTS, LATEST, PREVIOUS, save_model
+from alexnet.network.model_file import save_model
 from alexnet.network.spec import Convolution, Dense, Dropout, Normalize, Pool, Rectify, Spec
 from alexnet.recipes.named import Recipe, find_recipe
 from alexnet.runs import train as runs
-from alexnet.runs.folder import read_environment
+from alexnet.runs.folder import CHECKPOINTS, LATEST, PREVIOUS, read_environment
 from alexnet.runs.train import train
 from alexnet.text.commands import train_again
 from alexnet.training import loop
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.transfer import read_start
+from alexnet.training.update import Update
 from conftest import Listener
 
 OPTIONS = ["batches.size=5", "batches.divisor=60", "network.initialization=he", "network.dialect=tiny",
@@ -196,8 +197,8 @@ def test_a_diverging_run_stops_at_the_step_and_keeps_its_checkpoint(small_store_
 def test_an_epoch_without_a_wrong_image_does_not_end_a_training_that_goes_to_its_last(
     small_store_path: Path, tmp_path: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    update = loop._update
-    monkeypatch.setattr(loop, "_update", lambda *arguments: (update(*arguments)[0], 0))
+    update = Update.__call__
+    monkeypatch.setattr(Update, "__call__", lambda *arguments: (update(*arguments)[0], 0))  # type: ignore[index]
     outcome = run(small_store_path, tmp_path / "run", listener)
     assert [row.get("ended") for row in outcome.history] == [None, None, "3 epochs, as the recipe says"]
     assert listener.notices[-1] == "Training ended after epoch 3: 3 epochs, as the recipe says."

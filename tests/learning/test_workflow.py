@@ -20,9 +20,9 @@ from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.record import digest_weights
 from alexnet.interpretation import report
 from alexnet.network import spec as spec_module
-from alexnet.network.model_file import CHECKPOINTS, LATEST, MODEL
 from alexnet.runs import workflow
 from alexnet.runs.display import DRAWING_SECONDS, Afterwards, TrainingDisplay
+from alexnet.runs.folder import CHECKPOINTS, LATEST, MODEL
 from alexnet.runs.workflow import train_and_report
 
 from .test_runs import recipe, tiny
@@ -143,17 +143,17 @@ def test_errors_of_the_half_trained_network_are_not_those_of_the_finished_one(
     from click.testing import CliRunner
 
     from alexnet.cli import cli
-    from alexnet.training import loop
+    from alexnet.training.update import Update
 
     out = tmp_path / "run"
     with monkeypatch.context() as stopping:
-        update = loop._update
+        update = Update.__call__
 
-        def stop(*arguments: Any) -> tuple[float, int]:
+        def stop(*arguments: Any) -> tuple[float, int] | None:
             os.kill(os.getpid(), signal.SIGINT)
             return update(*arguments)
 
-        stopping.setattr(loop, "_update", stop)
+        stopping.setattr(Update, "__call__", stop)
         with pytest.raises(Interrupted, match="Stopped in epoch 1 after 1 of 5 batches; saved"):
             go(small_store_path, out)
     result = CliRunner().invoke(cli, ["report", str(out), "--threads", "1", "--precision", "float32"])

@@ -4,6 +4,7 @@ from torch.nn import functional as F
 
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.spec import Dense, Spec
+from alexnet.recipes.fields import Optimization
 from alexnet.training.optimizer import MomentumDescent
 
 
@@ -18,7 +19,7 @@ def tiny() -> AlexNet:
 
 
 def test_the_rule_is_that_of_the_2012_source_with_the_rate_inside_the_velocity(tiny: AlexNet) -> None:
-    optimizer = MomentumDescent(tiny, dtype=torch.float32, momentum=0.9, weight_decay=0.0005)
+    optimizer = MomentumDescent(tiny, Optimization(momentum=0.9, weight_decay=0.0005), dtype=torch.float32)
     weight, bias = tiny.layers["fc"].weight, tiny.layers["fc"].bias
     weights, biases = [], []
     for rate in (0.1, 0.1, 0.01, 0.0, 0.01):
@@ -32,7 +33,9 @@ def test_the_rule_is_that_of_the_2012_source_with_the_rate_inside_the_velocity(t
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_in_caffe_a_velocity_coasts_on_at_a_rate_of_0(tiny: AlexNet, dtype: torch.dtype) -> None:
-    optimizer = MomentumDescent(tiny, dtype=dtype, momentum=0.9, weight_decay=0.0005, at_rate_zero="coast")
+    optimizer = MomentumDescent(
+        tiny, Optimization(momentum=0.9, weight_decay=0.0005, at_rate_zero="coast"), dtype=dtype
+    )
     weights = []
     for rate in (0.1, 0.1, 0.01, 0.0, 0.01):
         for parameter in optimizer.working.parameters():
@@ -44,7 +47,7 @@ def test_in_caffe_a_velocity_coasts_on_at_a_rate_of_0(tiny: AlexNet, dtype: torc
 
 
 def test_in_bfloat16_the_weights_stay_in_float32_and_the_working_copy_follows(tiny: AlexNet) -> None:
-    optimizer = MomentumDescent(tiny, dtype=torch.bfloat16, momentum=0.9, weight_decay=0.0)
+    optimizer = MomentumDescent(tiny, Optimization(momentum=0.9, weight_decay=0.0), dtype=torch.bfloat16)
     copy = optimizer.working.layers["fc"].weight
     assert copy.dtype == torch.bfloat16
     for _ in range(10):  # each step alone is below bfloat16's resolution at 1
@@ -58,7 +61,7 @@ def test_in_bfloat16_the_weights_stay_in_float32_and_the_working_copy_follows(ti
 
 
 def test_a_step_lowers_the_loss(tiny: AlexNet) -> None:
-    optimizer = MomentumDescent(tiny, dtype=torch.float32, momentum=0.0, weight_decay=0.0)
+    optimizer = MomentumDescent(tiny, Optimization(momentum=0.0, weight_decay=0.0), dtype=torch.float32)
     inputs, labels = torch.randn(8, 3, 2, 2, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3
     losses = []
     for _ in range(5):
@@ -76,7 +79,7 @@ def test_a_frozen_layer_gets_no_gradient_does_not_coast_and_does_not_decay() -> 
     with torch.no_grad():
         for weight in net.parameters():
             weight.normal_(generator=torch.Generator().manual_seed(1))
-    optimizer = MomentumDescent(net, dtype=torch.float32, momentum=0.9, weight_decay=0.1)
+    optimizer = MomentumDescent(net, Optimization(momentum=0.9, weight_decay=0.1), dtype=torch.float32)
     inputs, labels = torch.randn(8, 3, 2, 2, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3
     names = [name for name, _ in net.named_parameters()]
     moving = dict.fromkeys(names, 0.1)
@@ -95,7 +98,9 @@ def test_a_frozen_layer_gets_no_gradient_does_not_coast_and_does_not_decay() -> 
 
 
 def test_layers_may_have_decays_of_their_own(tiny: AlexNet) -> None:
-    optimizer = MomentumDescent(tiny, dtype=torch.float32, momentum=0.9, weight_decay=0.5, weight_decays={"fc": 0.25})
+    optimizer = MomentumDescent(
+        tiny, Optimization(momentum=0.9, weight_decay=0.5, weight_decays={"fc": 0.25}), dtype=torch.float32
+    )
     weight, bias = tiny.layers["fc"].weight, tiny.layers["fc"].bias
     weight.grad, bias.grad = torch.zeros_like(weight), torch.zeros_like(bias)
     optimizer.step(0.1)
@@ -105,7 +110,9 @@ def test_layers_may_have_decays_of_their_own(tiny: AlexNet) -> None:
 
 def test_layer_trust_scales_each_layers_rate_by_the_norms_of_its_weights_and_gradients(tiny: AlexNet) -> None:
     """LARS (You, Gitman, Ginsburg 2017), equation 6; biases are updated at the plain rate."""
-    optimizer = MomentumDescent(tiny, dtype=torch.float32, momentum=0.0, weight_decay=0.1, layer_trust=0.01)
+    optimizer = MomentumDescent(
+        tiny, Optimization(momentum=0.0, weight_decay=0.1, layer_trust=0.01), dtype=torch.float32
+    )
     before = {name: weight.detach().clone() for name, weight in tiny.named_parameters()}
     for number, weight in enumerate(tiny.parameters()):
         weight.grad = torch.full_like(weight, 0.1 * (number + 1))

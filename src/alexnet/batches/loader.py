@@ -4,7 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -14,8 +14,9 @@ from torch import Tensor
 from alexnet.batches.assemble import Divisor, MeanPlace, assemble_views
 from alexnet.batches.order import epoch_order
 from alexnet.batches.randomness import Purpose, hash_samples
-from alexnet.batches.share import FILLING, WHOLE, Share
+from alexnet.batches.shard import IGNORED_LABEL, WHOLE_BATCH, BatchShard
 from alexnet.batches.views import Views, draw_views
+from alexnet.recipes.fields import Batches
 
 _AHEAD = 2
 """Batches that may wait, ready, for the network."""
@@ -35,12 +36,12 @@ class Batch(NamedTuple):
     inputs: Tensor
     """(N, 3, crop, crop), channels_last."""
     labels: Tensor
-    """(N,) int64; `share.FILLING` where an image only fills up."""
+    """(N,) int64; `shard.IGNORED_LABEL` where an image only fills up."""
     keys: Tensor
     """(N,) int64: what fixes the dropout mask of each image."""
     total: int
     """Images of the whole batch: N, unless it is shared or comes in parts."""
-    closes: bool = True
+    is_last: bool = True
     """Whether this is the last part of its batch, after which the update follows."""
 
 
@@ -56,56 +57,31 @@ class TrainingBatches:
         images: Images,
         labels: NDArray[np.int64],
         mean_image: NDArray[np.float32],
+        recipe: Batches,
         *,
-        batch_size: int,
         seed: int,
         crop_px: int,
-        random_crops: bool,
-        reflections: bool,
-        color_noise: float,
         color_axes: NDArray[np.float64],
-        divisor: Divisor,
         dtype: torch.dtype,
         device: torch.device,
-        color_noise_epochs: int | None = None,
-        color_noise_rescales: bool = False,
-        mean_place: MeanPlace = "aligned",
-        images_per_crop: int = 1,
-        scaled_crops: tuple[float, float] | None = None,
-        share: Share = WHOLE,
+        shard: BatchShard = WHOLE_BATCH,
     ) -> None:
-        """Hold what batches are made of. Options are the fields of `recipes.fields.Batches`, in their order there.
+        """Hold what batches are made of.
 
         Args:
-            share: What is yielded of every batch.
+            mean_image: (S, S, 3), of the size of the images.
+            color_axes: See `views.draw_views`.
+            shard: What is yielded of every batch.
         """
-        self._share = share
+        self._images, self._labels, self._mean = images, labels, mean_image
+        self._recipe, self._seed, self._color_axes = recipe, seed, color_axes
+        self._device, self._shard = device, shard
         self._assembled = 0
-        self._color_noise_epochs = color_noise_epochs
-        self._color_noise_rescales = color_noise_rescales
-        self._mean_place: MeanPlace = mean_place
-        self._images_per_crop = images_per_crop
-        self._images = images
-        self._labels = labels
-        self._mean = mean_image
-        self._view_options: dict[str, Any] = {
-            "image_px": mean_image.shape[0],
-            "crop_px": crop_px,
-            "random_crops": random_crops,
-            "reflections": reflections,
-            "color_noise": color_noise,
-            "color_axes": color_axes,
-            "scaled_crops": scaled_crops,
-        }
-        self._batch_size = batch_size
-        self._seed = seed
-        self._divisor = divisor
-        self._device = device
         self.waited_seconds = 0.0
         # One being used, those waiting, one being written.
         self._buffers = [
             torch.empty(
-                (share.longest_part(batch_size), 3, crop_px, crop_px),
+                (shard.longest_part(recipe.size), 3, crop_px, crop_px),
                 dtype=dtype,
                 memory_format=torch.channels_last,
                 pin_memory=device.type == "cuda",
@@ -113,12 +89,17 @@ class TrainingBatches:
             for _ in range(_AHEAD + 2)
         ]
 
+    @property
+    def in_parts(self) -> bool:
+        """Whether a batch may come in several parts."""
+        return self._shard.local_batch is not None
+
     def __len__(self) -> int:
         """Batches in an epoch; the last one may be smaller."""
-        return -(-len(self._images) // self._batch_size)
+        return -(-len(self._images) // self._recipe.size)
 
     def epoch(self, epoch: int, *, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch in order, or the parts that the share consists of, from batch `first` on.
+        """Yield the batches of an epoch in order, or the parts that the shard consists of, from batch `first` on.
 
         Raises:
             Whatever the background thread met, such as a StoreError, at the batch where it met it.
@@ -139,10 +120,10 @@ class TrainingBatches:
         def produce() -> None:
             try:
                 for number in range(first, len(self)):
-                    indices = order[number * self._batch_size : (number + 1) * self._batch_size]
-                    parts = self._share.parts(len(indices))
+                    indices = order[number * self._recipe.size : (number + 1) * self._recipe.size]
+                    parts = self._shard.parts(len(indices))
                     for count, positions in enumerate(parts, start=1):
-                        part = self._assemble(indices, positions, epoch, number, closes=count == len(parts))
+                        part = self._assemble(indices, positions, epoch, number, is_last=count == len(parts))
                         if not hand_over(part):
                             return
             except BaseException as problem:  # handed to the consumer, who raises it
@@ -158,26 +139,30 @@ class TrainingBatches:
                 self.waited_seconds += time.perf_counter() - start
                 if isinstance(item, BaseException):
                     raise item
-                number += item.closes
+                number += item.is_last
                 yield item
         finally:
             stop.set()
             producer.join()
 
     def _assemble(
-        self, batch: NDArray[np.int64], positions: NDArray[np.int64], epoch: int, number: int, *, closes: bool
+        self, batch: NDArray[np.int64], positions: NDArray[np.int64], epoch: int, number: int, *, is_last: bool
     ) -> Batch:
         indices = batch[positions]  # position -1 fills up with the last image
-        options, divisor = self._view_options, self._divisor
-        if self._color_noise_epochs is not None and epoch >= self._color_noise_epochs:
-            options = options | {"color_noise": 0.0}
-        if self._color_noise_rescales:
-            factor = 1 + options["color_noise"]
-            divisor = tuple(each * factor for each in divisor) if isinstance(divisor, tuple) else divisor * factor
-        if self._images_per_crop > 1:
-            places = number * self._batch_size + positions
-            options = options | {"crop_indices": places // self._images_per_crop}
-        views = draw_views(indices, seed=self._seed, epoch=epoch, **options)
+        recipe = self._recipe
+        crops = None
+        if recipe.images_per_crop > 1:
+            crops = (number * recipe.size + positions) // recipe.images_per_crop
+        views = draw_views(
+            indices,
+            recipe,
+            seed=self._seed,
+            epoch=epoch,
+            image_px=self._mean.shape[0],
+            crop_px=self._buffers[0].shape[2],
+            color_axes=self._color_axes,
+            crop_indices=crops,
+        )
         inputs = self._buffers[self._assembled % len(self._buffers)][: len(indices)]
         self._assembled += 1
         assemble_views(
@@ -185,17 +170,17 @@ class TrainingBatches:
             self._mean,
             views,
             inputs,
-            divisor=divisor,
-            mean_place=self._mean_place,
+            divisor=recipe.divisor_in(epoch),
+            mean_place=recipe.mean,
         )
         keys = hash_samples(indices, seed=self._seed, epoch=epoch, purpose=Purpose.DROPOUT).view(np.int64)
-        labels = torch.from_numpy(np.where(positions < 0, FILLING, self._labels[indices]))
+        labels = torch.from_numpy(np.where(positions < 0, IGNORED_LABEL, self._labels[indices]))
         return Batch(
             inputs.to(self._device, non_blocking=True),
             labels.to(self._device),
             torch.from_numpy(keys).to(self._device),
             total=len(batch),
-            closes=closes,
+            is_last=is_last,
         )
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from alexnet.batches.randomness import Purpose, draw_integer, draw_normal_triple, draw_uniform
 from alexnet.errors import ConfigError
+from alexnet.recipes.fields import Batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,48 +32,45 @@ class Views:
 
 def draw_views(
     indices: NDArray[np.int64],
+    recipe: Batches,
     *,
     seed: int,
     epoch: int,
     image_px: int,
     crop_px: int,
-    random_crops: bool,
-    reflections: bool,
-    color_noise: float,
     color_axes: NDArray[np.float64],
     crop_indices: NDArray[np.int64] | None = None,
-    scaled_crops: tuple[float, float] | None = None,
 ) -> Views:
     """Return the training views of these samples in this epoch.
 
     Offsets are uniform on 0 .. image_px - crop_px inclusive (0..32 for 224 of 256), reflections have probability one
     half, and the colour offset is color_noise * color_axes @ z with z standard normal: all per image, and all pure
-    functions of (seed, epoch, index). Without `random_crops` the crop is the central one.
+    functions of (seed, epoch, index). Without `random_crops` the crop is the central one; for `scaled_crops` see
+    `draw_boxes`.
 
     Args:
-        color_noise: The paper's 0.1; 0 turns the noise off.
+        recipe: Crops, reflections and colour noise; `color_noise_unit` and `images_per_crop` are not looked at.
         color_axes: (3, 3), columns are the principal axes times their scale; see `scale_axes`.
-        scaled_crops: Least and largest share of the area, for crops of any size; see `draw_boxes`.
         crop_indices: What offset and reflection are drawn from instead of `indices`: equal numbers share them.
     Source: paper 4.1; the 2012 source draws crop and reflection once for 32 consecutive images instead.
     """
     crops = indices if crop_indices is None else crop_indices
     margin = image_px - crop_px
     num_images = len(indices)
-    if random_crops:
+    if recipe.random_crops:
         y = draw_integer(crops, margin + 1, seed=seed, epoch=epoch, purpose=Purpose.CROP_Y)
         x = draw_integer(crops, margin + 1, seed=seed, epoch=epoch, purpose=Purpose.CROP_X)
     else:
         y = x = np.full(num_images, margin // 2)
     mirrored = np.zeros(num_images, dtype=bool)
-    if reflections:
+    if recipe.reflections:
         mirrored = draw_uniform(crops, seed=seed, epoch=epoch, purpose=Purpose.REFLECTION) < 0.5
     offset = np.zeros((num_images, 3))
-    if color_noise:
+    if color_noise := recipe.color_noise_in(epoch):
         offset = color_noise * draw_normal_triple(indices, seed=seed, epoch=epoch) @ color_axes.T
     boxes = None
-    if scaled_crops is not None:
-        boxes = draw_boxes(crops, scaled_crops, seed=seed, epoch=epoch, image_px=image_px)
+    if recipe.scaled_crops is not None:
+        boxes = draw_boxes(crops, recipe.scaled_crops, seed=seed, epoch=epoch, image_px=image_px)
     return Views(y, x, mirrored, offset.astype(np.float32), boxes)
 
 

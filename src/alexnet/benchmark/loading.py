@@ -3,14 +3,13 @@
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch.nn import functional as F
 
 from alexnet import kernels
 from alexnet.batches.loader import Batch, TrainingBatches
@@ -23,10 +22,11 @@ from alexnet.data.store.raw import Images
 from alexnet.data.store.writer import StoreFiles
 from alexnet.errors import ConfigError
 from alexnet.network.alexnet import build
+from alexnet.recipes.fields import Batches, Optimization
 from alexnet.system import choose_compute, tune_allocator
+from alexnet.text.progress import Tick
 from alexnet.training.optimizer import MomentumDescent
-
-Tick = Callable[[int, int], None]
+from alexnet.training.update import Update
 
 CROP_BYTES = 224 * 224 * 3
 """Values in one crop."""
@@ -69,14 +69,12 @@ def bench_epoch(images: Sequence[bytes], batch: int, rounds: int, tick: Tick) ->
     kernels.warm_up(compute.dtype)
     decoded = [decode_image(data) for data in images]
     raw = _training_batches([decoded[index % len(decoded)] for index in range(8 * batch)], batch, compute.dtype)
-    optimizer = MomentumDescent(build("paper"), dtype=compute.dtype, momentum=0.9, weight_decay=5e-4)
-    network = optimizer.working.train()
+    optimizer = MomentumDescent(build("paper"), Optimization(), dtype=compute.dtype)
+    optimizer.working.train()
+    update, rates = Update(optimizer), dict.fromkeys(optimizer.velocities, 1e-6)
 
     def step(item: Batch) -> None:
-        loss = F.cross_entropy(network(item.inputs, item.keys).float(), item.labels)
-        loss.item()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step(1e-6)
+        update(item, rates)
 
     fixed = next(iter(raw.epoch(0)))
     fixed = fixed._replace(inputs=fixed.inputs.clone(memory_format=torch.preserve_format))
@@ -118,14 +116,10 @@ def _training_batches(images: Sequence[NDArray[np.uint8]] | Images, batch: int, 
         images,
         np.arange(len(images)) % 1000,
         np.full((256, 256, 3), 120, np.float32),
-        batch_size=batch,
+        Batches(size=batch),
         seed=0,
         crop_px=224,
-        random_crops=True,
-        reflections=True,
-        color_noise=0.1,
         color_axes=np.eye(3) * 50,
-        divisor=1.0,
         dtype=dtype,
         device=torch.device("cpu"),
     )

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from alexnet.text.progress import Tick
+
 WORKER = "alexnet.benchmark.worker"
 
 
@@ -178,9 +180,7 @@ class Crew:
         return max([member.answer() for member in self.members])
 
 
-def alternate(
-    contenders: Sequence[Contender | Crew], rounds: int, tick: Callable[[int, int], None]
-) -> list[list[float]]:
+def alternate(contenders: Sequence[Contender | Crew], rounds: int, tick: Tick) -> list[list[float]]:
     """Return the seconds of each contender over rounds in which everyone runs once."""
     seconds: list[list[float]] = [[] for _ in contenders]
     for number in range(rounds):

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from alexnet import kernels
 from alexnet.benchmark.measure import Row, compare_rates, measure_copy_rate, time_once
-
-Tick = Callable[[int, int], None]
+from alexnet.text.progress import Tick
 
 WEIGHTS = 60_954_656
 """Weights of the paper's network without its biases."""

@@ -16,8 +16,7 @@ from alexnet.benchmark.loading import open_the_usual_way, resize_the_usual_way
 from alexnet.benchmark.measure import Row, compare_rates
 from alexnet.data.prepare.part import STRETCH
 from alexnet.data.prepare.prepare import prepare
-
-Tick = Callable[[int, int], None]
+from alexnet.text.progress import Tick
 
 PHOTOGRAPHS = 2048
 """Files in a prepared folder: photographs are repeated up to this number."""

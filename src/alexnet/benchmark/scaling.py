@@ -13,13 +13,12 @@ import torch
 
 from alexnet.benchmark.measure import Contender, Crew, Row, alternate, compare_rates
 from alexnet.distribution.cost import UPDATE_BYTES, Cluster, Link, count_messages_of_sum, estimate_step
-from alexnet.distribution.launch import describe_place
+from alexnet.distribution.launch import launch_variables
 from alexnet.distribution.mesh import parse_mesh
 from alexnet.distribution.volume import count_step
 from alexnet.network.spec import count_training_operations, find_dialect, measure
 from alexnet.system import available_cores, has_bfloat16
-
-Tick = Callable[[int, int], None]
+from alexnet.text.progress import Tick
 
 MESHES = ("data=2", "tower=2", "data=2,dense=2", "data=4", "data=2,tower=2", "data=4,dense=4")
 """What is measured: every kind of mesh on two and on four processes."""
@@ -70,7 +69,9 @@ def meet(mesh: str, count: int, name: str, **options: object) -> Iterator[Crew]:
 
     store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     members = [
-        Contender(name, mesh=mesh, threads=threads_of(count), **options).within(describe_place(rank, count, store.port))
+        Contender(name, mesh=mesh, threads=threads_of(count), **options).within(
+            launch_variables(rank, count, store.port)
+        )
         for rank in range(count)
     ]
     with Crew(members) as crew:

@@ -9,8 +9,7 @@ from alexnet.benchmark.measure import Contender, Row, alternate, compare_rates, 
 from alexnet.retrieval.codes.hamming import find_nearest_codes
 from alexnet.retrieval.exact import find_nearest, rank_exactly
 from alexnet.system import has_bfloat16
-
-Tick = Callable[[int, int], None]
+from alexnet.text.progress import Tick
 
 DIMENSIONS = 4096
 ROWS = 32_768

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +22,7 @@ from alexnet.benchmark.measure import Contender, Row, Spread, compare_rates
 from alexnet.errors import ConfigError
 from alexnet.network.alexnet import build
 from alexnet.network.model_file import Model, Preprocessing, save_model
-
-Tick = Callable[[int, int], None]
+from alexnet.text.progress import Tick
 
 MANY, ENDURING = 32, 64
 """Clients at a time: for the rate, and for the long run."""

@@ -1,14 +1,11 @@
 """The training step and inference: ours against stock modules, as images per second."""
 
-from collections.abc import Callable
-
 import torch
 
 from alexnet.benchmark.measure import Contender, Row, Spread, alternate, compare_rates, measure_matrix_rate
 from alexnet.network.spec import count_training_operations, find_dialect, measure
 from alexnet.system import has_bfloat16
-
-Tick = Callable[[int, int], None]
+from alexnet.text.progress import Tick
 
 STEPS = (
     ("stock-float32", "bfloat16", {"network": "paper", "dtype": "float32"}),

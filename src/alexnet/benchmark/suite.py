@@ -3,7 +3,7 @@
 import datetime
 import json
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,7 @@ from alexnet.benchmark.serving import bench_serve
 from alexnet.benchmark.step import bench_evaluation, bench_step
 from alexnet.files.writing import write_text
 from alexnet.system import describe_system, has_bfloat16, set_threads
-
-Tick = Callable[[int, int], None]
+from alexnet.text.progress import Tick
 
 WHAT = ("kernels", "step", "loader", "evaluate", "prepare", "search", "scaling", "serve")
 """What can be measured, in this order."""

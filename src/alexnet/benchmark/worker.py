@@ -15,21 +15,21 @@ from torch.nn import functional as F
 
 from alexnet import kernels, system
 from alexnet.batches.loader import Batch
-from alexnet.batches.share import FILLING, Share
+from alexnet.batches.shard import IGNORED_LABEL
 from alexnet.batches.views import evaluation_views
 from alexnet.benchmark.stock import build_stock_2014, build_stock_paper, make_inputs
 from alexnet.data.images.decode import open_image
 from alexnet.distribution.mesh import parse_mesh
-from alexnet.distribution.processes import TIMEOUT_SECONDS, Place, ProcessTeam
+from alexnet.distribution.processes import TIMEOUT_SECONDS, DistributedWorld, LaunchEnvironment
 from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.evaluate import predict_probabilities
 from alexnet.network.alexnet import build
 from alexnet.network.model_file import Model, Preprocessing
+from alexnet.recipes.fields import Optimization
 from alexnet.retrieval.index.images import digest_pixels
 from alexnet.system import Compute
 from alexnet.training.optimizer import MomentumDescent
-from alexnet.training.progress import Progress
-from alexnet.training.shared_update import SharedUpdate
+from alexnet.training.update import Update
 
 WARM_UP_ROUNDS = 2
 
@@ -40,61 +40,55 @@ def ours_step(batch: int, dtype: str, threads: int | None = None) -> Callable[[]
     system.tune_allocator()
     compute = getattr(torch, dtype)
     kernels.warm_up(compute)
-    optimizer = MomentumDescent(build("paper"), dtype=compute, momentum=0.9, weight_decay=5e-4)
-    network = optimizer.working.train()
+    optimizer = MomentumDescent(build("paper"), Optimization(), dtype=compute)
+    optimizer.working.train()
     inputs = make_inputs(batch, compute, channels_last=True)
-    labels, keys = torch.arange(batch) % 1000, torch.arange(batch)
-
-    def step() -> None:
-        loss = F.cross_entropy(network(inputs, keys).float(), labels)
-        loss.item()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step(1e-6)
-
-    return step
+    item = Batch(inputs, torch.arange(batch) % 1000, torch.arange(batch), total=batch)
+    update, rates = Update(optimizer), dict.fromkeys(optimizer.velocities, 1e-6)
+    return lambda: update(item, rates)
 
 
 def shared_step(mesh: str, batch: int, dtype: str, threads: int) -> Callable[[], object]:
     """One process's part of a training step that several share, as `alexnet train --mesh` makes it; bytes sent."""
     system.tune_allocator()
-    team = _meet(mesh, threads)
+    world = _meet(mesh, threads)
     compute = getattr(torch, dtype)
     kernels.warm_up(compute)
-    share = Share(team.data.index, team.data.count)
-    optimizer = MomentumDescent(team.divide(build("paper")), dtype=compute, momentum=0.9, weight_decay=5e-4, team=team)
-    network = optimizer.working.train()
-    update = SharedUpdate(network, team.data, divided=team.divided)
-    (positions,) = share.parts(batch)
+    optimizer = MomentumDescent(world.shard_network(build("paper")), Optimization(), dtype=compute, world=world)
+    optimizer.working.train()
+    (positions,) = world.batch_shard(None).parts(batch)
     inputs = make_inputs(len(positions), compute, channels_last=True)
-    counted = torch.from_numpy(np.where(positions < 0, FILLING, positions % 1000))
-    item = Batch(inputs, counted, torch.from_numpy(positions), total=batch, closes=True)
-    rates = dict.fromkeys(optimizer.velocities, 1e-6)
+    labels = torch.from_numpy(np.where(positions < 0, IGNORED_LABEL, positions % 1000))
+    item = Batch(inputs, labels, torch.from_numpy(positions), total=batch)
+    update, rates = Update(optimizer, world=world), dict.fromkeys(optimizer.velocities, 1e-6)
 
     def step() -> dict[str, int]:
-        team.traffic.clear()
-        update(network, optimizer, item, rates, Progress(), 0.0)
-        return dict(team.traffic.bytes)
+        world.traffic.clear()
+        update(item, rates)
+        return dict(world.traffic.bytes)
 
     return step
 
 
 def exchange(mesh: str, num_bytes: int, times: int, threads: int) -> Callable[[], object]:
     """Sums of `num_bytes` over all processes, `times` in a row."""
-    team = _meet(mesh, threads)
+    world = _meet(mesh, threads)
     values = torch.zeros(num_bytes // 4)
 
     def run() -> None:
         for _ in range(times):
-            team.everyone.sum(values, "sums").wait()
+            world.all_ranks.all_reduce(values, "sums").wait()
 
     return run
 
 
-def _meet(mesh: str, threads: int) -> ProcessTeam:
+def _meet(mesh: str, threads: int) -> DistributedWorld:
     system.set_threads(threads)
-    place = Place.from_environment()
-    assert place is not None
-    return ProcessTeam(parse_mesh(mesh, place.world), place, torch.device("cpu"), timeout_seconds=TIMEOUT_SECONDS)
+    environment = LaunchEnvironment.read()
+    assert environment is not None
+    return DistributedWorld(
+        parse_mesh(mesh, environment.world_size), environment, torch.device("cpu"), timeout_seconds=TIMEOUT_SECONDS
+    )
 
 
 def stock_step(batch: int, network: str, dtype: str) -> Callable[[], object]:

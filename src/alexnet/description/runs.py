@@ -9,18 +9,17 @@ from alexnet.console.terminal import duration, percent
 from alexnet.data.store.format import find_start, find_store
 from alexnet.description.page import Description, Facts, command, count_towers, name_classes
 from alexnet.errors import WeightsError
-from alexnet.evaluation.record import ERRORS, REPORT, digest_weights, read_errors
+from alexnet.evaluation.record import digest_weights, read_errors
 from alexnet.files.tensors import read_document, read_tensors
 from alexnet.files.writing import is_locked, recall_places
-from alexnet.network.model_file import FORMAT, MODEL, find_checkpoint
+from alexnet.network.model_file import FORMAT, find_checkpoint
 from alexnet.network.spec import Spec, measure
 from alexnet.recipes.named import Recipe, read_recipe
-from alexnet.runs.folder import RECIPE, read_environment, read_metrics
+from alexnet.runs.folder import ERRORS, LOCK, MODEL, RECIPE, REPORT, read_environment, read_metrics
 from alexnet.text.commands import train_again
 from alexnet.text.wording import counted
 from alexnet.training.progress import Progress, read_progress
 
-LOCK = ".lock"
 _VIEWS = {1: "centre view", 9: "nine views", 10: "ten views"}
 
 

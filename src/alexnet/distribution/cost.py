@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 
 from alexnet.distribution.gradients import BUCKET_BYTES
-from alexnet.distribution.mesh import Mesh, count_parameters, largest_share
+from alexnet.distribution.mesh import Mesh, count_parameters, largest_shard
 from alexnet.distribution.volume import GRADIENTS, count_step
 from alexnet.network.spec import Dense, Spec, count_training_operations, measure
 
@@ -84,15 +84,15 @@ def estimate_step(
 
     Args:
         value_bytes: Of an activation: 4 for float32, 2 for bfloat16. Gradients are always reduced in float32.
-        local_batch: Images computed at once, where less than a share of the batch; activations are exchanged anew for
+        local_batch: Images computed at once, where less than a shard of the batch; activations are exchanged anew for
             each part, gradients once.
     """
-    share = largest_share(mesh, batch)
+    shard = largest_shard(mesh, batch)
     # Towers divide the convolutions; dense layers are divided among towers or all, which see as many more images.
-    operations = share * count_training_operations(spec) / mesh.tower
+    operations = shard * count_training_operations(spec) / mesh.tower
     sent = count_step(mesh, spec, batch, value_bytes=value_bytes)
     gradient_bytes = sent.pop(GRADIENTS, 0)
-    parts = math.ceil(share / (local_batch or share))
+    parts = math.ceil(shard / (local_batch or shard))
     activations = 0.0
     for name, count in sent.items():
         of_dense = name.split()[0].split(".")[0] in _dense_names(spec) or name.startswith("keys")
@@ -112,7 +112,7 @@ def estimate_step(
         gradients=gradients,
         exposed_gradients=gradients - hidden,
         overhead=cluster.overhead_seconds * parts,
-        reading=share / cluster.images_per_second,
+        reading=shard / cluster.images_per_second,
     )
 
 

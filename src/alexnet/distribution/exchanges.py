@@ -11,52 +11,54 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from alexnet.distribution.axis import Axis
+from alexnet.distribution.process_group import ProcessGroup
 
 
-def gather_and_multiply(x: Tensor, weight: Tensor, bias: Tensor, axis: Axis, name: str) -> Tensor:
-    """Return x_all @ weight.T + bias, where x_all are the inputs of all processes along the axis.
+def gather_and_multiply(x: Tensor, weight: Tensor, bias: Tensor, group: ProcessGroup, name: str) -> Tensor:
+    """Return x_all @ weight.T + bias, where x_all are the inputs of all processes of the group.
 
     Args:
-        x: (n, f): this process's part; rows of x_all are images, columns are units. With axis.rows > 1 also the images
-            are divided, and the result is of all of them.
-        weight: (u, columns * f): rows of the units that this process computes.
+        x: (n, f): this process's part; rows of x_all are images, columns are units. With group.batch_shards > 1 also
+            the images are divided, and the result is of all of them.
+        weight: (u, unit_shards * f): rows of the units that this process computes.
     Returns:
-        (rows * n, u).
+        (batch_shards * n, u).
     """
-    y: Tensor = _GatherAndMultiply.apply(x, weight, bias, axis, name)  # type: ignore[no-untyped-call]
+    y: Tensor = _GatherAndMultiply.apply(x, weight, bias, group, name)  # type: ignore[no-untyped-call]
     return y
 
 
-def gather_and_convolve(x: Tensor, weight: Tensor, bias: Tensor, axis: Axis, name: str, **options: int) -> Tensor:
-    """Return the convolution of the maps of all processes along the axis, (n, own kernels, H, W).
+def gather_and_convolve(
+    x: Tensor, weight: Tensor, bias: Tensor, group: ProcessGroup, name: str, **options: int
+) -> Tensor:
+    """Return the convolution of the maps of all processes of the group, (n, own kernels, H, W).
 
     Args:
         x: (n, c, H, W), channels_last: this process's maps.
-        weight: (own kernels, count * c, h, w).
+        weight: (own kernels, size * c, h, w).
         options: stride and padding.
     """
     y: Tensor = _GatherAndConvolve.apply(  # type: ignore[no-untyped-call]
-        x, weight, bias, axis, name, options["stride"], options["padding"]
+        x, weight, bias, group, name, options["stride"], options["padding"]
     )
     return y
 
 
-def multiply_and_sum(x: Tensor, weight: Tensor, bias: Tensor, axis: Axis, name: str) -> Tensor:
-    """Return the logits of this process's images, where inputs and columns of the weights are divided along the axis.
+def multiply_and_sum(x: Tensor, weight: Tensor, bias: Tensor, group: ProcessGroup, name: str) -> Tensor:
+    """Return the logits of this process's images, where inputs and columns of the weights are divided of the group.
 
     Args:
-        x: (rows * n, f): units of this process.
+        x: (batch_shards * n, f): units of this process.
         weight: (classes, f): their columns.
     Returns:
         (n, classes), float32; the same for all processes that have the same images, whose losses count once.
     """
-    y: Tensor = _MultiplyAndSum.apply(x, weight, axis, name)  # type: ignore[no-untyped-call]
+    y: Tensor = _MultiplyAndSum.apply(x, weight, group, name)  # type: ignore[no-untyped-call]
     return y + bias.float()
 
 
-def add_borders(x: Tensor, before: int, after: int, axis: Axis, name: str) -> tuple[Tensor, int]:
-    """Return x with the neighbours' channels at its ends, for a normalisation that reaches over the towers' border.
+def add_halos(x: Tensor, before: int, after: int, group: ProcessGroup, name: str) -> tuple[Tensor, int]:
+    """Return x with the neighbors' channels at its ends, for a normalisation that reaches over the towers' border.
 
     Args:
         x: (n, c, H, W), channels_last.
@@ -64,17 +66,17 @@ def add_borders(x: Tensor, before: int, after: int, axis: Axis, name: str) -> tu
     Returns:
         The tensor, and how many channels come before x's own.
     """
-    y: Tensor = _AddBorders.apply(x, before, after, axis, name)  # type: ignore[no-untyped-call]
-    return y, before if axis.index > 0 else 0
+    y: Tensor = _AddHalos.apply(x, before, after, group, name)  # type: ignore[no-untyped-call]
+    return y, before if group.rank > 0 else 0
 
 
 class _GatherAndMultiply(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, axis: Axis, name: str) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, group: ProcessGroup, name: str) -> Tensor:
         f = x.shape[1]
-        pending = axis.gather(x, f"{name} forward")
-        if axis.rows == 1:
-            own = axis.index * f
+        pending = group.all_gather(x, f"{name} forward")
+        if group.batch_shards == 1:
+            own = group.rank * f
             y = torch.addmm(bias, x, weight[:, own : own + f].t())
             blocks = pending.wait()
             whole = blocks.transpose(0, 1).reshape(len(x), -1)
@@ -82,22 +84,22 @@ class _GatherAndMultiply(torch.autograd.Function):
                 if whole[:, part].shape[1]:
                     y.addmm_(whole[:, part], weight[:, part].t())
         else:
-            blocks = pending.wait().view(axis.rows, axis.columns, *x.shape)
-            whole = blocks.transpose(1, 2).reshape(axis.rows * len(x), -1)
+            blocks = pending.wait().view(group.batch_shards, group.unit_shards, *x.shape)
+            whole = blocks.transpose(1, 2).reshape(group.batch_shards * len(x), -1)
             y = torch.addmm(bias, whole, weight.t())
         ctx.save_for_backward(whole, weight)
-        ctx.axis, ctx.name, ctx.images = axis, name, len(x)
+        ctx.group, ctx.name, ctx.images = group, name, len(x)
         return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (dy,) = gradients
         whole, weight = ctx.saved_tensors
-        axis: Axis = ctx.axis
+        group: ProcessGroup = ctx.group
         pending = None
         if ctx.needs_input_grad[0]:
-            dwhole = (dy @ weight).view(axis.rows, ctx.images, axis.columns, -1)
-            pending = axis.scatter_sum(dwhole.transpose(1, 2).flatten(0, 1), f"{ctx.name} backward")
+            dwhole = (dy @ weight).view(group.batch_shards, ctx.images, group.unit_shards, -1)
+            pending = group.reduce_scatter(dwhole.transpose(1, 2).flatten(0, 1), f"{ctx.name} backward")
         dweight = dy.t() @ whole if ctx.needs_input_grad[1] else None
         dbias = dy.sum(0, dtype=torch.float32).to(dy.dtype) if ctx.needs_input_grad[2] else None
         return pending.wait() if pending else None, dweight, dbias, None, None
@@ -106,25 +108,25 @@ class _GatherAndMultiply(torch.autograd.Function):
 class _GatherAndConvolve(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, axis: Axis, name: str, stride: int, padding: int
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, group: ProcessGroup, name: str, stride: int, padding: int
     ) -> Tensor:
         c = x.shape[1]
-        pending = axis.gather(x.permute(0, 2, 3, 1), f"{name} forward")
-        own = axis.index * c
+        pending = group.all_gather(x.permute(0, 2, 3, 1), f"{name} forward")
+        own = group.rank * c
         y = F.conv2d(x, weight[:, own : own + c], bias, stride, padding)
         whole = pending.wait().permute(1, 2, 3, 0, 4).flatten(3).permute(0, 3, 1, 2)
         for part in (slice(0, own), slice(own + c, None)):
             if whole[:, part].shape[1]:
                 y += F.conv2d(whole[:, part], weight[:, part], None, stride, padding)
         ctx.save_for_backward(whole, weight)
-        ctx.axis, ctx.name, ctx.options = axis, name, ([stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1)
+        ctx.group, ctx.name, ctx.options = group, name, ([stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1)
         return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (dy,) = gradients
         whole, weight = ctx.saved_tensors
-        axis: Axis = ctx.axis
+        group: ProcessGroup = ctx.group
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad[:3]
 
         def differentiate(*wanted: bool) -> Any:
@@ -133,8 +135,8 @@ class _GatherAndConvolve(torch.autograd.Function):
         pending = dweight = dbias = None
         if wants_x:
             dwhole_NHWC = differentiate(True, False, False)[0].permute(0, 2, 3, 1)
-            blocks = dwhole_NHWC.reshape(*dwhole_NHWC.shape[:3], axis.count, -1).permute(3, 0, 1, 2, 4)
-            pending = axis.scatter_sum(blocks, f"{ctx.name} backward")
+            blocks = dwhole_NHWC.reshape(*dwhole_NHWC.shape[:3], group.size, -1).permute(3, 0, 1, 2, 4)
+            pending = group.reduce_scatter(blocks, f"{ctx.name} backward")
         if wants_weight or wants_bias:
             _, dweight, dbias = differentiate(False, wants_weight, wants_bias)
         dx = pending.wait().permute(0, 3, 1, 2) if pending else None
@@ -143,24 +145,28 @@ class _GatherAndConvolve(torch.autograd.Function):
 
 class _MultiplyAndSum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, axis: Axis, name: str) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, group: ProcessGroup, name: str) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.axis, ctx.name = axis, name
+        ctx.group, ctx.name = group, name
         partial = F.linear(x, weight).float()
-        if axis.rows == 1:
-            return axis.sum(partial, f"{name} forward").wait()
-        shares = partial.view(axis.rows, 1, -1, partial.shape[1]).expand(-1, axis.columns, -1, -1)
-        return axis.scatter_sum(shares.flatten(0, 1), f"{name} forward").wait()
+        if group.batch_shards == 1:
+            return group.all_reduce(partial, f"{name} forward").wait()
+        shards = partial.view(group.batch_shards, 1, -1, partial.shape[1]).expand(-1, group.unit_shards, -1, -1)
+        return group.reduce_scatter(shards.flatten(0, 1), f"{name} forward").wait()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (dy,) = gradients
         x, weight = ctx.saved_tensors
-        axis: Axis = ctx.axis
+        group: ProcessGroup = ctx.group
         dy = dy.to(x.dtype)
-        if axis.rows > 1:
-            shares = axis.gather(dy, f"{ctx.name} backward").wait().view(axis.rows, axis.columns, *dy.shape)
-            dy = shares[:, 0].flatten(0, 1)
+        if group.batch_shards > 1:
+            shards = (
+                group.all_gather(dy, f"{ctx.name} backward")
+                .wait()
+                .view(group.batch_shards, group.unit_shards, *dy.shape)
+            )
+            dy = shards[:, 0].flatten(0, 1)
         return (
             dy @ weight if ctx.needs_input_grad[0] else None,
             dy.t() @ x if ctx.needs_input_grad[1] else None,
@@ -169,27 +175,27 @@ class _MultiplyAndSum(torch.autograd.Function):
         )
 
 
-class _AddBorders(torch.autograd.Function):
+class _AddHalos(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, before: int, after: int, axis: Axis, name: str) -> Tensor:
-        ctx.axis, ctx.name, ctx.reach, ctx.own = axis, name, (before, after), x.shape[1]
+    def forward(ctx: Any, x: Tensor, before: int, after: int, group: ProcessGroup, name: str) -> Tensor:
+        ctx.group, ctx.name, ctx.reach, ctx.own = group, name, (before, after), x.shape[1]
         x_NHWC = x.permute(0, 2, 3, 1)
         # The process behind wants the last `before` channels, the one before the first `after`.
         first, last = x_NHWC[..., :after], x_NHWC[..., x.shape[1] - before :]
-        arrived = axis.shift(first.contiguous(), last.contiguous(), f"{name} forward")
+        arrived = group.exchange_halos(first.contiguous(), last.contiguous(), f"{name} forward")
         parts = [part for part in (arrived[0], x_NHWC, arrived[1]) if part is not None]
         return torch.cat(parts, 3).permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         dy_NHWC = gradients[0].permute(0, 2, 3, 1)
-        axis: Axis = ctx.axis
+        group: ProcessGroup = ctx.group
         (before, after), own = ctx.reach, ctx.own
-        start = before if axis.index > 0 else 0
+        start = before if group.rank > 0 else 0
         shape = dy_NHWC.shape[:3]
         of_previous = dy_NHWC[..., :start] if start else dy_NHWC.new_zeros(*shape, before)
-        of_next = dy_NHWC[..., start + own :] if axis.index + 1 < axis.count else dy_NHWC.new_zeros(*shape, after)
-        arrived = axis.shift(of_previous.contiguous(), of_next.contiguous(), f"{ctx.name} backward")
+        of_next = dy_NHWC[..., start + own :] if group.rank + 1 < group.size else dy_NHWC.new_zeros(*shape, after)
+        arrived = group.exchange_halos(of_previous.contiguous(), of_next.contiguous(), f"{ctx.name} backward")
         dx = dy_NHWC[..., start : start + own].clone()
         if arrived[0] is not None:
             dx[..., :after] += arrived[0]

@@ -5,7 +5,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from alexnet.distribution.axis import Axis, Pending
+from alexnet.distribution.process_group import Pending, ProcessGroup
 
 BUCKET_BYTES = 25 * 2**20
 """Gradients are reduced in buckets of at least this size, in the order in which the backward pass makes them."""
@@ -21,20 +21,20 @@ class _Bucket:
 class GradientSums:
     """Float32 sums of the gradients of a network, whatever its dtype; each backward pass adds to them.
 
-    Before the last pass of a batch, `expect_last`; each bucket is then summed over the processes of the axis as soon as
-    its last gradient has arrived. A parameter without `requires_grad` has no sum. PyTorch's DistributedDataParallel
+    Before the last pass of a batch, `expect_last`; each bucket is then summed over the process group as soon as its
+    last gradient has arrived. A parameter without `requires_grad` has no sum. PyTorch's DistributedDataParallel
     averages per process and in the network's dtype; here images count, sums are exact in float32, layers may be frozen
-    along the way, and what is divided among the processes is not reduced at all.
+    along the way, and what is sharded among the processes is not reduced at all.
     """
 
-    def __init__(self, network: nn.Module, axis: Axis | None, *, divided: frozenset[str]) -> None:
+    def __init__(self, network: nn.Module, group: ProcessGroup | None, *, sharded: frozenset[str]) -> None:
         """Hold the sums.
 
         Args:
-            axis: Processes with shares of the same batches; None for this process alone.
-            divided: Parameters of which no other process of the axis holds a copy.
+            group: Processes with shards of the same batches; None for this process alone.
+            sharded: Parameters of which no other process of the group holds a copy.
         """
-        self._axis = axis
+        self._group = group
         self._last = False
         self._parameters = dict(network.named_parameters())
         self._views: dict[str, Tensor] = {}
@@ -46,8 +46,8 @@ class GradientSums:
             names.append(name)
             follows = order[position + 1] if position + 1 < len(order) else None
             full = 4 * sum(self._parameters[each].numel() for each in names) >= BUCKET_BYTES
-            if follows is None or full or (follows in divided) != (name in divided):
-                self._add_bucket(names, reduced=axis is not None and axis.count > 1 and name not in divided)
+            if follows is None or full or (follows in sharded) != (name in sharded):
+                self._add_bucket(names, reduced=group is not None and group.size > 1 and name not in sharded)
                 names = []
         self._bucket_of = {name: bucket for bucket in self._buckets for name in bucket.names}
         for name, parameter in self._parameters.items():
@@ -103,5 +103,5 @@ class GradientSums:
                 and bucket.pending is None
                 and any(self._parameters[n].requires_grad for n in bucket.names)
             ):
-                assert self._axis is not None
-                bucket.pending = self._axis.sum(bucket.sums, "gradients")
+                assert self._group is not None
+                bucket.pending = self._group.all_reduce(bucket.sums, "gradients")

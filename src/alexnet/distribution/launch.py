@@ -49,7 +49,7 @@ def start_processes(count: int, arguments: Sequence[str], *, advice: str = CONTI
         crew: list[subprocess.Popen[bytes]] = []
         try:
             for rank in range(count):
-                own = describe_place(rank, count, store.port) | {STARTED: folder}
+                own = launch_variables(rank, count, store.port) | {STARTED: folder}
                 command = [sys.executable, "-m", "alexnet", *arguments]
                 # In sessions of their own, so that Ctrl-C reaches them once: from here.
                 crew.append(subprocess.Popen(command, env=own, start_new_session=True))
@@ -62,7 +62,7 @@ def start_processes(count: int, arguments: Sequence[str], *, advice: str = CONTI
         raise problem
 
 
-def describe_place(rank: int, count: int, port: int, host: str = "localhost") -> dict[str, str]:
+def launch_variables(rank: int, count: int, port: int, host: str = "localhost") -> dict[str, str]:
     """Return the environment of one of `count` processes that meet at a TCPStore, as torchrun sets it."""
     return {
         "OMP_NUM_THREADS": "1",  # each process sets its own number later

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from alexnet.distribution.axis import Axis
+from alexnet.distribution.process_group import ProcessGroup
 from alexnet.errors import ConfigError
 from alexnet.network.spec import Convolution, Dense, Local, Spec
 
@@ -15,10 +15,10 @@ _FORM = "--mesh data=2,tower=2 or --mesh data=4,dense=4"
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """A grid of processes. Process number r has share r // tower of every batch and tower r % tower of the network."""
+    """A grid of processes. Process number r has shard r // tower of every batch and tower r % tower of the network."""
 
     data: int = 1
-    """Shares that every batch is divided into."""
+    """Shards that every batch is divided into."""
     tower: int = 1
     """Processes that one network's towers are divided among: 1, or as many as there are towers (paper, section 3.2)."""
     dense: int = 1
@@ -41,7 +41,7 @@ class Mesh:
 
 
 def parse_mesh(text: str | None, processes: int) -> Mesh:
-    """Read "data=2,tower=2,dense=4"; what is missing follows from the rest, and nothing at all means shares of batches.
+    """Read "data=2,tower=2,dense=4"; what is missing follows from the rest, and nothing at all means shards of batches.
 
     Raises:
         ConfigError: the text is not of this form, or its product is not the number of processes.
@@ -118,49 +118,49 @@ def check_mesh(mesh: Mesh, spec: Spec) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Shard:
     """Which part of a parameter a process holds."""
 
-    axis: str
-    """Axis of the mesh that the parts lie along: "tower" or "dense"."""
+    group: str
+    """Processes that the parameter is divided among: "tower" or "dense"."""
     dim: int
     """Dimension of the parameter that is divided."""
 
-    def cut(self, whole: Tensor, axis: Axis) -> Tensor:
-        """Return the part of a parameter that belongs to this process, as a view."""
-        part = axis.part(whole.shape[self.dim])
+    def take(self, whole: Tensor, group: ProcessGroup) -> Tensor:
+        """Return the shard of a parameter that belongs to this process, as a view."""
+        part = group.shard(whole.shape[self.dim])
         return whole.narrow(self.dim, part.start, part.stop - part.start)
 
 
-def place_parameters(mesh: Mesh, spec: Spec) -> dict[str, Piece]:
+def shard_parameters(mesh: Mesh, spec: Spec) -> dict[str, Shard]:
     """Return the parameters that are divided, by name; every process holds the others whole.
 
     A tower holds its kernels and its units; the last layer, which belongs to no tower, is divided by its inputs.
     """
-    pieces = {}
+    shards = {}
     for row in spec.layers[:-1]:
-        axis = "dense" if isinstance(row, Dense) and row.sees == "all" else "tower"
-        if isinstance(row, Convolution | Dense) and (mesh.dense if axis == "dense" else mesh.tower) > 1:
-            pieces[f"layers.{row.name}.weight"] = pieces[f"layers.{row.name}.bias"] = Piece(axis, 0)
+        group = "dense" if isinstance(row, Dense) and row.sees == "all" else "tower"
+        if isinstance(row, Convolution | Dense) and (mesh.dense if group == "dense" else mesh.tower) > 1:
+            shards[f"layers.{row.name}.weight"] = shards[f"layers.{row.name}.bias"] = Shard(group, 0)
     if mesh.dense > 1:
-        pieces[f"layers.{spec.layers[-1].name}.weight"] = Piece("dense", 1)
-    return pieces
+        shards[f"layers.{spec.layers[-1].name}.weight"] = Shard("dense", 1)
+    return shards
 
 
 def count_parameters(mesh: Mesh, spec: Spec) -> int:
     """Return how many weights and biases one process holds."""
     from alexnet.network.shapes import measure
 
-    pieces = place_parameters(mesh, spec)
+    shards = shard_parameters(mesh, spec)
     total = 0
     for shape in measure(spec):
         biases = shape.kernel[0]
         for name, count in (("weight", shape.parameters - biases), ("bias", biases)):
-            piece = pieces.get(f"layers.{shape.name}.{name}")
-            total += count // (1 if piece is None else mesh.dense if piece.axis == "dense" else mesh.tower)
+            shard = shards.get(f"layers.{shape.name}.{name}")
+            total += count // (1 if shard is None else mesh.dense if shard.group == "dense" else mesh.tower)
     return total
 
 
-def largest_share(mesh: Mesh, batch: int) -> int:
+def largest_shard(mesh: Mesh, batch: int) -> int:
     """Images of a batch that one process computes."""
     return math.ceil(batch / mesh.data)

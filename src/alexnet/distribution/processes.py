@@ -18,13 +18,13 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from alexnet.batches.share import Share
-from alexnet.distribution.axis import Axis, LostContactError, Traffic, watched
+from alexnet.batches.shard import BatchShard
 from alexnet.distribution.launch import CONTINUES
-from alexnet.distribution.meeting import name_start
-from alexnet.distribution.mesh import Mesh, Piece, check_mesh
-from alexnet.distribution.team import Team
+from alexnet.distribution.mesh import Mesh, Shard, check_mesh
+from alexnet.distribution.process_group import LostContactError, ProcessGroup, Traffic, watched
+from alexnet.distribution.rendezvous import name_start
 from alexnet.distribution.towers import NetworkPart
+from alexnet.distribution.world import World
 from alexnet.errors import AlexNetError, ConfigError, DistributionError, error_called
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.spec import Spec
@@ -40,46 +40,46 @@ GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LaunchEnvironment:
     """What the launcher (torchrun, or --devices) says about this process."""
 
     rank: int
-    world: int
+    world_size: int
     local_rank: int
-    local_world: int
+    local_world_size: int
 
     @classmethod
-    def from_environment(cls) -> "Place | None":
-        """Return the place of a process that a launcher started, else None."""
+    def read(cls) -> "LaunchEnvironment | None":
+        """Return what is said to a process that a launcher started, else None."""
         try:
-            rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-            local_world = int(os.environ.get("LOCAL_WORLD_SIZE", world))
-            return cls(rank, world, int(os.environ.get("LOCAL_RANK", rank)), local_world)
+            rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+            local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
+            return cls(rank, world_size, int(os.environ.get("LOCAL_RANK", rank)), local_world_size)
         except (KeyError, ValueError):  # variables of something else than a launcher
             return None
 
 
-def choose_device(place: Place, devices: tuple[str, ...]) -> str:
+def choose_device(environment: LaunchEnvironment, devices: tuple[str, ...]) -> str:
     """Return the device of a process: of those given, else a GPU of its own, else the CPU.
 
     Raises:
         ConfigError: there are fewer devices than processes here.
     """
     if devices:
-        if len(devices) < place.local_world:
+        if len(devices) < environment.local_world_size:
             raise ConfigError(
-                f"{counted(len(devices), 'device')} for {counted(place.local_world, 'process', 'processes')} of this "
-                "machine; give one each."
+                f"{counted(len(devices), 'device')} for "
+                f"{counted(environment.local_world_size, 'process', 'processes')} of this machine; give one each."
             )
-        return devices[place.local_rank]
+        return devices[environment.local_rank]
     if not torch.cuda.is_available():
         return "cpu"
-    if torch.cuda.device_count() < place.local_world:
+    if torch.cuda.device_count() < environment.local_world_size:
         raise ConfigError(
-            f"there are {torch.cuda.device_count()} CUDA devices for {place.local_world} processes on this machine. "
-            "Start one process for each, or give --devices."
+            f"there are {torch.cuda.device_count()} CUDA devices for {environment.local_world_size} processes on this "
+            "machine. Start one process for each, or give --devices."
         )
-    return f"cuda:{place.local_rank}"
+    return f"cuda:{environment.local_rank}"
 
 
 def _flatten(facts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -90,11 +90,17 @@ def _flatten(facts: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-class ProcessTeam(Team):
+class DistributedWorld(World):
     """All processes of a mesh. Every method is called by all of them, at the same point of the program."""
 
     def __init__(
-        self, mesh: Mesh, place: Place, device: torch.device, *, timeout_seconds: float, advice: str = CONTINUES
+        self,
+        mesh: Mesh,
+        environment: LaunchEnvironment,
+        device: torch.device,
+        *,
+        timeout_seconds: float,
+        advice: str = CONTINUES,
     ) -> None:
         """Meet the other processes.
 
@@ -103,57 +109,57 @@ class ProcessTeam(Team):
         Raises:
             DistributionError: they do not come within the time limit, or have another version or mesh.
         """
-        self.mesh, self.place, self.device = mesh, place, device
-        self.leads = place.rank == 0
-        self.index, self.count = place.rank, place.world
+        self.mesh, self.environment, self.device = mesh, environment, device
+        self.is_main = environment.rank == 0
+        self.rank, self.world_size = environment.rank, environment.world_size
         self.traffic = Traffic()
-        self.pieces: dict[str, Piece] = {}
+        self.shards: dict[str, Shard] = {}
         limit = timedelta(seconds=timeout_seconds)
         if device.type == "cuda":
             torch.cuda.set_device(device)
         try:
             found, _, _ = next(rendezvous("env://", timeout=limit))
-            self._store = PrefixStore(name_start(found, place.rank, place.world, timeout_seconds), found)
+            self._store = PrefixStore(name_start(found, self.rank, self.world_size, timeout_seconds), found)
             backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
             dist.init_process_group(
                 backend,
                 store=PrefixStore("alexnet", self._store),
-                rank=place.rank,
-                world_size=place.world,
+                rank=self.rank,
+                world_size=self.world_size,
                 timeout=limit,
             )
         except (RuntimeError, ValueError) as problem:
             raise DistributionError(
-                f"rank {place.rank} of {place.world} did not meet the others within {timeout_seconds:g} s ({problem}). "
-                "Start as many processes as the mesh needs, with the same --rdzv-endpoint and --rdzv-id."
+                f"rank {self.rank} of {self.world_size} did not meet the others within {timeout_seconds:g} s "
+                f"({problem}). Start as many processes as the mesh needs, with the same --rdzv-endpoint and --rdzv-id."
             ) from None
         self.timeout_seconds, self.advice = timeout_seconds, advice
         grid = torch.arange(mesh.processes).view(mesh.data, mesh.tower)
         everyone = [grid.flatten().tolist()]
-        self.everyone = self._make_axis(everyone, limit)
+        self.all_ranks = self._make_group(everyone, limit)
         system = describe_system()
         self.check_same({"version": system["alexnet"], "PyTorch": system["torch"], "mesh": str(mesh)})
-        self.data: Axis = self._make_axis(grid.t().tolist(), limit)
-        self.tower = self._make_axis(grid.tolist(), limit)
-        self.dense = self.tower
+        self.data_group: ProcessGroup = self._make_group(grid.t().tolist(), limit)
+        self.tower_group = self._make_group(grid.tolist(), limit)
+        self.dense_group = self.tower_group
         if mesh.dense > mesh.tower:
-            self.dense = self._make_axis(everyone, limit)
-            self.dense.rows = mesh.data
+            self.dense_group = self._make_group(everyone, limit)
+            self.dense_group.batch_shards = mesh.data
 
-    def _make_axis(self, groups: list[list[int]], limit: timedelta) -> Axis:
-        # The device mesh of PyTorch makes the same groups, but has no way to give them a time limit.
+    def _make_group(self, groups: list[list[int]], limit: timedelta) -> ProcessGroup:
+        # Not PyTorch's DeviceMesh: in version 2.6, our oldest, its groups cannot be given a time limit.
         with watched():
             group, _ = dist.new_subgroups_by_enumeration(groups, timeout=limit)  # type: ignore[no-untyped-call]
-        ranks = next(ranks for ranks in groups if self.place.rank in ranks)
-        return Axis(group, ranks.index(self.place.rank), len(ranks), tuple(ranks), self.traffic)
+        ranks = next(ranks for ranks in groups if self.rank in ranks)
+        return ProcessGroup(group, ranks.index(self.rank), len(ranks), tuple(ranks), self.traffic)
 
-    def axis(self, piece: Piece) -> Axis:
+    def group_of(self, shard: Shard) -> ProcessGroup:
         """Return the processes that a parameter is divided among."""
-        return self.dense if piece.axis == "dense" else self.tower
+        return self.dense_group if shard.group == "dense" else self.tower_group
 
     def describe(self) -> dict[str, Any]:
         """Return what a run folder records of the processes."""
-        return {"mesh": str(self.mesh), "processes": self.place.world}
+        return {"mesh": str(self.mesh), "processes": self.world_size}
 
     def check_spec(self, spec: Spec) -> None:
         """Refuse a network that cannot be divided as the mesh says.
@@ -163,39 +169,41 @@ class ProcessTeam(Team):
         """
         check_mesh(self.mesh, spec)
 
-    def share(self, most: int | None) -> Share:
-        """Return this process's share of every batch."""
-        return Share(self.data.index, self.data.count, most)
+    def batch_shard(self, local_batch: int | None) -> BatchShard:
+        """Return this process's shard of every batch."""
+        return BatchShard(self.data_group.rank, self.data_group.size, local_batch)
 
     def choose_threads(self, threads: int | None) -> int:
         """Return the threads of this process: an equal part of the machine's cores."""
-        return threads or max(1, available_cores() // self.place.local_world)
+        return threads or max(1, available_cores() // self.environment.local_world_size)
 
-    def agree(self, *flags: bool) -> tuple[bool, ...]:
+    def all_reduce_any(self, *flags: bool) -> tuple[bool, ...]:
         """Return for each flag whether it is set in any process."""
         votes = torch.tensor(flags, dtype=torch.int32)
-        return tuple(bool(vote) for vote in self.everyone.sum(votes, "agreement").wait())
+        return tuple(bool(vote) for vote in self.all_ranks.all_reduce(votes, "agreement").wait())
 
-    def collect(self, value: Any) -> list[Any]:
+    def all_gather_objects(self, value: Any) -> list[Any]:
         """Return the JSON values of all processes, by rank."""
         data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
-        lengths = self.everyone.gather(torch.tensor([len(data)]), "agreement").wait().flatten().tolist()
+        lengths = self.all_ranks.all_gather(torch.tensor([len(data)]), "agreement").wait().flatten().tolist()
         padded = torch.zeros(max(lengths), dtype=torch.uint8)
         padded[: len(data)] = data
-        rows = self.everyone.gather(padded, "agreement").wait()
+        rows = self.all_ranks.all_gather(padded, "agreement").wait()
         return [json.loads(bytes(row[:n].tolist())) for row, n in zip(rows, lengths, strict=True)]
 
-    def collect_rows(self, rows: NDArray[Any]) -> NDArray[Any]:
+    def all_gather_rows(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Return the rows of all processes, each of which may have another number, one below the other."""
         rows = np.ascontiguousarray(rows)
-        lengths = self.collect(len(rows))
+        lengths = self.all_gather_objects(len(rows))
         shape, padded = rows.shape[1:], np.zeros((max(lengths), *rows.shape[1:]), rows.dtype)
         padded[: len(rows)] = rows
         data = torch.from_numpy(padded.view(np.uint8).reshape(-1))  # as bytes, so that any dtype will do
-        blocks = self.everyone.gather(data, "rows").wait().numpy().view(rows.dtype).reshape(self.count, -1, *shape)
+        blocks = (
+            self.all_ranks.all_gather(data, "rows").wait().numpy().view(rows.dtype).reshape(self.world_size, -1, *shape)
+        )
         return np.concatenate([block[:length] for block, length in zip(blocks, lengths, strict=True)])
 
-    def together(self, work: Callable[[], T]) -> T:
+    def run_on_all_ranks(self, work: Callable[[], T]) -> T:
         """Do something in every process; the first error in one of them is raised in all, with its rank."""
         result: T | None = None
         problem: AlexNetError | OSError | None = None
@@ -205,20 +213,20 @@ class ProcessTeam(Team):
             if isinstance(raised, LostContactError):
                 raise
             problem = raised
-        (failed,) = self.agree(problem is not None)
+        (failed,) = self.all_reduce_any(problem is not None)
         if not failed:
             return cast(T, result)
-        reports = self.collect(None if problem is None else [type(problem).__name__, str(problem)])
+        reports = self.all_gather_objects(None if problem is None else [type(problem).__name__, str(problem)])
         rank, (kind, message) = next((rank, report) for rank, report in enumerate(reports) if report)
         everywhere = all(report and report[1] == message for report in reports)
-        if problem is not None and (everywhere or self.place.rank == rank):
+        if problem is not None and (everywhere or self.rank == rank):
             raise problem
         raise error_called(kind, f"rank {rank}: {message}")
 
-    def from_leader(self, work: Callable[[], T]) -> T:
-        """Do something in the leader and return what it returns, a JSON value; if it fails, it fails in all."""
-        result = self.together(work if self.leads else lambda: None)
-        return cast(T, self.collect(result)[0])
+    def broadcast_result(self, work: Callable[[], T]) -> T:
+        """Do something on rank 0 and return what it returns, a JSON value; if it fails, it fails in all."""
+        result = self.run_on_all_ranks(work if self.is_main else lambda: None)
+        return cast(T, self.all_gather_objects(result)[0])
 
     def check_same(self, facts: dict[str, Any]) -> None:
         """Refuse processes that disagree about what they are to do.
@@ -226,7 +234,7 @@ class ProcessTeam(Team):
         Raises:
             DistributionError: they do; the message names the first difference and the ranks.
         """
-        everyone = [_flatten(each) for each in self.collect(facts)]
+        everyone = [_flatten(each) for each in self.all_gather_objects(facts)]
         for name in dict.fromkeys(name for each in everyone for name in each):
             first, *others = (repr(each[name]) if name in each else "not set" for each in everyone)
             for rank, other in enumerate(others, start=1):
@@ -236,56 +244,56 @@ class ProcessTeam(Team):
                         "store, recipe and options."
                     )
 
-    def divide(self, network: AlexNet) -> AlexNet:
+    def shard_network(self, network: AlexNet) -> AlexNet:
         """Return the part of a network, with its weights, that this process computes."""
         if not self.mesh.splits_network:
             return network
-        part = NetworkPart(network.spec, self.mesh, self.tower, self.dense, self.data)
+        part = NetworkPart(network.spec, self.mesh, self.tower_group, self.dense_group, self.data_group)
         part.fill(dict(network.named_parameters()))
-        self.pieces = part.pieces
-        if self.dense.rows > 1:
-            self.divided = frozenset(name for name, piece in self.pieces.items() if piece.axis == "dense")
+        self.shards = part.shards
+        if self.dense_group.batch_shards > 1:
+            self.sharded = frozenset(name for name, shard in self.shards.items() if shard.group == "dense")
         return part
 
-    def sum_parts(self, name: str, values: Tensor) -> Tensor:
-        """Return values summed over the processes that hold the parts of a parameter."""
-        piece = self.pieces.get(name)
-        return self.axis(piece).sum(values, "norms").wait() if piece else values
+    def all_reduce_shards(self, name: str, values: Tensor) -> Tensor:
+        """Return values summed over the processes that hold the shards of a parameter."""
+        shard = self.shards.get(name)
+        return self.group_of(shard).all_reduce(values, "norms").wait() if shard else values
 
-    def whole(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return parameters and velocities in one piece, in the leader."""
+    def gather_shards(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return parameters and velocities in one piece on rank 0."""
         result = {}
         for name, tensor in tensors.items():
-            piece = self.pieces.get(name)
-            if piece is None or 0 not in self.axis(piece).ranks:
+            shard = self.shards.get(name)
+            if shard is None or 0 not in self.group_of(shard).world_ranks:
                 result[name] = tensor
                 continue
-            axis, part = self.axis(piece), tensor.detach().contiguous()
-            parts = [torch.empty_like(part) for _ in range(axis.count)] if self.leads else None
+            group, part = self.group_of(shard), tensor.detach().contiguous()
+            parts = [torch.empty_like(part) for _ in range(group.size)] if self.is_main else None
             with watched():
-                dist.gather(part, parts, dst=0, group=axis.group)
-            result[name] = torch.cat(parts, piece.dim) if parts else tensor
+                dist.gather(part, parts, dst=0, group=group.handle)
+            result[name] = torch.cat(parts, shard.dim) if parts else tensor
         return result
 
-    def own(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return this process's part of what `whole` returned."""
+    def take_shards(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return this process's shards of what `gather_shards` returned."""
         cut = {}
         for name, tensor in tensors.items():
-            piece = self.pieces.get(name)
-            cut[name] = piece.cut(tensor, self.axis(piece)) if piece else tensor
+            shard = self.shards.get(name)
+            cut[name] = shard.take(tensor, self.group_of(shard)) if shard else tensor
         return cut
 
     def _find_lost(self) -> list[int]:
         """Return the ranks that do not answer, after an exchange failed; waits a few seconds for them."""
-        present = {self.place.rank}
+        present = {self.rank}
         heard = threading.Event()
 
         def ask() -> None:
-            others = [rank for rank in range(self.place.world) if rank != self.place.rank]
+            others = [rank for rank in range(self.world_size) if rank != self.rank]
             with suppress(RuntimeError):  # the store's own process is gone
-                self._store.set(f"alive/{self.place.rank}", "1")
+                self._store.set(f"alive/{self.rank}", "1")
                 end = time.monotonic() + GRACE_SECONDS
-                while len(present) < self.place.world and time.monotonic() < end:
+                while len(present) < self.world_size and time.monotonic() < end:
                     present.update(rank for rank in others if self._store.check([f"alive/{rank}"]))
                     time.sleep(0.05)
                 heard.set()
@@ -296,11 +304,11 @@ class ProcessTeam(Team):
         asking.join(GRACE_SECONDS + 2)
         if not heard.is_set():
             return [0]
-        return sorted(set(range(self.place.world)) - present)
+        return sorted(set(range(self.world_size)) - present)
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Do the work of the team; when it is done, part from each other.
+        """Do the work of all processes; when it is done, part from each other.
 
         Raises:
             DistributionError: a process was lost on the way; the message names it.
@@ -313,13 +321,13 @@ class ProcessTeam(Team):
 
     def _explain_loss(self, problem: LostContactError) -> DistributionError:
         lost = self._find_lost()
-        present = [rank for rank in range(self.place.world) if rank not in lost]
+        present = [rank for rank in range(self.world_size) if rank not in lost]
         if not lost:
-            problem.told_elsewhere = self.place.rank != 0
+            problem.told_elsewhere = self.rank != 0
             return problem
         who = f"rank {lost[0]}" if len(lost) == 1 else "ranks " + ", ".join(map(str, lost))
         error = DistributionError(
-            f"{who} of {self.place.world} is gone, or has not answered for {self.timeout_seconds:g} s. {self.advice}"
+            f"{who} of {self.world_size} is gone, or has not answered for {self.timeout_seconds:g} s. {self.advice}"
         )
-        error.told_elsewhere = self.place.rank != present[0]
+        error.told_elsewhere = self.rank != present[0]
         return error

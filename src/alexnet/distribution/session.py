@@ -1,4 +1,4 @@
-"""From what the user asked for to the team that does it: alone, started here, or started by torchrun."""
+"""From what the user asked for to the processes that do it: a single one, started here, or started by torchrun."""
 
 import sys
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ import torch
 
 from alexnet.distribution.launch import CONTINUES, start_processes
 from alexnet.distribution.mesh import parse_mesh
-from alexnet.distribution.processes import Place, ProcessTeam, choose_device
-from alexnet.distribution.team import ALONE, Team
+from alexnet.distribution.processes import DistributedWorld, LaunchEnvironment, choose_device
+from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import ConfigError
 from alexnet.system import check_device
 
@@ -25,7 +25,7 @@ def start_if_asked(devices: tuple[str, ...], mesh: str | None = None, *, advice:
     """
     for name in devices:
         check_device(name)
-    if len(devices) < 2 or Place.from_environment() is not None:
+    if len(devices) < 2 or LaunchEnvironment.read() is not None:
         return False
     parse_mesh(mesh, len(devices))
     start_processes(len(devices), sys.argv[1:], advice=advice)
@@ -33,10 +33,10 @@ def start_if_asked(devices: tuple[str, ...], mesh: str | None = None, *, advice:
 
 
 @contextmanager
-def join_team(
+def join_world(
     mesh: str | None, devices: tuple[str, ...], device: str, timeout_seconds: float, *, advice: str = CONTINUES
-) -> Iterator[tuple[Team, str]]:
-    """Meet the other processes, if a launcher started several; yield the team and the device of this process.
+) -> Iterator[tuple[World, str]]:
+    """Meet the other processes, if a launcher started several; yield the world and the device of this process.
 
     Args:
         mesh: See `mesh.parse_mesh`.
@@ -47,14 +47,14 @@ def join_team(
         ConfigError: processes, mesh and devices do not fit together.
         DistributionError: the processes lost each other.
     """
-    place = Place.from_environment()
+    environment = LaunchEnvironment.read()
     if devices and device != "auto":
         raise ConfigError("--device and --devices are both given. Give --devices alone: one for each process.")
-    shape = parse_mesh(mesh, place.world if place else 1)
-    if place is None or place.world == 1:
-        yield ALONE, devices[0] if devices else device
+    shape = parse_mesh(mesh, environment.world_size if environment else 1)
+    if environment is None or environment.world_size == 1:
+        yield SINGLE_PROCESS, devices[0] if devices else device
         return
-    own = choose_device(place, devices) if device == "auto" else device
-    team = ProcessTeam(shape, place, torch.device(own), timeout_seconds=timeout_seconds, advice=advice)
-    with team.session():
-        yield team, own
+    own = choose_device(environment, devices) if device == "auto" else device
+    world = DistributedWorld(shape, environment, torch.device(own), timeout_seconds=timeout_seconds, advice=advice)
+    with world.session():
+        yield world, own

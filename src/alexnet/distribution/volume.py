@@ -5,7 +5,7 @@ In bytes of one process, by exchange. Activations are of the dtype that computes
 
 import math
 
-from alexnet.distribution.mesh import Mesh, place_parameters
+from alexnet.distribution.mesh import Mesh, shard_parameters
 from alexnet.kernels.rules import window_reach
 from alexnet.network.spec import Convolution, Dense, Normalize, Spec, measure, shape_after
 
@@ -13,65 +13,65 @@ GRADIENTS = "gradients"
 
 
 def count_step(mesh: Mesh, spec: Spec, batch: int, *, value_bytes: int = 4, tower: int = 0) -> dict[str, int]:
-    """Return the bytes that a process sends in one step, by exchange, as `Axis` counts them.
+    """Return the bytes that a process sends in one step, by exchange, as `ProcessGroup` counts them.
 
     Args:
         batch: Images of the global batch, computed at once.
         value_bytes: 4 for float32 activations, 2 for bfloat16.
-        tower: Position of the process among the towers; the ones at the ends send less to their neighbours.
+        tower: Position of the process among the towers; the ones at the ends send less to their neighbors.
     """
-    share = math.ceil(batch / mesh.data)
+    shard = math.ceil(batch / mesh.data)
     sent: dict[str, int] = {}
     before: tuple[int, ...] = (3, spec.input_px, spec.input_px)
     entered = False
     for position, (row, shape) in enumerate(zip(spec.layers, measure(spec), strict=True)):
         if row is spec.layers[-1]:
-            sent |= _count_last(mesh, shape.output[0], share, row.name, value_bytes)
+            sent |= _count_last(mesh, shape.output[0], shard, row.name, value_bytes)
         elif isinstance(row, Dense) and row.sees == "all":
             if mesh.dense > mesh.tower and not entered:
-                sent["keys forward"] = (mesh.data - 1) * share * 8
+                sent["keys forward"] = (mesh.data - 1) * shard * 8
             # On entering, each process has its maps of its images; later, its units of all images it sees.
-            images = share if not entered or mesh.dense == mesh.tower else share * mesh.data
+            images = shard if not entered or mesh.dense == mesh.tower else shard * mesh.data
             width = math.prod(before) // (mesh.tower if not entered else mesh.dense)
             both = (mesh.dense - 1) * images * width * value_bytes
             sent |= {f"{row.name} forward": both, f"{row.name} backward": both}
             entered = True
         elif isinstance(row, Convolution) and row.sees == "all" and position:
             side = before[1] + shape.overhang_px
-            both = (mesh.tower - 1) * share * before[0] // mesh.tower * side * side * value_bytes
+            both = (mesh.tower - 1) * shard * before[0] // mesh.tower * side * side * value_bytes
             sent |= {f"{row.name} forward": both, f"{row.name} backward": both}
         current = shape.output
         for step in row.then:
             if isinstance(step, Normalize) and step.within == "layer" and len(current) == 3:
                 left, right = window_reach(step.size)
-                maps = share * current[1] * current[2] * value_bytes
-                neighbours = (tower > 0, tower + 1 < mesh.tower)
-                sent[f"{row.name}.norm forward"] = maps * (right * neighbours[0] + left * neighbours[1])
-                sent[f"{row.name}.norm backward"] = maps * (left * neighbours[0] + right * neighbours[1])
+                maps = shard * current[1] * current[2] * value_bytes
+                neighbors = (tower > 0, tower + 1 < mesh.tower)
+                sent[f"{row.name}.norm forward"] = maps * (right * neighbors[0] + left * neighbors[1])
+                sent[f"{row.name}.norm backward"] = maps * (left * neighbors[0] + right * neighbors[1])
             current = shape_after(step, current)
         before = current
     sent[GRADIENTS] = _count_gradients(mesh, spec)
     return {name: count for name, count in sent.items() if count}
 
 
-def _count_last(mesh: Mesh, classes: int, share: int, name: str, value_bytes: int) -> dict[str, int]:
+def _count_last(mesh: Mesh, classes: int, shard: int, name: str, value_bytes: int) -> dict[str, int]:
     """Logits are summed over the processes that have parts of the last hidden layer."""
     if mesh.dense == mesh.tower:
-        return {f"{name} forward": round(2 * (mesh.dense - 1) / mesh.dense * share * classes * 4)}
-    each = (mesh.dense - 1) * share * classes
+        return {f"{name} forward": round(2 * (mesh.dense - 1) / mesh.dense * shard * classes * 4)}
+    each = (mesh.dense - 1) * shard * classes
     return {f"{name} forward": each * 4, f"{name} backward": each * value_bytes}
 
 
 def _count_gradients(mesh: Mesh, spec: Spec) -> int:
-    """A ring sends every gradient that is not divided among the shares 2 (n - 1) / n times, in float32."""
-    pieces = place_parameters(mesh, spec)
+    """A ring sends every gradient that is not divided among the shards of a batch 2 (n - 1) / n times, in float32."""
+    shards = shard_parameters(mesh, spec)
     parameters = 0
     for shape in measure(spec):
         biases = shape.kernel[0]
         for name, count in (("weight", shape.parameters - biases), ("bias", biases)):
-            piece = pieces.get(f"layers.{shape.name}.{name}")
-            if piece is None:
+            shard = shards.get(f"layers.{shape.name}.{name}")
+            if shard is None:
                 parameters += count
-            elif piece.axis == "tower" or mesh.dense == mesh.tower:
-                parameters += count // (mesh.tower if piece.axis == "tower" else mesh.dense)
+            elif shard.group == "tower" or mesh.dense == mesh.tower:
+                parameters += count // (mesh.tower if shard.group == "tower" else mesh.dense)
     return round(2 * (mesh.data - 1) / mesh.data * parameters * 4)

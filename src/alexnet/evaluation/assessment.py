@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.data.store.format import HEADER_NAME, TRAIN
-from alexnet.distribution.team import ALONE, Team
+from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import ConfigError
 from alexnet.evaluation.calibration import Calibration, measure_calibration
 from alexnet.evaluation.classifier import Classifier
@@ -23,7 +23,7 @@ from alexnet.evaluation.ensemble import (
     open_model,
     save_ensemble,
 )
-from alexnet.evaluation.evaluate import Evaluation, Tick, default_k
+from alexnet.evaluation.evaluate import Evaluation, default_k
 from alexnet.evaluation.fairness import find_doubts, find_doubts_of_fit, find_repeats
 from alexnet.evaluation.labeled_images import LabeledImages, list_splits, open_labeled_images
 from alexnet.evaluation.metrics import find_errors
@@ -35,7 +35,9 @@ from alexnet.evaluation.prediction_files import (
 )
 from alexnet.evaluation.trial import Trial, run_trial
 from alexnet.network.model_file import find_model
+from alexnet.runs.folder import RECIPE
 from alexnet.text.commands import command
+from alexnet.text.progress import Tick
 from alexnet.text.wording import counted, name_readably, readable_names
 
 
@@ -131,14 +133,14 @@ class _Entry(NamedTuple):
 
 
 def assess(
-    paths: Sequence[Path], images: Path, options: Options, *, tick: Tick | None = None, team: Team = ALONE
+    paths: Sequence[Path], images: Path, options: Options, *, tick: Tick | None = None, world: World = SINGLE_PROCESS
 ) -> Assessment:
     """Test models on images, and write the files that were asked for.
 
     A model that is named more than once, by itself and inside ensembles, is computed once.
 
     Args:
-        team: Processes that call this together and share the images; all return the same, the leader writes.
+        world: Processes that call this together and share the images; all return the same, rank 0 writes.
     Raises:
         DistributionError: the processes have other models, images, versions or options, or lost each other.
         ConfigError: options that do not go together, models and images in the wrong order, a k that is too large, or a
@@ -156,18 +158,18 @@ def assess(
         raise ConfigError("--save-ensemble keeps an average. Add --average, or --fit-weights SPLIT.")
     if options.predictions:
         check_prediction_file(options.predictions)
-    models, entries = team.together(lambda: _load(paths, options))
+    models, entries = world.run_on_all_ranks(lambda: _load(paths, options))
     _check_files(models, paths, options)
 
     def open_split(split: str) -> LabeledImages:
-        return team.together(
+        return world.run_on_all_ranks(
             lambda: open_labeled_images(
                 images, split=split, image_px=models.image_px, framing=models.framing, known=models.class_names
             )
         )
 
     tested = open_split(options.split)
-    _check_team(team, models, tested, options)
+    _check_world(world, models, tested, options)
     doubts: list[str] = []
     found: tuple[float, ...] | None = None
     if averaging:
@@ -177,14 +179,14 @@ def assess(
             fitting = open_split(options.fit_on)
             _check_fit(fitting, tested, images)
             in_all = len(fitting) + len(tested)
-            found = _fit(models, entries, fitting, options, _part(tick, 0, in_all), team)
+            found = _fit(models, entries, fitting, options, _part(tick, 0, in_all), world)
             tick = _part(tick, len(fitting), in_all)
             doubts += find_doubts_of_fit(models.members, fitting)
             fitted_on = FittedOn(fitting.name, fitting.store.fingerprint if fitting.store else None, fitting.split)
         shares = np.array(found or [1 / len(entries)] * len(entries), np.float32)
         mean = shares @ np.stack([entry.weights for entry in entries])
         entries.append(_Entry(f"average of {len(entries)}", mean, fitted_on))
-    trial = run_trial(models, tested, num_views=options.views, tick=tick, team=team)
+    trial = run_trial(models, tested, num_views=options.views, tick=tick, world=world)
     results: list[Result] = []
     first: NDArray[np.float64] | None = None
     for entry in entries:
@@ -209,16 +211,16 @@ def assess(
         left_out=tested.left_out,
         passed_over=tested.passed_over,
     )
-    # The notes of files that were written are the leader's; nobody else speaks.
-    team.together(lambda: _write_files(assessment, models, entries[-1], options) if team.leads else None)
+    # The notes of files that were written are rank 0's; nobody else speaks.
+    world.run_on_all_ranks(lambda: _write_files(assessment, models, entries[-1], options) if world.is_main else None)
     return assessment
 
 
-def _check_team(team: Team, models: Ensemble, tested: LabeledImages, options: Options) -> None:
-    """Refuse processes that would test other things; a team of one has nothing to compare."""
-    if team.count == 1:
+def _check_world(world: World, models: Ensemble, tested: LabeledImages, options: Options) -> None:
+    """Refuse processes that would test other things; a single process has nothing to compare."""
+    if world.world_size == 1:
         return
-    team.check_same(
+    world.check_same(
         {
             "models": [hash_member(find_model(member.path)) for member in models.members],
             "precision": [str(member.compute.dtype).removeprefix("torch.") for member in models.members],
@@ -235,7 +237,7 @@ def _check_order(paths: Sequence[Path], images: Path, options: Options) -> None:
         others = [path for path in (*paths, images) if not (path / HEADER_NAME).exists()] or [Path("MODEL")]
         right = command("evaluate", *others, stores[0])
         raise ConfigError(f"{stores[0]} is a store; models come first, images last: {right}")
-    if images.suffix == ".safetensors" or is_ensemble(images) or (images / "recipe.yaml").exists():
+    if images.suffix == ".safetensors" or is_ensemble(images) or (images / RECIPE).exists():
         raise ConfigError(
             f"{images} is a model; the last argument is what to test on: {command('evaluate', *paths, images, 'STORE')}"
         )
@@ -314,10 +316,10 @@ def _fit(
     images: LabeledImages,
     options: Options,
     tick: Tick | None,
-    team: Team,
+    world: World,
 ) -> tuple[float, ...]:
     """The weights of what was named that serve best on other images."""
-    trial = run_trial(models, images, num_views=options.views, tick=tick, team=team)
+    trial = run_trial(models, images, num_views=options.views, tick=tick, world=world)
     k = options.top or default_k(len(models.class_names))
     return fit_weights([trial.average(entry.weights) for entry in entries], trial.labels, k=k)
 

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from alexnet.batches.loader import assemble_evaluation_views
 from alexnet.batches.views import evaluation_views
 from alexnet.errors import ImageError, WeightsError
-from alexnet.evaluation.evaluate import Evaluation, Tick, evaluate_network, match_classes, predict_probabilities
+from alexnet.evaluation.evaluate import Evaluation, evaluate_network, match_classes, predict_probabilities
 from alexnet.evaluation.given import Given, list_given, name_given, read_given
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model, find_model, load_model
 from alexnet.system import Compute, choose_compute
+from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
 
 if TYPE_CHECKING:

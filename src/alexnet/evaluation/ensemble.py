@@ -9,7 +9,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from alexnet.files.writing import write_text
 from alexnet.network.model_file import ENSEMBLE_KIND, find_model
 from alexnet.text.commands import command
 from alexnet.text.names import escape_name, unescape_name
+from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
 
 FORMAT = 2
@@ -181,7 +182,7 @@ def fit_weights(
     labels: NDArray[np.int64],
     *,
     k: int,
-    tick: Callable[[int, int], None] | None = None,
+    tick: Tick | None = None,
 ) -> tuple[float, ...]:
     """Return weights that lower the top-k error on these images, by coordinate descent.
 

@@ -1,6 +1,6 @@
 """Testing: probabilities averaged over views, and the errors they make (paper, sections 4.1 and 6)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.batches.loader import Images, evaluation_batches
-from alexnet.batches.share import Share
+from alexnet.batches.shard import BatchShard
 from alexnet.batches.views import evaluation_views
-from alexnet.distribution.axis import Axis
+from alexnet.distribution.process_group import ProcessGroup
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.metrics import top_k_credit, wilson_interval
 from alexnet.evaluation.shared_views import can_share, share_first_layer
@@ -21,10 +21,8 @@ from alexnet.network.model_file import Preprocessing
 from alexnet.system import Compute
 from alexnet.text.class_names import normalize_name
 from alexnet.text.names import escape_name
+from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
-
-Tick = Callable[[int, int], None]
-"""Progress: called with (images done, images in all)."""
 
 
 def predict_probabilities(
@@ -137,12 +135,12 @@ def evaluate_network(
     class_names: tuple[str, ...],
     num_views: int = 1,
     tick: Tick | None = None,
-    data: Axis | None = None,
+    data: ProcessGroup | None = None,
 ) -> Evaluation:
     """Return the errors on these images; each is used exactly once.
 
     Args:
-        data: Processes that call this at the same time, and each take a share of the images; all get the result.
+        data: Processes that call this at the same time, and each take a shard of the images; all get the result.
         labels: (N,) class indices of the network.
         class_names: Names of the network's classes.
     Raises:
@@ -155,23 +153,23 @@ def evaluate_network(
         raise ConfigError(
             f"{counted(total, 'image')} with {counted(len(labels), 'label')} cannot be tested; there must be one each."
         )
-    own = images if data is None else _Shared(images, Share(data.index, data.count).parts(total)[0])
+    own = images if data is None else _Shared(images, BatchShard(data.rank, data.size).parts(total)[0])
     parts = []
     done = 0
     for part in predict_probabilities(network, own, preprocessing, compute, num_views=num_views):
         parts.append(part)
-        done += len(part) * (data.count if data else 1)
+        done += len(part) * (data.size if data else 1)
         if tick:
             tick(min(done, total), total)
     probabilities = torch.cat(parts)
     if data is not None:
-        shares = data.gather(probabilities.to(compute.device), "probabilities").wait()
-        probabilities = shares.flatten(0, 1)[:total].cpu()
+        shards = data.all_gather(probabilities.to(compute.device), "probabilities").wait()
+        probabilities = shards.flatten(0, 1)[:total].cpu()
     return measure_errors(probabilities, labels, class_names=class_names, num_views=num_views)
 
 
 class _Shared:
-    """A share of the images, filled up with the last one where they do not divide."""
+    """A shard of the images, filled up with the last one where they do not divide."""
 
     def __init__(self, images: Images, positions: NDArray[np.int64]) -> None:
         self._images, self._positions = images, positions

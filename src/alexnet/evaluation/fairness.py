@@ -15,7 +15,8 @@ from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import FittedOn, hash_member
 from alexnet.evaluation.labeled_images import LabeledImages
 from alexnet.evaluation.trial import Trial, mark_image
-from alexnet.network.model_file import FAR_MEAN, MODEL
+from alexnet.network.model_file import FAR_MEAN
+from alexnet.runs.folder import MODEL
 from alexnet.text.wording import counted
 
 MOST_COMPARED = {"raw": 200_000, "jpeg": 5_000}

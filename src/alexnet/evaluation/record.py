@@ -13,12 +13,11 @@ from alexnet.errors import AlexNetError
 from alexnet.files.documents import parse_json
 from alexnet.files.record import record_file
 from alexnet.files.writing import write_text
+from alexnet.runs.folder import ERRORS, REPORT, TESTS
 
 if TYPE_CHECKING:
     from alexnet.evaluation.evaluate import Evaluation
 
-ERRORS, REPORT, TESTS = "errors.json", "report.html", "tests"
-"""Names in a run folder."""
 FORMAT, TEST_FORMAT = 2, 2
 
 

@@ -8,11 +8,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.distribution.team import ALONE, Team
+from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import ConfigError
 from alexnet.evaluation.ensemble import Ensemble
-from alexnet.evaluation.evaluate import Evaluation, Tick, match_classes, measure_errors
+from alexnet.evaluation.evaluate import Evaluation, match_classes, measure_errors
 from alexnet.evaluation.labeled_images import LabeledImages
+from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
 
 VIEWS_AT_A_TIME = 128
@@ -60,12 +61,12 @@ class Trial:
 
 
 def run_trial(
-    models: Ensemble, images: LabeledImages, *, num_views: int, tick: Tick | None = None, team: Team = ALONE
+    models: Ensemble, images: LabeledImages, *, num_views: int, tick: Tick | None = None, world: World = SINGLE_PROCESS
 ) -> Trial:
     """Return every model's probabilities of the images.
 
     Args:
-        team: Processes that call this together. Each computes a part of the images, which counts once; all return all.
+        world: Processes that call this together. Each computes a part of the images, which counts once; all return all.
     Raises:
         WeightsError: the images have a class that the models do not know.
         ConfigError: no image could be decoded.
@@ -83,12 +84,12 @@ def run_trial(
         predicted = models.predict_members(pixels, views=num_views)
         return found, [mark_image(image).hex() for image in pixels], reasons, [part.numpy() for part in predicted]
 
-    for start in range(0, len(images), size * team.count):
-        own = range(len(images))[start + team.index * size :][:size]
-        *facts, predicted = team.together(partial(test, own))
+    for start in range(0, len(images), size * world.world_size):
+        own = range(len(images))[start + world.rank * size :][:size]
+        *facts, predicted = world.run_on_all_ranks(partial(test, own))
         for each, part in zip(parts, predicted, strict=True):
-            each.append(team.collect_rows(part))
-        for found, digests, reasons in team.collect(facts):
+            each.append(world.all_gather_rows(part))
+        for found, digests, reasons in world.all_gather_objects(facts):
             numbers += found
             marks += map(bytes.fromhex, digests)
             images.left_out += reasons

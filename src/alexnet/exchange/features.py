@@ -1,6 +1,6 @@
 """Activations of many images into a file, for work outside this program."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from alexnet.exchange.importing import hash_file
 from alexnet.files.writing import name_in_errors
 from alexnet.network.model_file import find_model
 from alexnet.text.names import escape_name
+from alexnet.text.progress import Tick
 from alexnet.version import __version__
 
 BATCH_IMAGES = 16
@@ -34,7 +35,7 @@ def write_features(
     out: Path,
     *,
     batch_size: int = BATCH_IMAGES,
-    tick: Callable[[int, int], None] | None = None,
+    tick: Tick | None = None,
 ) -> FeatureReport:
     """Write the activations of the centre view of each image; images that cannot be read have no row.
 

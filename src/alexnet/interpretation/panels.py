@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError, ImageError
 from alexnet.evaluation.classifier import Classifier, Prediction
-from alexnet.evaluation.evaluate import Tick
 from alexnet.interpretation.drawing import Drawing, ThemeName
 from alexnet.interpretation.figures import draw_predictions, whole_percent
 from alexnet.interpretation.fonts import explain_stand_ins, legible
@@ -23,6 +22,7 @@ from alexnet.interpretation.maps import draw_activations, draw_saliency
 from alexnet.interpretation.nearest import Neighbour, draw_neighbours, search_nearest
 from alexnet.interpretation.pictures import Pictures
 from alexnet.interpretation.saliency import crop_centre, measure_saliency
+from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
 
 PANEL_IMAGES, QUERIES, NEIGHBOURS, SALIENCY_IMAGES = 8, 5, 6, 4

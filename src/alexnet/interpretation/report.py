@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from alexnet.console.terminal import percent
 from alexnet.data.store.format import find_start, find_store
 from alexnet.evaluation.classifier import Classifier
-from alexnet.evaluation.evaluate import Evaluation, Tick
-from alexnet.evaluation.record import REPORT, KeptTests, forget_others, write_errors
+from alexnet.evaluation.evaluate import Evaluation
+from alexnet.evaluation.record import KeptTests, forget_others, write_errors
 from alexnet.interpretation.drawing import Format, Themed, in_both_themes, save_drawing
 from alexnet.interpretation.figures import draw_class_errors, draw_curves, draw_filters
 from alexnet.interpretation.page import write_report
@@ -28,8 +28,9 @@ from alexnet.interpretation.panels import (
     show_predictions,
 )
 from alexnet.interpretation.pictures import Pictures
-from alexnet.network.model_file import CHECKPOINTS, MODEL
+from alexnet.runs.folder import CHECKPOINTS, MODEL, RECIPE, REPORT
 from alexnet.text.commands import command, train_again
+from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ def _list_commands(
     run_folder: Path, store: "Store", split: str | None, recipe_name: str, environment: Mapping[str, Any]
 ) -> list[str]:
     """Return the commands that repeat a run; the recorded recipe holds every field, also those set by hand."""
-    recorded = run_folder / "recipe.yaml"
+    recorded = run_folder / RECIPE
     again = run_folder.with_name(f"{run_folder.resolve().name}-again")
     train = train_again(
         environment,

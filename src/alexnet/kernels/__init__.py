@@ -13,10 +13,11 @@ from alexnet.kernels.functions import (
     update_weights,
     warm_up,
 )
-from alexnet.kernels.rules import Rectify, pooled_length
+from alexnet.kernels.rules import Normalization, Rectify, pooled_length
 
 __all__ = [
     "Choice",
+    "Normalization",
     "Rectify",
     "dropout",
     "normalize_and_pool",

@@ -13,31 +13,20 @@ from torch import Tensor
 
 from alexnet.kernels import rules
 from alexnet.kernels.choose import implementation, using
-from alexnet.kernels.rules import Rectify
+from alexnet.kernels.rules import PAPER, Normalization, Rectify
 
 
-def normalize_responses(
-    x: Tensor,
-    *,
-    size: int = 5,
-    k: float = 2.0,
-    alpha: float = 1e-4,
-    beta: float = 0.75,
-    towers: int = 1,
-    rectify: bool = False,
-) -> Tensor:
+def normalize_responses(x: Tensor, constants: Normalization = PAPER, *, rectify: bool = False) -> Tensor:
     """Divide each activation by the pooled energy of neighbouring channels (paper, section 3.3).
 
     y_i = r_i / (k + alpha * S_i) ** beta, where S_i sums r_j**2 over the `size` channels centred on i, cut off at the
     ends of i's tower. Convention: alpha multiplies the sum, as printed in the paper. Caffe, PyTorch and the 2012
-    source first divide alpha by size; to use their numbers here, pass alpha / size. An even window holds
+    source first divide alpha by size; to use their numbers here, give alpha / size. An even window holds
     i - size // 2 to i - size // 2 + size - 1, as in the 2012 source.
 
     Args:
         x: Activations, NCHW.
-        size: Window width in channels, at least 1.
-        k, alpha, beta: Constants of the formula; the defaults are the paper's.
-        towers: Number of equal groups of channels between which nothing mixes.
+        constants: Of the formula; the defaults are the paper's.
         rectify: Whether r is max(x, 0) instead of x.
     Returns:
         A new channels_last tensor of x's shape and dtype.
@@ -45,21 +34,15 @@ def normalize_responses(
         ConfigError: a constant is outside what is accepted, or towers does not divide the channels.
     """
     rules.check_images(x)
-    rules.check_normalization(size, k, alpha, beta)
-    rules.check_towers(x.shape[1], towers)
-    run = implementation("normalize_responses", x)
-    y: Tensor = run(x, size=size, k=k, alpha=alpha, beta=beta, towers=towers, rectify=rectify)
+    rules.check_normalization(x, constants)
+    y: Tensor = implementation("normalize_responses", x)(x, constants, rectify=rectify)
     return y
 
 
 def normalize_and_pool(
     x: Tensor,
+    constants: Normalization = PAPER,
     *,
-    size: int = 5,
-    k: float = 2.0,
-    alpha: float = 1e-4,
-    beta: float = 0.75,
-    towers: int = 1,
     rectify: Rectify = "before",
     window: int = 3,
     stride: int = 2,
@@ -77,14 +60,11 @@ def normalize_and_pool(
         ConfigError: an option is outside what is accepted, or no window lies on the maps.
     """
     rules.check_images(x)
-    rules.check_normalization(size, k, alpha, beta)
-    rules.check_towers(x.shape[1], towers)
+    rules.check_normalization(x, constants)
     rules.check_rectify(rectify)
     rules.check_pooling(x, window, stride)
     run = implementation("normalize_and_pool", x)
-    y: Tensor = run(
-        x, size=size, k=k, alpha=alpha, beta=beta, towers=towers, rectify=rectify, window=window, stride=stride
-    )
+    y: Tensor = run(x, constants, rectify=rectify, window=window, stride=stride)
     return y
 
 
@@ -124,7 +104,7 @@ def spatially_normalize_responses(
         ConfigError: a constant is outside what is accepted.
     """
     rules.check_images(x)
-    rules.check_normalization(size, k, scale, beta)
+    rules.check_divisor(size, k, scale, beta)
     run = implementation("spatially_normalize_responses", x)
     y: Tensor = run(x, size=size, scale=scale, beta=beta, k=k)
     return y

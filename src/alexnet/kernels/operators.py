@@ -12,41 +12,28 @@ import torch
 from torch import Tensor
 
 from alexnet.kernels.plain import dropout_threshold, layer_word, matching_gradient
-from alexnet.kernels.rules import Rectify, pooled_length
+from alexnet.kernels.rules import Normalization, Rectify, pooled_length
 
 _LIBRARY = torch.library.Library("alexnet", "DEF")  # type: ignore[no-untyped-call]
 _BITS = {torch.float32: torch.uint32, torch.bfloat16: torch.uint16, torch.uint8: torch.uint8}
 
 
-def normalize_responses(
-    x: Tensor, *, size: int, k: float, alpha: float, beta: float, towers: int, rectify: bool
-) -> Tensor:
+def normalize_responses(x: Tensor, constants: Normalization, *, rectify: bool) -> Tensor:
     """Divide each activation by the pooled energy of neighbouring channels; see `alexnet.kernels`."""
-    y: Tensor = _normalize(x, size, k, alpha, beta, towers, rectify)
+    y: Tensor = _normalize(x, constants, rectify)
     return y
 
 
-def normalize_and_pool(
-    x: Tensor,
-    *,
-    size: int,
-    k: float,
-    alpha: float,
-    beta: float,
-    towers: int,
-    rectify: Rectify,
-    window: int,
-    stride: int,
-) -> Tensor:
+def normalize_and_pool(x: Tensor, constants: Normalization, *, rectify: Rectify, window: int, stride: int) -> Tensor:
     """Rectify, normalise and pool in the order that `rectify` says; see `alexnet.kernels`."""
     before, floor = rectify == "before", rectify != "none"
-    y: Tensor = _pool(x, True, size, k, alpha, beta, towers, before, floor, window, stride)[0]
+    y: Tensor = _pool(x, constants, before, floor, window, stride)[0]
     return y
 
 
 def pool_maximum(x: Tensor, *, window: int, stride: int, rectify: bool) -> Tensor:
     """Take the maximum of each window, after the rectifier if asked; see `alexnet.kernels`."""
-    y: Tensor = _pool(x, False, 1, 1.0, 0.0, 1.0, 1, False, rectify, window, stride)[0]
+    y: Tensor = _pool(x, None, False, rectify, window, stride)[0]
     return y
 
 
@@ -71,16 +58,16 @@ def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int, first: int = 0) ->
     return y
 
 
-def _operator(name: str, mutates: Sequence[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Make a function the operator alexnet::name on the CPU, and return the operator.
+def _operator(schema: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a function the operator of the namespace that a schema describes, on the CPU, and return the operator.
 
     By `torch.library.custom_op` the first call of any operator would import torch._dynamo, which takes as long as
-    importing PyTorch does.
+    importing PyTorch does. The schema is written out: older versions of PyTorch infer none from a sequence.
     """
 
     def define(function: Callable[..., Any]) -> Callable[..., Any]:
-        schema = torch.library.infer_schema(function, mutates_args=mutates)
-        _LIBRARY.define(name + schema)  # type: ignore[no-untyped-call]
+        name = schema.partition("(")[0]
+        _LIBRARY.define(schema)  # type: ignore[no-untyped-call]
         _LIBRARY.impl(name, function, "CPU")  # type: ignore[no-untyped-call]
         operator: Callable[..., Any] = getattr(torch.ops.alexnet, name).default
         return operator
@@ -95,29 +82,27 @@ def _shapes_of(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return register
 
 
-@_operator("normalize_responses")
-def _normalize(x: Tensor, size: int, k: float, alpha: float, beta: float, towers: int, rectify: bool) -> Tensor:
+@_operator("normalize_responses(Tensor x, float[] constants, bool rectify) -> Tensor")
+def _normalize(x: Tensor, constants: Sequence[float], rectify: bool) -> Tensor:
     from alexnet.kernels import cpu
 
     y = _empty_maps(x, *x.shape[2:])
-    options = cpu.Options(True, size, k, alpha, beta, towers, rectify)
+    options = cpu.Options(*_normalization(constants), rectify)
     cpu.forward(_view_bits(x), _view_bits(y), _no_positions(x), options, cpu.num_threads())
     return y
 
 
 @_shapes_of("normalize_responses")
-def _(x: Tensor, size: int, k: float, alpha: float, beta: float, towers: int, rectify: bool) -> Tensor:
+def _(x: Tensor, constants: Sequence[float], rectify: bool) -> Tensor:
     return _empty_maps(x, *x.shape[2:])
 
 
-@_operator("normalize_responses_gradient")
-def _normalize_gradient(
-    x: Tensor, dy: Tensor, size: int, k: float, alpha: float, beta: float, towers: int, rectify: bool
-) -> Tensor:
+@_operator("normalize_responses_gradient(Tensor x, Tensor dy, float[] constants, bool rectify) -> Tensor")
+def _normalize_gradient(x: Tensor, dy: Tensor, constants: Sequence[float], rectify: bool) -> Tensor:
     from alexnet.kernels import cpu
 
     dx = _empty_maps(x, *x.shape[2:])
-    options = cpu.Options(True, size, k, alpha, beta, towers, rectify)
+    options = cpu.Options(*_normalization(constants), rectify)
     cpu.gradient(
         _view_bits(x), _view_bits(dy.to(x.dtype)), _no_positions(x), _view_bits(dx), options, cpu.num_threads()
     )
@@ -125,7 +110,7 @@ def _normalize_gradient(
 
 
 @_shapes_of("normalize_responses_gradient")
-def _(x: Tensor, dy: Tensor, size: int, k: float, alpha: float, beta: float, towers: int, rectify: bool) -> Tensor:
+def _(x: Tensor, dy: Tensor, constants: Sequence[float], rectify: bool) -> Tensor:
     return _empty_maps(x, *x.shape[2:])
 
 
@@ -144,65 +129,39 @@ torch.library.register_autograd(
 )
 
 
-@_operator("pool")
+@_operator(
+    "pool(Tensor x, float[]? constants, bool rectify, bool floor, SymInt window, SymInt stride) -> (Tensor, Tensor)"
+)
 def _pool(
-    x: Tensor,
-    normalize: bool,
-    size: int,
-    k: float,
-    alpha: float,
-    beta: float,
-    towers: int,
-    rectify: bool,
-    floor: bool,
-    window: int,
-    stride: int,
+    x: Tensor, constants: Sequence[float] | None, rectify: bool, floor: bool, window: int, stride: int
 ) -> tuple[Tensor, Tensor]:
     """Return the pooled maps and the position of each maximum in its window, uint8."""
     from alexnet.kernels import cpu
 
     y, position = _empty_pooled(x, window, stride)
-    options = cpu.Options(normalize, size, k, alpha, beta, towers, rectify, True, floor, window, stride)
+    options = cpu.Options(*_normalization(constants), rectify, True, floor, window, stride)
     cpu.forward(_view_bits(x), _view_bits(y), _view_bits(position), options, cpu.num_threads())
     return y, position
 
 
 @_shapes_of("pool")
 def _(
-    x: Tensor,
-    normalize: bool,
-    size: int,
-    k: float,
-    alpha: float,
-    beta: float,
-    towers: int,
-    rectify: bool,
-    floor: bool,
-    window: int,
-    stride: int,
+    x: Tensor, constants: Sequence[float] | None, rectify: bool, floor: bool, window: int, stride: int
 ) -> tuple[Tensor, Tensor]:
     return _empty_pooled(x, window, stride)
 
 
-@_operator("pool_gradient")
+@_operator(
+    "pool_gradient(Tensor x, Tensor dy, Tensor position, float[]? constants, bool rectify, SymInt window, "
+    "SymInt stride) -> Tensor"
+)
 def _pool_gradient(
-    x: Tensor,
-    dy: Tensor,
-    position: Tensor,
-    normalize: bool,
-    size: int,
-    k: float,
-    alpha: float,
-    beta: float,
-    towers: int,
-    rectify: bool,
-    window: int,
-    stride: int,
+    x: Tensor, dy: Tensor, position: Tensor, constants: Sequence[float] | None, rectify: bool, window: int, stride: int
 ) -> Tensor:
     from alexnet.kernels import cpu
 
     dx = _empty_maps(x, *x.shape[2:])
-    options = cpu.Options(normalize, size, k, alpha, beta, towers, rectify, True, False, window, stride)
+    options = cpu.Options(*_normalization(constants), rectify, True, False, window, stride)
     bits = (_view_bits(x), _view_bits(dy.to(x.dtype)), _view_bits(position), _view_bits(dx))
     cpu.gradient(*bits, options, cpu.num_threads())
     return dx
@@ -210,30 +169,19 @@ def _pool_gradient(
 
 @_shapes_of("pool_gradient")
 def _(
-    x: Tensor,
-    dy: Tensor,
-    position: Tensor,
-    normalize: bool,
-    size: int,
-    k: float,
-    alpha: float,
-    beta: float,
-    towers: int,
-    rectify: bool,
-    window: int,
-    stride: int,
+    x: Tensor, dy: Tensor, position: Tensor, constants: Sequence[float] | None, rectify: bool, window: int, stride: int
 ) -> Tensor:
     return _empty_maps(x, *x.shape[2:])
 
 
 def _keep_input_and_position(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     ctx.save_for_backward(inputs[0], output[1])
-    ctx.options = inputs[1:8] + inputs[9:]  # the gradient does not need `floor`: the positions say it
+    ctx.options = inputs[1:3] + inputs[4:]  # the gradient does not need `floor`: the positions say it
 
 
 def _differentiate_pool(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Any, ...]:
     x, position = ctx.saved_tensors
-    return (_pool_gradient(x, dy, position, *ctx.options),) + (None,) * 10
+    return (_pool_gradient(x, dy, position, *ctx.options),) + (None,) * 5
 
 
 torch.library.register_autograd(
@@ -241,7 +189,10 @@ torch.library.register_autograd(
 )
 
 
-@_operator("update_weights", mutates=("weight", "velocity", "working"))
+@_operator(
+    "update_weights(Tensor(a!) weight, Tensor(b!) velocity, Tensor gradient, float rate, float momentum, float decay, "
+    "Tensor(c!)? working) -> ()"
+)
 def _update(
     weight: Tensor,
     velocity: Tensor,
@@ -261,7 +212,7 @@ def _update(
             torch.autograd.graph.increment_version(changed)  # the kernel wrote behind PyTorch's back
 
 
-@_operator("dropout")
+@_operator("dropout(Tensor x, Tensor keys, float p, SymInt layer, SymInt first=0) -> Tensor")
 def _drop(x: Tensor, keys: Tensor, p: float, layer: int, first: int = 0) -> Tensor:
     from alexnet.kernels import cpu_parameters
 
@@ -289,6 +240,14 @@ def _differentiate_drop(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
 
 
 torch.library.register_autograd("alexnet::dropout", _differentiate_drop, setup_context=_keep_keys, lib=_LIBRARY)
+
+
+def _normalization(constants: Sequence[float] | None) -> tuple[bool, int, float, float, float, int]:
+    """Return whether a kernel normalises, and a `Normalization` from what an operator can take of it."""
+    if constants is None:
+        return False, 1, 1.0, 0.0, 1.0, 1
+    size, k, alpha, beta, towers = constants
+    return True, int(size), k, alpha, beta, int(towers)
 
 
 def _empty_maps(x: Tensor, height: int, width: int) -> Tensor:

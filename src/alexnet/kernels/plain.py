@@ -11,35 +11,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alexnet.kernels.rules import Rectify, is_dense, same_layout, window_reach
+from alexnet.kernels.rules import Normalization, Rectify, is_dense, same_layout, window_reach
 
 _UINT32 = 0xFFFFFFFF
 
 
-def normalize_responses(
-    x: Tensor, *, size: int, k: float, alpha: float, beta: float, towers: int, rectify: bool
-) -> Tensor:
+def normalize_responses(x: Tensor, constants: Normalization, *, rectify: bool) -> Tensor:
     """Divide each activation by the pooled energy of neighbouring channels; see `alexnet.kernels`."""
     r = torch.relu(_widen(x)) if rectify else _widen(x)
-    y = _normalize_channels(r, size, k, alpha, beta, towers)
+    y = _normalize_channels(r, constants)
     return y.to(x.dtype).contiguous(memory_format=torch.channels_last)
 
 
-def normalize_and_pool(
-    x: Tensor,
-    *,
-    size: int,
-    k: float,
-    alpha: float,
-    beta: float,
-    towers: int,
-    rectify: Rectify,
-    window: int,
-    stride: int,
-) -> Tensor:
+def normalize_and_pool(x: Tensor, constants: Normalization, *, rectify: Rectify, window: int, stride: int) -> Tensor:
     """Rectify, normalise and pool in the order that `rectify` says; see `alexnet.kernels`."""
     r = torch.relu(_widen(x)) if rectify == "before" else _widen(x)
-    y = _normalize_channels(r, size, k, alpha, beta, towers)
+    y = _normalize_channels(r, constants)
     y = torch.relu(y) if rectify == "after" else y
     return _pool(y, window, stride).to(x.dtype).contiguous(memory_format=torch.channels_last)
 
@@ -122,8 +109,9 @@ def _widen(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-def _normalize_channels(r: Tensor, size: int, k: float, alpha: float, beta: float, towers: int) -> Tensor:
+def _normalize_channels(r: Tensor, constants: Normalization) -> Tensor:
     """Normalise NCHW; works on channels as the last axis, so that a channels_last input is not moved in memory."""
+    size, k, alpha, beta, towers = constants
     channels = r.shape[1] // towers
     r_NHWC = r.permute(0, 2, 3, 1)
     r_towers = r_NHWC.reshape(*r_NHWC.shape[:3], towers, channels)

@@ -9,53 +9,38 @@ import torch
 from torch import Tensor
 
 from alexnet.kernels import reference
-from alexnet.kernels.rules import Rectify
+from alexnet.kernels.rules import Normalization, Rectify
 
 Array = npt.NDArray[np.float64]
 Forward = Callable[[Array], Array]
 Backward = Callable[[Array, Array], Array]
 
 
-def normalize_responses(
-    x: Tensor, *, size: int, k: float, alpha: float, beta: float, towers: int, rectify: bool
-) -> Tensor:
+def normalize_responses(x: Tensor, constants: Normalization, *, rectify: bool) -> Tensor:
     """Divide each activation by the pooled energy of neighbouring channels; see `alexnet.kernels`."""
-    constants: dict[str, Any] = {"size": size, "k": k, "alpha": alpha, "beta": beta, "towers": towers}
     y = _rectified(x) if rectify else x
     return _apply(
         y,
-        lambda r: reference.normalize_responses(r, **constants),
-        lambda r, dy: reference.normalize_responses_gradient(r, dy, **constants),
+        lambda r: reference.normalize_responses(r, **constants._asdict()),
+        lambda r, dy: reference.normalize_responses_gradient(r, dy, **constants._asdict()),
     )
 
 
-def normalize_and_pool(
-    x: Tensor,
-    *,
-    size: int,
-    k: float,
-    alpha: float,
-    beta: float,
-    towers: int,
-    rectify: Rectify,
-    window: int,
-    stride: int,
-) -> Tensor:
+def normalize_and_pool(x: Tensor, constants: Normalization, *, rectify: Rectify, window: int, stride: int) -> Tensor:
     """Rectify, normalise and pool in the order that `rectify` says; see `alexnet.kernels`."""
-    constants: dict[str, Any] = {"size": size, "k": k, "alpha": alpha, "beta": beta, "towers": towers}
     floor = rectify != "none"
 
     def forward(x: Array) -> Array:
         r = reference.rectify(x) if rectify == "before" else x
-        normalized = reference.normalize_responses(r, **constants)
+        normalized = reference.normalize_responses(r, **constants._asdict())
         return reference.pool_maximum(normalized, window=window, stride=stride, floor=floor)[0]
 
     def backward(x: Array, dy: Array) -> Array:
         r = reference.rectify(x) if rectify == "before" else x
-        normalized = reference.normalize_responses(r, **constants)
+        normalized = reference.normalize_responses(r, **constants._asdict())
         _, position = reference.pool_maximum(normalized, window=window, stride=stride, floor=floor)
         dy = reference.pool_maximum_gradient(x.shape, dy, position, window=window, stride=stride)
-        dx = reference.normalize_responses_gradient(r, dy, **constants)
+        dx = reference.normalize_responses_gradient(r, dy, **constants._asdict())
         return reference.rectify_gradient(x, dx) if rectify == "before" else dx
 
     return _apply(x, forward, backward)

@@ -4,7 +4,7 @@ Knows arithmetic on sizes and the wording of refusals; deliberately knows nothin
 """
 
 import math
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -18,6 +18,22 @@ RECTIFY_CHOICES: tuple[Rectify, ...] = get_args(Rectify)
 DTYPES = (torch.float32, torch.bfloat16)
 MAX_WINDOW = 15  # a position inside the window, and one code for "nowhere", must fit into a byte
 NOWHERE = 255  # the code for a window whose rectified maximum is zero: no input gets its gradient
+
+
+class Normalization(NamedTuple):
+    """Constants of a response normalisation, y = x / (k + alpha * S) ** beta; the defaults are the paper's (3.3)."""
+
+    size: int = 5
+    """Width of the window in channels, at least 1."""
+    k: float = 2.0
+    alpha: float = 1e-4
+    """Multiplies the sum S, as printed in the paper. Caffe, PyTorch and the 2012 source first divide theirs by size."""
+    beta: float = 0.75
+    towers: int = 1
+    """Equal groups of channels between which nothing mixes."""
+
+
+PAPER = Normalization()
 
 
 def window_reach(size: int) -> tuple[int, int]:
@@ -54,7 +70,15 @@ def check_dtype(x: Tensor) -> None:
         raise ConfigError(f"the input has dtype {x.dtype}; kernels need float32 or bfloat16. Convert it: x.float().")
 
 
-def check_normalization(size: int, k: float, alpha: float, beta: float) -> None:
+def check_normalization(x: Tensor, constants: Normalization) -> None:
+    """Refuse constants for which the divisor could be zero, negative or not a number, or that do not fit the maps."""
+    check_divisor(constants.size, constants.k, constants.alpha, constants.beta)
+    channels, towers = x.shape[1], constants.towers
+    if towers < 1 or channels % towers:
+        raise ConfigError(f"towers is {towers}; it needs to divide the {channels} channels into equal groups.")
+
+
+def check_divisor(size: int, k: float, alpha: float, beta: float) -> None:
     """Refuse constants for which the divisor could be zero, negative or not a number."""
     if size < 1:
         raise ConfigError(f"size is {size}; the window needs at least 1. The paper uses 5.")
@@ -64,12 +88,6 @@ def check_normalization(size: int, k: float, alpha: float, beta: float) -> None:
         raise ConfigError(f"alpha is {alpha}; the multiplier of the sum needs to be finite and at least 0.")
     if not math.isfinite(beta):
         raise ConfigError(f"beta is {beta}; the exponent needs to be finite. The paper uses 0.75.")
-
-
-def check_towers(channels: int, towers: int) -> None:
-    """Refuse towers that do not divide the channels evenly."""
-    if towers < 1 or channels % towers:
-        raise ConfigError(f"towers is {towers}; it needs to divide the {channels} channels into equal groups.")
 
 
 def check_rectify(rectify: str) -> None:

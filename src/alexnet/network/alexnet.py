@@ -216,7 +216,11 @@ def build(
     Raises:
         ConfigError: an argument is outside what is accepted.
     """
-    spec = find_dialect(dialect, num_classes)
+    return build_spec(find_dialect(dialect, num_classes), seed=seed, initialization=initialization)
+
+
+def build_spec(spec: Spec, *, seed: int = 0, initialization: str = "dialect") -> AlexNet:
+    """Return the network of a spec with fresh weights; see `build`."""
     net = allocate(spec)
     by_pytorch = initialization == "dialect" and spec.initial_weights == "pytorch"
     initialize(net.named_layers(), seed=seed, method="pytorch" if by_pytorch else initialization)

@@ -5,7 +5,6 @@ operations may be merged into one kernel; it does not know any network.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -150,7 +149,7 @@ def apply_one(
         case Bend():
             return operation.scale * _BENDS[operation.kind](operation.slope * x)
         case Normalize():
-            return kernels.normalize_responses(x, **_constants(operation, towers))
+            return kernels.normalize_responses(x, _constants(operation, towers))
         case NormalizeMap():
             return kernels.spatially_normalize_responses(
                 x, size=operation.size, scale=operation.alpha, beta=operation.beta, k=operation.k
@@ -198,7 +197,7 @@ def apply_all(
                 x = kernels.pool_maximum(x, window=pool.window_px, stride=pool.stride_px, rectify=True)
                 continue
             case (Rectify(), Normalize() as norm):
-                x = kernels.normalize_responses(x, **_constants(norm, towers), rectify=True)
+                x = kernels.normalize_responses(x, _constants(norm, towers), rectify=True)
                 continue
             case (operation,):
                 x = apply_one(x, operation, towers=towers, training=training, keys=keys, layer=layer, first=first)
@@ -206,7 +205,7 @@ def apply_all(
             case _:
                 raise AssertionError(f"no kernel computes {group}")
         constants = _constants(norm, towers)
-        x = kernels.normalize_and_pool(x, **constants, rectify=rectify, window=pool.window_px, stride=pool.stride_px)
+        x = kernels.normalize_and_pool(x, constants, rectify=rectify, window=pool.window_px, stride=pool.stride_px)
     return x
 
 
@@ -256,11 +255,6 @@ def _cut_to_whole_windows(x: Tensor, pool: Pool) -> Tensor:
     return x[:, :, :height, :width]
 
 
-def _constants(norm: Normalize, towers: int) -> dict[str, Any]:
-    return {
-        "size": norm.size,
-        "k": norm.k,
-        "alpha": norm.alpha,
-        "beta": norm.beta,
-        "towers": towers if norm.within == "tower" else 1,
-    }
+def _constants(norm: Normalize, towers: int) -> kernels.Normalization:
+    towers = towers if norm.within == "tower" else 1
+    return kernels.Normalization(norm.size, norm.k, norm.alpha, norm.beta, towers)

@@ -16,6 +16,7 @@ from alexnet.errors import WeightsError
 from alexnet.files.tensors import copy_into, read_document, read_tensors, write_tensors
 from alexnet.files.writing import check_file
 from alexnet.network.spec import Spec
+from alexnet.runs.folder import CHECKPOINTS, LATEST, MODEL, NEXT, PREVIOUS
 from alexnet.text.class_names import apply_titles, normalize_name
 from alexnet.text.commands import command
 from alexnet.text.wording import counted
@@ -27,12 +28,6 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 """Version of the document in the header of model files and checkpoints; older ones stay readable."""
-
-MODEL = "model.safetensors"
-"""Name of the finished model in a run folder."""
-CHECKPOINTS = "checkpoints"
-NEXT, LATEST, PREVIOUS = "next.safetensors", "latest.safetensors", "previous.safetensors"
-"""Checkpoints in their folder, newest first. The first is one whose writer was stopped before the last rename."""
 
 ENSEMBLE_KIND = "alexnet ensemble"
 """What an ensemble file says it is; they are in `evaluation.ensemble`."""

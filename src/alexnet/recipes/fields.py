@@ -67,6 +67,19 @@ class Batches(Group):
     images_per_crop: Count = 1
     """Images in a row, in the order of the epoch, that share crop offset and reflection; 32 in the 2012 source."""
 
+    def color_noise_in(self, epoch: int) -> float:
+        """Return the colour noise of an epoch, counted from 0."""
+        ended = self.color_noise_epochs is not None and epoch >= self.color_noise_epochs
+        return 0.0 if ended else self.color_noise
+
+    def divisor_in(self, epoch: int) -> float | tuple[float, float, float]:
+        """Return what inputs are divided by in an epoch, counted from 0; see `color_noise_rescales`."""
+        scale = 1 + self.color_noise_in(epoch) if self.color_noise_rescales else 1.0
+        if isinstance(self.divisor, tuple):
+            red, green, blue = self.divisor
+            return red * scale, green * scale, blue * scale
+        return self.divisor * scale
+
     @model_validator(mode="after")
     def _shares_fit(self) -> "Batches":
         if self.scaled_crops is not None and not 0 < self.scaled_crops[0] <= self.scaled_crops[1] <= 1:

@@ -28,7 +28,7 @@ from alexnet.reproduction.results import (
     write_results,
 )
 from alexnet.reproduction.tables import collect_table, describe_table, list_rows, plan_table
-from alexnet.runs.train import check_size
+from alexnet.runs.train import find_spec
 from alexnet.system import choose_compute, describe_system
 from alexnet.text.wording import counted
 from alexnet.version import __version__
@@ -97,7 +97,7 @@ def carry_out(
     views = tuple(sorted({1, *(variant.views for variant in experiment.variants)}))
     jobs = [replace(job, views=views) for job in jobs]
     for job in jobs:
-        check_size(store if job.store == store.path else larger or store, job.recipe)
+        find_spec(store if job.store == store.path else larger or store, job.recipe)
     if name == "table2" and larger is None:
         terminal.say("Rows with pre-trained nets stay empty without a store to pre-train on: --larger STORE.")
     estimates = estimate_jobs(jobs, devices[0])

@@ -21,6 +21,7 @@ from alexnet.errors import Interrupted
 from alexnet.files.writing import is_locked, write_text
 from alexnet.reproduction.outlook import Estimate, Outlook, Watch
 from alexnet.reproduction.plan import FAILED, LOCK, RESULT, Job
+from alexnet.runs.folder import METRICS
 from alexnet.text.wording import counted
 
 WORKER = "alexnet.reproduction.worker"
@@ -183,7 +184,7 @@ class _Running:
     @property
     def epochs(self) -> int:
         """Epochs that are over."""
-        metrics = self.job.folder / "metrics.jsonl"
+        metrics = self.job.folder / METRICS
         done = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
         return min(done, self.job.recipe.optimization.total_epochs)
 

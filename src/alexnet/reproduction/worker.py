@@ -8,7 +8,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from alexnet.errors import AlexNetError, RunError
 from alexnet.evaluation.classifier import load
 from alexnet.files.writing import lock_file, name_in_errors, write_array, write_text
 from alexnet.garbage import collect_seldom
-from alexnet.network.model_file import CHECKPOINTS, MODEL
 from alexnet.recipes.named import Recipe, read_recipe
 from alexnet.reproduction.plan import LOCK, PROBABILITIES, RESULT, TRAINING_PASSES, count_passes
-from alexnet.runs.folder import read_metrics
+from alexnet.runs.folder import CHECKPOINTS, MODEL, read_metrics
 from alexnet.runs.train import train
+from alexnet.text.progress import Tick
 from alexnet.training.transfer import adapt_recipe, read_start
 
 SAYS_SECONDS, SAYS_SHARE = 1.0, 1 / 200
@@ -51,7 +51,7 @@ class _Printed:
     def validated(self, done: int, total: int) -> None:
         self._say(self._before(self._epoch) + self._in_training + done)
 
-    def test(self, views: int) -> Callable[[int, int], None]:
+    def test(self, views: int) -> Tick:
         """Return the progress of a test with so many views, which begins now."""
         before = self.tested
         return lambda done, total: self._say(before + views * done)

@@ -5,7 +5,7 @@ proposes candidates, whose distances are then summed directly; where rounding in
 neighbour, the query is searched again the first way. Both give the same neighbours and distances.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,10 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
+from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
 
-Tick = Callable[[int, int], None]
-"""Progress: called with (rows done, rows in all)."""
 Features = NDArray[np.float32] | NDArray[np.float16]
 
 BLOCK_BYTES = 16 * 2**20

@@ -6,7 +6,6 @@ changes. It holds what its factory string says; "…,Flat" kinds hold all featur
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,8 @@ from alexnet.errors import ConfigError
 from alexnet.files.writing import write_text
 from alexnet.retrieval.exact import Neighbors, rank_exactly
 from alexnet.retrieval.index.reader import Index
+from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
-
-Tick = Callable[[int, int], None]
 
 DEFAULT = "HNSW32,Flat"
 _CHUNK_ROWS = 8192

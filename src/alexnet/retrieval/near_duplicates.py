@@ -6,7 +6,7 @@ both images of the pair, whichever is smaller. Where more copies than that crowd
 close elsewhere counts as well.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,9 +15,8 @@ from alexnet.errors import ConfigError
 from alexnet.retrieval.exact import find_nearest
 from alexnet.retrieval.index.reader import Index
 from alexnet.text.commands import command
+from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
-
-Tick = Callable[[int, int], None]
 
 THRESHOLD = 0.5
 """Of the distance to the surroundings. docs/search.md tells what it finds."""

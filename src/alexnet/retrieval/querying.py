@@ -1,6 +1,6 @@
 """Questions to an index: an image file in, the nearest indexed images out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from alexnet.retrieval.index.extractor import Extractor
 from alexnet.retrieval.index.images import Originals, digest_pixels
 from alexnet.retrieval.index.reader import Entry, Index
 from alexnet.retrieval.index.writer import check_model
+from alexnet.text.progress import Tick
 
 _BATCH = 32
 _SPARE = 16
@@ -117,7 +118,7 @@ def answer(
     rerank: int | None = None,
     faiss: str | None = None,
     exclude_self: bool = False,
-    tick: Callable[[int, int], None] | None = None,
+    tick: Tick | None = None,
 ) -> list[Answer]:
     """Return the k nearest images of each query: exact, or what another way of searching finds.
 

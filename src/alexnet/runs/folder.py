@@ -1,4 +1,8 @@
-"""What a run writes down: its recipe and environment before the first step, then one line per epoch."""
+"""A run folder: what every file in it is called, and those that are text.
+
+The names are known to all stages that read or write a run; its recipe and environment are written before the first
+step, then one line per epoch.
+"""
 
 import importlib.util
 import json
@@ -15,6 +19,15 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 RECIPE, ENVIRONMENT, METRICS, EVENTS = "recipe.yaml", "environment.json", "metrics.jsonl", "events"
+CHECKPOINTS = "checkpoints"
+NEXT, LATEST, PREVIOUS = "next.safetensors", "latest.safetensors", "previous.safetensors"
+"""Checkpoints in their folder, newest first. The first is one whose writer was stopped before the last rename."""
+MODEL = "model.safetensors"
+"""The finished model."""
+ERRORS, REPORT, TESTS = "errors.json", "report.html", "tests"
+"""What was measured of the model, the page about it, and probabilities until the page is written."""
+LOCK = ".lock"
+"""Held by the process at work."""
 
 
 class Journal:

@@ -1,4 +1,7 @@
-"""From a store and a recipe to a run folder: begins a run, or continues the one that is there."""
+"""From a store and a recipe to a run folder: begins a run, or continues the one that is there.
+
+`train` checks that it can be done, opens the run folder, builds what it takes, and trains.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,26 +18,24 @@ from alexnet.batches.loader import TrainingBatches
 from alexnet.batches.views import scale_axes
 from alexnet.data.store.format import find_start, find_store
 from alexnet.data.store.reader import Store
-from alexnet.distribution.team import ALONE, Team
+from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import ConfigError, RecipeError, RunError, StoreError
-from alexnet.evaluation.evaluate import Evaluation, Tick, evaluate_network
+from alexnet.evaluation.evaluate import Evaluation, evaluate_network
 from alexnet.evaluation.record import digest_weights, forget_others
 from alexnet.files.writing import lock_file, remember_place
-from alexnet.network.alexnet import AlexNet, build
-from alexnet.network.model_file import FAR_MEAN, MODEL, Model, Preprocessing, find_checkpoint, save_model, tensors_of
-from alexnet.network.spec import find_dialect
+from alexnet.network.alexnet import AlexNet, build_spec
+from alexnet.network.model_file import FAR_MEAN, Model, Preprocessing, find_checkpoint, save_model, tensors_of
+from alexnet.network.spec import Spec, find_dialect
 from alexnet.recipes.named import Recipe, read_recipe
-from alexnet.runs.folder import ENVIRONMENT, RECIPE, Journal, read_environment
+from alexnet.runs.folder import ENVIRONMENT, LOCK, MODEL, RECIPE, Journal, read_environment
 from alexnet.text.commands import command, train_again
+from alexnet.text.progress import Tick
 from alexnet.training.checkpoint import load_checkpoint
 from alexnet.training.loop import Listener, train_model
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.progress import Progress, read_progress
-from alexnet.training.shared_update import SharedUpdate
 from alexnet.training.transfer import Start, copy_layers
 
-LOCK = ".lock"
-"""File in a run folder that the process at work holds."""
 IDENTITY = ("store_fingerprint", "seed", "precision", "start_sha256")
 """What the environment of a run must have in common with that of its continuation, and all its processes."""
 COMPILED_SECONDS = 3.0
@@ -52,6 +53,33 @@ class Outcome:
     """The test of the finished network with which training ended; None where that was another process, or no images."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A training that was checked, and what it has to do with."""
+
+    store: Store
+    recipe: Recipe
+    spec: Spec
+    """The recipe's network for the store's classes."""
+    compute: system.Compute
+    seed: int
+    start: Start | None
+    environment: dict[str, Any]
+    """As the run folder records it."""
+    listener: Listener
+    world: World
+
+
+@dataclass(frozen=True, slots=True)
+class _Training:
+    """What the loop trains with."""
+
+    model: Model
+    optimizer: MomentumDescent
+    batches: TrainingBatches
+    progress: Progress
+
+
 def train(
     store: Store,
     recipe: Recipe,
@@ -66,7 +94,7 @@ def train(
     tick: Tick | None = None,
     start: Start | None = None,
     local_batch: int | None = None,
-    team: Team = ALONE,
+    world: World = SINGLE_PROCESS,
 ) -> Outcome:
     """Train a network on a store into a run folder; continue if the folder holds an unfinished run of the same kind.
 
@@ -78,7 +106,7 @@ def train(
         start: Begin with the weights of this model where they fit; `recipe` was adapted to it by
             `training.transfer.adapt_recipe`.
         local_batch: Images to compute at once; larger batches come in parts whose gradients are summed.
-        team: The processes that train together, each of which calls this.
+        world: The processes that train together, each of which calls this.
     Raises:
         RecipeError, ConfigError: the recipe names a layer or a dialect that there is not.
         StoreError: the images are smaller than the network's crops.
@@ -86,21 +114,51 @@ def train(
         DistributionError: the processes disagree, or lost each other.
         Interrupted, DivergedError: see `training.loop.train_model`.
     """
+    plan = _check(
+        store,
+        recipe,
+        out,
+        listener=listener,
+        seed=seed,
+        device=device,
+        precision=precision,
+        threads=threads,
+        start=start,
+        checkpoint_minutes=checkpoint_minutes,
+        world=world,
+    )
+    with _open_run(plan, out) as (journal, checkpoint):
+        training = _build(plan, checkpoint, local_batch)
+        return _train(plan, training, journal, checkpoint_minutes=checkpoint_minutes, tick=tick)
 
-    validated: list[Evaluation] = []
 
-    def check() -> system.Compute:
+def _check(
+    store: Store,
+    recipe: Recipe,
+    out: Path,
+    *,
+    listener: Listener,
+    seed: int,
+    device: str,
+    precision: str,
+    threads: int | None,
+    start: Start | None,
+    checkpoint_minutes: float,
+    world: World,
+) -> _Plan:
+    """Refuse what cannot be trained, or not by these processes together; set the processor up."""
+
+    def find() -> tuple[Spec, system.Compute]:
         if not 0 <= seed < 2**32:
             raise ConfigError(f"seed is {seed}; accepted is 0 to {2**32 - 1}.")
         if not checkpoint_minutes > 0:
             raise ConfigError(f"checkpoint_minutes is {checkpoint_minutes}; accepted is more than 0.")
-        _check_layer_names(recipe, len(store.class_names))
-        check_size(store, recipe)
-        team.check_spec(find_dialect(recipe.network.dialect, len(store.class_names)))
-        return system.choose_compute(device, precision)
+        spec = find_spec(store, recipe)
+        world.check_spec(spec)
+        return spec, system.choose_compute(device, precision)
 
-    compute = team.together(check)
-    thread_count = system.set_threads(team.choose_threads(threads))
+    spec, compute = world.run_on_all_ranks(find)
+    thread_count = system.set_threads(world.choose_threads(threads))
     allocator = system.tune_allocator()
     identity = identify(store, compute, seed=seed, start=start)
     environment = {
@@ -112,124 +170,121 @@ def train(
         "threads": thread_count,
         "allocator": allocator,
         **(remember_place("start", start.path, out) if start else {}),
-        **team.describe(),
+        **world.describe(),
     }
-    team.check_same({**identity, "recipe": recipe.model_dump(mode="json")})
+    world.check_same({**identity, "recipe": recipe.model_dump(mode="json")})
+    return _Plan(store, recipe, spec, compute, seed, start, environment, listener, world)
+
+
+@contextmanager
+def _open_run(plan: _Plan, out: Path) -> Iterator[tuple[Journal, Path | None]]:
+    """Keep the run folder from other processes; yield its journal, and the checkpoint to continue from if any."""
+    world, journal = plan.world, Journal(out)
     with ExitStack() as stack:
-        team.together(lambda: stack.enter_context(_locked(out)) if team.leads else None)
-        journal = Journal(out)
-        begun = team.from_leader(lambda: _open_run(out, journal, recipe, environment, listener))
-        checkpoint = Path(begun) if begun else None
-        listener.notice(f"Computing in {compute.explanation}, {thread_count} threads; {allocator}.")
-        if compute.device.type == "cpu":
-            seconds = kernels.warm_up(compute.dtype)
-            compiled = "compiled; they start faster next time" if seconds > COMPILED_SECONDS else "loaded"
-            listener.notice(f"Kernels {compiled} ({seconds:.1f} s).")
-        training = store["train"]
-        validation = store["val"] if "val" in store.splits and len(store["val"]) else None
+        world.run_on_all_ranks(lambda: stack.enter_context(_locked(out)) if world.is_main else None)
+        stack.callback(journal.close)
+        checkpoint = world.broadcast_result(lambda: _begin_or_continue(plan, journal))
+        yield journal, Path(checkpoint) if checkpoint else None
 
-        read_px = find_dialect(recipe.network.dialect, len(store.class_names)).input_px
-        if store.size >= 2 * read_px:
-            listener.notice(
-                f"The network reads {read_px} px of images of {store.size} px: never a whole picture. To have it see "
-                f"more of them, prepare a store with a --size nearer to {read_px}."
-            )
-        mean_image = _choose_mean(store, start, listener)
-        network = build(
-            recipe.network.dialect, len(store.class_names), seed=seed, initialization=recipe.network.initialization
+
+def _build(plan: _Plan, checkpoint: Path | None, local_batch: int | None) -> _Training:
+    """Return network, optimizer and batches as the checkpoint left them, or fresh ones."""
+    store, recipe, compute = plan.store, plan.recipe, plan.compute
+    _warm_up(plan)
+    read_px = plan.spec.input_px
+    if store.size >= 2 * read_px:
+        plan.listener.notice(
+            f"The network reads {read_px} px of images of {store.size} px: never a whole picture. To have it see "
+            f"more of them, prepare a store with a --size nearer to {read_px}."
         )
-        if start is not None and checkpoint is None:
-            listener.notice(copy_layers(start, network, store.class_names))
-        model = Model(
-            network=team.divide(network).to(compute.device),
-            class_names=tuple(store.class_names),
-            class_titles=tuple(store.class_titles),
-            preprocessing=Preprocessing(mean_image, recipe.batches.divisor, recipe.batches.mean),
-            provenance={"recipe": recipe.model_dump(mode="json"), "environment": environment},
+    mean_image = _choose_mean(plan)
+    network = build_spec(plan.spec, seed=plan.seed, initialization=recipe.network.initialization)
+    if plan.start is not None and checkpoint is None:
+        plan.listener.notice(copy_layers(plan.start, network, store.class_names))
+    model = Model(
+        network=plan.world.shard_network(network).to(compute.device),
+        class_names=tuple(store.class_names),
+        class_titles=tuple(store.class_titles),
+        preprocessing=Preprocessing(mean_image, recipe.batches.divisor, recipe.batches.mean),
+        provenance={"recipe": recipe.model_dump(mode="json"), "environment": plan.environment},
+    )
+    optimizer = MomentumDescent(model.network, recipe.optimization, dtype=compute.dtype, world=plan.world)
+    progress = Progress() if checkpoint is None else load_checkpoint(checkpoint, optimizer, plan.world)
+    batches = TrainingBatches(
+        store["train"].images,
+        np.asarray(store["train"].labels),
+        mean_image,
+        recipe.batches,
+        seed=plan.seed,
+        crop_px=read_px,
+        color_axes=scale_axes(store.color_eigenvectors, store.color_eigenvalues, unit=recipe.batches.color_noise_unit),
+        dtype=compute.dtype,
+        device=compute.device,
+        shard=plan.world.batch_shard(local_batch),
+    )
+    return _Training(model, optimizer, batches, progress)
+
+
+def _train(
+    plan: _Plan, training: _Training, journal: Journal, *, checkpoint_minutes: float, tick: Tick | None
+) -> Outcome:
+    """Train to the end, validating on the way, and write the finished model."""
+    world, model, out = plan.world, training.model, journal.folder
+    validation = plan.store["val"] if "val" in plan.store.splits and len(plan.store["val"]) else None
+    validated: list[Evaluation] = []
+
+    def validate(network: AlexNet, check_stop: Callable[[], None]) -> dict[str, float]:
+        assert validation is not None
+
+        def count(done: int, total: int) -> None:
+            check_stop()
+            if tick:
+                tick(done, total)
+
+        result = evaluate_network(
+            network,
+            validation.images,
+            np.asarray(validation.labels),
+            model.preprocessing,
+            plan.compute,
+            class_names=model.class_names,
+            tick=count,
+            data=world.data_group,
         )
-        optimizer = MomentumDescent(
-            model.network,
-            dtype=compute.dtype,
-            momentum=recipe.optimization.momentum,
-            weight_decay=recipe.optimization.weight_decay,
-            weight_decays=recipe.optimization.weight_decays,
-            at_rate_zero=recipe.optimization.at_rate_zero,
-            layer_trust=recipe.optimization.layer_trust,
-            team=team,
-        )
-        progress = Progress() if checkpoint is None else load_checkpoint(checkpoint, optimizer, team)
-        if team.leads:
-            stack.callback(journal.close)
-            journal.continue_from(progress.history)
-        batches = TrainingBatches(
-            training.images,
-            np.asarray(training.labels),
-            mean_image,
-            batch_size=recipe.batches.size,
-            seed=seed,
-            crop_px=model.network.spec.input_px,
-            random_crops=recipe.batches.random_crops,
-            reflections=recipe.batches.reflections,
-            color_noise=recipe.batches.color_noise,
-            color_axes=scale_axes(
-                store.color_eigenvectors, store.color_eigenvalues, unit=recipe.batches.color_noise_unit
-            ),
-            divisor=recipe.batches.divisor,
-            dtype=compute.dtype,
-            device=compute.device,
-            color_noise_epochs=recipe.batches.color_noise_epochs,
-            color_noise_rescales=recipe.batches.color_noise_rescales,
-            mean_place=recipe.batches.mean,
-            images_per_crop=recipe.batches.images_per_crop,
-            scaled_crops=recipe.batches.scaled_crops,
-            share=team.share(local_batch),
-        )
+        validated[:] = [result]
+        return {
+            "val_loss": result.cross_entropy,
+            "val_top1_error": result.top1_error,
+            f"val_top{result.k}_error": result.topk_error,
+        }
 
-        update = None
-        if team.data is not None or local_batch is not None:
-            update = SharedUpdate(optimizer.working, team.data, divided=team.divided)
+    if world.is_main:
+        journal.continue_from(training.progress.history)
+    progress = train_model(
+        model,
+        training.optimizer,
+        training.batches,
+        plan.recipe,
+        training.progress,
+        folder=out,
+        validate=validate if validation is not None else None,
+        listener=_Recorded(plan.listener, journal) if world.is_main else plan.listener,
+        checkpoint_minutes=checkpoint_minutes,
+        world=world,
+    )
+    tensors = world.gather_shards(tensors_of(model))
+    world.run_on_all_ranks(lambda: _finish(out, model, tensors) if world.is_main else None)
+    return Outcome(out, progress.history, validated[0] if validated else None)
 
-        def validate(network: AlexNet, check_stop: Callable[[], None]) -> dict[str, float]:
-            assert validation is not None
 
-            def count(done: int, total: int) -> None:
-                check_stop()
-                if tick:
-                    tick(done, total)
-
-            result = evaluate_network(
-                network,
-                validation.images,
-                np.asarray(validation.labels),
-                model.preprocessing,
-                compute,
-                class_names=model.class_names,
-                tick=count,
-                data=team.data,
-            )
-            validated[:] = [result]
-            return {
-                "val_loss": result.cross_entropy,
-                "val_top1_error": result.top1_error,
-                f"val_top{result.k}_error": result.topk_error,
-            }
-
-        progress = train_model(
-            model,
-            optimizer,
-            batches,
-            recipe,
-            progress,
-            folder=out,
-            validate=validate if validation is not None else None,
-            listener=_Recorded(listener, journal) if team.leads else listener,
-            checkpoint_minutes=checkpoint_minutes,
-            update=update,
-            team=team,
-        )
-        tensors = team.whole(tensors_of(model))
-        team.together(lambda: _finish(out, model, tensors) if team.leads else None)
-        return Outcome(out, progress.history, validated[0] if validated else None)
+def _warm_up(plan: _Plan) -> None:
+    """Load the kernels, and say what will compute."""
+    environment, notice = plan.environment, plan.listener.notice
+    notice(f"Computing in {plan.compute.explanation}, {environment['threads']} threads; {environment['allocator']}.")
+    if plan.compute.device.type == "cpu":
+        seconds = kernels.warm_up(plan.compute.dtype)
+        compiled = "compiled; they start faster next time" if seconds > COMPILED_SECONDS else "loaded"
+        notice(f"Kernels {compiled} ({seconds:.1f} s).")
 
 
 def identify(store: Store, compute: system.Compute, *, seed: int, start: Start | None) -> dict[str, Any]:
@@ -305,8 +360,9 @@ class _Recorded:
         self._epoch_done(row)
 
 
-def _choose_mean(store: Store, start: Start | None, listener: Listener) -> NDArray[np.float32]:
+def _choose_mean(plan: _Plan) -> NDArray[np.float32]:
     """The mean image that inputs lose: that of the model to start from, which its layers know, if it fits."""
+    store, start, listener = plan.store, plan.start, plan.listener
     if start is None:
         return store.mean_image
     kept = start.model.preprocessing.mean_image
@@ -325,23 +381,14 @@ def _choose_mean(store: Store, start: Start | None, listener: Listener) -> NDArr
     return kept
 
 
-def check_size(store: Store, recipe: Recipe) -> None:
-    """Refuse images that are smaller than the network's crops.
+def find_spec(store: Store, recipe: Recipe) -> Spec:
+    """Return the network that a recipe trains on a store.
 
     Raises:
-        StoreError: they are.
+        RecipeError, ConfigError: the recipe names a layer or a dialect that there is not.
+        StoreError: the images are smaller than the network's crops.
     """
     spec = find_dialect(recipe.network.dialect, len(store.class_names))
-    if store.size < spec.input_px:
-        raise StoreError(
-            f"{store.path}: holds images of {store.size} px; dialect {spec.dialect} reads crops of {spec.input_px} px. "
-            f"Prepare the images again with a --size of {spec.input_px} or more."
-        )
-
-
-def _check_layer_names(recipe: Recipe, num_classes: int) -> None:
-    """Refuse rates and decays for layers that the network does not have, and a dialect that is unknown."""
-    spec = find_dialect(recipe.network.dialect, num_classes)
     known = [layer.name for layer in spec.layers]
     optimization = recipe.optimization
     for field, names in (
@@ -355,21 +402,26 @@ def _check_layer_names(recipe: Recipe, num_classes: int) -> None:
                     f"optimization.{field} names the layer {name!r}, which dialect {spec.dialect} does not have. "
                     f"Its layers: {', '.join(known)}."
                 )
+    if store.size < spec.input_px:
+        raise StoreError(
+            f"{store.path}: holds images of {store.size} px; dialect {spec.dialect} reads crops of {spec.input_px} px. "
+            f"Prepare the images again with a --size of {spec.input_px} or more."
+        )
+    return spec
 
 
-def _open_run(
-    out: Path, journal: Journal, recipe: Recipe, environment: dict[str, Any], listener: Listener
-) -> str | None:
-    """Create the run folder, or return the checkpoint to continue from."""
+def _begin_or_continue(plan: _Plan, journal: Journal) -> str | None:
+    """Write down what the run is, or return the checkpoint to continue from."""
+    out, environment, listener = journal.folder, plan.environment, plan.listener
     if not _entries(out):
-        journal.begin(recipe.to_yaml(), environment)
+        journal.begin(plan.recipe.to_yaml(), environment)
         return None
     if not (out / RECIPE).exists() or not (out / ENVIRONMENT).exists():
         raise RunError(f"{out}: exists and is not a run folder. Choose another --out.")
     if (out / MODEL).exists():
         test = command("evaluate", out, find_store(read_environment(out), out) or "STORE")
         raise RunError(f"{out}: holds a finished run. Test it with: {test}. To train again, choose another --out.")
-    refuse_other(out, recipe, environment, holds="an unfinished run")
+    refuse_other(out, plan.recipe, environment, holds="an unfinished run")
     before = read_environment(out)
     for name, alone in (("threads", None), ("mesh", "data=1,tower=1")):
         was, now = before.get(name, alone), environment.get(name, alone)

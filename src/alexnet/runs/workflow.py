@@ -5,17 +5,16 @@ from typing import Any
 
 from alexnet.console.terminal import Meter, Terminal
 from alexnet.data.store.reader import Store
-from alexnet.distribution.team import ALONE, Team
+from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import Interrupted
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.record import digest_weights, is_reported
 from alexnet.interpretation.page import headline
 from alexnet.interpretation.report import MOST_SEARCHED, VIEWS, report_run
-from alexnet.network.model_file import MODEL
 from alexnet.recipes.named import Recipe
 from alexnet.runs.display import Afterwards, TrainingDisplay
-from alexnet.runs.folder import read_metrics
+from alexnet.runs.folder import MODEL, read_metrics
 from alexnet.runs.train import Outcome, identify, refuse_other, train
 from alexnet.system import choose_compute
 from alexnet.text.wording import counted
@@ -39,9 +38,9 @@ def train_and_report(
         RunError: see `runs.train`; or the finished training is another than this.
         Interrupted: see `runs.train`; or the user stopped the test.
     """
-    team: Team = options.get("team", ALONE)
-    only_report = report and team.from_leader(lambda: _lacks_report(store, recipe, out, options))
-    if not team.leads:
+    world: World = options.get("world", SINGLE_PROCESS)
+    only_report = report and world.broadcast_result(lambda: _lacks_report(store, recipe, out, options))
+    if not world.is_main:
         if not only_report:
             train(store, recipe, out, listener=Silent(), **options)
         return

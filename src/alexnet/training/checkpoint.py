@@ -7,9 +7,10 @@ are pure functions of (seed, epoch, sample).
 from dataclasses import asdict
 from pathlib import Path
 
-from alexnet.distribution.team import ALONE, Team
+from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.files.tensors import copy_into, read_tensors, write_tensors
-from alexnet.network.model_file import CHECKPOINTS, FORMAT, LATEST, NEXT, PREVIOUS, Model, describe, tensors_of
+from alexnet.network.model_file import FORMAT, Model, describe, tensors_of
+from alexnet.runs.folder import CHECKPOINTS, LATEST, NEXT, PREVIOUS
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.progress import Progress, read_progress
 
@@ -17,14 +18,16 @@ _VELOCITY = "velocity."
 
 
 def save_checkpoint(
-    folder: Path, model: Model, optimizer: MomentumDescent, progress: Progress, team: Team = ALONE
+    folder: Path, model: Model, optimizer: MomentumDescent, progress: Progress, world: World = SINGLE_PROCESS
 ) -> None:
     """Write the newest checkpoint of a run folder and keep the one before it.
 
     It holds the whole network, however it is divided: any number of processes can continue from it.
     """
-    velocities = team.whole(optimizer.velocities)
-    tensors = team.whole(tensors_of(model)) | {_VELOCITY + name: velocity for name, velocity in velocities.items()}
+    velocities = world.gather_shards(optimizer.velocities)
+    tensors = world.gather_shards(tensors_of(model)) | {
+        _VELOCITY + name: velocity for name, velocity in velocities.items()
+    }
 
     def write() -> None:
         place = folder / CHECKPOINTS
@@ -36,10 +39,10 @@ def save_checkpoint(
             latest.replace(place / PREVIOUS)
         staged.replace(latest)
 
-    team.together(write if team.leads else lambda: None)
+    world.run_on_all_ranks(write if world.is_main else lambda: None)
 
 
-def load_checkpoint(path: Path, optimizer: MomentumDescent, team: Team = ALONE) -> Progress:
+def load_checkpoint(path: Path, optimizer: MomentumDescent, world: World = SINGLE_PROCESS) -> Progress:
     """Fill weights and velocities of the optimizer from a checkpoint and return the progress.
 
     Raises:
@@ -47,7 +50,7 @@ def load_checkpoint(path: Path, optimizer: MomentumDescent, team: Team = ALONE) 
     """
     tensors = read_tensors(path)
     velocities = {name.removeprefix(_VELOCITY): tensors.pop(name) for name in [*tensors] if name.startswith(_VELOCITY)}
-    copy_into(path, optimizer.master.state_dict(), team.own(tensors))
-    copy_into(path, optimizer.velocities, team.own(velocities), called=_VELOCITY)
+    copy_into(path, optimizer.master.state_dict(), world.take_shards(tensors))
+    copy_into(path, optimizer.velocities, world.take_shards(velocities), called=_VELOCITY)
     optimizer.refresh()
     return read_progress(path)

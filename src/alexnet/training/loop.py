@@ -13,10 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from torch.nn import functional as F
-
-from alexnet.batches.loader import Batch, TrainingBatches
-from alexnet.distribution.team import ALONE, Team
+from alexnet.batches.loader import TrainingBatches
+from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import DivergedError, Interrupted
 from alexnet.files.tensors import is_finite
 from alexnet.network.alexnet import AlexNet
@@ -27,6 +25,7 @@ from alexnet.training.checkpoint import save_checkpoint
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.progress import Progress
 from alexnet.training.schedule import Schedule
+from alexnet.training.update import Update
 
 
 class Listener(Protocol):
@@ -59,9 +58,6 @@ Validate = Callable[[AlexNet, Callable[[], None]], dict[str, float]]
 """From a network in evaluation mode to what is recorded about it; "val_top1_error" among it. The second argument is to
 be called between its batches: it raises where the user asks to stop."""
 
-Update = Callable[[AlexNet, MomentumDescent, Batch, dict[str, float], Progress, float], tuple[float, int] | None]
-"""Takes a batch, or a part of one; returns its mean loss and wrong images when the update is made, else None."""
-
 AT_CHANCE_UPDATES = 100
 """Updates before which a network is not expected to have left chance."""
 
@@ -82,8 +78,7 @@ def train_model(
     validate: Validate | None,
     listener: Listener,
     checkpoint_minutes: float = 5.0,
-    update: Update | None = None,
-    team: Team = ALONE,
+    world: World = SINGLE_PROCESS,
 ) -> Progress:
     """Train from `progress` to the end of the schedule, and return where it ended.
 
@@ -91,8 +86,7 @@ def train_model(
     the weights of an uninterrupted run, bit for bit on the same machine and number of threads.
 
     Args:
-        update: How a batch becomes an update, where it is shared or comes in parts.
-        team: The processes that train together.
+        world: The processes that train together.
     Raises:
         DivergedError: the loss is not finite; the last checkpoint is kept as it was.
         Interrupted: SIGINT or SIGTERM arrived; a checkpoint was saved, or with a second SIGINT the last one kept.
@@ -101,7 +95,8 @@ def train_model(
     if progress.schedule:
         schedule.restore(progress.schedule)
     network = optimizer.working
-    take = update or _update
+    smoothing = recipe.optimization.label_smoothing
+    update = Update(optimizer, label_smoothing=smoothing, world=world, in_parts=batches.in_parts)
     num_batches = len(batches)
     names = [name for name, _ in network.named_parameters()]
     saved_at = time.perf_counter()
@@ -109,9 +104,9 @@ def train_model(
 
     def save() -> None:
         nonlocal saved, saved_at
-        team.together(lambda: _refuse_broken_weights(optimizer, progress))
+        world.run_on_all_ranks(lambda: _refuse_broken_weights(optimizer, progress))
         progress.schedule = schedule.state()
-        save_checkpoint(folder, model, optimizer, progress, team)
+        save_checkpoint(folder, model, optimizer, progress, world)
         saved, saved_at = _say_place(progress, num_batches), time.perf_counter()
 
     def stop() -> NoReturn:
@@ -120,7 +115,7 @@ def train_model(
 
     def check_stop() -> None:
         # Several processes share a validation: they end it together, and stop after it.
-        if team.count == 1 and stop_requested.is_set():
+        if world.world_size == 1 and stop_requested.is_set():
             raise _StopValidating
 
     def explain_loss() -> str:
@@ -137,10 +132,11 @@ def train_model(
             for batch in batches.epoch(progress.epoch, first=progress.batch):
                 rates = schedule.rates(progress.epoch + progress.batch / num_batches, names)
                 optimizer.freeze(rates)
-                done = take(network, optimizer, batch, rates, progress, recipe.optimization.label_smoothing)
+                done = update(batch, rates)
                 if done is None:
                     continue
                 loss, errors = done
+                _refuse_diverged(loss, rates, progress)
                 progress.batch += 1
                 progress.images += batch.total
                 progress.loss_sum += loss * batch.total
@@ -150,7 +146,7 @@ def train_model(
                 progress.waited_seconds += batches.waited_seconds
                 batches.waited_seconds = 0.0
                 listener.batch_done(progress, num_batches, loss)
-                stopping, due = team.agree(stop_requested.is_set(), now - saved_at > 60 * checkpoint_minutes)
+                stopping, due = world.all_reduce_any(stop_requested.is_set(), now - saved_at > 60 * checkpoint_minutes)
                 if stopping:
                     stop()
                 if due:
@@ -189,7 +185,7 @@ def train_model(
             if ending:
                 listener.notice(f"Training ended after epoch {row['epoch']}: {ending}.")
                 save()
-                if any(team.agree(stop_requested.is_set())):
+                if any(world.all_reduce_any(stop_requested.is_set())):
                     raise Interrupted("Stopped after the last epoch; saved. The same command continues from here.")
     return progress
 
@@ -204,25 +200,7 @@ def _refuse_broken_weights(optimizer: MomentumDescent, progress: Progress) -> No
             )
 
 
-def _update(
-    network: AlexNet,
-    optimizer: MomentumDescent,
-    batch: Batch,
-    rates: dict[str, float],
-    progress: Progress,
-    label_smoothing: float,
-) -> tuple[float, int]:
-    """Make one update and return the mean loss of the batch and how many of its images were wrong."""
-    logits = network(batch.inputs, batch.keys).float()
-    loss = F.cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
-    value = loss.item()
-    refuse_diverged(value, rates, progress)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step(rates)
-    return value, int((logits.detach().argmax(1) != batch.labels).sum())
-
-
-def refuse_diverged(loss: float, rates: dict[str, float], progress: Progress) -> None:
+def _refuse_diverged(loss: float, rates: dict[str, float], progress: Progress) -> None:
     """Refuse a loss that is not finite.
 
     Raises:

@@ -2,14 +2,14 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from alexnet import kernels
-from alexnet.distribution.team import ALONE, Team
+from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.network.alexnet import AlexNet
+from alexnet.recipes.fields import Optimization
 
 
 class MomentumDescent:
@@ -30,30 +30,21 @@ class MomentumDescent:
     def __init__(
         self,
         master: AlexNet,
+        recipe: Optimization,
         *,
         dtype: torch.dtype,
-        momentum: float,
-        weight_decay: float,
-        weight_decays: Mapping[str, float] | None = None,
-        at_rate_zero: Literal["freeze", "coast"] = "freeze",
-        layer_trust: float = 0.0,
-        team: Team = ALONE,
+        world: World = SINGLE_PROCESS,
     ) -> None:
         """Hold a network for training.
 
         Args:
+            recipe: Momentum, weight decays, what a rate of 0 does, and the trust of LARS.
             dtype: What forward and backward compute in.
-            weight_decays: Layer -> decay of its weights, where it is not `weight_decay`.
-            layer_trust: Trust coefficient of LARS; 0 leaves the rates as they are.
-            team: Processes that hold the other parts of the network.
+            world: Processes that hold the other parts of the network.
         """
         self.master = master
-        self._weight_decays = dict(weight_decays or {})
         self.working = master if dtype == torch.float32 else copy.deepcopy(master).to(dtype)
-        self._momentum = momentum
-        self._coasts = at_rate_zero == "coast"
-        self._weight_decay = weight_decay
-        self._trust, self._team = layer_trust, team
+        self._recipe, self._world = recipe, world
         self.velocities: dict[str, Tensor] = {
             name: torch.zeros_like(weight, requires_grad=False) for name, weight in master.named_parameters()
         }
@@ -81,20 +72,20 @@ class MomentumDescent:
                 own_rate = rate if isinstance(rate, float | int) else rate[name]
                 gradient = copies[name].grad if gradients is None else gradients.get(name)
                 if own_rate == 0:
-                    if self._coasts:
-                        weight.add_(self.velocities[name].mul_(self._momentum))
+                    if self._recipe.at_rate_zero == "coast":
+                        weight.add_(self.velocities[name].mul_(self._recipe.momentum))
                         copies[name].copy_(weight)
                     copies[name].grad = None
                     continue
                 assert gradient is not None
-                if self._trust and not name.endswith(".bias"):
+                if self._recipe.layer_trust and not name.endswith(".bias"):
                     own_rate *= self._trust_in(name, weight, gradient)
                 kernels.update_weights(
                     weight.data,
                     self.velocities[name],
                     gradient,
                     rate=own_rate,
-                    momentum=self._momentum,
+                    momentum=self._recipe.momentum,
                     decay=0.0 if name.endswith(".bias") else self._decay(name),
                     working=None if shared else copies[name].data,
                 )
@@ -103,13 +94,13 @@ class MomentumDescent:
     def _trust_in(self, name: str, weight: Tensor, gradient: Tensor) -> float:
         """Return the factor of a layer's rate (LARS); 1 where weights or gradients are all zero."""
         squares = torch.stack([weight.double().square().sum(), gradient.double().square().sum()])
-        of_weight, of_gradient = self._team.sum_parts(name, squares).sqrt().tolist()
+        of_weight, of_gradient = self._world.all_reduce_shards(name, squares).sqrt().tolist()
         if not of_weight or not of_gradient:
             return 1.0
-        return float(self._trust * of_weight / (of_gradient + self._decay(name) * of_weight))
+        return float(self._recipe.layer_trust * of_weight / (of_gradient + self._decay(name) * of_weight))
 
     def _decay(self, name: str) -> float:
-        return self._weight_decays.get(name.split(".")[-2], self._weight_decay)
+        return self._recipe.weight_decays.get(name.split(".")[-2], self._recipe.weight_decay)
 
     def refresh(self) -> None:
         """Copy the weights of `master` into `working`, after they were loaded."""

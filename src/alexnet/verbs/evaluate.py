@@ -74,7 +74,7 @@ def evaluate(
 
     from alexnet.console.terminal import Terminal
     from alexnet.distribution.launch import REPEAT
-    from alexnet.distribution.session import join_team, start_if_asked
+    from alexnet.distribution.session import join_world, start_if_asked
     from alexnet.evaluation.assessment import Options, assess
     from alexnet.system import set_threads, tune_allocator
     from alexnet.text.wording import list_reasons
@@ -85,13 +85,13 @@ def evaluate(
     terminal = Terminal()
     figures = options.pop("figures")
     views, device = int(options.pop("views")), options.pop("device")
-    with join_team(None, places, device, timeout_seconds, advice=REPEAT) as (team, own_device):
-        set_threads(team.choose_threads(threads))
+    with join_world(None, places, device, timeout_seconds, advice=REPEAT) as (world, own_device):
+        set_threads(world.choose_threads(threads))
         tune_allocator()
         chosen = Options(views=views, device=own_device, **options)
-        with terminal.progress("evaluating", "images") if team.leads else nullcontext() as meter:
-            assessment = assess(models, images, chosen, tick=meter, team=team)
-    if not team.leads:
+        with terminal.progress("evaluating", "images") if world.is_main else nullcontext() as meter:
+            assessment = assess(models, images, chosen, tick=meter, world=world)
+    if not world.is_main:
         return
     if chosen.html or figures:
         from alexnet.interpretation.evaluation_report import write_assessment

@@ -106,7 +106,7 @@ def make(
     is named and left out (exit code 1).
     """
     from alexnet.distribution.launch import COMPLETES
-    from alexnet.distribution.session import join_team, start_if_asked
+    from alexnet.distribution.session import join_world, start_if_asked
     from alexnet.evaluation.ensemble import open_model
     from alexnet.retrieval.index.images import choose_images
     from alexnet.retrieval.index.writer import make_index
@@ -114,15 +114,15 @@ def make(
     places = read_devices(devices)
     if start_if_asked(places, advice=COMPLETES):
         return
-    with join_team(None, places, device, timeout_seconds, advice=COMPLETES) as (team, own_device):
-        terminal = begin(team.choose_threads(threads))
-        chosen = team.together(lambda: choose_images(images, splits))
-        opened = team.together(lambda: open_model(model, device=own_device, precision=precision))
-        with terminal.progress("indexing", "images") if team.leads else nullcontext() as meter:
+    with join_world(None, places, device, timeout_seconds, advice=COMPLETES) as (world, own_device):
+        terminal = begin(world.choose_threads(threads))
+        chosen = world.run_on_all_ranks(lambda: choose_images(images, splits))
+        opened = world.run_on_all_ranks(lambda: open_model(model, device=own_device, precision=precision))
+        with terminal.progress("indexing", "images") if world.is_main else nullcontext() as meter:
             report = make_index(
-                opened, chosen, out, layer=layer, dtype=dtype, batch_size=batch_size, tick=meter, team=team
+                opened, chosen, out, layer=layer, dtype=dtype, batch_size=batch_size, tick=meter, world=world
             )
-    if team.leads:
+    if world.is_main:
         tell_changes(terminal, out, report, as_json)
 
 

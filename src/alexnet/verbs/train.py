@@ -102,7 +102,7 @@ def train(
     """
     from alexnet.console.terminal import Terminal
     from alexnet.data.store.reader import open_store
-    from alexnet.distribution.session import join_team, start_if_asked
+    from alexnet.distribution.session import join_world, start_if_asked
     from alexnet.recipes.named import check_batch, find_recipe
     from alexnet.runs.workflow import train_and_report
     from alexnet.text.wording import counted
@@ -127,21 +127,21 @@ def train(
     places = read_devices(devices)
     if start_if_asked(places, mesh):
         return
-    with join_team(mesh, places, device, timeout_seconds) as (team, own_device):
-        opened, start, chosen = team.together(choose)
-        if team.leads and recipe is None and start is None:
+    with join_world(mesh, places, device, timeout_seconds) as (world, own_device):
+        opened, start, chosen = world.run_on_all_ranks(choose)
+        if world.is_main and recipe is None and start is None:
             terminal.say(WHY_MODERN)
         frozen = [layer for layer, factor in chosen.optimization.rate_factors.items() if factor == 0]
-        if team.leads and frozen:
+        if world.is_main and frozen:
             terminal.say(f"Frozen: {', '.join(frozen)}.")
         warmup, epochs = chosen.optimization.warmup_epochs, chosen.optimization.total_epochs
         images = len(opened["train"])
-        if team.leads and chosen.batches.size > images:
+        if world.is_main and chosen.batches.size > images:
             terminal.say(
                 f"The store has {counted(images, 'training image')}, a batch {chosen.batches.size:,}: one update an "
                 "epoch. For more of them, give a smaller batch: --set batches.size=8"
             )
-        if team.leads and warmup >= epochs:
+        if world.is_main and warmup >= epochs:
             terminal.say(
                 f"The rate rises from 0 during all of this training (warmup_epochs {warmup:g}, total_epochs {epochs}): "
                 "little is learned. Train longer, or give --set optimization.warmup_epochs=0."
@@ -159,9 +159,9 @@ def train(
             precision=precision,
             threads=threads,
             local_batch=local_batch,
-            team=team,
+            world=world,
         )
-    if team.leads and no_report:
+    if world.is_main and no_report:
         terminal.say(f"Trained: {out}. Test it and write its report: {command('report', out)}")
-    elif team.leads:
+    elif world.is_main:
         terminal.say(f"Trained: {out}. Use it: {command('predict', out, 'picture.jpg')}")

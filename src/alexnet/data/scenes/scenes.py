@@ -13,7 +13,7 @@ import colorsys
 import math
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
@@ -27,6 +27,7 @@ from PIL import Image
 from alexnet.data.scenes.objects import OBJECTS, Points, ellipse, smooth, stroke
 from alexnet.data.scenes.painting import Color, Floats, Light, Shape, blur, draw_pattern, paste, to_pixels
 from alexnet.errors import AlexNetError, ConfigError
+from alexnet.text.progress import Tick
 
 CLASS_NAMES: tuple[str, ...] = tuple(OBJECTS)
 """The ten classes, in the order of their labels."""
@@ -90,7 +91,7 @@ def write_scenes(
     val_per_class: int = 50,
     seed: int = 0,
     workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Tick | None = None,
 ) -> None:
     """Write the data set as class folders: folder/train/<class>/<class>-<index>.jpg and folder/val/<class>/….
 

@@ -24,6 +24,7 @@ from alexnet.retrieval.index.format import NO_LABEL
 from alexnet.retrieval.index.images import Originals
 from alexnet.retrieval.index.reader import Index
 from alexnet.text.commands import command
+from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
 
 Report = Callable[..., None]
@@ -212,7 +213,7 @@ class _Figures:
         return {k: total / known for k, total in totals.items()} if known else {}
 
 
-def _shrink(index: Index, rows: NDArray[np.int64], tick: Callable[[int, int], None]) -> NDArray[np.float32]:
+def _shrink(index: Index, rows: NDArray[np.int64], tick: Tick) -> NDArray[np.float32]:
     """Pixels (n, 3 * 32 * 32) of the images as they are now."""
     originals = Originals(index)
     out = np.empty((len(rows), 3 * PIXEL_SIDE * PIXEL_SIDE), np.float32)

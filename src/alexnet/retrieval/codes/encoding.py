@@ -1,6 +1,5 @@
 """Binary codes of an index: an encoder, the codes of every part, and their place in the header."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,10 @@ from alexnet.retrieval.exact import Features
 from alexnet.retrieval.index.format import load_array, write_header
 from alexnet.retrieval.index.reader import Index
 from alexnet.text.commands import command
+from alexnet.text.progress import Tick
 
 ENCODER_FORMAT = 2
 _CHUNK_ROWS = 4096
-
-Tick = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.distribution.team import Team
+from alexnet.distribution.world import World
 from alexnet.errors import ImageError, SearchError
 from alexnet.retrieval.index.extractor import Extractor
 from alexnet.retrieval.index.images import ImageFiles, Item, StoreImages, digest_pixels
@@ -45,7 +45,7 @@ def compute_features(
     features: dict[str, Any],
     known: dict[tuple[Any, ...], Any],
     batch_size: int,
-    team: Team,
+    world: World,
 ) -> Iterator[Computed]:
     """Yield the features of images, in their order.
 
@@ -59,7 +59,7 @@ def compute_features(
         SearchError: features are not finite.
     """
     total = len(images)
-    turns = range(team.index * batch_size, total, team.count * batch_size)
+    turns = range(world.rank * batch_size, total, world.world_size * batch_size)
     own = (place for start in turns for place in range(start, min(start + batch_size, total)))
     batches = collect_ahead(images.items(extractor.image_px, known, own, extractor.framing), batch_size)
     nothing = np.zeros((0, features["dimensions"]), features["dtype"])
@@ -73,14 +73,14 @@ def compute_features(
         return Computed(rows, values, sum(item is None for item in batch), reasons)
 
     try:
-        for _ in range(0, total, team.count * batch_size):
-            computed = team.together(compute_next)
-            if team.count == 1:
+        for _ in range(0, total, world.world_size * batch_size):
+            computed = world.run_on_all_ranks(compute_next)
+            if world.world_size == 1:
                 yield computed
                 continue
-            values = team.collect_rows(computed.values)
+            values = world.all_gather_rows(computed.values)
             done = 0
-            for rows, kept, reasons in team.collect([computed.rows, computed.kept, computed.left_out]):
+            for rows, kept, reasons in world.all_gather_objects([computed.rows, computed.kept, computed.left_out]):
                 theirs = [Row(tuple(key), *rest) for key, *rest in rows]
                 yield Computed(theirs, values[done : done + len(theirs)], kept, reasons)
                 done += len(theirs)

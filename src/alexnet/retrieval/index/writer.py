@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.distribution.team import ALONE, Team
+from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import SearchError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import Ensemble
@@ -29,9 +29,8 @@ from alexnet.retrieval.index.images import ImageFiles, StoreImages, list_known
 from alexnet.retrieval.index.parts import NewPart
 from alexnet.retrieval.index.reader import Index, read_index
 from alexnet.text.commands import COMMAND, command
+from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
-
-Tick = Callable[[int, int], None]
 
 PART_BYTES = 256 * 2**20
 """Features in a part; an interruption loses at most the part under way."""
@@ -64,14 +63,14 @@ def make_index(
     dtype: str = "float32",
     batch_size: int = BATCH_IMAGES,
     tick: Tick | None = None,
-    team: Team = ALONE,
+    world: World = SINGLE_PROCESS,
 ) -> IndexReport:
     """Make an index of the centre views of images, or continue an interrupted one; a finished one is left as it is.
 
     Args:
         layer: An activation of the network; the last hidden layer, rectified, where None. Maps are flattened.
         dtype: "float32" or "float16", for the file; distances are computed in float32.
-        team: Processes that call this together and share the images; the leader writes, in a folder that all can read.
+        world: Processes that call this together and share the images; rank 0 writes, in a folder that all can read.
     Raises:
         SearchError: `out` is an index of another model, other options or, finished, of other images, or something else;
             no image could be read; or features are not finite.
@@ -81,27 +80,27 @@ def make_index(
     layer = layer or extractor.choose_layer()
     shape, description = extractor.describe(layer)
     features = {"layer": layer, "shape": list(shape), "dimensions": int(np.prod(shape)), "dtype": dtype}
-    _check_team(team, images, description, features, batch_size)
+    _check_world(world, images, description, features, batch_size)
     created = not out.exists()
     with ExitStack() as stack:
         try:
-            header = team.from_leader(lambda: begin_index(stack, out, extractor.file, description, features))
+            header = world.broadcast_result(lambda: begin_index(stack, out, extractor.file, description, features))
             if header["finished"]:
-                num_images, unread = team.from_leader(
+                num_images, unread = world.broadcast_result(
                     lambda: find_unread(Index(out, header), images, extractor.image_px)
                 )
                 return IndexReport(num_images, 0, num_images, 0, tuple(unread), was_complete=True)
-            report, header = _extend(out, header, extractor, images, batch_size, tick, team)
+            report, header = _extend(out, header, extractor, images, batch_size, tick, world)
             if not report.images:
                 raise SearchError(
                     f"{out}: {counted(len(images), 'image')}, none of which could be read. "
                     + " ".join(report.left_out[:1])
                 )
-            team.together(lambda: _finish(out, header) if team.leads else None)
+            world.run_on_all_ranks(lambda: _finish(out, header) if world.is_main else None)
             return report
         except SearchError:
             stack.close()
-            if team.leads and created and not (out / HEADER_NAME).exists():
+            if world.is_main and created and not (out / HEADER_NAME).exists():
                 shutil.rmtree(out, ignore_errors=True)
             raise
 
@@ -111,13 +110,13 @@ def _finish(out: Path, header: dict[str, Any]) -> None:
     (out / COMMAND).unlink(missing_ok=True)
 
 
-def _check_team(
-    team: Team, images: ImageFiles | StoreImages, description: dict[str, Any], features: dict[str, Any], batch: int
+def _check_world(
+    world: World, images: ImageFiles | StoreImages, description: dict[str, Any], features: dict[str, Any], batch: int
 ) -> None:
-    """Refuse processes that would index other things; a team of one has nothing to compare."""
-    if team.count > 1:
+    """Refuse processes that would index other things; a single process has nothing to compare."""
+    if world.world_size > 1:
         own = {key: description[key] for key in ("weights_sha256", "precision")}
-        team.check_same({**own, "images": images.fingerprint(), "features": features, "batch size": batch})
+        world.check_same({**own, "images": images.fingerprint(), "features": features, "batch size": batch})
 
 
 def add_images(
@@ -181,9 +180,9 @@ def _extend(
     images: ImageFiles | StoreImages,
     batch_size: int,
     tick: Tick | None,
-    team: Team = ALONE,
+    world: World = SINGLE_PROCESS,
 ) -> tuple[IndexReport, dict[str, Any]]:
-    """Add part after part; each is committed when it is whole. Only the leader of a team writes."""
+    """Add part after part; each is committed when it is whole. Only rank 0 writes."""
     known = list_known(Index(folder, header))
     digests = {key: digest for key, (_, digest) in known.items()}
     if images.source not in header["sources"]:
@@ -208,12 +207,12 @@ def _extend(
         nonlocal header
         titles = {**header.get("class_titles", {}), **extractor.titles, **images.titles}
         named = {name: titles[name] for name in header["class_names"] if name in titles}
-        if team.leads and named != header.get("class_titles", {}):
+        if world.is_main and named != header.get("class_titles", {}):
             header = commit(folder, {**header, "class_titles": named})
 
     def write(rows: list[Row], values: NDArray[Any]) -> None:
         nonlocal known, part
-        if team.leads:
+        if world.is_main:
             part = part or NewPart(folder, header, source)
             part.append(rows, values)
             if part.num_bytes >= PART_BYTES:
@@ -222,7 +221,7 @@ def _extend(
 
     try:
         for rows, values, unchanged, reasons in compute_features(
-            extractor, images, header["features"], digests, batch_size, team
+            extractor, images, header["features"], digests, batch_size, world
         ):
             # A file that is named twice may have been decoded again before its first row was known.
             new = [place for place, row in enumerate(rows) if digests.get(row.key, "") != row.line.get("digest")]
@@ -236,14 +235,14 @@ def _extend(
                     obsolete.append(known.pop(row.key)[0])
                     replaced += 1
             if fresh:
-                team.together(partial(write, fresh, values[new]))
+                world.run_on_all_ranks(partial(write, fresh, values[new]))
             done = min(done + batch_size, len(images))
             if tick:
                 tick(done, len(images))
-        team.together(lambda: finish() if part else None)
-        team.together(write_titles)
+        world.run_on_all_ranks(lambda: finish() if part else None)
+        world.run_on_all_ranks(write_titles)
     finally:
         if part:
             part.discard()
-    images_now = team.from_leader(lambda: len(Index(folder, header)))
+    images_now = world.broadcast_result(lambda: len(Index(folder, header)))
     return IndexReport(images_now, added, kept, replaced, tuple(left_out)), header

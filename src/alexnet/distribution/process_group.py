@@ -1,4 +1,4 @@
-"""One axis of the mesh: processes that exchange tensors, with what they send counted by name.
+"""Processes that exchange tensors, along one dimension of the mesh, with what they send counted by name.
 
 Everything goes through PyTorch's process groups (Gloo on CPUs, NCCL on GPUs). An exchange that does not come to its
 end, because a process is gone or the time limit is over, raises LostContactError.
@@ -66,93 +66,95 @@ class Pending:
 
 
 @dataclass(eq=False, slots=True)
-class Axis:
-    """Processes along one axis. Copies of it are the axis itself, since a process group cannot be copied."""
+class ProcessGroup:
+    """Processes along one dimension of the mesh. Copies are the group itself, since a connection cannot be copied."""
 
-    group: Any
-    index: int
-    """Position of this process."""
-    count: int
-    ranks: tuple[int, ...]
+    handle: Any
+    """The group of torch.distributed."""
+    rank: int
+    """Of this process within the group."""
+    size: int
+    world_ranks: tuple[int, ...]
+    """Of the processes, in the order of the group."""
     traffic: Traffic
-    rows: int = 1
-    """Shares of a batch among the processes; `count` / rows processes hold each. More than 1 for "dense" only."""
+    batch_shards: int = 1
+    """Shards of a batch among the processes; size / batch_shards processes hold each. More than 1 for "dense" only."""
 
-    def __deepcopy__(self, memo: object) -> "Axis":
+    def __deepcopy__(self, memo: object) -> "ProcessGroup":
         return self
 
     @property
-    def columns(self) -> int:
+    def unit_shards(self) -> int:
         """Processes that have the same images."""
-        return self.count // self.rows
+        return self.size // self.batch_shards
 
-    def part(self, length: int) -> slice:
+    def shard(self, length: int) -> slice:
         """Return the part of `length` units that belongs to this process."""
-        width = length // self.count
-        return slice(self.index * width, (self.index + 1) * width)
+        width = length // self.size
+        return slice(self.rank * width, (self.rank + 1) * width)
 
-    def gather(self, x: Tensor, name: str) -> Pending:
-        """Begin to collect (count, *x.shape), every process's x in their order."""
-        if self.count == 1:
+    def all_gather(self, x: Tensor, name: str) -> Pending:
+        """Begin to collect (size, *x.shape), every process's x in their order."""
+        if self.size == 1:
             return Pending(None, x[None])
-        out = torch.empty((self.count, *x.shape), dtype=x.dtype, device=x.device)
-        self.traffic.add(name, (self.count - 1) * x.nbytes)
+        out = torch.empty((self.size, *x.shape), dtype=x.dtype, device=x.device)
+        self.traffic.add(name, (self.size - 1) * x.nbytes)
         with watched():
-            work = _gather(out.view(-1), x.contiguous().view(-1), group=self.group, async_op=True)
+            work = _all_gather(out.view(-1), x.contiguous().view(-1), group=self.handle, async_op=True)
         return Pending(work, out)
 
-    def scatter_sum(self, x: Tensor, name: str) -> Pending:
-        """Begin to sum (count, *shape) over the processes and to hand out x[i] to process i."""
-        if self.count == 1:
+    def reduce_scatter(self, x: Tensor, name: str) -> Pending:
+        """Begin to sum (size, *shape) over the processes and to hand out x[i] to process i."""
+        if self.size == 1:
             return Pending(None, x[0])
         out = torch.empty(x.shape[1:], dtype=x.dtype, device=x.device)
-        self.traffic.add(name, (self.count - 1) * out.nbytes)
+        self.traffic.add(name, (self.size - 1) * out.nbytes)
         with watched():
-            work = _scatter_sum(out.view(-1), x.contiguous().view(-1), group=self.group, async_op=True)
+            work = _reduce_scatter(out.view(-1), x.contiguous().view(-1), group=self.handle, async_op=True)
         return Pending(work, out)
 
-    def sum(self, x: Tensor, name: str) -> Pending:
-        """Begin to replace x by its sum over the processes; counted as a ring sends it, 2 (count - 1) / count times."""
-        if self.count == 1:
+    def all_reduce(self, x: Tensor, name: str) -> Pending:
+        """Begin to replace x by its sum over the processes; counted as a ring sends it, 2 (size - 1) / size times."""
+        if self.size == 1:
             return Pending(None, x)
-        self.traffic.add(name, 2 * (self.count - 1) / self.count * x.nbytes)
+        self.traffic.add(name, 2 * (self.size - 1) / self.size * x.nbytes)
         with watched():
-            work = dist.all_reduce(x, group=self.group, async_op=True)
+            work = dist.all_reduce(x, group=self.handle, async_op=True)
         return Pending(work, x)
 
-    def shift(self, to_previous: Tensor, to_next: Tensor, name: str) -> tuple[Tensor | None, Tensor | None]:
-        """Exchange with both neighbours; return what came from the one before and from the one behind, if there is one.
+    def exchange_halos(self, to_previous: Tensor, to_next: Tensor, name: str) -> tuple[Tensor | None, Tensor | None]:
+        """Exchange with both neighbors; return what came from the one before and from the one behind, if there is one.
 
         All processes send tensors of the same two shapes; an empty one is not sent.
         """
         steps, arrived = [], [torch.empty_like(to_next), torch.empty_like(to_previous)]
-        neighbours = [self.index - 1, self.index + 1]
-        for side, neighbour, sent in zip((0, 1), neighbours, (to_previous, to_next), strict=True):
-            if not 0 <= neighbour < self.count:
+        neighbors = [self.rank - 1, self.rank + 1]
+        for side, neighbor, sent in zip((0, 1), neighbors, (to_previous, to_next), strict=True):
+            if not 0 <= neighbor < self.size:
                 continue
-            peer = self.ranks[neighbour]
+            peer = self.world_ranks[neighbor]
             if sent.numel():
                 self.traffic.add(name, sent.nbytes)
-                steps.append(dist.P2POp(dist.isend, sent.contiguous(), peer, self.group))
+                steps.append(dist.P2POp(dist.isend, sent.contiguous(), peer, self.handle))
             if arrived[side].numel():
-                steps.append(dist.P2POp(dist.irecv, arrived[side], peer, self.group))
+                steps.append(dist.P2POp(dist.irecv, arrived[side], peer, self.handle))
         if steps:
             with watched():
                 for work in dist.batch_isend_irecv(steps):
                     work.wait()
         return (
-            arrived[0] if self.index > 0 else None,
-            arrived[1] if self.index + 1 < self.count else None,
+            arrived[0] if self.rank > 0 else None,
+            arrived[1] if self.rank + 1 < self.size else None,
         )
 
 
-def _gather(out: Tensor, x: Tensor, **options: Any) -> Any:
+def _all_gather(out: Tensor, x: Tensor, **options: Any) -> Any:
     """All-gather flat tensors under the name that this PyTorch has for it."""
     function = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
     return function(out, x, **options)
 
 
-def _scatter_sum(out: Tensor, x: Tensor, **options: Any) -> Any:
+def _reduce_scatter(out: Tensor, x: Tensor, **options: Any) -> Any:
     """Reduce-scatter flat tensors under the name that this PyTorch has for it."""
     function = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
     return function(out, x, **options)

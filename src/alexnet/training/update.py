@@ -1,0 +1,65 @@
+"""One update, from a batch to new weights: of one process or several, of whole batches or their parts."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from alexnet.batches.loader import Batch
+from alexnet.batches.shard import IGNORED_LABEL
+from alexnet.distribution.gradients import GradientSums
+from alexnet.distribution.world import SINGLE_PROCESS, World
+from alexnet.training.optimizer import MomentumDescent
+
+
+class Update:
+    """Descends the gradient of the mean loss over all images of a batch, each counted once.
+
+    Whole batches of a single process give the network's own gradients to the optimizer; gradients of shards and parts
+    are first summed in float32.
+    """
+
+    def __init__(
+        self,
+        optimizer: MomentumDescent,
+        *,
+        label_smoothing: float = 0.0,
+        world: World = SINGLE_PROCESS,
+        in_parts: bool = False,
+    ) -> None:
+        """Hold what is to be updated.
+
+        Args:
+            world: Processes that update together.
+            in_parts: Whether batches come in parts.
+        """
+        self._optimizer, self._label_smoothing, self._group = optimizer, label_smoothing, world.data_group
+        self._sums: GradientSums | None = None
+        if in_parts or world.data_group is not None:
+            self._sums = GradientSums(optimizer.working, world.data_group, sharded=world.sharded)
+        self._totals: Tensor | None = None
+        """Loss and wrong images of the batch so far; None between batches."""
+
+    def __call__(self, batch: Batch, rates: dict[str, float]) -> tuple[float, int] | None:
+        """Take a batch, or a part of one; after its last, update and return its mean loss and its wrong images.
+
+        The loss is read when everything is under way, so that a GPU is not waited for in between. It may be infinite or
+        NaN; then the weights are broken.
+        """
+        if self._totals is None:
+            self._totals = torch.zeros(2, dtype=torch.float64, device=batch.inputs.device)
+            if self._sums:
+                self._sums.begin()
+        if self._sums and batch.is_last:
+            self._sums.expect_last()
+        logits = self._optimizer.working(batch.inputs, batch.keys).float()
+        loss = F.cross_entropy(logits, batch.labels, reduction="sum", label_smoothing=self._label_smoothing)
+        wrong = (logits.detach().argmax(1) != batch.labels) & (batch.labels != IGNORED_LABEL)
+        self._totals += torch.stack([loss.detach().double(), wrong.sum()])
+        pending = self._group.all_reduce(self._totals, "losses") if self._group and batch.is_last else None
+        (loss / batch.total).backward()  # type: ignore[no-untyped-call]
+        if not batch.is_last:
+            return None
+        self._optimizer.step(rates, self._sums.finish() if self._sums else None)
+        loss_sum, errors = (pending.wait() if pending else self._totals).tolist()
+        self._totals = None
+        return loss_sum / batch.total, round(errors)
