@@ -29,6 +29,7 @@ from alexnet.data.store.raw import checksum_of_image
 from alexnet.data.store.reader import Store, open_store
 from alexnet.errors import StoreError
 from alexnet.files.record import FileRecord, header_checksum, new_checksum
+from alexnet.files.writing import sync_folder
 from alexnet.text.class_names import find_repeat, normalize_name
 from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
@@ -298,17 +299,6 @@ def publish(folder: Path, target: Path) -> None:
         target.rmdir()
     folder.rename(target)
     sync_folder(target.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk, where the system can."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def encode_json(value: Any) -> bytes:
