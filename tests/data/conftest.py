@@ -9,10 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet.data.prepare.prepare import prepare
-from alexnet.data.store.reader import Store, open_store
-from conftest import SHARED
-
 
 def draw_picture(seed: int, width: int = 40, height: int = 30, mode: str = "RGB") -> Image.Image:
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
@@ -35,16 +31,6 @@ def draw() -> Callable[..., Image.Image]:
 def encode() -> Callable[..., bytes]:
     """encode(image, format, **options): the bytes of a file with this picture."""
     return encode_picture
-
-
-@pytest.fixture(scope="session")
-def cifar_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store of the shared copy of CIFAR-10, made once."""
-    if not (SHARED / "data").is_dir():
-        pytest.skip("needs ../shared/data, which is not here")
-    folder = tmp_path_factory.mktemp("cifar") / "STORE"
-    assert not prepare(SHARED / "data" / "cifar10", folder, size=32).skipped
-    return open_store(folder)
 
 
 @pytest.fixture

@@ -3,19 +3,17 @@
 import io
 import pickle
 import tarfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from alexnet.data.prepare.prepare import prepare
 from alexnet.data.sources.cifar import CIFAR10
 from alexnet.data.sources.kinds import find_images
-from alexnet.data.store.reader import Store, open_store
+from alexnet.data.store.reader import open_store
 from alexnet.errors import SourceError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3), dtype=np.uint8)
@@ -149,32 +147,3 @@ def test_batches_that_are_not_whole_are_named(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{root}: data_batch_2 does not hold images of 32 x 32 with a label each. Copy it again from where it came."
     )
-
-
-def test_lossless_strips_are_read_in_their_order(tmp_path: Path) -> None:
-    for name, part in (("train", slice(0, 20)), ("test", slice(20, 24))):
-        with zipfile.ZipFile(tmp_path / f"{name}-images.zip", "w") as archive:
-            for number, strip in enumerate(np.split(PIXELS[part], 2)):
-                buffer = io.BytesIO()
-                Image.fromarray(strip.reshape(-1, 32, 3)).save(buffer, "WEBP", lossless=True)
-                archive.writestr(f"strips/{number:04d}.webp", buffer.getvalue())
-            labels = io.BytesIO()
-            np.save(labels, np.array(LABELS[part], np.uint8))
-            archive.writestr("labels.npy", labels.getvalue())
-            archive.writestr("names.txt", "\n".join(f"{CIFAR10[i % 10]}/{i}.png" for i in range(*part.indices(24))))
-            archive.writestr("classes.txt", "\n".join(CIFAR10))
-    prepare(tmp_path, tmp_path.parent / "STRIPS", size=32)
-    store = open_store(tmp_path.parent / "STRIPS")
-    assert (store.images[:] == PIXELS[:20]).all()
-    assert (store["val"].images[:] == PIXELS[20:]).all()
-    assert store["val"].paths[0] == "val/airplane/20.png"
-
-
-@pytest.mark.slow
-def test_the_whole_lossless_copy_has_its_published_checksum(cifar_store: Store) -> None:
-    import hashlib
-
-    digest = hashlib.sha256(cifar_store["val"].images[:].tobytes()).hexdigest()
-    assert digest == "497e2e3f85666716cd9a6c6a1b94d91b3657d433b6b450e57b0120cf96e183dc"
-    digest = hashlib.sha256(cifar_store.images[:].tobytes()).hexdigest()
-    assert digest == "2f8eb8fa04d3ba95585d76213d78ae0b787a91063545c15692f2447b706ce276"

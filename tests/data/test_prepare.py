@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +230,8 @@ def test_who_is_last_waits_for_another_machine_that_leaves(tmp_path: Path) -> No
 
 
 def test_a_part_that_is_made_again_is_not_finished_until_it_is_whole(tmp_path: Path) -> None:
-    def stop(images: np.ndarray) -> None:
+    def stop() -> Iterator[np.ndarray]:
+        yield images[:1]
         raise KeyboardInterrupt
 
     images = np.zeros((2, 8, 8, 3), np.uint8)
@@ -238,7 +239,7 @@ def test_a_part_that_is_made_again_is_not_finished_until_it_is_whole(tmp_path: P
         partial.save_part("train", 0, images, [0, 1], ["a", "b"], [], ["0", "1"], ["", ""])
         assert partial.load_part("train", 0)
         with pytest.raises(KeyboardInterrupt):
-            partial.save_part("train", 0, images, [0, 1], ["a", "b"], [], ["0", "1"], ["", ""], wait=stop)
+            partial.save_part("train", 0, images, [0, 1], ["a", "b"], [], ["0", "1"], ["", ""], blocks=stop())
         assert partial.load_part("train", 0) is None
 
 
@@ -448,10 +449,10 @@ def test_a_full_disk_keeps_what_is_done_and_says_what_is_needed(
     root, out = photos(TWO_SPLITS), tmp_path / "STORE"
     write_shard = StoreFiles.write_shard
 
-    def fill_up(self: StoreFiles, split: str, number: int, images: np.ndarray, see: Any = None) -> object:
+    def fill_up(self: StoreFiles, split: str, number: int, images: np.ndarray, blocks: Any = None) -> object:
         if number == 1:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write_shard(self, split, number, images, see)
+        return write_shard(self, split, number, images, blocks)
 
     with monkeypatch.context() as patch:
         patch.setattr(StoreFiles, "write_shard", fill_up)

@@ -1,6 +1,7 @@
 """The real data sets, through every form of source that fits them; each gives the same store."""
 
 import csv
+import hashlib
 import io
 import json
 import tarfile
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data.cifar_strips import read_strips
 
 from alexnet.data.prepare.prepare import PrepareReport, prepare
 from alexnet.data.store.reader import Store, open_store
@@ -101,16 +103,25 @@ def test_photographs_of_every_size_by_their_own_table(shared_data: Path, tmp_pat
         assert (store.color_mean < 140).all()
 
 
-def test_cifar_in_two_forms(cifar_store: Store, tmp_path: Path) -> None:
-    strips = cifar_store
-    strips.verify()
-    assert (len(strips), len(strips["val"])) == (50_000, 10_000)
-    arrays = {}
-    for split, name in (("train", "train"), ("val", "test")):
-        arrays |= {f"x_{name}": strips[split].images[:], f"y_{name}": strips[split].labels}
-    np.savez(tmp_path / "cifar.npz", **arrays, class_names=np.array(strips.class_names))
-    _, other = make(tmp_path / "cifar.npz", tmp_path / "NUMPY", size=32)
-    assert (other.images[:] == strips.images[:]).all()
-    np.testing.assert_array_equal(other.mean_image, strips.mean_image)
+def test_cifar_in_two_forms(shared_data: Path, tmp_path: Path) -> None:
+    arrays = read_strips(shared_data / "cifar10")
+    digests = [hashlib.sha256(arrays[name].tobytes()).hexdigest() for name in ("x_train", "x_test")]
+    assert digests == [  # as the copy's own page gives them
+        "2f8eb8fa04d3ba95585d76213d78ae0b787a91063545c15692f2447b706ce276",
+        "497e2e3f85666716cd9a6c6a1b94d91b3657d433b6b450e57b0120cf96e183dc",
+    ]
+    np.savez(tmp_path / "cifar.npz", **arrays)
+    _, numpy = make(tmp_path / "cifar.npz", tmp_path / "NUMPY", size=32)
+    assert (len(numpy), len(numpy["val"])) == (50_000, 10_000)
+    (tmp_path / "batches").mkdir()
+    for split, name in (("train", "data_batch_1.bin"), ("test", "test_batch.bin")):
+        planes = arrays[f"x_{split}"].transpose(0, 3, 1, 2).reshape(-1, 3072)
+        rows = np.concatenate([arrays[f"y_{split}"][:, None].astype(np.uint8), planes], axis=1)
+        (tmp_path / "batches" / name).write_bytes(rows.tobytes())
+    _, batches = make(tmp_path / "batches", tmp_path / "BATCHES", size=32)
+    assert batches.class_names == numpy.class_names
+    assert (batches.labels == numpy.labels).all()
+    assert (batches.images[:] == numpy.images[:]).all()
+    np.testing.assert_array_equal(batches.mean_image, numpy.mean_image)
     for index, value in enumerate((125.307, 122.950, 113.865)):  # the mean that the data set's page gives
-        assert other.color_mean[index] == pytest.approx(value, abs=6e-4)
+        assert batches.color_mean[index] == pytest.approx(value, abs=6e-4)

@@ -67,7 +67,7 @@ def test_what_is_no_file_is_left_out_with_its_reason_and_the_others_are_predicte
         f"{tmp_path}/{long}: cannot be read (File name too long). {check}",
         f"{tmp_path}/pointer.jpg: is a Git LFS pointer, not an image (63 bytes). Fetch the file that it stands for: git lfs pull",
         f"{tmp_path}/missing.jpg: cannot be read (No such file or directory). {check}",
-        f"/dev/zero: cannot be read (it is a device, not a file). Give a file.",
+        "/dev/zero: cannot be read (it is a device, not a file). Give a file.",
         f"{photograph.parent}/gone.jpg: cannot be read (it is a link to away, which does not exist). {check}",
     ]
 

@@ -17,7 +17,7 @@ from alexnet.cli import cli
 from alexnet.errors import ConfigError, ImageError
 from alexnet.evaluation.classifier import Classifier, load
 from alexnet.exchange.features import write_features
-from alexnet.exchange.importing import hash_file
+from alexnet.files.record import hash_file
 from alexnet.network.model_file import save_model
 from alexnet.text.names import unescape_name
 from conftest import write_oddly_named

@@ -11,7 +11,7 @@ import pytest
 
 from alexnet.errors import SearchError, SourceError
 from alexnet.evaluation.classifier import Classifier, load
-from alexnet.exchange.importing import hash_file
+from alexnet.files.record import hash_file
 from alexnet.network.model_file import save_model
 from alexnet.retrieval.index import changes as index_changes
 from alexnet.retrieval.index import writer as index_writer

@@ -1,9 +1,8 @@
 """Order, store and views -> batches of inputs, made one ahead on a background thread."""
 
-import queue
-import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -16,6 +15,7 @@ from alexnet.batches.order import epoch_order
 from alexnet.batches.randomness import Purpose, hash_samples
 from alexnet.batches.shard import IGNORED_LABEL, WHOLE_BATCH, BatchShard
 from alexnet.batches.views import Views, draw_views
+from alexnet.data.producer import produce_ahead
 from alexnet.recipes.fields import Batches
 
 _AHEAD = 2
@@ -105,45 +105,22 @@ class TrainingBatches:
             Whatever the background thread met, such as a StoreError, at the batch where it met it.
         """
         order = epoch_order(len(self._images), seed=self._seed, epoch=epoch)
-        ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=_AHEAD)
-        stop = threading.Event()
 
-        def hand_over(item: Batch | BaseException) -> bool:
-            while not stop.is_set():
-                try:
-                    ready.put(item, timeout=0.1)
-                except queue.Full:
-                    continue
-                return True
-            return False
+        def assemble_parts() -> Iterator[Batch]:
+            for number in range(first, len(self)):
+                indices = order[number * self._recipe.size : (number + 1) * self._recipe.size]
+                parts = self._shard.parts(len(indices))
+                for count, positions in enumerate(parts, start=1):
+                    yield self._assemble(indices, positions, epoch, number, is_last=count == len(parts))
 
-        def produce() -> None:
-            try:
-                for number in range(first, len(self)):
-                    indices = order[number * self._recipe.size : (number + 1) * self._recipe.size]
-                    parts = self._shard.parts(len(indices))
-                    for count, positions in enumerate(parts, start=1):
-                        part = self._assemble(indices, positions, epoch, number, is_last=count == len(parts))
-                        if not hand_over(part):
-                            return
-            except BaseException as problem:  # handed to the consumer, who raises it
-                hand_over(problem)
-
-        producer = threading.Thread(target=produce, name="alexnet-batches", daemon=True)
-        producer.start()
-        try:
-            number = first
-            while number < len(self):
+        with closing(produce_ahead(assemble_parts(), _AHEAD, name="alexnet-batches")) as batches:
+            while True:
                 start = time.perf_counter()
-                item = ready.get()
+                batch = next(batches, None)
+                if batch is None:
+                    return
                 self.waited_seconds += time.perf_counter() - start
-                if isinstance(item, BaseException):
-                    raise item
-                number += item.is_last
-                yield item
-        finally:
-            stop.set()
-            producer.join()
+                yield batch
 
     def _assemble(
         self, batch: NDArray[np.int64], positions: NDArray[np.int64], epoch: int, number: int, *, is_last: bool

@@ -107,7 +107,7 @@ def _store_as_jpeg(scratch: Path, images: Sequence[NDArray[np.uint8]], count: in
     files = StoreFiles(scratch / "store", scratch / "scratch")
     files.make_folders()
     encoded = [encode_jpeg(image, 90) for image in images]
-    record = files.write_shard("train", 0, [encoded[index % len(encoded)] for index in range(count)])
+    record = files.write_jpegs("train", 0, [encoded[index % len(encoded)] for index in range(count)])
     return JpegImages(files.folder, [record], 256)
 
 

@@ -18,7 +18,6 @@ from alexnet.evaluation.ensemble import (
     Ensemble,
     FittedOn,
     fit_weights,
-    hash_member,
     is_ensemble,
     open_model,
     save_ensemble,
@@ -34,6 +33,7 @@ from alexnet.evaluation.prediction_files import (
     write_submission,
 )
 from alexnet.evaluation.trial import Trial, run_trial
+from alexnet.files.record import hash_file
 from alexnet.network.model_file import find_model
 from alexnet.runs.folder import RECIPE
 from alexnet.text.commands import command
@@ -222,7 +222,7 @@ def _check_world(world: World, models: Ensemble, tested: LabeledImages, options:
         return
     world.check_same(
         {
-            "models": [hash_member(find_model(member.path)) for member in models.members],
+            "models": [hash_file(find_model(member.path)) for member in models.members],
             "precision": [str(member.compute.dtype).removeprefix("torch.") for member in models.members],
             "images": tested.fingerprint(),
             "options": options.words(),

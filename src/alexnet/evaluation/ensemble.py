@@ -3,7 +3,6 @@
 An ensemble file is JSON, data and no code: the paths of its members with their checksums, and a weight for each.
 """
 
-import hashlib
 import itertools
 import json
 import math
@@ -26,7 +25,7 @@ from alexnet.evaluation.evaluate import predict_probabilities
 from alexnet.evaluation.given import Given, list_given, name_given, read_given
 from alexnet.evaluation.metrics import top_k_credit
 from alexnet.files.documents import parse_json
-from alexnet.files.record import header_checksum
+from alexnet.files.record import hash_file, header_checksum
 from alexnet.files.writing import write_text
 from alexnet.network.model_file import ENSEMBLE_KIND, find_model
 from alexnet.text.commands import command
@@ -227,7 +226,7 @@ def save_ensemble(path: Path, ensemble: Ensemble) -> None:
     for member, weight in zip(ensemble.members, ensemble.weights, strict=True):
         file = find_model(member.path)
         name = os.path.relpath(file.resolve(), path.resolve().parent)
-        members.append({"path": escape_name(name), "sha256": hash_member(file), "weight": weight})
+        members.append({"path": escape_name(name), "sha256": hash_file(file), "weight": weight})
     document = {
         "kind": ENSEMBLE_KIND,
         "format": FORMAT,
@@ -276,7 +275,7 @@ def load_ensemble(path: Path, *, device: str = "auto", precision: str = "auto") 
         file = path.parent / name
         if not file.is_file():
             raise WeightsError(f"{path}: its member {file} is missing. Put it back, or make the ensemble again.")
-        if hash_member(file) != sha256:
+        if hash_file(file) != sha256:
             raise WeightsError(
                 f"{path}: its member {file} is not the file it was (another SHA-256). Put that one back, or make the "
                 "ensemble again."
@@ -307,9 +306,3 @@ def open_model(path: Path, *, device: str = "auto", precision: str = "auto") -> 
     if is_ensemble(path):
         return load_ensemble(path, device=device, precision=precision)
     return load(path, device=device, precision=precision)
-
-
-def hash_member(path: Path) -> str:
-    """Return the SHA-256 of a model file, by which an ensemble knows it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

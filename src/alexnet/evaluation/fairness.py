@@ -12,9 +12,10 @@ from alexnet.data.store.format import TRAIN, find_store
 from alexnet.data.store.reader import Store, open_store
 from alexnet.errors import AlexNetError
 from alexnet.evaluation.classifier import Classifier
-from alexnet.evaluation.ensemble import FittedOn, hash_member
+from alexnet.evaluation.ensemble import FittedOn
 from alexnet.evaluation.labeled_images import LabeledImages
 from alexnet.evaluation.trial import Trial, mark_image
+from alexnet.files.record import hash_file
 from alexnet.network.model_file import FAR_MEAN
 from alexnet.runs.folder import MODEL
 from alexnet.text.wording import counted
@@ -96,7 +97,7 @@ def find_repeats(given: Sequence[tuple[str, Sequence[Path]]]) -> list[str]:
     places: dict[str, list[str]] = defaultdict(list)
     for name, files in given:
         for file in files:
-            places[hash_member(file)].append(name)
+            places[hash_file(file)].append(name)
     return [
         f"One network is given {'twice' if len(names) == 2 else f'{len(names)} times'}, in {' and '.join(names)}: it "
         "counts each time in the average."

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from alexnet.errors import ConfigError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.exchange.feature_files import open_writer
-from alexnet.exchange.importing import hash_file
+from alexnet.files.record import hash_file
 from alexnet.files.writing import name_in_errors
 from alexnet.network.model_file import find_model
 from alexnet.text.names import escape_name

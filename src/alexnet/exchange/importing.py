@@ -1,6 +1,5 @@
 """From another program's weights to a model: which network they are of, and what its inputs were."""
 
-import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from torch import Tensor
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.exchange.caffe import CaffeLayer, read_caffemodel, read_mean_file
 from alexnet.exchange.state_dict import check_size, holds_what_it_claims, read_state_dict
+from alexnet.files.record import hash_file
 from alexnet.files.tensors import is_finite, is_own
 from alexnet.files.writing import read_text, split_lines
 from alexnet.network.alexnet import AlexNet, allocate
@@ -113,12 +113,6 @@ def open_model(
     preprocessing = Preprocessing(mean_image, divisor, framing=framing)  # type: ignore[arg-type]
     provenance = {"imported": {"file": path.name, "sha256": hash_file(path), "kind": kind}}
     return Model(network.eval(), names, names, preprocessing, provenance)
-
-
-def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _pair(path: Path, tensors: dict[str, Tensor]) -> list[ForeignLayer]:

@@ -27,6 +27,12 @@ def header_checksum(header: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal, by which model files are known."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def record_file(folder: Path, name: str) -> FileRecord:
     """Return the record of a file as it is now."""
     checksum, num_bytes = new_checksum(), 0

@@ -4,7 +4,6 @@ Every layer whose weights have the same shape is kept, the last one only where t
 start afresh. What this means for the recipe is written into it before training begins, so that recipe.yaml says all.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 
 from alexnet.errors import ConfigError, RecipeError
+from alexnet.files.record import hash_file
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model, find_model, load_model
 from alexnet.network.spec import Spec, find_dialect
@@ -38,8 +38,7 @@ def read_start(path: Path) -> Start:
     """
     file = find_model(path)
     model = load_model(file)
-    with file.open("rb") as content:
-        return Start(file, hashlib.file_digest(content, "sha256").hexdigest(), model)
+    return Start(file, hash_file(file), model)
 
 
 def find_new_layers(model: Model, spec: Spec, class_names: Sequence[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from alexnet.text.commands import start_training
 from alexnet.text.wording import counted, list_reasons
 from alexnet.verbs.options import MOST_THREADS, PATH, SEED, Number, Whole, json_option
 
-SOURCE_KINDS = ["table", "ilsvrc", "cifar", "cifar-strips", "parquet", "webdataset", "numpy", "archive", "folders"]
+SOURCE_KINDS = ["table", "ilsvrc", "cifar", "parquet", "webdataset", "numpy", "archive", "folders"]
 """Names of `data.sources.kinds.KINDS`, here so that --help need not load them; a test compares the two."""
 
 

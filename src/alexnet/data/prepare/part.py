@@ -3,7 +3,7 @@
 Threads decode stretches of images into one array; whoever writes the part follows them image by image.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +18,7 @@ from alexnet.data.images.jpeg import decode_jpeg, encode_jpeg
 from alexnet.data.prepare.partial import Part, PartialStore
 from alexnet.data.sources.listing import LabeledPath, Source
 from alexnet.data.store.duplicates import digest_file
+from alexnet.data.store.writer import split_rows
 from alexnet.errors import ImageError
 from alexnet.text.names import escape_name
 
@@ -69,16 +70,18 @@ class PartReading:
         """
         if self.encoded is not None:
             return None
-        errors = self.errors()
-
-        def wait(images: NDArray[np.uint8]) -> None:
-            if any(islice(errors, len(images))):
-                raise _LeftOutError
-
         try:
-            return self._save(unfinished, [], wait)
+            return self._save(unfinished, [], self._follow_decoders())
         except _LeftOutError:
             return None
+
+    def _follow_decoders(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield the images, a few at a time, each when it is decoded."""
+        errors = self.errors()
+        for block in split_rows(self.images):
+            if any(islice(errors, len(block))):
+                raise _LeftOutError
+            yield block
 
     def write(self, unfinished: PartialStore) -> Part:
         """Write what can be read of the part, when all of it is decoded."""
@@ -105,7 +108,7 @@ class PartReading:
         self,
         unfinished: PartialStore,
         skipped: list[tuple[str, str]],
-        wait: Callable[[NDArray[np.uint8]], None] | None = None,
+        blocks: Iterator[NDArray[np.uint8]] | None = None,
     ) -> Part:
         return unfinished.save_part(
             self.split,
@@ -117,7 +120,7 @@ class PartReading:
             self.digests,
             self.oddities,
             self.encoded,
-            wait,
+            blocks,
         )
 
 

@@ -19,7 +19,7 @@ import json
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from alexnet.data.prepare.statistics import PixelStatistics
 from alexnet.data.sources.listing import Source
 from alexnet.data.store.format import PARTIAL_SUFFIX, TRAIN, VERSION, check_file, list_shard_files
-from alexnet.data.store.writer import StoreFiles, encode_json, publish, write_whole_file
+from alexnet.data.store.writer import StoreFiles, encode_json, publish, split_rows, write_whole_file
 from alexnet.errors import StoreError
 from alexnet.files.record import FileRecord
 from alexnet.files.writing import lock_file
@@ -162,34 +162,29 @@ class PartialStore:
         digests: Sequence[str],
         oddities: Sequence[str],
         encoded: Sequence[bytes] | None = None,
-        wait: Callable[[NDArray[np.uint8]], None] | None = None,
+        blocks: Iterable[NDArray[np.uint8]] | None = None,
     ) -> Part:
         """Write a part's shard and sums and, last, the record that makes it finished.
 
         Args:
             images: Those that could be read, (rows, size, size, 3), with their labels, paths, digests and oddities.
             encoded: Their JPEG bytes, of which images are the pixels, for a store that keeps these; else None.
-            wait: Called with every few images, all in turn, and returns when they are there: images, digests and
-                oddities may be filled while they are written. What it raises ends the writing, and nothing is saved.
-                Not for encoded images.
+            blocks: The images in turn, some at a time, where images, digests and oddities are filled meanwhile. What it
+                raises ends the writing, and nothing is saved. Not for encoded images.
         """
         # An earlier record of this part would vouch for a shard that is being replaced.
         self._part_file(split, number, "json").unlink(missing_ok=True)
         statistics = PixelStatistics(images.shape[1])
-
-        def see(block: NDArray[np.uint8]) -> None:
-            if wait is not None:
-                wait(block)
-            if split == TRAIN:
-                statistics.add(block)
-
         if not len(images):
             shard = None
             self.files.remove_shard(split, number)
         elif encoded is None:
-            shard = self.files.write_shard(split, number, images, see)
+            blocks = blocks or split_rows(images)
+            shard = self.files.write_shard(
+                split, number, images, statistics.count(blocks) if split == TRAIN else blocks
+            )
         else:
-            shard = self.files.write_shard(split, number, encoded)
+            shard = self.files.write_jpegs(split, number, encoded)
             statistics.add(images)
         if split == TRAIN:
             sums = np.concatenate([statistics.pixel_sums.ravel(), statistics.color_products.ravel()])

@@ -4,6 +4,7 @@ Sums are integers, so parts of a set can be counted in any order, on any number 
 result is the same to the last bit. This module knows nothing of files.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -46,6 +47,12 @@ class PixelStatistics:
         self.color_products[rows, columns] += products
         self.color_products[columns, rows] = self.color_products[rows, columns]
         self.num_images += len(images)
+
+    def count(self, blocks: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+        """Yield blocks of images, each when it is counted."""
+        for images in blocks:
+            self.add(images)
+            yield images
 
     def merge(self, other: "PixelStatistics") -> None:
         """Count all images of other too; other is not modified.

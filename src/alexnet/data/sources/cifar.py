@@ -1,28 +1,25 @@
 """CIFAR-10 and CIFAR-100 as they are distributed: batches for Python or in binary, packed or unpacked.
 
 The Python batches are pickles. They are read by an unpickler that knows the few names an array of numbers needs and
-refuses every other, so a file from a stranger can run nothing. Also read is the lossless copy in WebP strips:
-train-images.zip and test-images.zip, 125 images one above the other in each strip.
+refuses every other, so a file from a stranger can run nothing.
 """
 
 import functools
 import io
 import pickle
 import re
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from alexnet.data.sources.archives import is_archive, open_archive
-from alexnet.data.sources.arrays import ArrayFiles, encode_pixels
+from alexnet.data.sources.arrays import ArrayFiles
 from alexnet.data.sources.listing import Options, Record, Source, collect
 from alexnet.data.store.format import TRAIN, VAL
-from alexnet.errors import ImageError, SourceError
+from alexnet.errors import SourceError
 from alexnet.text.wording import counted
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -33,7 +30,6 @@ _BATCH = re.compile(
 )
 _META = ("batches.meta", "meta", "batches.meta.txt", "fine_label_names.txt")
 _PIXELS = 3 * 32 * 32
-_STRIP_ZIPS = {TRAIN: "train-images.zip", VAL: "test-images.zip"}
 
 
 def is_cifar(root: Path) -> bool:
@@ -67,69 +63,6 @@ def find_cifar(root: Path, options: Options) -> Source:
         split = TRAIN if found["train"] else VAL
         records += [Record(path, names[label], split) for path, label in zip(paths[name], labels, strict=True)]
     return collect(root, "cifar", ArrayFiles(arrays, paths), records, options, class_names=names)
-
-
-def is_strips(root: Path) -> bool:
-    """Whether root is a folder with the two archives of WebP strips."""
-    return all(zipfile.is_zipfile(root / name) for name in _STRIP_ZIPS.values() if (root / name).is_file()) and all(
-        (root / name).is_file() for name in _STRIP_ZIPS.values()
-    )
-
-
-def find_strips(root: Path, options: Options) -> Source:
-    """The images of the two archives, in their mixed order."""
-    files = _StripFiles({split: root / name for split, name in _STRIP_ZIPS.items()})
-    records = [
-        Record(f"{split}/{name}", files.class_names[label], split)
-        for split in _STRIP_ZIPS
-        for name, label in zip(files.image_names[split], files.labels[split], strict=True)
-    ]
-    return collect(root, "cifar-strips", files, records, options, class_names=files.class_names)
-
-
-class _StripFiles:
-    """Images that lie one above the other in lossless strips; the last few strips are kept decoded."""
-
-    def __init__(self, paths: Mapping[str, Path]) -> None:
-        self._zips = {split: zipfile.ZipFile(path) for split, path in paths.items()}
-        self._strips = {
-            split: sorted(name for name in archive.namelist() if name.endswith(".webp"))
-            for split, archive in self._zips.items()
-        }
-        self.labels, self.image_names = {}, {}
-        try:
-            for split, archive in self._zips.items():
-                self.labels[split] = np.load(io.BytesIO(archive.read("labels.npy")), allow_pickle=False).tolist()
-                self.image_names[split] = archive.read("names.txt").decode().splitlines()
-                self.class_names = archive.read("classes.txt").decode().split()
-        except (KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise SourceError(f"{paths[split]} is not a whole archive of strips ({error}). Copy it again.") from None
-        self._places = {
-            f"{split}/{name}": (split, index)
-            for split, names in self.image_names.items()
-            for index, name in enumerate(names)
-        }
-        self._load = functools.lru_cache(maxsize=8)(self._load_strip)
-
-    def read(self, path: str) -> bytes:
-        """The image as the bytes of a file."""
-        split, index = self._places[path]
-        per_strip = -(-len(self.labels[split]) // len(self._strips[split]))
-        return encode_pixels(self._load(split, index // per_strip)[index % per_strip])
-
-    def describe(self, path: str) -> tuple[int, int]:
-        """Size of the pixels, and the checksum of the strip."""
-        split, index = self._places[path]
-        per_strip = -(-len(self.labels[split]) // len(self._strips[split]))
-        return _PIXELS, self._zips[split].getinfo(self._strips[split][index // per_strip]).CRC
-
-    def _load_strip(self, split: str, number: int) -> NDArray[np.uint8]:
-        name = self._strips[split][number]
-        try:
-            with Image.open(io.BytesIO(self._zips[split].read(name)), formats=["WEBP"]) as strip:
-                return np.asarray(strip.convert("RGB")).reshape(-1, 32, 32, 3)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise ImageError(f"{name}: is a damaged strip ({error}). Copy the archive again.") from None
 
 
 def _list_members(root: Path) -> dict[str, Callable[[], bytes]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from alexnet.data.sources.archives import is_archive
 from alexnet.data.sources.arrays import find_arrays, is_numpy
-from alexnet.data.sources.cifar import find_cifar, find_strips, is_cifar, is_strips
+from alexnet.data.sources.cifar import find_cifar, is_cifar
 from alexnet.data.sources.class_folders import WHOLE_PATH, find_folders, find_in_archive
 from alexnet.data.sources.grouping import Grouping
 from alexnet.data.sources.ilsvrc import find_ilsvrc, is_ilsvrc
@@ -40,7 +40,6 @@ KINDS = (
     Kind("table", "a .csv or .tsv file with the columns path, label and perhaps split", is_table, find_in_table),
     Kind("ilsvrc", "a folder with ILSVRC2012_img_train.tar and its companions (or 2010)", is_ilsvrc, find_ilsvrc),
     Kind("cifar", "CIFAR-10 or CIFAR-100, its archive or the folder with its batches", is_cifar, find_cifar),
-    Kind("cifar-strips", "CIFAR in lossless strips: train-images.zip and test-images.zip", is_strips, find_strips),
     Kind("parquet", "Parquet files as Hugging Face writes image data sets", is_parquet, find_in_parquet),
     Kind("webdataset", "WebDataset shards: tar files with KEY.jpg and KEY.cls", is_webdataset, find_shards),
     Kind("numpy", "an .npz file with arrays of images and labels", is_numpy, find_arrays),

@@ -9,10 +9,11 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +30,21 @@ from alexnet.data.store.raw import checksum_of_image
 from alexnet.data.store.reader import Store, open_store
 from alexnet.errors import StoreError
 from alexnet.files.record import FileRecord, header_checksum, new_checksum
+from alexnet.files.writing import sync_folder
 from alexnet.text.class_names import find_repeat, normalize_name
 from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
 
 SHARD_BYTES = 96 * 2**20  # 512 images of 256 px
 BLOCK_BYTES = 3 * 2**19  # written, hashed and counted while in the processor's cache: 2 % of the time of preparing
+
+T = TypeVar("T", bound=np.generic)
+
+
+def split_rows(array: NDArray[T]) -> Iterator[NDArray[T]]:
+    """Yield the rows of an array, few enough at a time that whoever has to read them next finds them in the cache."""
+    rows = max(1, BLOCK_BYTES * len(array) // max(1, array.nbytes))
+    return (array[start : start + rows] for start in range(0, len(array), rows))
 
 
 def rows_per_shard(size: int) -> int:
@@ -75,55 +85,41 @@ class StoreFiles:
         target.parent.mkdir(parents=True, exist_ok=True)
         return {"file": name, **write_whole_file(target, chunks, self.scratch)}
 
-    def write_array(
-        self, name: str, array: NDArray[Any], see: Callable[[NDArray[Any]], None] | None = None
-    ) -> FileRecord:
+    def write_array(self, name: str, array: NDArray[Any], blocks: Iterable[NDArray[Any]] | None = None) -> FileRecord:
         """Write array as .npy version 1.0; returns its record.
 
         Args:
-            see: Called with every few rows, all in turn, just before they are written, so that whatever else has to
-                read them finds them in the processor's cache.
+            blocks: Its rows in turn, some at a time, where they are to be waited for or read by others too.
         """
         array = np.ascontiguousarray(array)
-
-        def chunks() -> Iterator[bytes | memoryview]:
-            header = io.BytesIO()
-            np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-            yield header.getvalue()
-            rows = max(1, BLOCK_BYTES * len(array) // max(1, array.nbytes))
-            for start in range(0, len(array), rows):
-                block = array[start : start + rows]
-                if see is not None:
-                    see(block)
-                yield block.reshape(-1).view(np.uint8).data
-
-        return self.write(name, chunks())
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+        rows = (block.reshape(-1).view(np.uint8).data for block in blocks or split_rows(array))
+        return self.write(name, chain([header.getvalue()], rows))
 
     def write_shard(
-        self,
-        split: str,
-        number: int,
-        images: NDArray[np.uint8] | Sequence[bytes],
-        see: Callable[[NDArray[np.uint8]], None] | None = None,
+        self, split: str, number: int, images: NDArray[np.uint8], blocks: Iterable[NDArray[np.uint8]] | None = None
     ) -> FileRecord:
-        """Write images as this shard of a split; returns its record with "rows" and "checksums" or, for JPEG, "index".
+        """Write images, (rows, size, size, 3), as this shard of a split; returns its record, "rows" and "checksums".
 
         Args:
-            images: (rows, size, size, 3) uint8, or the bytes of as many JPEG files.
-            see: As in `write_array`; not for JPEG files.
+            blocks: As in `write_array`.
         """
         name = f"{split}/images-{number:05d}"
-        if isinstance(images, np.ndarray):
-            checksums: list[int] = []
+        checksums: list[int] = []
 
-            def see_and_check(block: NDArray[np.uint8]) -> None:
-                if see is not None:
-                    see(block)  # which may wait for its pixels
+        def check() -> Iterator[NDArray[np.uint8]]:
+            for block in blocks or split_rows(images):
                 checksums.extend(checksum_of_image(image.data) for image in block.reshape(len(block), -1))
+                yield block
 
-            record = self.write_array(f"{name}.npy", images, see_and_check)
-            listed = self.write_array(f"{name}.checksums.npy", np.array(checksums, np.uint64))
-            return {**record, "rows": len(images), "checksums": listed}
+        record = self.write_array(f"{name}.npy", images, check())
+        listed = self.write_array(f"{name}.checksums.npy", np.array(checksums, np.uint64))
+        return {**record, "rows": len(images), "checksums": listed}
+
+    def write_jpegs(self, split: str, number: int, images: Sequence[bytes]) -> FileRecord:
+        """Write JPEG files as this shard of a split; returns its record with "rows" and "index"."""
+        name = f"{split}/images-{number:05d}"
         lengths = np.array([len(data) for data in images], np.uint64)
         sums = np.array([zlib.crc32(data) for data in images], np.uint64)
         index = np.stack([np.cumsum(lengths) - lengths, lengths, sums], axis=1)
@@ -298,17 +294,6 @@ def publish(folder: Path, target: Path) -> None:
         target.rmdir()
     folder.rename(target)
     sync_folder(target.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk, where the system can."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def encode_json(value: Any) -> bytes:

@@ -13,7 +13,7 @@ from alexnet.errors import ConfigError, SearchError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import Ensemble
 from alexnet.exchange.features import describe_features
-from alexnet.exchange.importing import hash_file
+from alexnet.files.record import hash_file
 from alexnet.network.model_file import find_model
 from alexnet.text.wording import readable_names
 

@@ -1,13 +1,13 @@
 """Features for an index, batch by batch in the order of the images; decoded ahead, and shared among processes."""
 
-import queue
-import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.data.producer import produce_ahead
 from alexnet.distribution.world import World
 from alexnet.errors import ImageError, SearchError
 from alexnet.retrieval.index.extractor import Extractor
@@ -61,7 +61,9 @@ def compute_features(
     total = len(images)
     turns = range(world.rank * batch_size, total, world.world_size * batch_size)
     own = (place for start in turns for place in range(start, min(start + batch_size, total)))
-    batches = collect_ahead(images.items(extractor.image_px, known, own, extractor.framing), batch_size)
+    items = images.items(extractor.image_px, known, own, extractor.framing)
+    grouped = iter(lambda: list(islice(items, batch_size)), [])
+    batches = produce_ahead(grouped, _AHEAD, name="alexnet-images")
     nothing = np.zeros((0, features["dimensions"]), features["dtype"])
 
     def compute_next() -> Computed:
@@ -103,44 +105,3 @@ def _compute(extractor: Extractor, features: dict[str, Any], items: list[Item]) 
         )
         raise SearchError(f"{items[bad[0]].line['path']}: its features are not finite. {advice}.")
     return values
-
-
-def collect_ahead(items: Iterator[Any], batch_size: int) -> Generator[list[Any], None, None]:
-    """Yield batches that a thread has collected meanwhile; decoding leaves the interpreter lock."""
-    ready: queue.Queue[list[Any] | BaseException | None] = queue.Queue(_AHEAD)
-    stop = threading.Event()
-
-    def hand_over(batch: list[Any] | BaseException | None) -> bool:
-        while not stop.is_set():
-            try:
-                ready.put(batch, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def collect() -> None:
-        try:
-            batch: list[Any] = []
-            for item in items:
-                batch.append(item)
-                if len(batch) == batch_size:
-                    if not hand_over(batch):
-                        return
-                    batch = []
-            if batch:
-                hand_over(batch)
-            hand_over(None)
-        except BaseException as problem:  # handed to the consumer, who raises it
-            hand_over(problem)
-
-    thread = threading.Thread(target=collect, name="alexnet-images", daemon=True)
-    thread.start()
-    try:
-        while (batch := ready.get()) is not None:
-            if isinstance(batch, BaseException):
-                raise batch
-            yield batch
-    finally:
-        stop.set()
-        thread.join()

@@ -18,7 +18,7 @@ from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import SearchError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import Ensemble
-from alexnet.exchange.importing import hash_file
+from alexnet.files.record import hash_file
 from alexnet.retrieval.codes.encoding import encode_part
 from alexnet.retrieval.index.changes import commit, sole_writer, without_rows
 from alexnet.retrieval.index.existing import begin_index, find_unread
