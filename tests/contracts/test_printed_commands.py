@@ -241,6 +241,7 @@ def search_collections(world: Path, patch: pytest.MonkeyPatch) -> None:
     call("search", "index", "run", "store", "photos", "--out", "other")
     call("search", "codes", "index", "--bits", 16, "--method", "random")
     call("search", "query", "half index", "picture.jpg")
+    call("search", "index", "run", "photos", "--out", "half index", "--dtype", "float32")
     call("search", "query", "photos", "picture.jpg")
     call("search", "query", "index", "picture.jpg", "--bits", 32)
     call("search", "compare", "index", "--bits", 256)
