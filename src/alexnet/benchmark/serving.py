@@ -38,9 +38,10 @@ _TOLERANCE = 0.02
 def bench_serve(images: Sequence[bytes], rounds: int, tick: Tick, *, requests: int = 10_000) -> list[Row]:
     """Return rows of requests per second of one and of MANY clients, and of a long run of ENDURING clients.
 
-    One client is compared with decoding and predicting in one process, without HTTP; MANY with what `alexnet evaluate`
-    computes of the decoded images of a store, one view, and with `alexnet predict`, which decodes files as a server must. The long run counts answers that were lost, of another picture, or refused
-    with a full queue, and connections that were reset; its memory is compared with that after the first thousand.
+    One client is compared with decoding and predicting in one process, without HTTP. MANY are compared with what
+    `alexnet evaluate` computes of the decoded images of a store, one view, and with `alexnet predict`, which decodes
+    files as a server must. The long run counts answers that were lost or of another picture, and connections that were
+    reset; its memory is compared with that after the first thousand.
 
     Args:
         images: Files of pictures.
