@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from alexnet import system
 from alexnet.cli import cli
+from alexnet.description.describe import describe
 from alexnet.errors import ConfigError, RecipeError, WeightsError
 from alexnet.evaluation.ensemble import load_ensemble
 from alexnet.files.documents import parse_json
@@ -143,7 +144,7 @@ def test_a_recipe_file_from_a_stranger_is_refused_in_one_sentence(tmp_path: Path
     path = tmp_path / "r.yaml"
     path.write_text(text)
     with pytest.raises(RecipeError) as problem:
-        read_recipe(path)
+        describe(str(path))
     assert str(problem.value) == (f"{path}: cannot be read as a recipe ({reason}). Name a recipe or give a YAML file.")
 
 

@@ -115,7 +115,8 @@ def _describe_file(path: Path, *, every: bool) -> Description:
         try:
             return describe_recipe(path.stem, read_recipe(path), path=path, every=every)
         except RecipeError:
-            pass
+            if path.suffix in (".yaml", ".yml"):
+                raise
         for name, whole in ((ENVIRONMENT, "run"), (STORE_HEADER, "store")):
             if (path.parent / name).exists():
                 facts = [("what", f"a file of the {whole} {path.parent}"), ("next", command("info", path.parent))]
