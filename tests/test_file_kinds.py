@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from alexnet.errors import WeightsError
-from alexnet.files.kinds import recognise, recognise_bytes
+from alexnet.files.kinds import recognize, recognize_bytes
 from alexnet.files.tensors import read_document
 
 
@@ -92,7 +92,7 @@ UNKNOWN = {
 def test_content_tells_the_kind(name: str, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(CONTENT[name])
-    kind = recognise(path)
+    kind = recognize(path)
     assert kind is not None
     assert kind.name == name
     assert "{" not in kind.advise(path)
@@ -112,7 +112,7 @@ def test_content_tells_the_kind(name: str, tmp_path: Path) -> None:
     ],
 )
 def test_the_beginning_tells_the_kind(start: bytes, name: str) -> None:
-    kind = recognise_bytes(start)
+    kind = recognize_bytes(start)
     assert kind is not None
     assert kind.name == name
 
@@ -120,7 +120,7 @@ def test_the_beginning_tells_the_kind(start: bytes, name: str) -> None:
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
 def test_images_are_images(form: str, tmp_path: Path) -> None:
     PICTURE.save(tmp_path / "x.bin", form)
-    kind = recognise(tmp_path / "x.bin")
+    kind = recognize(tmp_path / "x.bin")
     assert kind is not None
     assert kind.name == "image"
     assert kind.advise(Path("x.bin")) == "To see what a model makes of it: alexnet predict RUN x.bin"
@@ -129,8 +129,8 @@ def test_images_are_images(form: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_what_is_none_of_them_stays_unknown(name: str, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(UNKNOWN[name])
-    assert recognise(tmp_path / "x") is None
-    assert recognise(tmp_path / "missing") is None
+    assert recognize(tmp_path / "x") is None
+    assert recognize(tmp_path / "missing") is None
 
 
 @pytest.mark.parametrize("name", ["safetensors", "pytorch", "npz", "zip", "program"])
@@ -138,18 +138,18 @@ def test_what_is_none_of_them_stays_unknown(name: str, tmp_path: Path) -> None:
 def test_what_lost_its_end_is_damaged(name: str, cut: int, tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(CONTENT[name][:cut])
-    kind = recognise(path)
+    kind = recognize(path)
     assert kind is not None
     assert (kind.name, kind.is_damaged) == ("damaged", True)
     path.write_bytes(CONTENT["safetensors"] + b"more")
-    grown = recognise(path)
+    grown = recognize(path)
     assert grown is not None
     assert grown.is_damaged
 
 
 def test_an_older_caffe_network_is_one_too(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(field(1, b"AlexNet") + field(2, LAYER) * 3)
-    kind = recognise(tmp_path / "x")
+    kind = recognize(tmp_path / "x")
     assert kind is not None
     assert kind.name == "caffemodel"
 

@@ -101,12 +101,12 @@ def jpeg_of_size(width: int, height: int) -> bytes:
     return bytes(data)
 
 
-GREY = np.repeat(np.asarray(picture(2, 2).convert("L"))[..., None], 3, 2)
+GRAY = np.repeat(np.asarray(picture(2, 2).convert("L"))[..., None], 3, 2)
 
 
 def good_specimens() -> Iterator[Specimen]:
     """Odd files that hold the picture all the same."""
-    rgb, grey = picture(), picture().convert("L")
+    rgb, gray = picture(), picture().convert("L")
     yield Specimen("plain.jpg", encode(rgb, "JPEG", quality=95), colors=QUADRANTS)
     yield Specimen("progressive.jpg", encode(rgb, "JPEG", quality=95, progressive=True), colors=QUADRANTS)
     yield Specimen("444.jpg", encode(rgb, "JPEG", quality=95, subsampling=0), colors=QUADRANTS)
@@ -114,9 +114,9 @@ def good_specimens() -> Iterator[Specimen]:
     yield Specimen(
         "trailing-bytes.jpg", encode(rgb, "JPEG", quality=95) + b"appended by a camera" * 9, colors=QUADRANTS
     )
-    yield Specimen("grey.jpg", encode(grey, "JPEG", quality=95), colors=GREY)
-    yield Specimen("grey.png", encode(grey), colors=GREY)
-    yield Specimen("grey-alpha.png", encode(grey.convert("LA")), colors=GREY)
+    yield Specimen("grey.jpg", encode(gray, "JPEG", quality=95), colors=GRAY)
+    yield Specimen("grey.png", encode(gray), colors=GRAY)
+    yield Specimen("grey-alpha.png", encode(gray.convert("LA")), colors=GRAY)
     yield Specimen("palette.png", encode(rgb.quantize(8)), colors=QUADRANTS)
     clear = rgb.quantize(8)
     yield Specimen("palette-transparent.png", encode(clear, transparency=clear.getpixel((0, 0))),
@@ -127,10 +127,10 @@ def good_specimens() -> Iterator[Specimen]:
         "rgba.png", encode(rgba), colors=np.concatenate([[[(255, 255, 255), QUADRANTS[0, 1]]], QUADRANTS[1:]])
     )
     bits = picture().convert("L").point(lambda value: 255 * (value > 100)).convert("1")
-    yield Specimen("one-bit.png", encode(bits), colors=(GREY > 100) * np.uint8(255))
-    wide = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
-    yield Specimen("grey16.png", encode(wide), colors=GREY)
-    yield Specimen("grey16.tif", encode(wide, "TIFF"), colors=GREY)
+    yield Specimen("one-bit.png", encode(bits), colors=(GRAY > 100) * np.uint8(255))
+    wide = Image.fromarray(np.asarray(gray).astype(np.uint16) * 257)
+    yield Specimen("grey16.png", encode(wide), colors=GRAY)
+    yield Specimen("grey16.tif", encode(wide, "TIFF"), colors=GRAY)
     inks = Image.fromarray(np.concatenate([255 - np.asarray(rgb), np.zeros((64, 64, 1), np.uint8)], 2), "CMYK")
     adobe = encode(inks, "JPEG", quality=95)
     yield Specimen("cmyk-adobe.jpg", adobe, colors=QUADRANTS)

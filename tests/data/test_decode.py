@@ -236,8 +236,8 @@ def test_an_icc_profile_is_applied_unless_it_is_srgb_or_broken(encode: Encode) -
     assert np.abs(swapped.astype(int) - [0, 255, 0]).max() <= 2
     for ignored in (make_profile(swapped=False), b"no profile", make_profile(swapped=True)[:200]):
         assert (decode_image(encode(red, "PNG", icc_profile=ignored), size=16) == [255, 0, 0]).all()
-    grey = decode_image(encode(flat("L", 90), "PNG", icc_profile=make_profile(swapped=True)), size=16)
-    assert (grey == 90).all()
+    gray = decode_image(encode(flat("L", 90), "PNG", icc_profile=make_profile(swapped=True)), size=16)
+    assert (gray == 90).all()
 
 
 @pytest.mark.parametrize("format_", ["BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF"])

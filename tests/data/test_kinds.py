@@ -246,12 +246,12 @@ def test_arrays_are_read_by_their_usual_names(tmp_path: Path, names: tuple[str, 
 
 @pytest.mark.parametrize("form", ["grey", "bool", "uint16", "float", "channels first", "alpha"])
 def test_arrays_of_every_accepted_form_are_scaled_to_bytes(tmp_path: Path, form: str) -> None:
-    grey = np.random.default_rng(0).integers(0, 256, (6, 9, 9), dtype=np.uint8)
-    color = np.repeat(grey[..., None], 3, 3)
+    gray = np.random.default_rng(0).integers(0, 256, (6, 9, 9), dtype=np.uint8)
+    color = np.repeat(gray[..., None], 3, 3)
     images = {
-        "grey": grey,
-        "bool": grey > 127,
-        "uint16": grey.astype(np.uint16) * 257,
+        "grey": gray,
+        "bool": gray > 127,
+        "uint16": gray.astype(np.uint16) * 257,
         "float": color / np.float32(255),
         "channels first": color.transpose(0, 3, 1, 2),
         "alpha": np.concatenate([color, np.full((6, 9, 9, 1), 255, np.uint8)], 3),
@@ -259,7 +259,7 @@ def test_arrays_of_every_accepted_form_are_scaled_to_bytes(tmp_path: Path, form:
     np.savez(tmp_path / "a.npz", images=images, labels=np.array(["b", "a"] * 3))
     prepare(tmp_path / "a.npz", tmp_path / "STORE", size=9, val_fraction=0.3)
     store = open_store(tmp_path / "STORE")
-    expected = (grey > 127) * np.uint8(255) if form == "bool" else grey
+    expected = (gray > 127) * np.uint8(255) if form == "bool" else gray
     for split in store.splits.values():
         for image, path in zip(split.images, split.paths, strict=True):
             assert (image == expected[int(path[-5:])][..., None]).all()

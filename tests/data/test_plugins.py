@@ -108,8 +108,8 @@ def test_every_mode_and_every_damage_of_both(heif: Callable[..., bytes], jxl: Ca
     for write in (heif, jxl):
         clear = decode_image(write(Image.new("RGBA", (40, 32), (200, 0, 0, 0))), size=16)
         assert (clear >= 254).all()
-        grey = decode_image(write(Image.new("L", (40, 32), 90)), size=16)
-        assert np.abs(grey.astype(int) - 90).max() <= 2
+        gray = decode_image(write(Image.new("L", (40, 32), 90)), size=16)
+        assert np.abs(gray.astype(int) - 90).max() <= 2
         data = write(picture(96, 64))
         for _ in range(15):
             damaged = np.frombuffer(data, np.uint8).copy()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from alexnet.errors import ConfigError
-from alexnet.interpretation.nearest import Neighbour, draw_neighbours, search_nearest
+from alexnet.interpretation.nearest import Neighbor, draw_neighbors, search_nearest
 from alexnet.retrieval.exact import find_nearest
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
@@ -61,10 +61,10 @@ def test_features_that_are_not_finite_are_refused() -> None:
 
 
 def test_neighbours_stand_beside_their_query_with_class_and_distance() -> None:
-    cat = Neighbour(IMAGE, "q.png", 0, "crane", "crane")
+    cat = Neighbor(IMAGE, "q.png", 0, "crane", "crane")
     same, other = replace(cat, source="a.png", distance=1.5), replace(cat, source="b.png", label=1, distance=2.0)
     unknown = replace(cat, label=None, kind="", written="c.png", distance=3.25)
-    drawing = draw_neighbours([(cat, [same, other]), (unknown, [same])], collection="9 images")
+    drawing = draw_neighbors([(cat, [same, other]), (unknown, [same])], collection="9 images")
     assert drawing.numbers["place"] == [1, 2, 1]
     assert drawing.numbers["image"] == ["a.png", "b.png", "a.png"]
     assert drawing.numbers["distance"] == [1.5, 2.0, 1.5]
@@ -76,4 +76,4 @@ def test_neighbours_stand_beside_their_query_with_class_and_distance() -> None:
     assert "c.png" in words
     assert drawing.render("png")
     with pytest.raises(ConfigError, match="there is nothing to draw"):
-        draw_neighbours([(cat, [])], collection="nothing")
+        draw_neighbors([(cat, [])], collection="nothing")

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from alexnet.evaluation.classifier import Classifier
-from alexnet.interpretation.saliency import crop_centre, measure_saliency
+from alexnet.interpretation.saliency import crop_center, measure_saliency
 
 
 def logit(classifier: Classifier, image: np.ndarray, kind: int) -> float:
@@ -37,7 +37,7 @@ def test_saliency_leaves_weights_without_gradients_and_crops_what_the_network_se
     images[0][2, 2] = 99
     measure_saliency(classifier, images, [0, 1])
     assert all(weight.grad is None for weight in classifier.network.parameters())
-    crops = crop_centre(images, classifier)
+    crops = crop_center(images, classifier)
     assert [crop.shape for crop in crops] == [(12, 12, 3)] * 2
     assert crops[0][0, 0].tolist() == [99, 99, 99]
     assert measure_saliency(classifier, [], []).shape == (0, 12, 12)

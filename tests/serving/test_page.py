@@ -221,7 +221,7 @@ def test_what_is_alike_comes_from_the_index(page: Page, server: Any, place: Path
     choose(page, place / "p1.png")
     await_all(page)
     pixels = server.service._decode(answering_upload(place / "p1.png"))
-    (hits,) = server.service.answers.neighbours([pixels], 6)
+    (hits,) = server.service.answers.neighbors([pixels], 6)
     alike = page.locator(".alike li")
     expect(alike).to_have_count(6)
     for number, hit in enumerate(hits):

@@ -126,9 +126,9 @@ def evaluation_views(image_px: int, crop_px: int, num_views: int) -> list[tuple[
         ConfigError: num_views is none of these.
     """
     margin = image_px - crop_px
-    centre = (margin // 2, margin // 2)
+    center = (margin // 2, margin // 2)
     if num_views == 1:
-        return [(*centre, False)]
+        return [(*center, False)]
     if num_views == 9:
         grid = (0, margin // 2, margin)
         return [(y, x, False) for y in grid for x in grid]
@@ -137,5 +137,5 @@ def evaluation_views(image_px: int, crop_px: int, num_views: int) -> list[tuple[
             f"views is {num_views}; accepted are 1 (centre), 9 (three by three places) and 10 (corners, centre, and "
             "mirrored)."
         )
-    corners = [(0, 0), (0, margin), centre, (margin, 0), (margin, margin)]
+    corners = [(0, 0), (0, margin), center, (margin, 0), (margin, margin)]
     return [(y, x, mirrored) for mirrored in (False, True) for y, x in corners]

@@ -15,7 +15,7 @@ from alexnet.description.reproductions import describe_reproduction, list_experi
 from alexnet.description.runs import describe_run
 from alexnet.description.stores import describe_partial, describe_store, is_partial
 from alexnet.errors import ConfigError, RecipeError, WeightsError
-from alexnet.files.kinds import recognise
+from alexnet.files.kinds import recognize
 from alexnet.files.tensors import is_own
 from alexnet.network.spec import DIALECTS, is_dialect
 from alexnet.recipes.named import RECIPES, find_recipe, read_recipe
@@ -105,7 +105,7 @@ def _describe_file(path: Path, *, every: bool) -> Description:
 
     if is_ensemble(path):
         return describe_ensemble(path, every=every)
-    kind = recognise(path)
+    kind = recognize(path)
     if kind is not None and kind.is_damaged and not is_own(path):
         raise WeightsError(f"{path}: is {kind.what}. {kind.advise(path)}")
     if kind is not None and not is_own(path):

@@ -49,6 +49,6 @@ def wilson_interval(errors: float, count: int, *, z: float = 1.959964) -> tuple[
         return 0.0, 1.0
     rate = errors / count
     denominator = 1 + z * z / count
-    centre = (rate + z * z / (2 * count)) / denominator
+    center = (rate + z * z / (2 * count)) / denominator
     half = z / denominator * math.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, center - half), min(1.0, center + half)

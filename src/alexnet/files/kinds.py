@@ -297,7 +297,7 @@ _KINDS: tuple[tuple[Callable[[_Content], bool], FileKind], ...] = (
 """Test and kind, in the order in which they are tried: the particular before the general."""
 
 
-def recognise(path: Path) -> FileKind | None:
+def recognize(path: Path) -> FileKind | None:
     """Return the kind of a file by its content; None where it is no kind that is known, or cannot be read."""
     try:
         size = check_file(path)
@@ -308,7 +308,7 @@ def recognise(path: Path) -> FileKind | None:
         return None
 
 
-def recognise_bytes(data: bytes) -> FileKind | None:
+def recognize_bytes(data: bytes) -> FileKind | None:
     """Return the kind of a file by its bytes, as far as their beginning tells; None where that is not known."""
     return _choose(_Content(data[:_BEGINNING_BYTES], len(data), None))
 

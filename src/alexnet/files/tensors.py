@@ -15,7 +15,7 @@ import safetensors
 
 from alexnet.errors import WeightsError
 from alexnet.files.documents import parse_json
-from alexnet.files.kinds import SAFETENSORS, FileKind, recognise
+from alexnet.files.kinds import SAFETENSORS, FileKind, recognize
 from alexnet.files.record import header_checksum, new_checksum
 from alexnet.files.writing import new_file_mode, sync_folder
 
@@ -119,7 +119,7 @@ def _read(path: Path, *, with_tensors: bool) -> "tuple[dict[str, Any], dict[str,
     except (OSError, safetensors.SafetensorError, ValueError) as problem:
         if is_own(path):
             raise _damaged(path, str(problem)) from None
-        kind = recognise(path)
+        kind = recognize(path)
         if kind is not None and not kind.is_damaged and kind is not SAFETENSORS:
             raise _foreign(path, kind) from None
         raise WeightsError(

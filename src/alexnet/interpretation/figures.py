@@ -165,11 +165,11 @@ def draw_predictions(
         )
     ranked = [rank_classes(p.probabilities, label) for p, label in zip(predictions, known, strict=True)]
     num_bars = max(len(best) for best, _ in ranked)
-    labelled = any(label is not None for label in known)
+    labeled = any(label is not None for label in known)
     missed = any(place is not None and place > len(best) for best, place in ranked)
 
     columns = min(IMAGES_PER_ROW, len(images))
-    gap_in, row_gap_in, label_in = 0.22, 0.3, 0.34 if labelled else 0.1
+    gap_in, row_gap_in, label_in = 0.22, 0.3, 0.34 if labeled else 0.1
     side_in = (WIDTH_IN - (IMAGES_PER_ROW - 1) * gap_in) / IMAGES_PER_ROW
     bars_in = 0.235 * (num_bars + missed)
     cell_in = side_in + label_in + bars_in
@@ -224,7 +224,7 @@ def draw_predictions(
         numbers=numbers,
         title="What the network believes",
         caption=(
-            f"Under each image {shown}, as bars from 0 to 100 %.{teaching if labelled else ''}"
+            f"Under each image {shown}, as bars from 0 to 100 %.{teaching if labeled else ''}"
             + explain_stand_ins(
                 predictions[0].class_names,
                 [

@@ -68,7 +68,7 @@ def _check_finite(features: NDArray[np.float32], whose: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
+class Neighbor:
     """An image in the figure."""
 
     image: NDArray[np.uint8]
@@ -83,8 +83,8 @@ class Neighbour:
     distance: float = 0.0
 
 
-def draw_neighbours(
-    rows: Sequence[tuple[Neighbour, Sequence[Neighbour]]],
+def draw_neighbors(
+    rows: Sequence[tuple[Neighbor, Sequence[Neighbor]]],
     *,
     collection: str,
     theme: ThemeName = "light",

@@ -19,13 +19,13 @@ from alexnet.interpretation.drawing import Drawing, ThemeName
 from alexnet.interpretation.figures import draw_predictions, whole_percent
 from alexnet.interpretation.fonts import explain_stand_ins, legible
 from alexnet.interpretation.maps import draw_activations, draw_saliency
-from alexnet.interpretation.nearest import Neighbour, draw_neighbours, search_nearest
+from alexnet.interpretation.nearest import Neighbor, draw_neighbors, search_nearest
 from alexnet.interpretation.pictures import Pictures
-from alexnet.interpretation.saliency import crop_centre, measure_saliency
+from alexnet.interpretation.saliency import crop_center, measure_saliency
 from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
 
-PANEL_IMAGES, QUERIES, NEIGHBOURS, SALIENCY_IMAGES = 8, 5, 6, 4
+PANEL_IMAGES, QUERIES, NEIGHBORS, SALIENCY_IMAGES = 8, 5, 6, 4
 """As in figure 4 of the paper: eight images with their guesses; five queries with six neighbours each."""
 LEAST_MISTAKES = 2
 
@@ -134,13 +134,13 @@ def show_predictions(
     return draw
 
 
-def neighbours_panel(
+def neighbors_panel(
     classifier: Classifier,
     collection: Pictures,
     queries: Pictures | None = None,
     *,
     chosen: Sequence[int] | None = None,
-    k: int = NEIGHBOURS,
+    k: int = NEIGHBORS,
     limit: int | None = None,
     tick: Tick | None = None,
 ) -> Found:
@@ -182,8 +182,8 @@ def neighbours_panel(
         )
     distances, found = search_nearest(features, blocks(), k, leave_out=own)
 
-    def show(pictures: Pictures, position: int, distance: float = 0.0) -> Neighbour:
-        return Neighbour(
+    def show(pictures: Pictures, position: int, distance: float = 0.0) -> Neighbor:
+        return Neighbor(
             np.asarray(pictures.images[position]),
             pictures.paths[position],
             pictures.label(position),
@@ -204,7 +204,7 @@ def neighbours_panel(
         shown = [each.label for query, others in rows for each in (query, *others) if each.label is not None]
         explanation = explain_stand_ins(collection.class_titles, shown)
     where = collection.where if len(searched) == len(collection) else f"{len(searched):,} of the {collection.where}"
-    return Found(partial(draw_neighbours, rows, collection=where, explanation=explanation), left_out)
+    return Found(partial(draw_neighbors, rows, collection=where, explanation=explanation), left_out)
 
 
 def saliency_panel(
@@ -229,7 +229,7 @@ def saliency_panel(
         notes.append(("" if kind != first else "most probable but wrong, " if is_wrong else "most probable, ") + shown)
     panel = partial(
         draw_saliency,
-        crop_centre(images, classifier),
+        crop_center(images, classifier),
         list(measure_saliency(classifier, images, classes)),
         ["" if pictures.labels is None else pictures.written(place) for place in kept],
         [written[kind] for kind in classes],
@@ -254,7 +254,7 @@ def activations_panel(classifier: Classifier, pictures: Pictures, position: int,
     base, _, letter = layer.partition(":")
     is_last = base.partition(".")[0] == network.spec.layers[-1].name
     towers = [letter] if letter else [] if is_last or network.spec.towers == 1 else "abcdefgh"[: network.spec.towers]
-    (crop,) = crop_centre(images, classifier)
+    (crop,) = crop_center(images, classifier)
     return Found(
         partial(draw_activations, values, layer=base, towers=list(towers), image=crop, source=pictures.paths[position]),
         [],

@@ -152,8 +152,8 @@ def open_split(path: Path, split: str, classifier: Classifier) -> Pictures:
     return Pictures(where, part.images, part.paths, part.labels, store.class_names, titles)
 
 
-def open_files(files: Sequence[Path], classifier: Classifier, *, labelled: bool = False) -> Pictures:
-    """Return image files; with `labelled`, the folder that holds one names its class.
+def open_files(files: Sequence[Path], classifier: Classifier, *, labeled: bool = False) -> Pictures:
+    """Return image files; with `labeled`, the folder that holds one names its class.
 
     Raises:
         WeightsError: the classifier does not know the class that a folder names.
@@ -161,7 +161,7 @@ def open_files(files: Sequence[Path], classifier: Classifier, *, labelled: bool 
     images = _Files(files, classifier.model.preprocessing)
     where = counted(len(files), "image file")
     labels = None
-    if labelled:
+    if labeled:
         folders = [path.resolve().parent.name for path in files]
         classes = tuple(dict.fromkeys(folders))
         known = match_classes(classes, classifier.class_names, given_by=where, known_by=str(classifier.path))

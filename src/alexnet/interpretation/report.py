@@ -16,14 +16,14 @@ from alexnet.interpretation.drawing import Format, Themed, in_both_themes, save_
 from alexnet.interpretation.figures import draw_class_errors, draw_curves, draw_filters
 from alexnet.interpretation.page import write_report
 from alexnet.interpretation.panels import (
-    NEIGHBOURS,
+    NEIGHBORS,
     PANEL_IMAGES,
     QUERIES,
     SALIENCY_IMAGES,
     choose_mistakes,
     choose_panel,
     choose_queries,
-    neighbours_panel,
+    neighbors_panel,
     saliency_panel,
     show_predictions,
 )
@@ -169,8 +169,8 @@ def _show_images(
             store.class_names,
             store.class_titles,
         )
-        found = neighbours_panel(
-            classifier, collection, pictures, chosen=queries, k=min(NEIGHBOURS, count), limit=MOST_SEARCHED, tick=tick
+        found = neighbors_panel(
+            classifier, collection, pictures, chosen=queries, k=min(NEIGHBORS, count), limit=MOST_SEARCHED, tick=tick
         )
         drawings.append(in_both_themes(found.panel))
     drawings.append(in_both_themes(saliency_panel(classifier, pictures, queries[:SALIENCY_IMAGES]).panel))

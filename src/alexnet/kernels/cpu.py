@@ -115,15 +115,15 @@ def _sum_squares(r: Floats, s: Floats, o: Options) -> None:
 def _normalize_row(r: Floats, s: Floats, row: Floats, o: Options) -> None:
     """row[p] = (the value at the centre of the window that begins at p) / s[p]**beta; s is scratch."""
     _sum_squares(r, s, o)
-    centre = r[o.size // 2 : o.size // 2 + s.shape[0]]
+    center = r[o.size // 2 : o.size // 2 + s.shape[0]]
     beta = _f32(o.beta)
     if beta == _f32(0.75):
         for p in range(s.shape[0]):
             root = _inverse_fourth_root(s[p])
-            row[p] = centre[p] * (root * root * root)
+            row[p] = center[p] * (root * root * root)
     else:
         for p in range(s.shape[0]):
-            row[p] = centre[p] * s[p] ** -beta
+            row[p] = center[p] * s[p] ** -beta
 
 
 @compiled
@@ -135,23 +135,23 @@ def _normalize_row_gradient(r: Floats, g: Floats, s: Floats, t: Floats, out: Flo
     """
     n, size, beta = s.shape[0], o.size, _f32(o.beta)
     _sum_squares(r, s, o)
-    centre = r[size // 2 : size // 2 + n]
+    center = r[size // 2 : size // 2 + n]
     shifted = t[size - 1 - size // 2 : size - 1 - size // 2 + n]
     if beta == _f32(0.75):
         for p in range(n):
             root = _inverse_fourth_root(s[p])
             power = root * root * root
             out[p] = g[p] * power
-            shifted[p] = out[p] * (centre[p] * power * root)
+            shifted[p] = out[p] * (center[p] * power * root)
     else:
         for p in range(n):
             power = s[p] ** -beta
             out[p] = g[p] * power
-            shifted[p] = out[p] * (centre[p] / s[p])
+            shifted[p] = out[p] * (center[p] / s[p])
     factor = _f32(2 * o.alpha * o.beta)
     if size == 5:
         for p in range(n):
-            out[p] -= factor * centre[p] * (t[p] + t[p + 1] + t[p + 2] + t[p + 3] + t[p + 4])
+            out[p] -= factor * center[p] * (t[p] + t[p + 1] + t[p + 2] + t[p + 3] + t[p + 4])
     else:
         s[:] = _f32(0)
         for offset in range(size):
@@ -159,7 +159,7 @@ def _normalize_row_gradient(r: Floats, g: Floats, s: Floats, t: Floats, out: Flo
             for p in range(n):
                 s[p] += moved[p]
         for p in range(n):
-            out[p] -= factor * centre[p] * s[p]
+            out[p] -= factor * center[p] * s[p]
 
 
 @compiled
@@ -279,7 +279,7 @@ def _gradient_band(x: Bits, dy: Bits, position: Bits, dx: Bits, first: int, last
     s = np.empty(n, np.float32)
     t = np.zeros(n + o.size, np.float32)
     out = np.empty(n, np.float32)
-    centre = r[o.size // 2 : o.size // 2 + n]
+    center = r[o.size // 2 : o.size // 2 + n]
     for row in range(first, last):
         if o.pool:
             _gather_row(dy, position, g, row, width, span, o)
@@ -290,7 +290,7 @@ def _gradient_band(x: Bits, dy: Bits, position: Bits, dx: Bits, first: int, last
             _normalize_row_gradient(r, g, s, t, out, o)
             if o.rectify:
                 for p in range(n):
-                    out[p] = _f32(0) if centre[p] <= _f32(0) else out[p]
+                    out[p] = _f32(0) if center[p] <= _f32(0) else out[p]
             _store_row(out, dx[row], o.towers, span)
         else:
             _store_row(g, dx[row], o.towers, span)

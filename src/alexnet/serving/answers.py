@@ -73,7 +73,7 @@ class Answers:
         """
         return list(self.extractor.compute(images, layer))
 
-    def neighbours(self, images: Sequence[Pixels], k: int) -> list[list[Hit]]:
+    def neighbors(self, images: Sequence[Pixels], k: int) -> list[list[Hit]]:
         """Return the k nearest images of the index, nearest first; all of them where it has fewer.
 
         Raises:
@@ -85,7 +85,7 @@ class Answers:
         questions = Questions(names, np.stack(asked.features), [], asked.selves)
         return [each.hits for each in answer(self.index, questions, min(k, len(self.index)))]
 
-    def read_neighbour(self, hit: Hit) -> Pixels | None:
+    def read_neighbor(self, hit: Hit) -> Pixels | None:
         """Return the pixels of a neighbour, None where they cannot be had any more."""
         assert self._originals is not None
         return self._originals.read(hit.entry, self.image_px)

@@ -26,14 +26,14 @@ from alexnet.serving.batching import Batcher
 from alexnet.serving.gate import Gate
 from alexnet.serving.limits import Limits, Refusal
 from alexnet.serving.metrics import Metrics
-from alexnet.serving.schema import Features, Neighbours, Predictions, describe_upload
+from alexnet.serving.schema import Features, Neighbors, Predictions, describe_upload
 from alexnet.serving.uploads import Upload, read_uploads
 from alexnet.version import __version__
 
 COMPUTING_PATHS = ("/predict", "/features", "/neighbours")
 KNOWN_PATHS = (*COMPUTING_PATHS, "/health", "/ready", "/metrics", "/docs", "/openapi.json")
 VIEWS = (1, 9, 10)
-MOST_Neighbours = 100
+MOST_NEIGHBORS = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,11 +166,11 @@ def build_application(service: Service) -> tuple[FastAPI, Gate]:
 
     if answers.index is not None:
 
-        @app.post("/neighbours", **describe_upload("The most alike pictures of the index", Neighbours))
-        async def neighbours(request: Request, k: int = 6) -> Response:
-            _check_range("k", k, MOST_Neighbours)
+        @app.post("/neighbours", **describe_upload("The most alike pictures of the index", Neighbors))
+        async def neighbors(request: Request, k: int = 6) -> Response:
+            _check_range("k", k, MOST_NEIGHBORS)
             uploads = await read_uploads(request, limits)
-            found = await service.compute(answers.neighbours, uploads, k)
+            found = await service.compute(answers.neighbors, uploads, k)
             described = [
                 each if isinstance(each, ImageError) else {"neighbours": [describe_hit(hit) for hit in each]}
                 for each in found

@@ -42,7 +42,7 @@ from alexnet.serving.pictures import crop, describe_places, embed, paint_heat, p
 from alexnet.serving.uploads import Upload
 from alexnet.text.wording import counted, say_views
 
-NEIGHBOURS = 6
+NEIGHBORS = 6
 VIEWS = 10
 MOST_ROWS = 200
 """Pictures in the table of a visitor; of more, the oldest go."""
@@ -68,7 +68,7 @@ class Picture:
     method: str = next(iter(WHY))
     heat: NDArray[np.float32] | None = None
     views: NDArray[np.float32] | None = None
-    neighbours: list[Hit] | None = None
+    neighbors: list[Hit] | None = None
     layer: str = ""
     activation: NDArray[np.float32] | None = None
     note: str = ""
@@ -222,7 +222,7 @@ class Page:
             return
         steps = [self._find_why, self._find_views]
         if self._answers.index is not None:
-            steps.append(self._find_neighbours)
+            steps.append(self._find_neighbors)
         for step in steps:
             try:
                 await step(picture)
@@ -243,9 +243,9 @@ class Page:
         if picture.views is None:
             (picture.views,) = await self._ask(self._answers.view_probabilities, [picture.pixels], VIEWS)
 
-    async def _find_neighbours(self, picture: Picture) -> None:
-        if picture.neighbours is None:
-            (picture.neighbours,) = await self._ask(self._answers.neighbours, [picture.pixels], NEIGHBOURS)
+    async def _find_neighbors(self, picture: Picture) -> None:
+        if picture.neighbors is None:
+            (picture.neighbors,) = await self._ask(self._answers.neighbors, [picture.pixels], NEIGHBORS)
 
     async def explain(self, session: Session, event: gradio.EventData) -> AsyncIterator[Any]:
         """Show where a class is decided, in the picture that is shown."""
@@ -342,20 +342,20 @@ class Page:
         if not picture.answer or picture.pixels is None:
             return self._render("problem.html", picture=picture)
         answers = self._answers
-        centre = crop(picture.pixels, answers.places(1)[0], answers.crop_px)
+        center = crop(picture.pixels, answers.places(1)[0], answers.crop_px)
         return self._render(
             "result.html",
             picture=picture,
             image=embed(picture.pixels),
             image_px=answers.image_px,
             crop_px=answers.crop_px,
-            centre=embed(centre),
-            heat=embed(paint_heat(centre, picture.heat)) if picture.heat is not None else "",
+            center=embed(center),
+            heat=embed(paint_heat(center, picture.heat)) if picture.heat is not None else "",
             chosen=self._titles[picture.chosen],
             methods=list(WHY),
             views=self._describe_views(picture),
             has_index=answers.index is not None,
-            neighbours=self._describe_neighbours(picture),
+            neighbors=self._describe_neighbors(picture),
             layers=self._layers(),
             plates=self._describe_activation(picture),
             towers=answers.shown.network.spec.towers,
@@ -389,12 +389,12 @@ class Page:
             "all": len(each),
         }
 
-    def _describe_neighbours(self, picture: Picture) -> list[dict[str, Any]] | None:
-        if picture.neighbours is None:
+    def _describe_neighbors(self, picture: Picture) -> list[dict[str, Any]] | None:
+        if picture.neighbors is None:
             return None
         described = []
-        for hit in picture.neighbours:
-            pixels = self._answers.read_neighbour(hit)
+        for hit in picture.neighbors:
+            pixels = self._answers.read_neighbor(hit)
             described.append(
                 {
                     "image": embed(shrink(pixels, 2 * THUMBNAIL_PX)) if pixels is not None else "",

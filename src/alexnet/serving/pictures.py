@@ -50,9 +50,9 @@ def paint_heat(view: Pixels, heat: NDArray[np.float32]) -> Pixels:
     end, _ = find_scale(heat)
     amount = _spread(np.clip(heat / end, 0, 1), max(1, round(len(view) / 100)))
     amount = np.clip(amount / max(float(amount.max(initial=0)), 1e-12), 0, 1)[..., None]
-    grey = view.mean(2, keepdims=True) / 255
+    gray = view.mean(2, keepdims=True) / 255
     colors = matplotlib.colormaps[_HEAT_COLORS](0.25 + 0.75 * amount[..., 0])[..., :3]
-    mixed = (1 - amount) * (0.35 + 0.45 * grey) * np.ones(3) * grey**0.25 + amount * colors
+    mixed = (1 - amount) * (0.35 + 0.45 * gray) * np.ones(3) * gray**0.25 + amount * colors
     painted: Pixels = np.rint(255 * np.clip(mixed, 0, 1)).astype(np.uint8)
     return painted
 

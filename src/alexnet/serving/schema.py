@@ -33,7 +33,7 @@ class _FeaturesOfOne(_Image):
     features: list[float]
 
 
-class _Neighbour(BaseModel):
+class _Neighbor(BaseModel):
     path: str
     split: str = Field(description="null where it has none.")
     class_: str = Field(alias="class", description="null where it is not known.")
@@ -42,8 +42,8 @@ class _Neighbour(BaseModel):
     problem: str = Field(description="What happened to the picture since it was indexed, or null.")
 
 
-class _NeighboursOfOne(_Image):
-    neighbours: list[_Neighbour]
+class _NeighborsOfOne(_Image):
+    neighbors: list[_Neighbor] = Field(alias="neighbours")
 
 
 class Predictions(BaseModel):
@@ -63,11 +63,11 @@ class Features(BaseModel):
     images: list[_FeaturesOfOne]
 
 
-class Neighbours(BaseModel):
+class Neighbors(BaseModel):
     """Answer of /neighbours."""
 
     model: str
-    images: list[_NeighboursOfOne]
+    images: list[_NeighborsOfOne]
 
 
 _REFUSALS = {

@@ -27,7 +27,7 @@ def network_options(command: Command) -> Command:
 
 
 split_option = click.option("--split", default="val", show_default=True, help="Split, where a store is given.")
-labelled_option = click.option("--labelled", is_flag=True, help="The folder that holds an image file names its class.")
+labeled_option = click.option("--labelled", is_flag=True, help="The folder that holds an image file names its class.")
 limit_option = click.option("--limit", type=Whole(1), help="Use this many images, evenly spaced.  [default: all]")
 
 
@@ -72,7 +72,7 @@ def filters(model: Path, **options: Any) -> None:
     "--views", default="10", show_default=True, type=click.Choice(["1", "9", "10"]), help="As in alexnet evaluate."
 )
 @split_option
-@labelled_option
+@labeled_option
 @limit_option
 @figure_options
 @network_options
@@ -83,7 +83,7 @@ def predictions(
     count: int,
     views: str,
     split: str,
-    labelled: bool,
+    labeled: bool,
     limit: int | None,
     device: str,
     precision: str,
@@ -100,7 +100,7 @@ def predictions(
 
     files = plan_files("predictions" if not only else "mistakes", options, [model, *images])
     terminal, classifier = _load(model, device, precision, threads)
-    pictures = _open(classifier, images, split, labelled)
+    pictures = _open(classifier, images, split, labeled)
     with terminal.progress("predicting", "images") as meter:
         found = predictions_panel(
             classifier,
@@ -121,18 +121,18 @@ def predictions(
 @click.option("--k", default=6, show_default=True, type=Whole(1, 20), help="Neighbours of each query.")
 @click.option("--among", default="train", show_default=True, help="Split to search, where a store is given.")
 @split_option
-@labelled_option
+@labeled_option
 @limit_option
 @figure_options
 @network_options
-def neighbours(
+def neighbors(
     model: Path,
     images: tuple[Path, ...],
     queries: tuple[Path, ...],
     k: int,
     among: str,
     split: str,
-    labelled: bool,
+    labeled: bool,
     limit: int | None,
     device: str,
     precision: str,
@@ -144,19 +144,19 @@ def neighbours(
     Alike is: near by Euclidean distance of the last hidden layer, 4096 numbers for most dialects. Without --query, five
     images of --split are the queries; of image files, five of these, which are then not their own neighbours.
     """
-    from alexnet.interpretation.panels import neighbours_panel
+    from alexnet.interpretation.panels import neighbors_panel
     from alexnet.interpretation.pictures import is_store, open_files
 
     files = plan_files("neighbours", options, [model, *images, *queries])
     terminal, classifier = _load(model, device, precision, threads)
-    collection = _open(classifier, images, among, labelled)
+    collection = _open(classifier, images, among, labeled)
     asked = None
     if queries:
         asked = open_files(image_files(queries), classifier)
     elif is_store(images[0]) and split != among:
-        asked = _open(classifier, images, split, labelled)
+        asked = _open(classifier, images, split, labeled)
     with terminal.progress("computing features", "images") as meter:
-        found = neighbours_panel(
+        found = neighbors_panel(
             classifier,
             collection,
             asked,
@@ -269,7 +269,7 @@ def _load(model: Path, device: str, precision: str, threads: int | None) -> "tup
     return Terminal(), load(model, device=device, precision=precision)
 
 
-def _open(classifier: "Classifier", given: tuple[Path, ...], split: str, labelled: bool) -> "Pictures":
+def _open(classifier: "Classifier", given: tuple[Path, ...], split: str, labeled: bool) -> "Pictures":
     from alexnet.interpretation.pictures import is_store, open_files, open_split
 
     stores = [path for path in given if is_store(path)]
@@ -277,7 +277,7 @@ def _open(classifier: "Classifier", given: tuple[Path, ...], split: str, labelle
         raise ConfigError(f"{stores[0]} is a store; give it alone, or give image files and folders of them.")
     if stores:
         return open_split(stores[0], split, classifier)
-    return open_files(image_files(given), classifier, labelled=labelled)
+    return open_files(image_files(given), classifier, labeled=labeled)
 
 
 def _check_positions(indices: Sequence[int], count: int) -> None:

@@ -36,13 +36,13 @@ def simplify_mode(image: Image.Image) -> Image.Image:
     if image.mode == "1":
         return image.convert("L")
     if image.mode.startswith("I;16"):
-        return _scale_grey(image, 0, 65535)
+        return _scale_gray(image, 0, 65535)
     if image.mode in ("I", "F"):
         low, high = image.getextrema()
         assert isinstance(low, int | float)  # one band
         assert isinstance(high, int | float)
         is_16_bit = image.mode == "I" and low >= 0 and high <= 65535
-        return _scale_grey(image, 0, 65535) if is_16_bit else _scale_grey(image, low, high)
+        return _scale_gray(image, 0, 65535) if is_16_bit else _scale_gray(image, low, high)
     return image.convert("RGB")
 
 
@@ -97,7 +97,7 @@ def build_display_p3() -> bytes:
     return (header.ljust(68, b"\0") + white).ljust(128, b"\0") + table + body
 
 
-def _scale_grey(image: Image.Image, low: float, high: float) -> Image.Image:
+def _scale_gray(image: Image.Image, low: float, high: float) -> Image.Image:
     """One channel of any depth as L: low becomes 0 and high 255, rounded to nearest; a flat picture becomes 0."""
     values = np.asarray(image).astype(np.float64)
     if not np.isfinite(values).all():

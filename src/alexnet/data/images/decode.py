@@ -35,7 +35,7 @@ from alexnet.data.images.jpeg import JpegDamageError, decode_jpeg, decode_odd_jp
 from alexnet.data.images.jpeg_xl import read_jpeg_xl_size
 from alexnet.data.images.resample import resample_box
 from alexnet.errors import ConfigError, ImageError
-from alexnet.files.kinds import AVIF, HEIC, JPEG_XL, RAW_PHOTOGRAPH, recognise_bytes
+from alexnet.files.kinds import AVIF, HEIC, JPEG_XL, RAW_PHOTOGRAPH, recognize_bytes
 from alexnet.files.writing import read_bytes
 from alexnet.text.names import escape_name
 
@@ -361,7 +361,7 @@ def _open_by_plugin(data: bytes) -> Image.Image:
     Raises:
         _UnusableError: it is not; says what it is, where that is known.
     """
-    kind = recognise_bytes(data)
+    kind = recognize_bytes(data)
     if kind is None:
         raise _UnusableError(
             "is not an image of a known format", "Known are JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000 and AVIF."

@@ -25,7 +25,7 @@ NEAR_SHARE = 0.2
 MOST_QUERIES = 500
 MOST_CANDIDATES = 4000
 """Training images of which all are compared; of more, every so many, and the neighbours by path of each query."""
-NEIGHBOURS = 4
+NEIGHBORS = 4
 
 Read = Callable[[int], NDArray[np.uint8]]
 
@@ -99,10 +99,10 @@ def _choose_candidates(paths: Sequence[str], queries: Sequence[str]) -> list[int
         return list(range(len(paths)))
     order = sorted(range(len(paths)), key=paths.__getitem__)
     ordered = [paths[row] for row in order]
-    chosen = set(_spread(len(paths), MOST_CANDIDATES - 2 * NEIGHBOURS * min(len(queries), MOST_CANDIDATES // 20)))
+    chosen = set(_spread(len(paths), MOST_CANDIDATES - 2 * NEIGHBORS * min(len(queries), MOST_CANDIDATES // 20)))
     for path in queries:
         place = bisect_left(ordered, path)
-        chosen.update(order[max(0, place - NEIGHBOURS) : place + NEIGHBOURS])
+        chosen.update(order[max(0, place - NEIGHBORS) : place + NEIGHBORS])
     return sorted(chosen)
 
 
