@@ -27,7 +27,9 @@ def network_options(command: Command) -> Command:
 
 
 split_option = click.option("--split", default="val", show_default=True, help="Split, where a store is given.")
-labeled_option = click.option("--labelled", is_flag=True, help="The folder that holds an image file names its class.")
+labeled_option = click.option(
+    "--labelled", "labeled", is_flag=True, help="The folder that holds an image file names its class."
+)
 limit_option = click.option("--limit", type=Whole(1), help="Use this many images, evenly spaced.  [default: all]")
 
 
@@ -114,7 +116,7 @@ def predictions(
     write_found(files, found)
 
 
-@draw.command()
+@draw.command("neighbours")
 @click.argument("model", type=PATH)
 @click.argument("images", nargs=-1, required=True, type=PATH)
 @click.option("--query", "queries", multiple=True, type=PATH, help="Image file to find neighbours of; repeatable.")
