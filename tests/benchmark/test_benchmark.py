@@ -68,14 +68,14 @@ def test_a_contender_that_breaks_is_an_error() -> None:
 def test_an_unknown_benchmark_names_the_known() -> None:
     result = CliRunner().invoke(cli, ["bench", "speed"])
     assert result.exit_code == 2
-    assert (
-        "Unknown benchmark 'speed'. Known: kernels, step, loader, evaluate, prepare, search, scaling." in result.output
-    )
+    known = "kernels, step, loader, evaluate, prepare, search, scaling, serve"
+    assert f"Unknown benchmark 'speed'. Known: {known}." in result.output
 
 
 def test_prepare_is_measured_and_recorded(small_store_path: Path, tmp_path: Path) -> None:
     words = ["bench", "--what", "prepare", "--rounds", "1", "--json", "--record", tmp_path]
-    words += ["--images", small_store_path.parent / "pictures"]
+    pictures = small_store_path.parent / "pictures"
+    words += ["--images", pictures]
     result = CliRunner().invoke(cli, list(map(str, words)))
     assert result.exit_code == 0, result.output
     row = json.loads(next(line for line in result.output.splitlines() if line.startswith("{")))
@@ -83,7 +83,7 @@ def test_prepare_is_measured_and_recorded(small_store_path: Path, tmp_path: Path
     assert row["ratio"] > 0
     (record,) = tmp_path.iterdir()
     head, saved, _ = map(json.loads, record.read_text(encoding="utf-8").splitlines())
-    assert head["command"] == "alexnet bench prepare --batch 128 --rounds 1"
+    assert head["command"] == f"alexnet bench prepare --batch 128 --rounds 1 --images {pictures}"
     assert saved["samples"]["ours"] == [row["ours"]]
 
 
