@@ -104,9 +104,7 @@ def describe_images(index: Index, extractor: Extractor, pixels: Sequence[NDArray
     stored = np.ascontiguousarray(index.pixels).view(np.uint64)[alive]
     found = extractor.compute(pixels, index.layer)
     selves = [alive[(stored == digest_pixels(image).view(np.uint64)).all(1)] for image in pixels]
-    features = [
-        index.gather(same[:1])[0] if len(same) else values for same, values in zip(selves, found, strict=True)
-    ]
+    features = [index.gather(same[:1])[0] if len(same) else values for same, values in zip(selves, found, strict=True)]
     return Described(features, selves)
 
 
