@@ -292,7 +292,7 @@ def _load_other(data: bytes, notice: Notice, max_pixels: int) -> _Loaded:
             return _load_quietly(data, max_pixels)
         try:
             return _load_quietly(data, max_pixels)
-        except Exception:
+        except Exception:  # Pillow raises many kinds for a damaged chunk; without a chunk to drop it is raised again
             lighter, profile = _drop_png_texts(data)
             if len(lighter) == len(data):
                 raise
