@@ -160,6 +160,7 @@ def test_a_finished_run_tells_its_errors_and_what_comes_next(begun: Path) -> Non
     save_model(begun / MODEL, make_model())
     assert "ten views" not in facts_of(describe(str(begun)))
     shared: dict[str, Any] = {"images": 1500, "k": 2, "top1_interval": (0.216, 0.26), "topk_interval": (0.1, 0.2),
+                              "class_names": ("a",), "class_images": (1500,), "class_errors": (360.0,), "class_f1": (0.7,),
                               "cross_entropy": 1.0}  # fmt: skip
     one = Evaluation(num_views=1, top1_error=0.245, topk_error=0.16, **shared)
     ten = Evaluation(num_views=10, top1_error=0.237, topk_error=0.15, **shared)

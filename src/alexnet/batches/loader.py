@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.batches.assemble import Divisor, MeanPlace, assemble_views
-from alexnet.batches.order import epoch_order
+from alexnet.batches.order import epoch_samples
 from alexnet.batches.randomness import Purpose, hash_samples
 from alexnet.batches.shard import IGNORED_LABEL, WHOLE_BATCH, BatchShard
 from alexnet.batches.views import Views, draw_views
@@ -104,14 +104,14 @@ class TrainingBatches:
         Raises:
             Whatever the background thread met, such as a StoreError, at the batch where it met it.
         """
-        order = epoch_order(len(self._images), seed=self._seed, epoch=epoch)
+        order = epoch_samples(self._labels, self._recipe.balance, seed=self._seed, epoch=epoch)
 
         def assemble_parts() -> Iterator[Batch]:
             for number in range(first, len(self)):
-                indices = order[number * self._recipe.size : (number + 1) * self._recipe.size]
-                parts = self._shard.parts(len(indices))
+                samples = order[number * self._recipe.size : (number + 1) * self._recipe.size]
+                parts = self._shard.parts(len(samples))
                 for count, positions in enumerate(parts, start=1):
-                    yield self._assemble(indices, positions, epoch, number, is_last=count == len(parts))
+                    yield self._assemble(samples, positions, epoch, number, is_last=count == len(parts))
 
         with closing(produce_ahead(assemble_parts(), _AHEAD, name="alexnet-batches")) as batches:
             while True:
@@ -125,13 +125,14 @@ class TrainingBatches:
     def _assemble(
         self, batch: NDArray[np.int64], positions: NDArray[np.int64], epoch: int, number: int, *, is_last: bool
     ) -> Batch:
-        indices = batch[positions]  # position -1 fills up with the last image
+        samples = batch[positions]  # position -1 fills up with the last image
+        indices = samples % len(self._images)
         recipe = self._recipe
         crops = None
         if recipe.images_per_crop > 1:
             crops = (number * recipe.size + positions) // recipe.images_per_crop
         views = draw_views(
-            indices,
+            samples,
             recipe,
             seed=self._seed,
             epoch=epoch,
@@ -140,7 +141,7 @@ class TrainingBatches:
             color_axes=self._color_axes,
             crop_indices=crops,
         )
-        inputs = self._buffers[self._assembled % len(self._buffers)][: len(indices)]
+        inputs = self._buffers[self._assembled % len(self._buffers)][: len(samples)]
         self._assembled += 1
         assemble_views(
             [self._images[int(i)] for i in indices],
@@ -150,7 +151,7 @@ class TrainingBatches:
             divisor=recipe.divisor_in(epoch),
             mean_place=recipe.mean,
         )
-        keys = hash_samples(indices, seed=self._seed, epoch=epoch, purpose=Purpose.DROPOUT).view(np.int64)
+        keys = hash_samples(samples, seed=self._seed, epoch=epoch, purpose=Purpose.DROPOUT).view(np.int64)
         labels = torch.from_numpy(np.where(positions < 0, IGNORED_LABEL, self._labels[indices]))
         return Batch(
             inputs.to(self._device, non_blocking=True),

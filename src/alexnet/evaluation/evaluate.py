@@ -14,7 +14,7 @@ from alexnet.batches.shard import BatchShard
 from alexnet.batches.views import evaluation_views
 from alexnet.distribution.process_group import ProcessGroup
 from alexnet.errors import ConfigError, WeightsError
-from alexnet.evaluation.metrics import top_k_credit, wilson_interval
+from alexnet.evaluation.metrics import balanced_error, f1_scores, top_k_credit, wilson_interval
 from alexnet.evaluation.shared_views import can_share, share_first_layer
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Preprocessing
@@ -95,10 +95,22 @@ class Evaluation:
     class_images: tuple[int, ...] = ()
     class_errors: tuple[float, ...] = ()
     """Top-1 errors per class, as counts."""
+    class_f1: tuple[float, ...] = ()
+    """F1 score per class; NaN for a class without images."""
     probabilities: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32), repr=False)
     """(N, K), in the order of the images."""
     labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
     """(N,), in the order of the images."""
+
+    @property
+    def balanced_error(self) -> tuple[float, float, float]:
+        """Mean over classes of their top-1 errors, and the ends of its 95 % interval; see `metrics.balanced_error`."""
+        return balanced_error(self.class_errors, self.class_images)
+
+    @property
+    def f1_macro(self) -> float:
+        """Mean over classes with images of their F1 scores."""
+        return float(np.nanmean(self.class_f1))
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures for programs, without the probabilities."""
@@ -113,14 +125,20 @@ class Evaluation:
                 else {}
             ),
             "cross_entropy": self.cross_entropy,
+            "balanced_error": self.balanced_error[0],
+            "balanced_interval": list(self.balanced_error[1:]),
+            "f1_macro": self.f1_macro,
             "classes": [
                 {
                     "name": escape_name(name),
                     "images": count,
                     "top1_error": errors / count if count else None,
                     "top1_interval": list(wilson_interval(errors, count)),
+                    "f1": f1 if count else None,
                 }
-                for name, count, errors in zip(self.class_names, self.class_images, self.class_errors, strict=True)
+                for name, count, errors, f1 in zip(
+                    self.class_names, self.class_images, self.class_errors, self.class_f1, strict=True
+                )
             ],
         }
 
@@ -223,6 +241,7 @@ def measure_errors(
         class_names=class_names,
         class_images=tuple(int(n) for n in class_images),
         class_errors=tuple(float(n) for n in class_errors),
+        class_f1=tuple(f1_scores(probabilities, target)[:classes].tolist()),
         probabilities=probabilities.numpy(),
         labels=target.numpy(),
     )

@@ -15,7 +15,12 @@ Epoch = Annotated[int, Field(ge=0, le=LARGEST)]
 Size = Annotated[float, Field(ge=0, le=1e30)]  # what is near the largest float32 is a slip, too
 Step = Annotated[int, Field(ge=1, le=LARGEST**2)]
 Divisor = Annotated[float, Field(ge=1 / LARGEST, le=LARGEST)]
+Weight = Annotated[float, Field(gt=0, le=LARGEST)]
 Name = Annotated[str, Field(max_length=200)]
+
+Balance = Literal["none", "classes", "square-root"]
+BALANCES: dict[Balance, float] = {"none": 1.0, "square-root": 0.5, "classes": 0.0}
+"""Balance -> what classes count: their number of images to this power."""
 
 AS_START = "as start"
 """As a recipe's dialect: that of the model it starts from."""
@@ -66,6 +71,9 @@ class Batches(Group):
     source)."""
     images_per_crop: Count = 1
     """Images in a row, in the order of the epoch, that share crop offset and reflection; 32 in the 2012 source."""
+    balance: Balance = "none"
+    """How much of an epoch falls to each class: "none", as many samples as it has images; "classes", equally many;
+    "square-root", in proportion to the square root of its images. An epoch is as long as without. Not in the paper."""
 
     def color_noise_in(self, epoch: int) -> float:
         """Return the colour noise of an epoch, counted from 0."""
@@ -159,6 +167,10 @@ class Optimization(Group):
     multiplied by layer_trust * |w| / (|gradient| + weight_decay * |w|). For large batches; 0 turns it off."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of a label's weight that is spread evenly over all classes (Szegedy et al. 2016). Not in the paper."""
+    class_weights: Balance | dict[Name, Weight] = "none"
+    """What the loss of an image counts, by its class: "none", 1; "classes", in inverse proportion to the class's
+    training images; "square-root", to their square root; both with a mean of 1 over the training images. Or class ->
+    weight; those not named count 1. {kingfisher: 5} Not in the paper."""
     total_epochs: Count = 90
     """Training ends here at the latest."""
     stop_train_error: float = Field(0.0, ge=0, lt=1)

@@ -30,7 +30,9 @@ from alexnet.recipes.named import Recipe, read_recipe
 from alexnet.runs.folder import ENVIRONMENT, LOCK, MODEL, RECIPE, Journal, read_environment
 from alexnet.text.commands import command, train_again
 from alexnet.text.progress import Tick
+from alexnet.text.wording import say_unequal
 from alexnet.training.checkpoint import load_checkpoint
+from alexnet.training.class_weights import weigh_classes
 from alexnet.training.loop import Listener, train_model
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.progress import Progress, read_progress
@@ -64,6 +66,7 @@ class _Plan:
     compute: system.Compute
     seed: int
     start: Start | None
+    class_weights: Tensor | None
     environment: dict[str, Any]
     """As the run folder records it."""
     listener: Listener
@@ -148,16 +151,17 @@ def _check(
 ) -> _Plan:
     """Refuse what cannot be trained, or not by these processes together; set the processor up."""
 
-    def find() -> tuple[Spec, system.Compute]:
+    def find() -> tuple[Spec, system.Compute, Tensor | None]:
         if not 0 <= seed < 2**32:
             raise ConfigError(f"seed is {seed}; accepted is 0 to {2**32 - 1}.")
         if not checkpoint_minutes > 0:
             raise ConfigError(f"checkpoint_minutes is {checkpoint_minutes}; accepted is more than 0.")
         spec = find_spec(store, recipe)
         world.check_spec(spec)
-        return spec, system.choose_compute(device, precision)
+        weights = weigh_classes(recipe.optimization.class_weights, count_classes(store), store.class_names)
+        return spec, system.choose_compute(device, precision), weights
 
-    spec, compute = world.run_on_all_ranks(find)
+    spec, compute, class_weights = world.run_on_all_ranks(find)
     thread_count = system.set_threads(world.choose_threads(threads))
     allocator = system.tune_allocator()
     identity = identify(store, compute, seed=seed, start=start)
@@ -173,7 +177,7 @@ def _check(
         **world.describe(),
     }
     world.check_same({**identity, "recipe": recipe.model_dump(mode="json")})
-    return _Plan(store, recipe, spec, compute, seed, start, environment, listener, world)
+    return _Plan(store, recipe, spec, compute, seed, start, class_weights, environment, listener, world)
 
 
 @contextmanager
@@ -191,6 +195,7 @@ def _build(plan: _Plan, checkpoint: Path | None, local_batch: int | None) -> _Tr
     """Return network, optimizer and batches as the checkpoint left them, or fresh ones."""
     store, recipe, compute = plan.store, plan.recipe, plan.compute
     _warm_up(plan)
+    _warn_if_unequal(plan)
     read_px = plan.spec.input_px
     if store.size >= 2 * read_px:
         plan.listener.notice(
@@ -269,12 +274,31 @@ def _train(
         folder=out,
         validate=validate if validation is not None else None,
         listener=_Recorded(plan.listener, journal) if world.is_main else plan.listener,
+        class_weights=None if plan.class_weights is None else plan.class_weights.to(plan.compute.device),
         checkpoint_minutes=checkpoint_minutes,
         world=world,
     )
     tensors = world.gather_shards(tensors_of(model))
     world.run_on_all_ranks(lambda: _finish(out, model, tensors) if world.is_main else None)
     return Outcome(out, progress.history, validated[0] if validated else None)
+
+
+def count_classes(store: Store) -> NDArray[np.int64]:
+    """Return (K,) training images of each class."""
+    return np.bincount(np.asarray(store["train"].labels), minlength=len(store.class_names))
+
+
+def _warn_if_unequal(plan: _Plan) -> None:
+    """Say what to do where classes are very unequal and nothing is done about it."""
+    counts, recipe = count_classes(plan.store), plan.recipe
+    if recipe.batches.balance != "none" or recipe.optimization.class_weights != "none":
+        return
+    sentence = say_unequal(counts.tolist(), plan.store.class_titles, "training images")
+    if sentence:
+        plan.listener.notice(
+            f"{sentence} Large classes are learned first. Look at the balanced error of evaluate, which counts every "
+            "class alike; to have small classes seen more often: --set batches.balance=square-root"
+        )
 
 
 def _warm_up(plan: _Plan) -> None:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
+from torch import Tensor
+
 from alexnet.batches.loader import TrainingBatches
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import DivergedError, Interrupted
@@ -77,6 +79,7 @@ def train_model(
     folder: Path,
     validate: Validate | None,
     listener: Listener,
+    class_weights: Tensor | None = None,
     checkpoint_minutes: float = 5.0,
     world: World = SINGLE_PROCESS,
 ) -> Progress:
@@ -86,6 +89,7 @@ def train_model(
     the weights of an uninterrupted run, bit for bit on the same machine and number of threads.
 
     Args:
+        class_weights: See `training.class_weights.weigh_classes`.
         world: The processes that train together.
     Raises:
         DivergedError: the loss is not finite; the last checkpoint is kept as it was.
@@ -96,7 +100,9 @@ def train_model(
         schedule.restore(progress.schedule)
     network = optimizer.working
     smoothing = recipe.optimization.label_smoothing
-    update = Update(optimizer, label_smoothing=smoothing, world=world, in_parts=batches.in_parts)
+    update = Update(
+        optimizer, label_smoothing=smoothing, class_weights=class_weights, world=world, in_parts=batches.in_parts
+    )
     num_batches = len(batches)
     names = [name for name, _ in network.named_parameters()]
     saved_at = time.perf_counter()
