@@ -18,7 +18,15 @@ import torch
 import alexnet
 from alexnet.data.store.writer import write_store
 from alexnet.description.describe import describe
-from alexnet.errors import ConfigError, DivergedError, Interrupted, RunError, StoreError, WeightsError
+from alexnet.errors import (
+    ConfigError,
+    DivergedError,
+    Interrupted,
+    RecipeError,
+    RunError,
+    StoreError,
+    WeightsError,
+)
 from alexnet.evaluation import evaluate
 from alexnet.files.tensors import read_tensors
 from alexnet.files.writing import lock_file
@@ -105,6 +113,51 @@ def test_it_learns_to_tell_dark_from_bright(
     classifier = alexnet.load(tmp_path / "run", precision="float32")
     result = classifier.evaluate(alexnet.open_store(small_store_path), views=1)
     assert result.top1_error == pytest.approx(last["val_top1_error"], abs=0.12)
+
+
+def test_the_best_epoch_becomes_the_model_where_the_recipe_says_so(
+    small_store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a constant rate, the weights of an epoch are those of a training that ends with it."""
+    constant, errors = "optimization.schedule=constant", iter([0.5, 0.4, 0.2, 0.3, 0.2])
+    real = runs.evaluate_network
+
+    def evaluated(*arguments: Any, **options: Any) -> Any:
+        return replace(real(*arguments, **options), top1_error=next(errors))
+
+    monkeypatch.setattr(runs, "evaluate_network", evaluated)
+    outcome = run(small_store_path, tmp_path / "best", Listener(), constant, "stop.keep=best", epochs=5)
+    assert [row["is_best"] for row in outcome.history] == [True, True, True, False, False]
+    assert outcome.validation is None  # that of the last epoch is of other weights
+    monkeypatch.setattr(runs, "evaluate_network", real)
+    run(small_store_path, tmp_path / "three", Listener(), constant, epochs=3)
+    run(small_store_path, tmp_path / "five", Listener(), constant, epochs=5)
+    assert_same_weights(tmp_path / "best", tmp_path / "three")
+    last, five = read_tensors(tmp_path / "best/last.safetensors"), weights_of(tmp_path / "five")
+    assert all(torch.equal(last[name], five[name]) for name in five)
+    assert alexnet.load(tmp_path / "best").model.provenance["epoch"] == 3
+    assert not (tmp_path / "best/best.safetensors").exists()
+    facts = [row for part in describe(str(tmp_path / "best")).parts for row in getattr(part, "rows", [])]
+    assert ("model", "of epoch 3, the best by top1_error; last.safetensors is of epoch 5") in facts
+
+
+def test_the_best_epoch_is_kept_beside_the_last(small_store_path: Path, tmp_path: Path) -> None:
+    more = ("optimization.schedule=constant", "stop.keep=both", "stop.metric=loss", "stop.patience_epochs=2")
+    outcome = run(small_store_path, tmp_path / "both", Listener(), *more, epochs=4)
+    losses = [row["val_loss"] for row in outcome.history]
+    best = alexnet.load(tmp_path / "both/best.safetensors")
+    assert best.model.provenance["epoch"] == 1 + losses.index(min(losses))
+    store = alexnet.open_store(small_store_path)
+    assert best.evaluate(store, views=1).cross_entropy == pytest.approx(min(losses), rel=1e-3)
+    assert alexnet.load(tmp_path / "both").evaluate(store, views=1).cross_entropy == pytest.approx(losses[-1], rel=1e-3)
+
+
+def test_the_best_epoch_cannot_be_told_without_validation_images(tmp_path: Path) -> None:
+    images = np.full((4, 256, 256, 3), 100, np.uint8)
+    write_store(tmp_path / "store", {"train": (images, [0, 1, 0, 1])}, class_names=["a", "b"])
+    with pytest.raises(RecipeError, match=r"looks for the best epoch .* has no validation images"):
+        run(tmp_path / "store", tmp_path / "run", Listener(), "stop.keep=best")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_folder_tells_everything(small_store_path: Path, tmp_path: Path, listener: Listener) -> None:

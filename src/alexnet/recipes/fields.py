@@ -178,11 +178,6 @@ class Optimization(Group):
     warmup_epochs: Size = 0.0
     """The rate rises linearly from zero over this many epochs."""
 
-    @property
-    def may_end_early(self) -> bool:
-        """Whether training can end before `total_epochs`."""
-        return self.schedule == "plateau" or self.stop_train_error > 0
-
     @model_validator(mode="after")
     def _drops_fit(self) -> "Optimization":
         if self.schedule == "epochs" and not self.drop_epochs:
@@ -207,6 +202,28 @@ class Evaluation(Group):
     """Validate after every so many epochs; plateaus are judged at these."""
 
 
+class Stop(Group):
+    """Which epoch's weights training is about: the last one's, or those that served best on the validation images.
+
+    Not in the paper. The validation images have then chosen the weights, so the error on them looks lower than it is;
+    a test split tells.
+    """
+
+    patience_epochs: Count | None = None
+    """Training ends when `metric` has not improved for so many epochs; without a number it never ends so."""
+    metric: Literal["top1_error", "balanced_error", "loss"] = "top1_error"
+    """What is compared, measured on the validation images; lower is better, and of equal ones the first."""
+    keep: Literal["last", "both", "best"] = "last"
+    """"last": the last epoch's weights become model.safetensors, and no others are kept; "both": so, with the best
+    epoch's beside them as best.safetensors; "best": the best epoch's become model.safetensors, with the last one's
+    beside them as last.safetensors."""
+
+    @property
+    def looks_for_best(self) -> bool:
+        """Whether epochs are compared at all."""
+        return self.patience_epochs is not None or self.keep != "last"
+
+
 class Recipe(Group):
     """Everything that decides the outcome of training, besides the store and the seed."""
 
@@ -215,6 +232,7 @@ class Recipe(Group):
     network: Network = Network()
     optimization: Optimization = Optimization()
     evaluation: Evaluation = Evaluation()
+    stop: Stop = Stop()
 
     @model_validator(mode="after")
     def _plateaus_are_seen(self) -> "Recipe":
@@ -223,7 +241,17 @@ class Recipe(Group):
             and self.optimization.plateau_patience_epochs < self.evaluation.every_epochs
         ):
             raise ValueError("optimization.plateau_patience_epochs is shorter than evaluation.every_epochs")
+        patience = self.stop.patience_epochs
+        if patience is not None and patience < self.evaluation.every_epochs:
+            raise ValueError("stop.patience_epochs is shorter than evaluation.every_epochs")
         return self
+
+    @property
+    def may_end_early(self) -> bool:
+        """Whether training can end before `optimization.total_epochs`."""
+        optimization = self.optimization
+        by_error = optimization.stop_train_error > 0 or self.stop.patience_epochs is not None
+        return by_error or optimization.schedule == "plateau"
 
     @property
     def rate_scale(self) -> float:

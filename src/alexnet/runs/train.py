@@ -27,7 +27,7 @@ from alexnet.network.alexnet import AlexNet, build_spec
 from alexnet.network.model_file import FAR_MEAN, Model, Preprocessing, find_checkpoint, save_model, tensors_of
 from alexnet.network.spec import Spec, find_dialect
 from alexnet.recipes.named import Recipe, read_recipe
-from alexnet.runs.folder import ENVIRONMENT, LOCK, MODEL, RECIPE, Journal, read_environment
+from alexnet.runs.folder import BEST, ENVIRONMENT, LAST, LOCK, MODEL, RECIPE, Journal, read_environment
 from alexnet.text.commands import command, train_again
 from alexnet.text.progress import Tick
 from alexnet.text.wording import say_unequal
@@ -156,6 +156,11 @@ def _check(
             raise ConfigError(f"seed is {seed}; accepted is 0 to {2**32 - 1}.")
         if not checkpoint_minutes > 0:
             raise ConfigError(f"checkpoint_minutes is {checkpoint_minutes}; accepted is more than 0.")
+        if recipe.stop.looks_for_best and not ("val" in store.splits and len(store["val"])):
+            raise RecipeError(
+                f"The recipe looks for the best epoch (group stop), and {store.path} has no validation images. Prepare "
+                "it with some, or leave these fields of stop as they are."
+            )
         spec = find_spec(store, recipe)
         world.check_spec(spec)
         weights = weigh_classes(recipe.optimization.class_weights, count_classes(store), store.class_names)
@@ -261,6 +266,7 @@ def _train(
             "val_loss": result.cross_entropy,
             "val_top1_error": result.top1_error,
             f"val_top{result.k}_error": result.topk_error,
+            "val_balanced_error": result.balanced_error[0],
         }
 
     if world.is_main:
@@ -279,8 +285,10 @@ def _train(
         world=world,
     )
     tensors = world.gather_shards(tensors_of(model))
-    world.run_on_all_ranks(lambda: _finish(out, model, tensors) if world.is_main else None)
-    return Outcome(out, progress.history, validated[0] if validated else None)
+    keep = plan.recipe.stop.keep
+    world.run_on_all_ranks(lambda: _finish(out, model, tensors, keep) if world.is_main else None)
+    of_model = validated and (keep != "best" or progress.history[-1].get("is_best"))
+    return Outcome(out, progress.history, validated[0] if of_model else None)
 
 
 def count_classes(store: Store) -> NDArray[np.int64]:
@@ -346,9 +354,13 @@ def refuse_other(out: Path, recipe: Recipe, identity: dict[str, Any], *, holds: 
         )
 
 
-def _finish(out: Path, model: Model, tensors: dict[str, Tensor]) -> None:
-    """Write the finished model; a report of the half-trained network is not one of it."""
-    save_model(out / MODEL, model, tensors)
+def _finish(out: Path, model: Model, tensors: dict[str, Tensor], keep: str) -> None:
+    """Write the finished model, see `Stop.keep`; a report of the half-trained network is not one of it."""
+    if keep == "best":
+        save_model(out / LAST, model, tensors)
+        (out / BEST).replace(out / MODEL)
+    else:
+        save_model(out / MODEL, model, tensors)
     forget_others(out, digest_weights(out / MODEL))
 
 

@@ -51,7 +51,7 @@ def train_and_report(
             meter,
             num_classes=len(store.class_names),
             total_epochs=recipe.optimization.total_epochs,
-            at_most=recipe.optimization.may_end_early,
+            at_most=recipe.may_end_early,
             num_validated=tested,
             validate_every=recipe.evaluation.every_epochs,
             afterwards=_foresee(store, tested) if report else None,

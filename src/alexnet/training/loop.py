@@ -23,7 +23,7 @@ from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model
 from alexnet.recipes.named import Recipe
 from alexnet.text.wording import counted
-from alexnet.training.checkpoint import save_checkpoint
+from alexnet.training.checkpoint import save_best, save_checkpoint
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.progress import Progress
 from alexnet.training.schedule import Schedule
@@ -95,7 +95,7 @@ def train_model(
         DivergedError: the loss is not finite; the last checkpoint is kept as it was.
         Interrupted: SIGINT or SIGTERM arrived; a checkpoint was saved, or with a second SIGINT the last one kept.
     """
-    schedule = Schedule(recipe.optimization, num_batches=len(batches), scale=recipe.rate_scale)
+    schedule = Schedule(recipe.optimization, stop=recipe.stop, num_batches=len(batches), scale=recipe.rate_scale)
     if progress.schedule:
         schedule.restore(progress.schedule)
     network = optimizer.working
@@ -172,6 +172,10 @@ def train_model(
                 except _StopValidating:  # saved as if it had not begun: every batch is done
                     schedule.restore(before)
                     stop()
+                if recipe.stop.looks_for_best:
+                    row["is_best"] = schedule.observe_best(progress.epoch, row[f"val_{recipe.stop.metric}"])
+                    if row["is_best"] and recipe.stop.keep != "last":
+                        save_best(folder, model, progress.epoch, world)
                 sentence = schedule.observe(progress.epoch, row["val_top1_error"])
                 if sentence:
                     row["schedule"] = sentence
