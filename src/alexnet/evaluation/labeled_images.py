@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from alexnet.data.images.decode import Framing, open_image
 from alexnet.data.sources.class_folders import WHOLE_PATH, find_split_folder, gather_classes, scan_top
 from alexnet.data.sources.folders import Folder
-from alexnet.data.sources.listing import TEST, find_split
-from alexnet.data.store.format import HEADER_NAME, TRAIN, VAL
+from alexnet.data.sources.listing import find_split
+from alexnet.data.store.format import HEADER_NAME, TEST, TRAIN, VAL
 from alexnet.data.store.reader import Store, open_store
 from alexnet.errors import ImageError, SourceError, StoreError, WeightsError
 from alexnet.text.class_names import apply_titles, normalize_name

@@ -24,6 +24,7 @@ CODECS = ("raw", "jpeg")
 PARTIAL_SUFFIX = ".partial"  # prepare works in OUT.partial and renames it when all is written and checked
 TRAIN = "train"
 VAL = "val"
+TEST = "test"
 
 
 def check_file(folder: Path, record: Mapping[str, Any], *, every_byte: bool = False) -> None:
