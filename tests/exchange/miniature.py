@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 
+from alexnet.batches.preprocessing import Preprocessing
 from alexnet.network.alexnet import AlexNet
-from alexnet.network.model_file import Model, Preprocessing
+from alexnet.network.model_file import Model
 from alexnet.network.spec import (
     Bend,
     Convolution,

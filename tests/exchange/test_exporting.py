@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from alexnet import kernels, load
-from alexnet.batches.loader import assemble_evaluation_views
-from alexnet.batches.views import evaluation_views
+from alexnet.batches.preprocessing import FRAMINGS
 from alexnet.cli import cli
 from alexnet.data.images.decode import Framing, open_image
 from alexnet.errors import ConfigError, ExportError
@@ -26,7 +25,7 @@ from alexnet.exchange.importing import TORCHVISION_DIVISOR, TORCHVISION_MEAN, op
 from alexnet.exchange.onnx_ensemble import export_ensemble
 from alexnet.exchange.programs import _open_picture
 from alexnet.network import spec as spec_module
-from alexnet.network.model_file import FRAMINGS, Model, load_model, save_model
+from alexnet.network.model_file import Model, load_model, save_model
 from alexnet.network.spec import Dense, Spec, find_dialect
 from exchange.miniature import CLASSES, everything, make_model
 
@@ -130,10 +129,7 @@ def test_a_ten_view_graph_goes_from_stored_images_to_probabilities(tmp_path: Pat
     export_model(model, "onnx", tmp_path / "m.onnx", ten_views=True)
     images = np.random.default_rng(3).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     found = run(tmp_path / "m.onnx", images=images)
-    preprocessing = model.preprocessing
-    views = assemble_evaluation_views(
-        list(images), preprocessing.mean_image, evaluation_views(32, 28, 10), 28, divisor, torch.float32, place
-    )
+    views = model.preprocessing.make_views(list(images), 28, torch.float32, views=10)
     with torch.inference_mode():
         expected = torch.stack([model.network(view).softmax(1).mean(0) for view in views])
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)

@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from alexnet.batches.loader import assemble_evaluation_views
-from alexnet.batches.views import evaluation_views
 from alexnet.errors import ImageError, WeightsError
 from alexnet.evaluation.evaluate import Evaluation, evaluate_network, match_classes, predict_probabilities
 from alexnet.evaluation.given import Given, list_given, name_given, read_given
@@ -155,7 +153,6 @@ class Classifier:
         activations of the former, as `activations` returns them; memory is bounded by the batch.
         """
         preprocessing, crop_px = self.model.preprocessing, self.network.spec.input_px
-        place = evaluation_views(preprocessing.image_px, crop_px, 1)
         for name in layers:
             self.network.locate_activation(name)
         numbered = enumerate(list_given(images))
@@ -173,15 +170,7 @@ class Classifier:
             if not pixels:
                 yield [], problems, {}
                 continue
-            inputs = assemble_evaluation_views(
-                pixels,
-                preprocessing.mean_image,
-                place,
-                crop_px,
-                preprocessing.divisor,
-                self.compute.dtype,
-                preprocessing.mean_place,
-            )
+            inputs = preprocessing.make_views(pixels, crop_px, self.compute.dtype)
             with torch.inference_mode():
                 found = self.network.activations(inputs[:, 0].to(self.compute.device), layers)
             yield names, problems, {name: found[name].float().cpu().numpy() for name in layers}

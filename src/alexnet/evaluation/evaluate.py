@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.batches.loader import Images, evaluation_batches
+from alexnet.batches.loader import Images
+from alexnet.batches.preprocessing import Preprocessing
 from alexnet.batches.shard import BatchShard
 from alexnet.batches.views import evaluation_views
 from alexnet.distribution.process_group import ProcessGroup
@@ -17,7 +18,6 @@ from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.metrics import top_k_credit, wilson_interval
 from alexnet.evaluation.shared_views import can_share, share_first_layer
 from alexnet.network.alexnet import AlexNet
-from alexnet.network.model_file import Preprocessing
 from alexnet.system import Compute
 from alexnet.text.class_names import normalize_name
 from alexnet.text.names import escape_name
@@ -45,7 +45,7 @@ def predict_probabilities(
     Raises:
         ConfigError: num_views is none of these.
     """
-    image_px, crop_px = preprocessing.image_px, network.spec.input_px
+    image_px, crop_px, size = preprocessing.image_px, network.spec.input_px, max(1, batch_size // num_views)
     places = evaluation_views(image_px, crop_px, num_views)
     crops = [(y, x) for y, x, mirrored in places if not mirrored]
     # Ten views: the crops of an image share its first layer, and so do those of its mirror image. Mirroring maps the
@@ -53,26 +53,17 @@ def predict_probabilities(
     # With the central mean a crop's inputs are not those of the whole image.
     aligned = preprocessing.mean_place == "aligned"
     shared = num_views == 10 and aligned and can_share(network, image_px, crops)
-    batches = evaluation_batches(
-        images,
-        preprocessing.mean_image,
-        places=[(0, 0, False), (0, 0, True)] if shared else places,
-        crop_px=image_px if shared else crop_px,
-        divisor=preprocessing.divisor,
-        mean_place=preprocessing.mean_place,
-        dtype=compute.dtype,
-        device=compute.device,
-        images_per_batch=max(1, batch_size // num_views),
-    )
-    for views in batches:
-        num_images = len(views)
+    shown_px, shown = (image_px, [(0, 0, False), (0, 0, True)]) if shared else (crop_px, places)
+    for start in range(0, len(images), size):
+        batch = [images[i] for i in range(start, min(start + size, len(images)))]
+        views = preprocessing.make_views(batch, shown_px, compute.dtype, views=shown).to(compute.device)
         with torch.inference_mode():
             inputs = views.flatten(0, 1)
             if shared:
                 logits = network.forward_from(1, share_first_layer(network, inputs, crops))
             else:
                 logits = network(inputs)
-            mean = logits.float().softmax(1).unflatten(0, (num_images, num_views)).mean(1).cpu()  # type: ignore[no-untyped-call]
+            mean = logits.float().softmax(1).unflatten(0, (len(batch), num_views)).mean(1).cpu()  # type: ignore[no-untyped-call]
         yield mean  # outside of inference mode, which would stay on for as long as this generator is kept waiting
 
 

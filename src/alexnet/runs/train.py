@@ -15,6 +15,7 @@ from torch import Tensor
 
 from alexnet import kernels, system
 from alexnet.batches.loader import TrainingBatches
+from alexnet.batches.preprocessing import Preprocessing
 from alexnet.batches.views import scale_axes
 from alexnet.data.store.format import find_start, find_store
 from alexnet.data.store.reader import Store
@@ -24,7 +25,7 @@ from alexnet.evaluation.evaluate import Evaluation, evaluate_network
 from alexnet.evaluation.record import digest_weights, forget_others
 from alexnet.files.writing import lock_file, remember_place
 from alexnet.network.alexnet import AlexNet, build_spec
-from alexnet.network.model_file import FAR_MEAN, Model, Preprocessing, find_checkpoint, save_model, tensors_of
+from alexnet.network.model_file import FAR_MEAN, Model, find_checkpoint, save_model, tensors_of
 from alexnet.network.spec import Spec, find_dialect
 from alexnet.recipes.named import Recipe, read_recipe
 from alexnet.runs.folder import ENVIRONMENT, LOCK, MODEL, RECIPE, Journal, read_environment
