@@ -221,6 +221,7 @@ def meet_mistakes(world: Path, patch: pytest.MonkeyPatch) -> None:
     call("evaluate", "run", "again", "store", "--fit-weights", "val")
     (world / "ensemble.json").write_text('{"kind": "alexnet ensemble"}')
     call("predict", "ensemble.json", "picture.jpg")
+    call("predict", "begun", "picture.jpg")
     (world / "empty").mkdir()
     call("predict", "empty", "picture.jpg")
     call("train", "photos", "--out", "elsewhere")

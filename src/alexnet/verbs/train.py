@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING
 import click
 
 from alexnet.text.commands import command
+from alexnet.verbs.opening import tell_unfinished
 from alexnet.verbs.options import (
     PATH,
     SEED,
     Number,
     Whole,
-    device_option,
+    compute_options,
     devices_option,
     local_batch_option,
     mesh_option,
-    precision_option,
     read_devices,
-    threads_option,
     timeout_option,
 )
 
@@ -60,9 +59,7 @@ WHY_MODERN = (
 @click.option(
     "--no-report", is_flag=True, help="Do not test the result and report on it; alexnet report does it later."
 )
-@device_option
-@precision_option
-@threads_option
+@compute_options
 @local_batch_option
 @devices_option
 @click.option("--towers", type=Whole(1), help="The same as --mesh tower=…; with --devices.")
@@ -112,6 +109,8 @@ def train(
 
     def choose() -> "tuple[Store, Start | None, Recipe]":
         opened = open_store(store)
+        if start_path and world.is_main:
+            tell_unfinished(terminal, start_path)
         start = read_start(start_path) if start_path else None
         chosen = find_recipe(recipe or ("fine-tune" if start else "modern"), assignments)
         if start is None:
