@@ -8,9 +8,9 @@ from matplotlib.colors import to_rgba
 from PIL import Image
 
 from alexnet.errors import ConfigError
-from alexnet.evaluation.classifier import Prediction
 from alexnet.evaluation.evaluate import Evaluation, measure_errors
 from alexnet.evaluation.metrics import wilson_interval
+from alexnet.evaluation.prediction import Prediction
 from alexnet.interpretation.drawing import MARGIN_IN, PNG_DPI, THEMES
 from alexnet.interpretation.figures import (
     draw_class_errors,

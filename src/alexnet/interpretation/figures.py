@@ -16,9 +16,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
-from alexnet.evaluation.classifier import Prediction
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.metrics import wilson_interval
+from alexnet.evaluation.prediction import Prediction
 from alexnet.interpretation.curves import draw_curves
 from alexnet.interpretation.drawing import (
     LARGE,

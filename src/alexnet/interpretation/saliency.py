@@ -14,7 +14,7 @@ from alexnet.evaluation.classifier import Classifier
 def crop_center(images: Sequence[NDArray[np.uint8]], classifier: Classifier) -> list[NDArray[np.uint8]]:
     """Return the part of each stored image that the network sees in one view, (crop, crop, 3)."""
     crop_px = classifier.network.spec.input_px
-    ((y, x, _),) = evaluation_views(classifier.model.preprocessing.image_px, crop_px, 1)
+    ((y, x, _),) = evaluation_views(classifier.image_px, crop_px, 1)
     return [np.asarray(image[y : y + crop_px, x : x + crop_px]) for image in images]
 
 

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from alexnet.batches.views import Place, evaluation_views
-from alexnet.evaluation.classifier import Classifier, Prediction
+from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import Ensemble
+from alexnet.evaluation.prediction import Prediction
 from alexnet.interpretation.saliency import measure_saliency
 from alexnet.retrieval.index.extractor import Extractor
 from alexnet.retrieval.index.images import Originals
