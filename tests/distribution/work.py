@@ -19,7 +19,7 @@ from alexnet.distribution.mesh import parse_mesh
 from alexnet.distribution.processes import DistributedWorld, LaunchEnvironment
 from alexnet.distribution.world import SINGLE_PROCESS
 from alexnet.errors import AlexNetError
-from alexnet.evaluation import trial
+from alexnet.evaluation import evaluate
 from alexnet.evaluation.assessment import Options, assess
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate_network
@@ -165,7 +165,7 @@ def find_out_in_twos(folder: str, out: str) -> dict[str, Any]:
     """Every process: what it finds out about the model and the ten pictures of a folder; the index goes to `out`."""
     world = meet(None) if LaunchEnvironment.read() else SINGLE_PROCESS
     root = Path(folder)
-    trial.VIEWS_AT_A_TIME = 20  # two images with ten views
+    evaluate.VIEWS_AT_A_TIME = 20  # two images with ten views
     options = Options(views=10, precision="float32", predictions=Path(out + ".csv"))
     assessment = assess([root / "model.safetensors"], root / "pictures", options, world=world)
     classifier = load(root / "model.safetensors", device="cpu", precision="float32")
@@ -179,6 +179,7 @@ def find_out_in_twos(folder: str, out: str) -> dict[str, Any]:
         classifier.model.preprocessing,
         classifier.compute,
         class_names=classifier.class_names,
+        num_views=10,
         data=world.data_group,
     )
     return {

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from alexnet.batches.loader import Images
 from alexnet.batches.preprocessing import Preprocessing
-from alexnet.batches.shard import BatchShard
+from alexnet.batches.shard import WHOLE_BATCH, BatchShard
 from alexnet.batches.views import evaluation_views
 from alexnet.distribution.process_group import ProcessGroup
 from alexnet.errors import ConfigError, WeightsError
@@ -24,6 +24,14 @@ from alexnet.text.names import escape_name
 from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
 
+VIEWS_AT_A_TIME = 128
+"""Views that are computed together."""
+
+
+def images_at_a_time(num_views: int) -> int:
+    """Return how many images with so many views are computed together."""
+    return max(1, VIEWS_AT_A_TIME // num_views)
+
 
 def predict_probabilities(
     network: AlexNet,
@@ -32,7 +40,7 @@ def predict_probabilities(
     compute: Compute,
     *,
     num_views: int = 1,
-    batch_size: int = 128,
+    batch_size: int = VIEWS_AT_A_TIME,
 ) -> Iterator[Tensor]:
     """Yield (n, K) float32 probabilities of consecutive images, on the CPU: the mean of the views' softmax outputs.
 
@@ -144,32 +152,19 @@ def evaluate_network(
         raise ConfigError(
             f"{counted(total, 'image')} with {counted(len(labels), 'label')} cannot be tested; there must be one each."
         )
-    own = images if data is None else _Shared(images, BatchShard(data.rank, data.size).parts(total)[0])
-    parts = []
+    shard = WHOLE_BATCH if data is None else BatchShard(data.rank, data.size)
+    parts: list[Tensor] = []
     done = 0
-    for part in predict_probabilities(network, own, preprocessing, compute, num_views=num_views):
+    for positions in shard.turns(total, images_at_a_time(num_views)):
+        own = [images[int(position) % total] for position in positions]  # position -1 fills up with the last image
+        (part,) = predict_probabilities(network, own, preprocessing, compute, num_views=num_views)
+        if data is not None:
+            part = data.all_gather(part.to(compute.device), "probabilities").wait().flatten(0, 1)[: total - done].cpu()
         parts.append(part)
-        done += len(part) * (data.size if data else 1)
+        done += len(part)
         if tick:
-            tick(min(done, total), total)
-    probabilities = torch.cat(parts)
-    if data is not None:
-        shards = data.all_gather(probabilities.to(compute.device), "probabilities").wait()
-        probabilities = shards.flatten(0, 1)[:total].cpu()
-    return measure_errors(probabilities, labels, class_names=class_names, num_views=num_views)
-
-
-class _Shared:
-    """A shard of the images, filled up with the last one where they do not divide."""
-
-    def __init__(self, images: Images, positions: NDArray[np.int64]) -> None:
-        self._images, self._positions = images, positions
-
-    def __len__(self) -> int:
-        return len(self._positions)
-
-    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
-        return self._images[int(self._positions[index]) % len(self._images)]
+            tick(done, total)
+    return measure_errors(torch.cat(parts), labels, class_names=class_names, num_views=num_views)
 
 
 def measure_errors(
