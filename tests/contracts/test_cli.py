@@ -17,7 +17,7 @@ from alexnet import cli as cli_module
 from alexnet.cli import cli, main
 from alexnet.distribution.world import SINGLE_PROCESS
 from alexnet.errors import ConfigError
-from alexnet.network.spec import DIALECTS
+from alexnet.network.dialects import DIALECTS
 from alexnet.recipes.named import RECIPES, find_recipe
 from conftest import write_pictures
 

@@ -28,8 +28,8 @@ from alexnet.evaluation.classifier import load
 from alexnet.evaluation.ensemble import Ensemble, save_ensemble
 from alexnet.files.kinds import _KINDS, FileKind
 from alexnet.interpretation.report import REPORT, _list_commands
+from alexnet.network.dialects import find_dialect
 from alexnet.network.model_file import load_model, save_model
-from alexnet.network.spec import find_dialect
 from alexnet.recipes.fields import Optimization
 from alexnet.recipes.named import find_recipe, read_recipe
 from alexnet.retrieval.codes import autoencoder

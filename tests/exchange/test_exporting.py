@@ -24,9 +24,10 @@ from alexnet.exchange.exporting import export_model
 from alexnet.exchange.importing import TORCHVISION_DIVISOR, TORCHVISION_MEAN, open_model
 from alexnet.exchange.onnx_ensemble import export_ensemble
 from alexnet.exchange.programs import _open_picture
-from alexnet.network import spec as spec_module
+from alexnet.network import dialects
+from alexnet.network.dialects import find_dialect
 from alexnet.network.model_file import Model, load_model, save_model
-from alexnet.network.spec import Dense, Spec, find_dialect
+from alexnet.network.rows import Dense, Spec
 from exchange.miniature import CLASSES, everything, make_model
 
 onnx = pytest.importorskip("onnx")
@@ -246,7 +247,7 @@ def thin(num_classes: int) -> Spec:
     return spec.model_copy(update={"layers": tuple(rows)})
 
 
-find_one_tower = spec_module.DIALECTS["one-tower-2014"]
+find_one_tower = dialects.DIALECTS["one-tower-2014"]
 
 
 @pytest.mark.parametrize("usual", [False, True])
@@ -254,7 +255,7 @@ find_one_tower = spec_module.DIALECTS["one-tower-2014"]
 def test_a_state_dict_for_torchvision_holds_what_its_inputs_need_and_its_program_uses_it(
     picture: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, out: str, usual: bool
 ) -> None:
-    monkeypatch.setitem(spec_module.DIALECTS, "one-tower-2014", thin)
+    monkeypatch.setitem(dialects.DIALECTS, "one-tower-2014", thin)
     monkeypatch.setattr(importing, "CANDIDATES", ("one-tower-2014",))
     monkeypatch.setitem(sys.modules, "torchvision", _Torchvision("torchvision"))
     model = make_model(thin(4), image_px=256, divisor=TORCHVISION_DIVISOR if usual else 20.0)

@@ -21,7 +21,7 @@ from alexnet.interpretation.figures import (
     whole_percent,
 )
 from alexnet.network.alexnet import AlexNet
-from alexnet.network.spec import Dense, Spec
+from alexnet.network.rows import Dense, Spec
 from alexnet.text.wording import counted
 
 PICTURE = np.zeros((16, 16, 3), np.uint8)

@@ -21,8 +21,8 @@ from alexnet.exchange.programs import write_onnx_program, write_torch_program, w
 from alexnet.files.writing import write_bytes
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.comparison import tabulate_differences
+from alexnet.network.dialects import find_dialect
 from alexnet.network.model_file import Model, save_model
-from alexnet.network.spec import find_dialect
 
 Format = Literal["alexnet", "onnx", "torchvision", "program"]
 FORMATS: tuple[Format, ...] = get_args(Format)

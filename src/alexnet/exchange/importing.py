@@ -20,8 +20,9 @@ from alexnet.files.record import hash_file
 from alexnet.files.tensors import is_finite, is_own
 from alexnet.files.writing import read_text, split_lines
 from alexnet.network.alexnet import AlexNet, allocate
+from alexnet.network.dialects import find_dialect
 from alexnet.network.model_file import Model, find_model, load_model
-from alexnet.network.spec import Normalize, Spec, find_dialect
+from alexnet.network.rows import Normalize, Spec
 from alexnet.text.class_names import find_repeat, normalize_name
 from alexnet.text.wording import counted
 

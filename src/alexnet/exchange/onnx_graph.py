@@ -17,8 +17,7 @@ from alexnet.batches.views import Place, evaluation_views
 from alexnet.errors import ConfigError
 from alexnet.network.layers import AnyLayer
 from alexnet.network.model_file import Model
-from alexnet.network.shapes import name_steps
-from alexnet.network.spec import (
+from alexnet.network.rows import (
     Bend,
     Convolution,
     Dense,
@@ -30,12 +29,9 @@ from alexnet.network.spec import (
     Operation,
     Pool,
     Rectify,
-    Shape,
     Spec,
-    count_groups,
-    count_pooled,
-    shape_after,
 )
+from alexnet.network.shapes import Shape, count_groups, count_pooled, name_steps, shape_after
 
 OPSET = 17
 """Version of the operator set; read by onnxruntime 1.12 and later."""

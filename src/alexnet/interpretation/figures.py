@@ -38,7 +38,7 @@ from alexnet.interpretation.drawing import (
 )
 from alexnet.interpretation.fonts import explain_stand_ins, legible
 from alexnet.network.alexnet import AlexNet
-from alexnet.network.spec import Convolution
+from alexnet.network.rows import Convolution
 from alexnet.text.wording import counted
 
 __all__ = ["draw_class_errors", "draw_curves", "draw_filters", "draw_predictions"]

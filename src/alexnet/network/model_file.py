@@ -17,7 +17,7 @@ from alexnet.batches.views import MeanPlace
 from alexnet.errors import WeightsError
 from alexnet.files.tensors import copy_into, read_document, read_tensors, write_tensors
 from alexnet.files.writing import check_file
-from alexnet.network.spec import Spec
+from alexnet.network.rows import Spec
 from alexnet.runs.folder import CHECKPOINTS, LATEST, MODEL, NEXT, PREVIOUS
 from alexnet.text.class_names import apply_titles, normalize_name
 from alexnet.text.commands import command

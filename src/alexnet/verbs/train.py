@@ -102,7 +102,6 @@ def train(
     from alexnet.distribution.session import join_world, start_if_asked
     from alexnet.recipes.named import check_batch, find_recipe
     from alexnet.runs.workflow import train_and_report
-    from alexnet.text.wording import counted
     from alexnet.training.transfer import adapt_recipe, choose_dialect, freeze_layers, read_start
 
     terminal = Terminal()
@@ -133,18 +132,6 @@ def train(
         frozen = [layer for layer, factor in chosen.optimization.rate_factors.items() if factor == 0]
         if world.is_main and frozen:
             terminal.say(f"Frozen: {', '.join(frozen)}.")
-        warmup, epochs = chosen.optimization.warmup_epochs, chosen.optimization.total_epochs
-        images = len(opened["train"])
-        if world.is_main and chosen.batches.size > images:
-            terminal.say(
-                f"The store has {counted(images, 'training image')}, a batch {chosen.batches.size:,}: one update an "
-                "epoch. For more of them, give a smaller batch: --set batches.size=8"
-            )
-        if world.is_main and warmup >= epochs:
-            terminal.say(
-                f"The rate rises from 0 during all of this training (warmup_epochs {warmup:g}, total_epochs {epochs}): "
-                "little is learned. Train longer, or give --set optimization.warmup_epochs=0."
-            )
         train_and_report(
             terminal,
             opened,
