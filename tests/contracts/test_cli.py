@@ -17,7 +17,7 @@ from alexnet import cli as cli_module
 from alexnet.cli import cli, main
 from alexnet.distribution.world import SINGLE_PROCESS
 from alexnet.errors import ConfigError
-from alexnet.network.spec import DIALECTS
+from alexnet.network.dialects import DIALECTS
 from alexnet.recipes.named import RECIPES, find_recipe
 from conftest import write_pictures
 
@@ -233,6 +233,17 @@ def test_a_trained_run_has_a_report_with_its_errors(trained: Path) -> None:
     page = (trained / "report.html").read_text(encoding="utf-8")
     assert "Top-1 error" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_run_is_no_store_and_can_be_gone_on_from(trained: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["train", str(trained), "--out", str(tmp_path / "more")])
+    assert str(result.exception) == (
+        f"{trained} is a run. To go on from it: alexnet train {trained} --more-epochs 10 --out RUN"
+    )
+    words = ["train", str(trained), "--more-epochs", "1", "--recipe", "paper", "--out", str(tmp_path / "more")]
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 2
+    assert "leave out --recipe, --from, --epochs" in result.output
 
 
 def test_evaluate_prints_json_and_writes_predictions(trained: Path, small_store_path: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from alexnet.batches.preprocessing import Preprocessing
 from alexnet.cli import cli
 from alexnet.console.terminal import Terminal
 from alexnet.data.prepare.prepare import prepare
@@ -24,8 +25,8 @@ from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.record import digest_weights, read_errors, write_errors
 from alexnet.files.writing import lock_file, remember_place
 from alexnet.network.alexnet import build
-from alexnet.network.model_file import Model, Preprocessing, save_model
-from alexnet.network.spec import DIALECTS
+from alexnet.network.dialects import DIALECTS
+from alexnet.network.model_file import Model, save_model
 from alexnet.recipes.named import RECIPES, Optimization, find_recipe
 from alexnet.runs.folder import MODEL
 from alexnet.training.checkpoint import save_checkpoint

@@ -30,11 +30,12 @@ from alexnet.errors import (
 from alexnet.evaluation import evaluate
 from alexnet.files.tensors import read_tensors
 from alexnet.files.writing import lock_file
-from alexnet.network import spec as spec_module
+from alexnet.network import dialects
 from alexnet.network.model_file import save_model
-from alexnet.network.spec import Convolution, Dense, Dropout, Normalize, Pool, Rectify, Spec
+from alexnet.network.rows import Convolution, Dense, Dropout, Normalize, Pool, Rectify, Spec
 from alexnet.recipes.named import Recipe, find_recipe
 from alexnet.runs import train as runs
+from alexnet.runs.existing import go_on
 from alexnet.runs.folder import CHECKPOINTS, LATEST, PREVIOUS, read_environment
 from alexnet.runs.train import train
 from alexnet.text.commands import train_again
@@ -74,7 +75,7 @@ class Watched(MomentumDescent):
 
 @pytest.fixture(autouse=True)
 def tiny_dialect(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(spec_module.DIALECTS, "tiny", tiny)
+    monkeypatch.setitem(dialects.DIALECTS, "tiny", tiny)
     monkeypatch.setattr(runs, "MomentumDescent", Watched)
 
 
@@ -139,6 +140,36 @@ def test_the_best_epoch_becomes_the_model_where_the_recipe_says_so(
     assert not (tmp_path / "best/best.safetensors").exists()
     facts = [row for part in describe(str(tmp_path / "best")).parts for row in getattr(part, "rows", [])]
     assert ("model", "of epoch 3, the best by top1_error; last.safetensors is of epoch 5") in facts
+
+
+def test_a_finished_run_can_go_on(small_store_path: Path, tmp_path: Path) -> None:
+    run(small_store_path, tmp_path / "run", Listener(), "optimization.warmup_epochs=1")
+    store, start, chosen = go_on(tmp_path / "run", 2, ["batches.size=6"])
+    optimization = chosen.optimization
+    assert (optimization.schedule, optimization.total_epochs, optimization.warmup_epochs) == ("cosine", 2, 0)
+    assert optimization.learning_rate == pytest.approx(0.002)
+    assert (chosen.batches.size, chosen.network.dialect, chosen.batches.divisor) == (6, "tiny", 60)
+    listener = Listener()
+    train(store, chosen, tmp_path / "more", listener=listener, threads=1, start=start)
+    assert [row["learning_rate"] for row in listener.rows] == pytest.approx([0.00119, 0.000134], abs=1e-5)
+    facts = [row for part in describe(str(tmp_path / "more")).parts for row in getattr(part, "rows", [])]
+    assert ("started from", str(tmp_path / "run")) in facts
+    again, _, same = go_on(tmp_path / "more", 1)  # and once more
+    assert (again.path, same.optimization.learning_rate) == (store.path, pytest.approx(0.0002))
+
+
+def test_only_a_finished_run_whose_store_is_there_goes_on(small_store_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="is no finished run, and --more-epochs goes on from one"):
+        go_on(small_store_path, 2)
+    shutil.copytree(small_store_path, tmp_path / "store")
+    run(tmp_path / "store", tmp_path / "run", Listener(), epochs=1)
+    shutil.rmtree(tmp_path / "store")
+    with pytest.raises(RunError) as caught:
+        go_on(tmp_path / "run", 2)
+    assert str(caught.value) == (
+        f"{tmp_path}/run: was trained on {tmp_path}/store, which is not there. Put it back, or train on another store "
+        f"from its weights: alexnet train STORE --from {tmp_path}/run --out RUN"
+    )
 
 
 def test_the_best_epoch_is_kept_beside_the_last(small_store_path: Path, tmp_path: Path) -> None:
@@ -274,12 +305,7 @@ def test_ctrl_c_while_validating_saves_the_epoch_and_continues_to_the_same_weigh
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as small:
-        predict = evaluate.predict_probabilities
-        small.setattr(
-            evaluate,
-            "predict_probabilities",
-            lambda *arguments, **options: predict(*arguments, **{**options, "batch_size": 4}),
-        )
+        small.setattr(evaluate, "VIEWS_AT_A_TIME", 4)
         with pytest.raises(Interrupted, match=r"Stopped in epoch 1 after 5 of 5 batches; saved\."):
             run(small_store_path, tmp_path / "part", stopped, tick=stop_in_the_second)
     assert ticks == [4, 8]  # and not the last, of nine images
@@ -386,6 +412,25 @@ def test_a_network_that_sees_a_corner_of_each_picture_says_so(small_store_path: 
     listener = Listener()
     run(small_store_path, tmp_path / "run", listener, "network.dialect=cifar-80sec", epochs=1)
     assert any("reads 32 px of images of 256 px: never a whole picture." in notice for notice in listener.notices)
+
+
+def test_advice_is_given_to_a_training_that_begins_and_not_to_one_that_is_refused(
+    small_store_path: Path, tmp_path: Path, listener: Listener
+) -> None:
+    options = ("batches.size=4096", "optimization.warmup_epochs=1.5")
+    run(small_store_path, tmp_path / "run", listener, *options, epochs=1)
+    images = len(alexnet.open_store(small_store_path)["train"])
+    advice = [
+        f"The store has {images} training images, a batch 4,096: one update an epoch. For more of them, give a smaller "
+        "batch: --set batches.size=8",
+        "The rate rises from 0 during all of this training (warmup_epochs 1.5, total_epochs 1): little is learned. Train "
+        "longer, or give --set optimization.warmup_epochs=0.",
+    ]
+    assert [notice for notice in listener.notices if notice in advice] == advice
+    again = Listener()
+    with pytest.raises(RunError, match="holds a finished run"):
+        run(small_store_path, tmp_path / "run", again, *options, epochs=1)
+    assert again.notices == []
 
 
 def test_an_unfinished_run_with_other_options_is_refused(small_store_path: Path, tmp_path: Path) -> None:
@@ -556,9 +601,9 @@ sys.path[:0] = [{tests!r}, {learning!r}]
 from test_runs import recipe, tiny
 from conftest import Listener
 import alexnet
-from alexnet.network import spec
+from alexnet.network.dialects import DIALECTS
 from alexnet.runs.train import train
-spec.DIALECTS["tiny"] = tiny
+DIALECTS["tiny"] = tiny
 listener = Listener()
 listener.on_batch = lambda progress: print(progress.epoch, progress.batch, flush=True)
 train(alexnet.open_store({store!r}), recipe(epochs=6), {out!r}, listener=listener, threads=1, checkpoint_minutes=1e-9)

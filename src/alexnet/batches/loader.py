@@ -1,7 +1,7 @@
 """Order, store and views -> batches of inputs, made one ahead on a background thread."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from typing import NamedTuple, Protocol
 
@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.batches.assemble import Divisor, MeanPlace, assemble_views
+from alexnet.batches.assemble import assemble_views
 from alexnet.batches.order import epoch_samples
 from alexnet.batches.randomness import Purpose, hash_samples
 from alexnet.batches.shard import IGNORED_LABEL, WHOLE_BATCH, BatchShard
-from alexnet.batches.views import Views, draw_views
+from alexnet.batches.views import draw_views
 from alexnet.data.producer import produce_ahead
 from alexnet.recipes.fields import Batches
 
@@ -160,45 +160,3 @@ class TrainingBatches:
             total=len(batch),
             is_last=is_last,
         )
-
-
-def evaluation_batches(
-    images: Images,
-    mean_image: NDArray[np.float32],
-    *,
-    places: Sequence[tuple[int, int, bool]],
-    crop_px: int,
-    divisor: Divisor,
-    dtype: torch.dtype,
-    device: torch.device,
-    images_per_batch: int,
-    mean_place: MeanPlace = "aligned",
-) -> Iterator[Tensor]:
-    """Yield inputs (n, V, 3, crop, crop) of consecutive images with all their V views, each image once.
-
-    Args:
-        places: (y, x, mirrored) of each view, see `views.evaluation_views`.
-        images_per_batch: Upper bound of n.
-    """
-    for start in range(0, len(images), images_per_batch):
-        chunk = [images[i] for i in range(start, min(start + images_per_batch, len(images)))]
-        yield assemble_evaluation_views(chunk, mean_image, places, crop_px, divisor, dtype, mean_place).to(device)
-
-
-def assemble_evaluation_views(
-    images: Sequence[NDArray[np.uint8]],
-    mean_image: NDArray[np.float32],
-    places: Sequence[tuple[int, int, bool]],
-    crop_px: int,
-    divisor: Divisor,
-    dtype: torch.dtype,
-    mean_place: MeanPlace = "aligned",
-) -> Tensor:
-    """Return (N, V, 3, crop, crop): every place of every image, without colour noise."""
-    num_images, num_views = len(images), len(places)
-    y, x, mirrored = (np.tile(column, num_images) for column in zip(*places, strict=True))
-    offset = np.zeros((num_images * num_views, 3), np.float32)
-    out = torch.empty((num_images * num_views, 3, crop_px, crop_px), dtype=dtype, memory_format=torch.channels_last)
-    repeated = [image for image in images for _ in places]
-    assemble_views(repeated, mean_image, Views(y, x, mirrored, offset), out, divisor=divisor, mean_place=mean_place)
-    return out.view(num_images, num_views, *out.shape[1:])

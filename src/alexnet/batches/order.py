@@ -36,7 +36,8 @@ def epoch_samples(labels: NDArray[np.int64], balance: Balance, *, seed: int, epo
     turn = np.arange(len(labels)) - np.repeat(np.cumsum(samples) - samples, samples)
     first = np.cumsum(counts) - counts
     drawn = by_class[first[label] + turn % counts[label]] + len(labels) * (turn // counts[label])
-    return generator.permutation(drawn)
+    mixed: NDArray[np.int64] = generator.permutation(drawn)
+    return mixed
 
 
 def share_samples(counts: NDArray[np.int64], balance: Balance) -> NDArray[np.int64]:

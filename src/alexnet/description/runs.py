@@ -13,7 +13,8 @@ from alexnet.evaluation.record import digest_weights, read_errors
 from alexnet.files.tensors import read_document, read_tensors
 from alexnet.files.writing import is_locked, recall_places
 from alexnet.network.model_file import FORMAT, find_checkpoint
-from alexnet.network.spec import Spec, measure
+from alexnet.network.rows import Spec
+from alexnet.network.shapes import measure
 from alexnet.recipes.named import Recipe, read_recipe
 from alexnet.runs.folder import BEST, ERRORS, LAST, LOCK, MODEL, RECIPE, REPORT, read_environment, read_metrics
 from alexnet.text.commands import train_again

@@ -101,7 +101,7 @@ class Network(Group):
     """Which network, and its first weights (paper, sections 3 and 5)."""
 
     dialect: Name = "paper"
-    """A name of network.spec.DIALECTS, with modifiers if wanted: paper+no-norm. "as start": that of the model that
+    """A name of network.dialects.DIALECTS, with modifiers if wanted: paper+no-norm. "as start": that of the model that
     training starts from."""
     initialization: Literal["dialect", "he"] = "dialect"
     """The dialect's own Gaussians and biases, or He normal with zero biases for small data."""

@@ -277,10 +277,19 @@ def find_recipe(name: str, assignments: Iterable[str] = ()) -> Recipe:
             f"unknown recipe {quote_briefly(name)}. Known: {', '.join(RECIPES)}, or the path of a recipe.yaml."
             f"{_nearest(name, RECIPES)}"
         )
+    return change_recipe(recipe, assignments)
+
+
+def change_recipe(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
+    """Return a recipe with fields changed by "group.field=value" assignments.
+
+    Raises:
+        RecipeError: no such field, or a value that the field does not accept.
+    """
     values = recipe.model_dump()
     for assignment in assignments:
         _assign(values, assignment)
-    return _validated(values, "--set" if assignments else name)
+    return _validated(values, "--set")
 
 
 def check_batch(recipe: Recipe, assignments: Iterable[str], num_images: int) -> None:

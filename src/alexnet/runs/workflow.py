@@ -14,8 +14,9 @@ from alexnet.interpretation.page import headline
 from alexnet.interpretation.report import MOST_SEARCHED, VIEWS, report_run
 from alexnet.recipes.named import Recipe
 from alexnet.runs.display import Afterwards, TrainingDisplay
+from alexnet.runs.existing import identify, refuse_other
 from alexnet.runs.folder import MODEL, read_metrics
-from alexnet.runs.train import Outcome, identify, refuse_other, train
+from alexnet.runs.train import Outcome, train
 from alexnet.system import choose_compute
 from alexnet.text.wording import counted
 from alexnet.training.loop import Silent

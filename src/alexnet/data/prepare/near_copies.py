@@ -89,8 +89,8 @@ def describe_near_copies(
     return [
         f"Leakage is likely: of {num_compared} compared, {len(found.pairs):,} {verb} "
         f"nearly the same as a training image, so the error measured on {called} images is too low. The first: "
-        f"{split}: {escape_name(paths[row])} and train: {escape_name(train_paths[other])}. Keep the pictures of one series "
-        "on one side: --group RULE."
+        f"{split}: {escape_name(paths[row])} and train: {escape_name(train_paths[other])}. Keep the pictures of one "
+        "series on one side: --group RULE."
     ]
 
 
