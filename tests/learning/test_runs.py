@@ -151,7 +151,7 @@ def test_a_finished_run_can_go_on(small_store_path: Path, tmp_path: Path) -> Non
     assert (chosen.batches.size, chosen.network.dialect, chosen.batches.divisor) == (6, "tiny", 60)
     listener = Listener()
     train(store, chosen, tmp_path / "more", listener=listener, threads=1, start=start)
-    assert [row["learning_rate"] for row in listener.rows] == pytest.approx([0.00119, 0.000134], abs=1e-5)
+    assert [row["learning_rate"] for row in listener.rows] == pytest.approx([0.0013827, 0.0000761], abs=1e-6)
     facts = [row for part in describe(str(tmp_path / "more")).parts for row in getattr(part, "rows", [])]
     assert ("started from", str(tmp_path / "run")) in facts
     again, _, same = go_on(tmp_path / "more", 1)  # and once more
