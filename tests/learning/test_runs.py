@@ -153,7 +153,7 @@ def test_a_finished_run_can_go_on(small_store_path: Path, tmp_path: Path) -> Non
     train(store, chosen, tmp_path / "more", listener=listener, threads=1, start=start)
     assert [row["learning_rate"] for row in listener.rows] == pytest.approx([0.0013827, 0.0000761], abs=1e-6)
     facts = [row for part in describe(str(tmp_path / "more")).parts for row in getattr(part, "rows", [])]
-    assert ("started from", str(tmp_path / "run")) in facts
+    assert ("started from", str(tmp_path / "run/model.safetensors")) in facts
     again, _, same = go_on(tmp_path / "more", 1)  # and once more
     assert (again.path, same.optimization.learning_rate) == (store.path, pytest.approx(0.0002))
 

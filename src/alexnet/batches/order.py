@@ -51,7 +51,7 @@ def share_samples(counts: NDArray[np.int64], balance: Balance) -> NDArray[np.int
     """
     wanted = np.where(counts > 0, np.maximum(counts, 1) ** BALANCES[balance], 0.0)
     exact = counts.sum() * wanted / wanted.sum()
-    shares = np.floor(exact).astype(np.int64)
+    shares: NDArray[np.int64] = np.floor(exact).astype(np.int64)
     most = np.argsort(shares - exact, kind="stable")[: counts.sum() - shares.sum()]
     shares[most] += 1
     return shares
