@@ -158,7 +158,7 @@ def _is_caffe_mean(content: _Content) -> bool:
 
 
 def _is_raw_photograph(content: _Content) -> bool:
-    """One that is no TIFF, or a TIFF that says so where it begins; data/images/decode.py knows the rest."""
+    """One that is no TIFF, or a TIFF that says so where it begins; data/images/formats.py knows the rest."""
     start = content.start
     return (
         start.startswith((b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM"))
