@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+# Threads that wait in a loop take the processor from those that compute: beside other programs a test took ten times
+# as long. The library of PyTorch's threads reads this when it is loaded, here and in processes that tests start.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 SHARED = Path(__file__).parents[2] / "shared"
 """Real data for development; tests that need it skip where it is absent."""
 
