@@ -11,7 +11,6 @@ from click.testing import CliRunner
 
 from alexnet.cli import cli
 from alexnet.data.store.reader import open_store
-from alexnet.data.store.writer import write_store
 from alexnet.errors import Interrupted
 from alexnet.files.writing import is_locked, lock_file
 from alexnet.recipes.named import find_recipe, shorten
@@ -19,6 +18,7 @@ from alexnet.reproduction import engine
 from alexnet.reproduction.experiments import EXPERIMENTS, TABLES
 from alexnet.reproduction.outlook import Estimate
 from alexnet.reproduction.plan import LOCK, make_job
+from conftest import write_store
 
 SMALL = ["--recipe", "cifar-80sec", "--set", "optimization.drop_epochs=[]", "--set", "optimization.schedule=constant",
          "--set", "optimization.learning_rate=0.01", "--set", "network.initialization=he", "--set", "batches.divisor=60",
