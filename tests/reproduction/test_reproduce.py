@@ -88,7 +88,9 @@ def test_an_experiment_runs_fails_in_part_and_goes_on(store_path: Path, tmp_path
     results = json.loads((out / "activation" / "results.json").read_text())["outcomes"]
     code, mended = call(*arguments)
     assert code == 0, mended
-    assert json.loads((out / "activation" / "results.json").read_text())["outcomes"] == results  # tested again, not trained
+    assert (
+        json.loads((out / "activation" / "results.json").read_text())["outcomes"] == results
+    )  # tested again, not trained
 
 
 @pytest.mark.parametrize(
