@@ -116,12 +116,10 @@ def _load_jpeg(data: bytes, smallest: int | None, notice: Notice, max_pixels: in
 
 def _load_other(data: bytes, notice: Notice, max_pixels: int) -> LoadedPicture:
     with _QUIET_PILLOW:
-        if not data.startswith(PNG_MAGIC):
-            return _load_quietly(data, max_pixels)
         try:
             return _load_quietly(data, max_pixels)
         except Exception:  # Pillow raises many kinds for a damaged chunk; without a chunk to drop it is raised again
-            lighter, profile = drop_texts(data)
+            lighter, profile = drop_texts(data) if data.startswith(PNG_MAGIC) else (data, None)
             if len(lighter) == len(data):
                 raise
             loaded = _load_quietly(lighter, max_pixels)._replace(icc_profile=profile)
