@@ -12,10 +12,8 @@ from alexnet.errors import ConfigError
 from alexnet.interpretation.drawing import (
     MARGIN_IN,
     PNG_DPI,
-    THEMES,
     Drawing,
     bare_axes,
-    find_theme,
     fit,
     in_both_themes,
     measure_in,
@@ -24,6 +22,7 @@ from alexnet.interpretation.drawing import (
     save_drawing,
     write,
 )
+from alexnet.pages.themes import THEMES, find_theme
 
 
 def draw_text(text: str, theme: str = "light") -> Drawing:

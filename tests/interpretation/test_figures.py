@@ -11,7 +11,7 @@ from alexnet.errors import ConfigError
 from alexnet.evaluation.classifier import Prediction
 from alexnet.evaluation.evaluate import Evaluation, measure_errors
 from alexnet.evaluation.metrics import wilson_interval
-from alexnet.interpretation.drawing import MARGIN_IN, PNG_DPI, THEMES
+from alexnet.interpretation.drawing import MARGIN_IN, PNG_DPI
 from alexnet.interpretation.figures import (
     draw_class_errors,
     draw_filters,
@@ -22,6 +22,7 @@ from alexnet.interpretation.figures import (
 )
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.spec import Dense, Spec
+from alexnet.pages.themes import THEMES
 from alexnet.text.wording import counted
 
 PICTURE = np.zeros((16, 16, 3), np.uint8)

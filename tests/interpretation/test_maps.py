@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from alexnet.interpretation.drawing import THEMES
 from alexnet.interpretation.maps import draw_activations, draw_saliency, find_scale, shade
+from alexnet.pages.themes import THEMES
 
 IMAGE = np.zeros((12, 12, 3), np.uint8)
 

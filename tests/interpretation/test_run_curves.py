@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 
 from alexnet.errors import ConfigError
-from alexnet.interpretation.drawing import THEMES
 from alexnet.interpretation.run_curves import draw_runs
+from alexnet.pages.themes import THEMES
 
 
 def test_runs_are_drawn_beside_each_other_with_their_best_epoch(history: list[dict[str, Any]]) -> None:

@@ -1,17 +1,8 @@
 """How good binary codes are, drawn: recall and class precision of each method and length."""
 
 from alexnet.interpretation.curves import spread_apart
-from alexnet.interpretation.drawing import (
-    NORMAL,
-    SMALL,
-    WIDTH_IN,
-    Drawing,
-    ThemeName,
-    Value,
-    find_theme,
-    new_figure,
-    write,
-)
+from alexnet.interpretation.drawing import NORMAL, SMALL, WIDTH_IN, Drawing, Value, new_figure, write
+from alexnet.pages.themes import ThemeName, find_theme
 from alexnet.retrieval.codes.comparison import EXACT, Comparison, K, Result
 from alexnet.text.wording import counted
 

@@ -10,17 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from alexnet.interpretation.drawing import (
-    NORMAL,
-    SMALL,
-    WIDTH_IN,
-    Drawing,
-    Theme,
-    ThemeName,
-    find_theme,
-    new_figure,
-    write,
-)
+from alexnet.interpretation.drawing import NORMAL, SMALL, WIDTH_IN, Drawing, new_figure, write
+from alexnet.pages.themes import Theme, ThemeName, find_theme
 
 DROP_FACTOR = 2.0
 """A learning rate that falls by this factor between two epochs was dropped."""

@@ -6,17 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.evaluation.calibration import Calibration
-from alexnet.interpretation.drawing import (
-    NORMAL,
-    SMALL,
-    WIDTH_IN,
-    Drawing,
-    ThemeName,
-    find_theme,
-    fit,
-    new_figure,
-    write,
-)
+from alexnet.interpretation.drawing import NORMAL, SMALL, WIDTH_IN, Drawing, fit, new_figure, write
+from alexnet.pages.themes import ThemeName, find_theme
 
 MOST_NAMED = 40
 """With more classes than this, a confusion matrix shows no names and no numbers."""

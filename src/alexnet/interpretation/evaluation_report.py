@@ -14,7 +14,7 @@ from alexnet.interpretation.evaluation_figures import (
     draw_reliability,
 )
 from alexnet.interpretation.figures import draw_predictions
-from alexnet.interpretation.page import write_test_report
+from alexnet.interpretation.page import interval, write_test_report
 from alexnet.interpretation.panels import choose_mistakes
 from alexnet.text.wording import counted
 
@@ -76,7 +76,7 @@ def write_assessment(assessment: Assessment, typed: str, *, html: Path | None, f
             [
                 result.name,
                 percent(measured.top1_error),
-                _interval(measured.top1_interval),
+                interval(measured.top1_interval),
                 *([percent(measured.topk_error)] if k > 1 else []),
                 f"{measured.cross_entropy:.4f}",
                 percent(result.calibration.expected_error),
@@ -108,13 +108,9 @@ def write_assessment(assessment: Assessment, typed: str, *, html: Path | None, f
         notes=[*assessment.doubts, *(f"Left out: {reason}" for reason in assessment.left_out[:20])],
         drawings=drawings,
         classes=[
-            [name, f"{count:,}", percent(errors / count) if count else "–", _interval(wilson_interval(errors, count))]
+            [name, f"{count:,}", percent(errors / count) if count else "–", interval(wilson_interval(errors, count))]
             for name, count, errors in worst
         ],
         commands=[typed],
     )
     assessment.written[html] = "Report"
-
-
-def _interval(bounds: tuple[float, float]) -> str:
-    return f"{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f} %"

@@ -27,10 +27,7 @@ from alexnet.interpretation.drawing import (
     SMALL,
     WIDTH_IN,
     Drawing,
-    Theme,
-    ThemeName,
     bare_axes,
-    find_theme,
     fit,
     measure_in,
     new_figure,
@@ -39,6 +36,7 @@ from alexnet.interpretation.drawing import (
 from alexnet.interpretation.fonts import explain_stand_ins, legible
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.spec import Convolution
+from alexnet.pages.themes import Theme, ThemeName, find_theme
 from alexnet.text.wording import counted
 
 __all__ = ["draw_class_errors", "draw_curves", "draw_filters", "draw_predictions"]

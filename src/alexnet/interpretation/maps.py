@@ -17,11 +17,8 @@ from alexnet.interpretation.drawing import (
     SMALL,
     WIDTH_IN,
     Drawing,
-    Theme,
-    ThemeName,
     Value,
     bare_axes,
-    find_theme,
     fit,
     new_figure,
     place_image,
@@ -29,6 +26,7 @@ from alexnet.interpretation.drawing import (
     write,
 )
 from alexnet.interpretation.figures import tile_kernels
+from alexnet.pages.themes import Theme, ThemeName, find_theme
 from alexnet.text.wording import counted
 
 MAPS_PER_ROW = 16

@@ -5,17 +5,8 @@ from typing import Any
 
 from alexnet.errors import ConfigError
 from alexnet.interpretation.curves import finite_values, set_up_axes, spread_apart
-from alexnet.interpretation.drawing import (
-    NORMAL,
-    WIDTH_IN,
-    Drawing,
-    ThemeName,
-    bare_axes,
-    find_theme,
-    fit,
-    new_figure,
-    write,
-)
+from alexnet.interpretation.drawing import NORMAL, WIDTH_IN, Drawing, bare_axes, fit, new_figure, write
+from alexnet.pages.themes import ThemeName, find_theme
 from alexnet.text.wording import counted
 
 _DASHES = (0, (3, 2))

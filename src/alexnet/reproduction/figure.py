@@ -6,18 +6,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from alexnet.interpretation.drawing import (
-    NORMAL,
-    SMALL,
-    WIDTH_IN,
-    Drawing,
-    Theme,
-    ThemeName,
-    find_theme,
-    fit,
-    new_figure,
-    write,
-)
+from alexnet.interpretation.drawing import NORMAL, SMALL, WIDTH_IN, Drawing, fit, new_figure, write
+from alexnet.pages.themes import Theme, ThemeName, find_theme
 from alexnet.reproduction.experiment import TARGET_ERROR, Experiment
 from alexnet.reproduction.results import Curve, Outcome, show_difference, show_error
 
