@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, ParamSpec
 
@@ -19,6 +20,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from alexnet.files.writing import write_bytes
 from alexnet.interpretation.fonts import families, missing_glyphs_drawn_as_boxes
@@ -69,24 +72,34 @@ class Drawing:
 
     def _picture(self, form: Format) -> bytes:
         buffer = io.BytesIO()
+        if form == "svg":
+            self._draw(buffer, "svg", metadata={"Title": self.title, "Date": None})
+        elif form == "webp":
+            lossy, lossless = {"quality": 85, "method": 2}, {"lossless": True, "quality": 20, "method": 1}
+            self._pixels.save(buffer, "WEBP", **lossy if self.has_photographs else lossless)
+        else:
+            title = PngInfo()
+            title.add_text("Title", self.title)
+            # Photographs hardly become smaller by more effort, which would take four times as long.
+            level = 1 if self.has_photographs else 6
+            self._pixels.save(buffer, "PNG", pnginfo=title, dpi=(PNG_DPI, PNG_DPI), compress_level=level)
+        return buffer.getvalue()
+
+    @cached_property
+    def _pixels(self) -> Image.Image:
+        """The figure in RGB at PNG_DPI: drawn once for every format of pixels."""
+        buffer = io.BytesIO()
+        self._draw(buffer, "tiff")  # not compressed
+        return Image.open(buffer).convert("RGB")
+
+    def _draw(self, buffer: io.BytesIO, form: str, **options: Any) -> None:
         width, height = self.figure.get_size_inches()
         frame = Bbox([[-MARGIN_IN, -MARGIN_IN], [width + MARGIN_IN, height + MARGIN_IN]])
-        every: dict[str, dict[str, Any]] = {
-            "png": {"metadata": {"Title": self.title, "Software": None}},
-            "svg": {"metadata": {"Title": self.title, "Date": None}},
-            "webp": {"pil_kwargs": {"quality": 85, "method": 2} if self.has_photographs else {"lossless": True}},
-        }
         # The salt makes the ids in an SVG file repeatable; it is a setting of matplotlib and cannot be passed along.
         with missing_glyphs_drawn_as_boxes(), matplotlib.rc_context({"svg.hashsalt": "alexnet"}):
             self.figure.savefig(
-                buffer,
-                format=form,
-                dpi=PNG_DPI,
-                bbox_inches=frame,
-                facecolor=self.figure.get_facecolor(),
-                **every[form],
+                buffer, format=form, dpi=PNG_DPI, bbox_inches=frame, facecolor=self.figure.get_facecolor(), **options
             )
-        return buffer.getvalue()
 
     def _csv(self) -> bytes:
         text = io.StringIO(newline="")
