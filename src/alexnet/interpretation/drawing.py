@@ -4,20 +4,23 @@ Figures are made with `matplotlib.figure.Figure` alone: no pyplot, no window, no
 """
 
 import csv
+import functools
+import inspect
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, ParamSpec
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from PIL import Image
@@ -25,7 +28,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from alexnet.files.writing import write_bytes
 from alexnet.interpretation.fonts import families, missing_glyphs_drawn_as_boxes
-from alexnet.pages.themes import COLUMN_PX, MARGIN_PX, THEMES, Theme
+from alexnet.pages.themes import COLUMN_PX, MARGIN_PX, THEMES, Theme, find_theme
 from alexnet.text.names import escape_controls, escape_name
 
 Format = Literal["png", "svg", "webp", "csv"]
@@ -85,7 +88,7 @@ class Drawing:
             self._pixels.save(buffer, "PNG", pnginfo=title, dpi=(PNG_DPI, PNG_DPI), compress_level=level)
         return buffer.getvalue()
 
-    @cached_property
+    @functools.cached_property
     def _pixels(self) -> Image.Image:
         """The figure in RGB at PNG_DPI: drawn once for every format of pixels."""
         buffer = io.BytesIO()
@@ -108,6 +111,40 @@ class Drawing:
         for row in zip(*self.numbers.values(), strict=True):
             writer.writerow(map(_write_value, row))
         return text.getvalue().encode()
+
+
+def styled(draw: Callable[P, Drawing]) -> Callable[P, Drawing]:
+    """Have a figure drawn in the style of the house and the colours of its argument `theme`, and laid out once.
+
+    In it, every text is written exactly as it is, neither $ nor _ has a meaning, and in fonts that have its letters.
+    """
+    names = inspect.signature(draw)
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **options: P.kwargs) -> Drawing:
+        theme = find_theme(names.bind(*args, **options).arguments.get("theme", "light"))
+        with matplotlib.rc_context(_style(theme)), missing_glyphs_drawn_as_boxes():
+            drawing = draw(*args, **options)
+            for text in drawing.figure.findobj(Text):
+                text.set_fontfamily(families(text.get_text()))
+            drawing.figure.draw_without_rendering()  # ticks are made while the style holds
+            drawing.figure.set_layout_engine("none")
+        return drawing
+
+    return drawn
+
+
+@functools.cache
+def _style(theme: Theme) -> dict[Any, Any]:
+    house = Path(__file__).with_name("house.mplstyle")
+    muted = ("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+    return {
+        **matplotlib.rc_params_from_file(house, use_default_template=False),
+        **dict.fromkeys(muted, theme.muted),
+        "text.color": theme.ink,
+        "grid.color": theme.rule,
+        "font.family": families(),
+    }
 
 
 class Themed(NamedTuple):
@@ -223,3 +260,39 @@ def _write_value(value: Value) -> str | int:
     if isinstance(value, float):
         return f"{value:.6g}"
     return escape_name(value) if isinstance(value, str) else "" if value is None else value
+
+
+def show_percents(axis: Axis) -> None:
+    """Write the ticks of an axis of fractions as percents."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+
+
+def label_lines(axes: Axes, labels: Sequence[tuple[str, tuple[float, float], str]], **style: Any) -> None:
+    """Write each text to the right of its point, the end of a line, in its colour; they are kept apart.
+
+    Axes must have their limits. Matplotlib's own annotations would lie over each other.
+    """
+    low, high = axes.get_ylim()
+    gap = 0.15 * SCREEN_DPI / axes.bbox.height * (high - low)
+    places = spread_apart([y for _, (_, y), _ in labels], gap, low, high)
+    offset: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "annotation_clip": False}
+    for (text, (x, _), color), y in zip(labels, places, strict=True):
+        axes.annotate(text, (x, y), va="center_baseline", color=color, fontsize=NORMAL, **offset, **style)
+
+
+def spread_apart(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Return the positions moved so that none is closer than `gap` to another.
+
+    They keep their order, and stay within [low, high] if they fit there.
+    """
+    order = np.argsort(np.asarray(positions, dtype=float), kind="stable")
+    placed = [0.0] * len(order)
+    floor = low
+    for index in order:
+        placed[index] = floor = max(positions[index], floor)
+        floor += gap
+    ceiling = high
+    for index in reversed(order):
+        placed[index] = ceiling = min(placed[index], ceiling)
+        ceiling -= gap
+    return placed

@@ -19,7 +19,7 @@ from alexnet.errors import ConfigError
 from alexnet.evaluation.classifier import Prediction
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.metrics import wilson_interval
-from alexnet.interpretation.curves import draw_curves
+from alexnet.interpretation.curves import DOTS, draw_curves
 from alexnet.interpretation.drawing import (
     LARGE,
     NORMAL,
@@ -29,8 +29,9 @@ from alexnet.interpretation.drawing import (
     Drawing,
     bare_axes,
     fit,
-    measure_in,
     new_figure,
+    show_percents,
+    styled,
     write,
 )
 from alexnet.interpretation.fonts import explain_stand_ins, legible
@@ -246,6 +247,7 @@ def rank_classes(
     return order[:k].tolist(), place
 
 
+@styled
 def draw_class_errors(evaluation: Evaluation, theme: ThemeName = "light") -> Drawing:
     """Top-1 error of each class with its 95 % Wilson interval, worst first; classes without images are left out.
 
@@ -269,34 +271,42 @@ def draw_class_errors(evaluation: Evaluation, theme: ThemeName = "light") -> Dra
     half = MOST_CLASSES // 2
     shown = [*rows[:half], None, *rows[-half:]] if hidden else rows
 
-    figure = new_figure(WIDTH_IN, 1, colors)
-    written = legible(evaluation.class_names)
-    names = [fit(figure, written[row[6] - 1], 2.6, size=NORMAL) if row else "" for row in shown]
-    name_in = 0.12 + max(measure_in(figure, text, size=NORMAL) for text in (*names, "Top-1 error "))
-    row_in, note_in, top_in = 0.245, 1.55, 0.34
-    height_in = top_in + row_in * len(shown)
-    figure.set_size_inches(WIDTH_IN, height_in)
-    width_in, bottom = WIDTH_IN - name_in - note_in, len(shown) - 0.5
+    places = np.array([place for place, row in enumerate(shown) if row])
+    drawn = [row for row in shown if row]
+    rates, lows, highs = (np.array([row[column] for row in drawn]) for column in (3, 4, 5))
+    figure = new_figure(WIDTH_IN, 0.34 + 0.245 * len(shown), colors)
+    axes = figure.subplots()
+    axes.barh(places, rates, height=0.68, color=colors.bar)
+    axes.errorbar(
+        rates,
+        places,
+        xerr=np.maximum(0, (rates - lows, highs - rates)),
+        fmt="none",
+        ecolor=colors.training,
+        capsize=3,
+        elinewidth=1.3,
+    )
+    axes.axvline(evaluation.top1_error, color=colors.muted, linewidth=1, linestyle=DOTS)
     reach = min(1.0, math.ceil(10 * max(row[5] for row in rows)) / 10)
-    axes = bare_axes(figure, name_in, top_in, width_in, row_in * len(shown))
-    axes.set(xlim=(0, reach), ylim=(bottom, -0.5))
-    write(axes, -reach * name_in / width_in, -0.95, "Top-1 error", colors.ink, NORMAL, weight="bold")
-    for tick in MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(0, reach):
-        if 0 <= tick <= reach + 1e-9:
-            axes.plot([tick, tick], [-0.5, bottom], color=colors.rule, linewidth=0.8, zorder=0)
-            write(axes, float(tick), -0.95, f"{100 * tick:.4g} %", colors.muted, align="center")
-    axes.plot([evaluation.top1_error] * 2, [-0.5, bottom], color=colors.muted, linewidth=1, linestyle=(0, (1, 2.5)))
-    for place, (name, row) in enumerate(zip(names, shown, strict=True)):
-        if row is None:
-            behind = {"facecolor": colors.background, "edgecolor": "none", "pad": 1.5}
-            gap = f"  … {counted(hidden, 'more class', 'more classes')} between these …"
-            write(axes, 0, place, gap, colors.muted, NORMAL, style="italic", bbox=behind)
-            continue
-        _, count, errors, rate, low, high, _ = row
-        axes.add_patch(Rectangle((0, place - 0.34), rate, 0.68, facecolor=colors.bar, edgecolor="none"))
-        axes.plot([low, high], [place, place], color=colors.training, linewidth=1.3, marker="|", markersize=6)
-        write(axes, -0.02 * reach, place, name, colors.ink, NORMAL, align="right")
-        write(axes, 1.03 * reach, place, f"{whole_percent(rate)} ({errors:.4g} of {count:,})", colors.muted)
+    axes.set(xlim=(0, reach), ylim=(len(shown) - 0.5, -0.5))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    show_percents(axes.xaxis)
+    axes.tick_params(top=False, bottom=False, labeltop=True, labelbottom=False)
+    axes.spines["bottom"].set_visible(False)
+    axes.grid(visible=False, axis="y")
+    axes.grid(visible=True, axis="x")
+    written = legible(evaluation.class_names)
+    names = [fit(figure, written[row[6] - 1], 2.6, size=NORMAL) for row in drawn]
+    axes.set_yticks(places, names, color=colors.ink, fontsize=NORMAL)
+    axes.set_title("Top-1 error", loc="left", fontsize=NORMAL, x=-0.02, y=1, pad=5, ha="right")
+    notes = axes.secondary_yaxis(1.02)
+    notes.set_yticks(places, [f"{whole_percent(row[3])} ({row[2]:.4g} of {row[1]:,})" for row in drawn])
+    notes.spines[:].set_visible(False)
+    notes.tick_params(labelright=True, labelleft=False, left=False, right=False)
+    if hidden:
+        behind = {"facecolor": colors.background, "edgecolor": "none", "pad": 1.5}
+        gap = f"… {counted(hidden, 'more class', 'more classes')} between these …"
+        write(axes, 0.01 * reach, half, gap, colors.muted, NORMAL, style="italic", bbox=behind)
     columns = ("class", "images", "errors", "top1_error", "lower", "upper", "class_number")
     empty = len(evaluation.class_names) - len(rows)
     without = (
