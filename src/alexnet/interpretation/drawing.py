@@ -202,15 +202,13 @@ def sheet(figure: Figure) -> Axes:
     """
     width, height = figure.get_size_inches()
     axes = bare_axes(figure, 0, 0, width, height)
-    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
     return axes
 
 
 def place_image(axes: Axes, image: NDArray[np.uint8], left_in: float, top_in: float, side_in: float) -> None:
     """Show an image, (S, S, 3), in a square of a sheet."""
-    limits = axes.get_xlim(), axes.get_ylim()
     axes.imshow(image, extent=(left_in, left_in + side_in, top_in + side_in, top_in), aspect="auto")
-    axes.set(xlim=limits[0], ylim=limits[1])
 
 
 def write(

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -30,6 +28,8 @@ from alexnet.interpretation.drawing import (
     bare_axes,
     fit,
     new_figure,
+    place_image,
+    sheet,
     show_percents,
     styled,
     write,
@@ -37,7 +37,7 @@ from alexnet.interpretation.drawing import (
 from alexnet.interpretation.fonts import explain_stand_ins, legible
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.spec import Convolution
-from alexnet.pages.themes import Theme, ThemeName, find_theme
+from alexnet.pages.themes import ThemeName, find_theme
 from alexnet.text.wording import counted
 
 __all__ = ["draw_class_errors", "draw_curves", "draw_filters", "draw_predictions"]
@@ -168,12 +168,12 @@ def draw_predictions(
     missed = any(place is not None and place > len(best) for best, place in ranked)
 
     columns = min(IMAGES_PER_ROW, len(images))
-    gap_in, row_gap_in, label_in = 0.22, 0.3, 0.34 if labeled else 0.1
+    gap_in, row_gap_in, label_in, bar_in = 0.22, 0.3, 0.34 if labeled else 0.1, 0.235
     side_in = (WIDTH_IN - (IMAGES_PER_ROW - 1) * gap_in) / IMAGES_PER_ROW
-    bars_in = 0.235 * (num_bars + missed)
-    cell_in = side_in + label_in + bars_in
+    cell_in = side_in + label_in + bar_in * (num_bars + missed)
     rows = math.ceil(len(images) / columns)
     figure = new_figure(columns * (side_in + gap_in) - gap_in, rows * (cell_in + row_gap_in) - row_gap_in, colors)
+    page = sheet(figure)
     numbers: dict[str, list[Any]] = {
         name: [] for name in ("image", "label", "place_of_label", "place", "class", "probability", "is_label")
     }
@@ -181,28 +181,31 @@ def draw_predictions(
         left, top = index % columns * (side_in + gap_in), index // columns * (cell_in + row_gap_in)
         best, place = ranked[index]
         names, written = prediction.class_names, legible(prediction.class_names)
-        picture = bare_axes(figure, left, top, side_in, side_in)
-        picture.imshow(image, aspect="equal")
+        place_image(page, image, left, top, side_in)
         if label is not None:
-            line = bare_axes(figure, left, top + side_in, side_in, label_in)
             name = fit(figure, written[label], side_in, size=LARGE, weight="bold")
-            write(line, 0.5, 0.5, name, colors.ink, LARGE, align="center", weight="bold")
+            middle, below = left + side_in / 2, top + side_in + label_in / 2
+            write(page, middle, below, name, colors.ink, LARGE, align="center", weight="bold")
             if place != 1:
-                _mark_wrong(picture, colors)
-        bars = bare_axes(figure, left, top + side_in + label_in, side_in, bars_in)
-        bars.set(xlim=(0, 1), ylim=(num_bars + missed, 0))
-        for position, kind in enumerate(best):
-            probability = float(prediction.probabilities[kind])
+                badge = {"boxstyle": "round,pad=0.32,rounding_size=0.5", "facecolor": colors.wrong, "edgecolor": "none"}
+                corner = {"align": "right", "va": "top", "weight": "bold", "bbox": badge}
+                write(page, left + 0.965 * side_in, top + 0.035 * side_in, "wrong", colors.on_wrong, **corner)
+        chances = prediction.probabilities[best].astype(float)
+        middles = top + side_in + label_in + bar_in * (np.arange(num_bars + missed) + 0.5)
+        hues = [colors.correct_bar if kind == label else colors.bar for kind in best]
+        page.barh(middles[: len(best)], np.nan_to_num(chances) * side_in, 0.88 * bar_in, left, color=hues)
+        page.hlines(middles[: len(best)] + 0.47 * bar_in, left, left + side_in, colors.rule, linewidth=0.6)
+        for position, (kind, probability, middle) in enumerate(zip(best, chances, middles, strict=False), start=1):
             weight = "bold" if kind == label else "normal"
             name = fit(figure, written[kind], side_in - 0.62, size=SMALL, weight=weight)
-            _draw_bar(bars, position, probability, colors.correct_bar if kind == label else colors.bar, colors.rule)
-            write(bars, 0.025, position + 0.5, name, colors.ink, weight=weight)
-            write(bars, 0.975, position + 0.5, whole_percent(probability), colors.ink, align="right", weight=weight)
+            write(page, left + 0.06, middle, name, colors.ink, weight=weight)
+            percents = whole_percent(probability)
+            write(page, left + side_in - 0.06, middle, percents, colors.ink, align="right", weight=weight)
             values = (
                 prediction.source,
                 None if label is None else names[label],
                 place,
-                position + 1,
+                position,
                 names[kind],
                 probability,
                 None if label is None else int(kind == label),
@@ -211,7 +214,9 @@ def draw_predictions(
                 column.append(value)
         if label is not None and label not in best:
             own = whole_percent(float(prediction.probabilities[label]))
-            write(bars, 0.025, len(best) + 0.5, f"correct class: place {place}, {own}", colors.ink, weight="bold")
+            write(
+                page, left + 0.06, middles[len(best)], f"correct class: place {place}, {own}", colors.ink, weight="bold"
+            )
     shown = f"its {num_bars} most probable classes" if num_bars > 1 else "its most probable class"
     teaching = (
         " The correct class is written under the image and has the yellow bar. Look at the second and third guesses "
@@ -335,29 +340,6 @@ def whole_percent(rate: float) -> str:
     if 0.995 <= rate < 1:
         return "> 99 %"
     return f"{100 * rate:.0f} %"
-
-
-def _draw_bar(axes: Axes, position: int, length: float, color: str, rule: str) -> None:
-    if math.isfinite(length):
-        axes.add_patch(Rectangle((0, position + 0.06), length, 0.88, facecolor=color, edgecolor="none"))
-    axes.plot([0, 1], [position + 0.97] * 2, color=rule, linewidth=0.6)
-
-
-def _mark_wrong(picture: Axes, colors: Theme) -> None:
-    badge = {"boxstyle": "round,pad=0.32,rounding_size=0.5", "facecolor": colors.wrong, "edgecolor": "none"}
-    corner = picture.transAxes
-    write(
-        picture,
-        0.965,
-        0.965,
-        "wrong",
-        colors.on_wrong,
-        align="right",
-        va="top",
-        weight="bold",
-        bbox=badge,
-        transform=corner,
-    )
 
 
 def _letter(tower: int) -> str:
