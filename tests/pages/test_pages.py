@@ -14,7 +14,7 @@ import torch
 import alexnet
 from alexnet.data.prepare import report
 from alexnet.evaluation.evaluate import measure_errors
-from alexnet.interpretation.page import Thumbnail, write_picture_rows, write_report, write_test_report
+from alexnet.interpretation.page import Thumbnail, explain, write_report
 from alexnet.pages.themes import THEMES
 from alexnet.pages.writing import build_page, embed, write_page
 
@@ -39,21 +39,24 @@ def make_pages(folder: Path, name: str = NAME) -> dict[str, str]:
         trained_on=name,
         environment=[row],
     )
-    write_test_report(
+    write_page(
         folder / "test.html",
+        "test.html",
+        kicker=name,
         title=name,
         lead=name,
-        evaluation=evaluation,
+        result=explain(evaluation),
         models=[row, row],
         head=("Model", name),
         differences=[row],
         notes=[name],
-        drawings=[],
+        figures=[],
         classes=[row],
         commands=[name],
     )
     pictures = [Thumbnail(b"JPEG", name, differs=True), Thumbnail(None, name)]
-    write_picture_rows(folder / "pictures.html", kicker=name, title=name, lead=name, rows=[(name, pictures)])
+    rows = [(name, pictures)]
+    write_page(folder / "pictures.html", "pictures.html", kicker=name, title=name, lead=name, rows=rows)
     found = {
         "splits": {name: {"kept": 1200, "found": 1201}},
         "notes": [name],
@@ -69,7 +72,7 @@ def test_what_users_name_is_escaped_on_every_page(tmp_path: Path) -> None:
     pages = make_pages(tmp_path)
     assert {name: text.count(ESCAPED) for name, text in pages.items()} == {
         "run": 9,  # title twice, lead twice over, a fact and the environment in two cells each, a command
-        "test": 16,
+        "test": 18,
         "pictures": 8,
         "prepared": 10,
     }

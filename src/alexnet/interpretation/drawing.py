@@ -127,8 +127,9 @@ def styled(draw: Callable[P, Drawing]) -> Callable[P, Drawing]:
             drawing = draw(*args, **options)
             for text in drawing.figure.findobj(Text):
                 text.set_fontfamily(families(text.get_text()))
-            drawing.figure.draw_without_rendering()  # ticks are made while the style holds
-            drawing.figure.set_layout_engine("none")
+            if layout := drawing.figure.get_layout_engine():
+                layout.execute(drawing.figure)  # once for all formats; it makes the ticks, while the style holds
+                drawing.figure.set_layout_engine("none")
         return drawing
 
     return drawn

@@ -14,8 +14,9 @@ from alexnet.interpretation.evaluation_figures import (
     draw_reliability,
 )
 from alexnet.interpretation.figures import draw_predictions
-from alexnet.interpretation.page import interval, write_test_report
+from alexnet.interpretation.page import explain, headline, interval, show
 from alexnet.interpretation.panels import choose_mistakes
+from alexnet.pages.writing import write_page
 from alexnet.text.wording import counted
 
 MISTAKES = 12
@@ -86,11 +87,14 @@ def write_assessment(assessment: Assessment, typed: str, *, html: Path | None, f
         zip(assessment.class_titles, found.class_images, found.class_errors, strict=True),
         key=lambda row: -row[2] / max(1, row[1]),
     )
-    write_test_report(
+    write_page(
         html,
+        "test.html",
+        kicker="AlexNet test",
         title=last.name,
         lead=f"Tested on {counted(found.images, 'image')} of {assessment.images}.",
-        evaluation=found,
+        description=headline(found),
+        result=explain(found),
         models=rows,
         head=head,
         differences=[
@@ -106,7 +110,7 @@ def write_assessment(assessment: Assessment, typed: str, *, html: Path | None, f
             if result.comparison
         ],
         notes=[*assessment.doubts, *(f"Left out: {reason}" for reason in assessment.left_out[:20])],
-        drawings=drawings,
+        figures=map(show, drawings),
         classes=[
             [name, f"{count:,}", percent(errors / count) if count else "–", interval(wilson_interval(errors, count))]
             for name, count, errors in worst

@@ -17,7 +17,7 @@ from alexnet.errors import ConfigError
 from alexnet.evaluation.classifier import Prediction
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.metrics import wilson_interval
-from alexnet.interpretation.curves import DOTS, draw_curves
+from alexnet.interpretation.curves import DOTS
 from alexnet.interpretation.drawing import (
     LARGE,
     NORMAL,
@@ -34,13 +34,11 @@ from alexnet.interpretation.drawing import (
     styled,
     write,
 )
-from alexnet.interpretation.fonts import explain_stand_ins, legible
+from alexnet.interpretation.fonts import explain_stand_ins, families, legible
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.spec import Convolution
 from alexnet.pages.themes import ThemeName, find_theme
 from alexnet.text.wording import counted
-
-__all__ = ["draw_class_errors", "draw_curves", "draw_filters", "draw_predictions"]
 
 KERNELS_PER_ROW = 16
 """As in figure 3 of the paper and in the 2012 source, shownet.py."""
@@ -87,10 +85,10 @@ def draw_filters(network: AlexNet, theme: ThemeName = "light") -> Drawing:
     )
     top = 0.0
     for tower, (plate, (width, height)) in enumerate(zip(plates, sizes_in, strict=True)):
+        axes = bare_axes(figure, 0, top + heading_in, width, height)
+        axes.imshow(plate, interpolation="none", aspect="auto")
         if heading_in:
-            heading = bare_axes(figure, 0, top, width, heading_in)
-            write(heading, 0, 0.55, f"Tower {_letter(tower)}", colors.muted, LARGE)
-        bare_axes(figure, 0, top + heading_in, width, height).imshow(plate, interpolation="none", aspect="auto")
+            axes.set_title(f"Tower {_letter(tower)}", loc="left", color=colors.muted, fontsize=LARGE, family=families())
         top += heading_in + height + gap_in
 
     count, pixels = len(kernels), side * side
@@ -188,7 +186,7 @@ def draw_predictions(
             write(page, middle, below, name, colors.ink, LARGE, align="center", weight="bold")
             if place != 1:
                 badge = {"boxstyle": "round,pad=0.32,rounding_size=0.5", "facecolor": colors.wrong, "edgecolor": "none"}
-                corner = {"align": "right", "va": "top", "weight": "bold", "bbox": badge}
+                corner: dict[str, Any] = {"align": "right", "va": "top", "weight": "bold", "bbox": badge}
                 write(page, left + 0.965 * side_in, top + 0.035 * side_in, "wrong", colors.on_wrong, **corner)
         chances = prediction.probabilities[best].astype(float)
         middles = top + side_in + label_in + bar_in * (np.arange(num_bars + missed) + 0.5)
@@ -303,7 +301,7 @@ def draw_class_errors(evaluation: Evaluation, theme: ThemeName = "light") -> Dra
     written = legible(evaluation.class_names)
     names = [fit(figure, written[row[6] - 1], 2.6, size=NORMAL) for row in drawn]
     axes.set_yticks(places, names, color=colors.ink, fontsize=NORMAL)
-    axes.set_title("Top-1 error", loc="left", fontsize=NORMAL, x=-0.02, y=1, pad=5, ha="right")
+    axes.set_title("Top-1 error", loc="left", fontsize=NORMAL, x=-0.035, y=1, pad=5, ha="right")
     notes = axes.secondary_yaxis(1.02)
     notes.set_yticks(places, [f"{whole_percent(row[3])} ({row[2]:.4g} of {row[1]:,})" for row in drawn])
     notes.spines[:].set_visible(False)

@@ -51,56 +51,12 @@ def write_report(
         title=title,
         lead=f"Recipe {recipe_name}, {epochs} in {duration(seconds)}. {trained_on}",
         description=headline(tests[-1]) if tests else NOT_TESTED,
-        result=_explain(tests[-1]) if tests else None,
+        result=explain(tests[-1]) if tests else None,
         not_tested=NOT_TESTED,
         errors=_list_errors(tests) if tests else None,
-        figures=map(_show, drawings),
+        figures=map(show, drawings),
         facts=facts,
         environment=environment,
-        commands=commands,
-    )
-
-
-def write_test_report(
-    path: Path,
-    *,
-    title: str,
-    lead: str,
-    evaluation: Evaluation,
-    models: Sequence[Sequence[str]],
-    head: Sequence[str],
-    differences: Sequence[Sequence[str]],
-    notes: Sequence[str],
-    drawings: Sequence[Themed],
-    classes: Sequence[Sequence[str]],
-    commands: Sequence[str],
-) -> None:
-    """Write the report of a test; it appears whole or not at all.
-
-    Args:
-        title: Name of the model that makes the headline, and that figures and classes are of.
-        evaluation: Of this model.
-        models, head: A table with a row for each model.
-        differences: A row for each model but the first: points, interval, images that only one gets wrong, p-value.
-        notes: What the reader should know before believing it.
-        drawings: In the order of the page.
-        classes: Rows of class, images, error and interval.
-        commands: What to type to get the same again.
-    """
-    write_page(
-        path,
-        "test.html",
-        kicker="AlexNet test",
-        title=title,
-        lead=lead,
-        description=headline(evaluation),
-        result=_explain(evaluation),
-        notes=notes,
-        head=head,
-        models=models,
-        differences=differences,
-        figures=map(_show, drawings),
-        classes=classes,
         commands=commands,
     )
 
@@ -113,17 +69,6 @@ class Thumbnail(NamedTuple):
     caption: str
     differs: bool = False
     """Whether its caption is red: it is not what was looked for."""
-
-
-def write_picture_rows(
-    path: Path, *, kicker: str, title: str, lead: str, rows: Sequence[tuple[str, Sequence[Thumbnail]]]
-) -> None:
-    """Write a page of rows of thumbnails; it appears whole or not at all.
-
-    Args:
-        rows: A heading and its pictures.
-    """
-    write_page(path, "pictures.html", kicker=kicker, title=title, lead=lead, description=lead, rows=rows)
 
 
 def headline(evaluation: Evaluation) -> str:
@@ -144,7 +89,8 @@ def interval(bounds: tuple[float, float]) -> str:
     return f"{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f} %"
 
 
-def _explain(evaluation: Evaluation) -> Mapping[str, str]:
+def explain(evaluation: Evaluation) -> Mapping[str, str]:
+    """Return what pages show of a test as `result`: its error, its headline, and what they mean."""
     meaning = f"Of 100 images like these, about {100 * evaluation.top1_error:.0f} get a wrong first answer."
     if evaluation.class_names:
         classes = counted(len(evaluation.class_names), "class", "classes")
@@ -175,7 +121,8 @@ def _list_errors(tests: Sequence[Evaluation]) -> Mapping[str, Any]:
     return {"head": ("", "Top-1 error", "95 % interval", *of_k, "Cross-entropy"), "rows": rows, "note": note}
 
 
-def _show(pair: Themed) -> Mapping[str, Any]:
+def show(pair: Themed) -> Mapping[str, Any]:
+    """Return what pages show of a drawing as one of their `figures`: the pictures, the words, the numbers."""
     drawing = pair.light
     rows = list(zip(*drawing.numbers.values(), strict=True)) if drawing.num_rows <= MOST_ROWS else []
     return {
