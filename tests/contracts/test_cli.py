@@ -178,8 +178,8 @@ def test_a_place_that_cannot_be_written_is_an_error_without_a_traceback(small_st
 @pytest.mark.parametrize(
     ("words", "advice"),
     [
-        (["train", "STORE", "--out", "RUN"], "continues"),
-        (["search", "index", "RUN", "PHOTOS", "--out", "INDEX"], "continues"),
+        (["train", "STORE", "--out", "RUN"], "goes on from what was saved, or begins again"),
+        (["search", "index", "RUN", "PHOTOS", "--out", "INDEX"], "goes on from what was saved, or begins again"),
         (["search", "query", "INDEX", "a.jpg"], "begins again"),
         (["evaluate", "RUN", "STORE"], "begins again"),
     ],
@@ -197,6 +197,19 @@ def test_ctrl_c_names_the_next_step(
         cli_module.main()
     assert end.value.code == 130
     assert capsys.readouterr().err == f"Interrupted. The same command {advice}.\n"
+
+
+def test_a_file_whose_name_begins_with_a_dash_is_not_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-dash.jpg").touch()
+    monkeypatch.setattr(sys, "argv", ["alexnet", "predict", "RUN", "-dash.jpg"])
+    monkeypatch.setattr(cli_module.signal, "signal", lambda *arguments: None)
+    with pytest.raises(SystemExit) as end:
+        cli_module.main()
+    assert end.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "If the file is meant, write ./-dash.jpg"
 
 
 def test_a_missing_store_is_an_error_of_one_line_without_a_traceback(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from alexnet.data.sources.listing import (
     Source,
     find_titles,
     find_titles_file,
+    note_contradictions,
     set_aside,
 )
 from alexnet.data.store.format import TRAIN, VAL
@@ -129,6 +130,10 @@ def _label_tree(
         splits = {TRAIN: _label([classes[name] for name in names])}
         if options.val_list is not None:
             splits[VAL] = _label_by_list(list(val.walk(root)), ValList(options.val_list), names)
+            foldered = gather_classes(val, root, depth)
+            own = {path: name for name, paths in foldered.items() for path in paths if name in classes}
+            listed = {e.path: names[e.label] for e in splits[VAL] if e.path in own}
+            note_contradictions(options.val_list, listed, own, "the list's was taken", notes)
         else:
             splits[VAL] = _label_by_name(val, names, root, depth, notes)
             _note_stray_images(val, depth, notes)

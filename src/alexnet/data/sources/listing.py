@@ -221,7 +221,12 @@ def set_aside(
     `grouping.divide_by_group`, whose notes are added to notes.
     """
     if options.val_list is not None:
-        chosen = set(ValList(options.val_list).match(record.path for record in records))
+        own = {record.path: record.class_name for record in records}
+        classes = set(own.values())
+        listed = ValList(options.val_list).match(own, classes)
+        told = {path: name for path, name in listed.items() if name in classes}  # others are remarks, or none at all
+        note_contradictions(options.val_list, told, own, "the source's was taken", notes)
+        chosen = set(listed)
     elif options.val_fraction is None:
         raise SourceError(
             f"{root} does not say which images are for validation. Add --val-fraction 0.1 to set a tenth of each "
@@ -230,11 +235,11 @@ def set_aside(
     elif options.grouping is not None:
         chosen = divide_by_group(root, records, options.grouping, options.val_fraction, options.seed, notes)
     else:
-        classes: dict[str, list[str]] = {}
+        paths_of: dict[str, list[str]] = {}
         for record in records:
-            classes.setdefault(record.class_name, []).append(record.path)
+            paths_of.setdefault(record.class_name, []).append(record.path)
         chosen = set()
-        for paths in classes.values():
+        for paths in paths_of.values():
             count = count_aside(len(paths), options.val_fraction)
             ordered = sorted(paths, key=lambda path: digest(options.seed, path))
             chosen.update(ordered[:count])
@@ -243,6 +248,25 @@ def set_aside(
     if options.val_list is not None and options.grouping is not None:
         options.grouping.check_apart({TRAIN: train, VAL: val})
     return train, val
+
+
+def note_contradictions(
+    path: Path, listed: Mapping[str, str], own: Mapping[str, str], taken: str, notes: list[str]
+) -> None:
+    """Note the images to which the list at path gives another class than the source itself does.
+
+    Args:
+        listed: Image -> class by the list.
+        own: Image -> class by its folder or its row.
+        taken: Which counts, to complete "...; ".
+    """
+    other = [image for image in sorted(listed) if listed[image] != own[image]]
+    if other:
+        first = other[0]
+        notes.append(
+            f"{path} gives {counted(len(other), 'image')} another class than the source, as {first}: {listed[first]}, "
+            f"not {own[first]}; {taken}."
+        )
 
 
 def sort_classes(names: Iterable[str]) -> list[str]:
