@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 import pytest
+import torch
 from click.testing import CliRunner
 
 import alexnet
@@ -27,8 +28,9 @@ from alexnet.evaluation.classifier import load
 from alexnet.evaluation.ensemble import Ensemble, save_ensemble
 from alexnet.files.kinds import _KINDS, FileKind
 from alexnet.interpretation.report import REPORT, _list_commands
-from alexnet.network.model_file import save_model
-from alexnet.network.spec import find_dialect
+from alexnet.network.dialects import find_dialect
+from alexnet.network.model_file import load_model, save_model
+from alexnet.recipes.fields import Optimization
 from alexnet.recipes.named import find_recipe, read_recipe
 from alexnet.retrieval.codes import autoencoder
 from alexnet.retrieval.codes.encoding import load_codes
@@ -39,6 +41,9 @@ from alexnet.runs.folder import MODEL, read_environment
 from alexnet.runs.train import train
 from alexnet.text import commands
 from alexnet.text.commands import COMMAND, FITTING_RECIPES, command, recall_command
+from alexnet.training.checkpoint import save_checkpoint
+from alexnet.training.optimizer import MomentumDescent
+from alexnet.training.progress import Progress
 from alexnet.training.transfer import adapt_recipe, read_start
 from conftest import Listener, write_pictures
 from exchange.miniature import everything, make_model
@@ -128,10 +133,22 @@ def kept(world: Path, tmp_path: Path) -> Iterator[Callable[[], None]]:
 
 
 def put_back(kept: Path, world: Path) -> None:
-    """Make the world as it was kept; the folder itself stays, as somebody stands in it."""
-    for each in world.iterdir():
-        shutil.rmtree(each) if each.is_dir() else each.unlink()
-    shutil.copytree(kept, world, dirs_exist_ok=True)
+    """Make the world as it was kept; what has not changed stays, as does the folder, in which somebody stands."""
+    for path in sorted(world.rglob("*"), reverse=True):  # what is in a folder before the folder
+        if not same_file(kept / path.relative_to(world), path):
+            path.rmdir() if path.is_dir() else path.unlink()
+    for was in sorted(kept.rglob("*")):
+        path = world / was.relative_to(kept)
+        if not path.exists():
+            path.mkdir() if was.is_dir() else shutil.copy2(was, path)
+
+
+def same_file(was: Path, path: Path) -> bool:
+    """Whether both are folders, or files of one size and time: a copy has the time of what it was made from."""
+    if not was.exists() or was.is_dir() or path.is_dir():
+        return was.is_dir() and path.is_dir()
+    before, after = was.stat(), path.stat()
+    return (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
 
 
 def begin_only(terminal: Any, store: Any, recipe: Any, out: Path, **options: Any) -> None:
@@ -231,6 +248,14 @@ def meet_mistakes(world: Path, patch: pytest.MonkeyPatch) -> None:
     call("train", "store", "--recipe", "mine.yaml", "--set", "batches.size=4", "--out", "begun")
 
 
+def use_a_checkpoint(world: Path, patch: pytest.MonkeyPatch) -> None:
+    """A run that was interrupted in its second epoch."""
+    model = load_model(world / "run" / MODEL)
+    optimizer = MomentumDescent(model.network, Optimization(), dtype=torch.float32)
+    save_checkpoint(world / "begun", model, optimizer, Progress(epoch=1, batch=1))
+    call("predict", "begun", "picture.jpg")
+
+
 def lose_the_store(world: Path, patch: pytest.MonkeyPatch) -> None:
     """A run whose store is not there."""
     (world / "store").rename(world / "elsewhere")
@@ -300,7 +325,7 @@ def look_at_the_demo(world: Path, patch: pytest.MonkeyPatch) -> None:
         call("demo", "--out", "shown")
 
 
-STATES = (show_pages, show_what_lacks_something, meet_mistakes, lose_the_store, search_collections,
+STATES = (show_pages, show_what_lacks_something, meet_mistakes, use_a_checkpoint, lose_the_store, search_collections,
           search_what_has_changed, do_work, read_reports, look_at_the_demo)  # fmt: skip
 PARSED = {"bench": "takes minutes", "serve": "goes on until it is stopped"}
 """Verbs whose commands are only parsed, and why."""

@@ -19,7 +19,7 @@ from alexnet.errors import Interrupted, RunError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.record import digest_weights
 from alexnet.interpretation import report
-from alexnet.network import spec as spec_module
+from alexnet.network import dialects
 from alexnet.runs import workflow
 from alexnet.runs.display import DRAWING_SECONDS, Afterwards, TrainingDisplay
 from alexnet.runs.folder import CHECKPOINTS, LATEST, MODEL
@@ -30,7 +30,7 @@ from .test_runs import recipe, tiny
 
 @pytest.fixture(autouse=True)
 def tiny_dialect(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(spec_module.DIALECTS, "tiny", tiny)
+    monkeypatch.setitem(dialects.DIALECTS, "tiny", tiny)
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ from click.testing import CliRunner
 
 from alexnet.cli import cli
 from alexnet.data.store.reader import open_store
-from alexnet.data.store.writer import write_store
 from alexnet.errors import Interrupted
 from alexnet.files.writing import is_locked, lock_file
-from alexnet.recipes.named import find_recipe, shorten
+from alexnet.recipes.named import find_recipe, scale_epochs
 from alexnet.reproduction import engine
 from alexnet.reproduction.experiments import EXPERIMENTS, TABLES
 from alexnet.reproduction.outlook import Estimate
 from alexnet.reproduction.plan import LOCK, make_job
+from conftest import write_store
 
 SMALL = ["--recipe", "cifar-80sec", "--set", "optimization.drop_epochs=[]", "--set", "optimization.schedule=constant",
          "--set", "optimization.learning_rate=0.01", "--set", "network.initialization=he", "--set", "batches.divisor=60",
@@ -66,29 +66,31 @@ def test_a_plan_is_shown_without_training(store_path: Path, tmp_path: Path) -> N
 
 def test_an_experiment_runs_fails_in_part_and_goes_on(store_path: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    arguments = ["crops", "--store", store_path, "--out", out, "--epochs", 3, *SMALL, "--side-by-side", 2]
+    arguments = ["activation", "--store", store_path, "--out", out, "--epochs", 3, *SMALL, "--side-by-side", 2]
     code, output = call(*arguments, "--budget", 1e-9)
     assert code == 0, output
-    assert "Not done: 4 trainings (0 failed)" in output
+    assert "Not done: 2 trainings (0 failed)" in output
     code, output = call(*arguments)
     assert code == 0, output
     assert "Not done:" not in output
-    document = json.loads((out / "crops" / "results.json").read_text())
-    assert [outcome["seeds"] for outcome in document["outcomes"]] == [[0]] * 4
+    document = json.loads((out / "activation" / "results.json").read_text())
+    assert [outcome["seeds"] for outcome in document["outcomes"]] == [[0]] * 2
     assert all(0 <= outcome["mean"] <= 1 for outcome in document["outcomes"])
-    assert (out / "crops" / "figure-light.png").stat().st_size > 5000
+    assert (out / "activation" / "figure-light.png").stat().st_size > 5000
     before = {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("result.json")}
-    assert len(before) == 4
+    assert len(before) == 2
     code, again = call(*arguments)
     assert code == 0, again
     assert {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("result.json")} == before
-    cut_off, emptied, *_ = sorted(before)
+    cut_off, emptied = sorted(before)
     cut_off.write_text('{"views": {"1"')
     (emptied.parent / "probabilities-10.npy").write_bytes(b"")
-    results = json.loads((out / "crops" / "results.json").read_text())["outcomes"]
+    results = json.loads((out / "activation" / "results.json").read_text())["outcomes"]
     code, mended = call(*arguments)
     assert code == 0, mended
-    assert json.loads((out / "crops" / "results.json").read_text())["outcomes"] == results  # tested again, not trained
+    assert (
+        json.loads((out / "activation" / "results.json").read_text())["outcomes"] == results
+    )  # tested again, not trained
 
 
 @pytest.mark.parametrize(
@@ -221,12 +223,21 @@ def test_fewer_epochs_move_the_drops_of_the_rate(store_path: Path, tmp_path: Pat
     for epochs in (1, 4):
         code, output = call(*common, "--epochs", epochs)
         assert code == 0, output
-    assert shorten(find_recipe("cifar-11pct"), 104)[1:] == ["optimization.drop_epochs=[100, 102]"]
-    assert shorten(find_recipe("cifar-11pct"), 8)[1:] == ["optimization.drop_epochs=[7]"]
+    assert scale_epochs(find_recipe("cifar-11pct"), 104)[1:] == ["optimization.drop_epochs=[100, 102]"]
+    assert scale_epochs(find_recipe("cifar-11pct"), 8)[1:] == ["optimization.drop_epochs=[7]"]
     alone = ["optimization.drop_epochs=[]", "optimization.schedule=constant"]
-    assert shorten(find_recipe("cifar-80sec"), 1)[1:] == alone
-    assert find_recipe("cifar-80sec", shorten(find_recipe("cifar-80sec"), 1)).optimization.total_epochs == 1
-    assert shorten(find_recipe("small-data"), 3) == ["optimization.total_epochs=3"]
+    assert scale_epochs(find_recipe("cifar-80sec"), 1)[1:] == alone
+    assert find_recipe("cifar-80sec", scale_epochs(find_recipe("cifar-80sec"), 1)).optimization.total_epochs == 1
+    recorded = find_recipe("source-2012", scale_epochs(find_recipe("source-2012"), 182))
+    assert recorded.optimization.drop_epochs == (50, 102, 158)
+    assert [(each.epoch, each.weights, each.biases) for each in recorded.optimization.rate_changes] == [
+        (134, 1e-5, None),
+        (144, 0, 0),
+    ]
+    assert recorded.batches.color_noise_epochs == 134
+    caffe = find_recipe("caffe", scale_epochs(find_recipe("caffe"), 9)).optimization
+    assert (caffe.total_epochs, caffe.drop_steps) == (9, (10_000, 20_000, 30_000, 40_000))
+    assert scale_epochs(find_recipe("small-data"), 3) == ["optimization.total_epochs=3"]
 
 
 def test_a_store_without_validation_images_is_refused(tmp_path: Path) -> None:

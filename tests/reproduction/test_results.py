@@ -8,9 +8,8 @@ import pytest
 
 import alexnet
 from alexnet.data.store.reader import Store
-from alexnet.data.store.writer import write_store
 from alexnet.errors import ConfigError, RecipeError
-from alexnet.network.spec import find_dialect
+from alexnet.network.dialects import find_dialect
 from alexnet.recipes.named import find_recipe
 from alexnet.reproduction.experiments import EXPERIMENTS, find_experiment
 from alexnet.reproduction.figure import draw_outcomes, draw_training_errors
@@ -28,6 +27,7 @@ from alexnet.reproduction.results import (
     write_results,
 )
 from alexnet.reproduction.tables import PLAIN, collect_table, describe_table, list_rows, plan_table
+from conftest import write_store
 
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])
 

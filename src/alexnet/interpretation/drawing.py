@@ -59,7 +59,8 @@ class Drawing:
     caption: str
     """Plain sentences: what is shown, and what to look for."""
     has_photographs: bool = False
-    """As WebP it is then compressed with loss, which nobody sees in photographs and makes it ten times smaller."""
+    """As WebP it is then compressed with loss, which nobody sees in photographs and makes it ten times smaller; as PNG
+    quickly: a fifth of the time for files that are a sixth larger."""
     _rendered: dict[Format, bytes] = field(default_factory=dict, repr=False, init=False)
 
     @property
@@ -84,7 +85,7 @@ class Drawing:
             title = PngInfo()
             title.add_text("Title", self.title)
             # Photographs hardly become smaller by more effort, which would take four times as long.
-            level = 1 if self.has_photographs else 6
+            level = 2 if self.has_photographs else 6
             self._pixels.save(buffer, "PNG", pnginfo=title, dpi=(PNG_DPI, PNG_DPI), compress_level=level)
         return buffer.getvalue()
 

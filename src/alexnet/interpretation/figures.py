@@ -14,9 +14,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
-from alexnet.evaluation.classifier import Prediction
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.metrics import wilson_interval
+from alexnet.evaluation.prediction import Prediction
 from alexnet.interpretation.curves import DOTS
 from alexnet.interpretation.drawing import (
     LARGE,
@@ -36,7 +36,7 @@ from alexnet.interpretation.drawing import (
 )
 from alexnet.interpretation.fonts import explain_stand_ins, families, legible
 from alexnet.network.alexnet import AlexNet
-from alexnet.network.spec import Convolution
+from alexnet.network.rows import Convolution
 from alexnet.pages.themes import ThemeName, find_theme
 from alexnet.text.wording import counted
 

@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch.func import functional_call
 
-from alexnet.batches.loader import assemble_evaluation_views
 from alexnet.batches.views import evaluation_views
 from alexnet.evaluation.classifier import Classifier
 
@@ -15,7 +14,7 @@ from alexnet.evaluation.classifier import Classifier
 def crop_center(images: Sequence[NDArray[np.uint8]], classifier: Classifier) -> list[NDArray[np.uint8]]:
     """Return the part of each stored image that the network sees in one view, (crop, crop, 3)."""
     crop_px = classifier.network.spec.input_px
-    ((y, x, _),) = evaluation_views(classifier.model.preprocessing.image_px, crop_px, 1)
+    ((y, x, _),) = evaluation_views(classifier.image_px, crop_px, 1)
     return [np.asarray(image[y : y + crop_px, x : x + crop_px]) for image in images]
 
 
@@ -35,21 +34,12 @@ def measure_saliency(
     """
     network, preprocessing = classifier.network, classifier.model.preprocessing
     crop_px = network.spec.input_px
-    places = evaluation_views(preprocessing.image_px, crop_px, 1)
     # Detached: only the pixels ask for a gradient, so none is computed for 60 million weights.
     weights = {name: tensor.detach().float() for name, tensor in network.state_dict().items()}
     divisor = torch.as_tensor(preprocessing.divisor, dtype=torch.float32).reshape(-1, 1, 1)
     maps = []
     for image, kind in zip(images, classes, strict=True):
-        inputs = assemble_evaluation_views(
-            [image],
-            preprocessing.mean_image,
-            places,
-            crop_px,
-            preprocessing.divisor,
-            torch.float32,
-            preprocessing.mean_place,
-        )[:, 0]
+        inputs = preprocessing.make_views([image], crop_px, torch.float32)[:, 0]
         inputs = inputs.to(classifier.compute.device).requires_grad_()
         with torch.enable_grad():
             score = functional_call(network, weights, (inputs,))[0, kind]

@@ -1,6 +1,6 @@
 """alexnet draw."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,22 +9,13 @@ import click
 from alexnet.errors import ConfigError
 from alexnet.text.wording import counted
 from alexnet.verbs.draw_options import figure_options, plan_files, write_figure, write_found
-from alexnet.verbs.options import PATH, InOrder, Whole, device_option, image_files, precision_option, threads_option
+from alexnet.verbs.opening import open_classifier
+from alexnet.verbs.options import PATH, InOrder, Whole, compute_options, image_files
 
 if TYPE_CHECKING:
     from alexnet.console.terminal import Terminal
     from alexnet.evaluation.classifier import Classifier
     from alexnet.interpretation.pictures import Pictures
-
-Command = Callable[..., Any]
-
-
-def network_options(command: Command) -> Command:
-    """Options of figures that the network is run for."""
-    for option in (threads_option, precision_option, device_option):
-        command = option(command)
-    return command
-
 
 split_option = click.option("--split", default="val", show_default=True, help="Split, where a store is given.")
 labeled_option = click.option(
@@ -55,11 +46,10 @@ def filters(model: Path, **options: Any) -> None:
 
     They are colours, tower above tower. One scale for the whole layer; every weight is an exact square of pixels.
     """
-    from alexnet.evaluation.classifier import load
     from alexnet.interpretation.figures import draw_filters
 
     files = plan_files("filters", options, [model])
-    network = load(model, device="cpu", precision="float32").network
+    network = open_classifier(model, device="cpu", precision="float32", threads=None)[1].network
     write_figure(files, lambda theme: draw_filters(network, theme))
 
 
@@ -77,7 +67,7 @@ def filters(model: Path, **options: Any) -> None:
 @labeled_option
 @limit_option
 @figure_options
-@network_options
+@compute_options
 def predictions(
     model: Path,
     images: tuple[Path, ...],
@@ -87,9 +77,6 @@ def predictions(
     split: str,
     labeled: bool,
     limit: int | None,
-    device: str,
-    precision: str,
-    threads: int | None,
     **options: Any,
 ) -> None:
     """Draw images with their likeliest classes (figure 4, left).
@@ -101,7 +88,7 @@ def predictions(
     from alexnet.interpretation.panels import predictions_panel
 
     files = plan_files("predictions" if not only else "mistakes", options, [model, *images])
-    terminal, classifier = _load(model, device, precision, threads)
+    terminal, classifier = _load(model, options)
     pictures = _open(classifier, images, split, labeled)
     with terminal.progress("predicting", "images") as meter:
         found = predictions_panel(
@@ -126,7 +113,7 @@ def predictions(
 @labeled_option
 @limit_option
 @figure_options
-@network_options
+@compute_options
 def neighbors(
     model: Path,
     images: tuple[Path, ...],
@@ -136,9 +123,6 @@ def neighbors(
     split: str,
     labeled: bool,
     limit: int | None,
-    device: str,
-    precision: str,
-    threads: int | None,
     **options: Any,
 ) -> None:
     """Draw images that the network finds alike (figure 4, right).
@@ -150,7 +134,7 @@ def neighbors(
     from alexnet.interpretation.pictures import is_store, open_files
 
     files = plan_files("neighbours", options, [model, *images, *queries])
-    terminal, classifier = _load(model, device, precision, threads)
+    terminal, classifier = _load(model, options)
     collection = _open(classifier, images, among, labeled)
     asked = None
     if queries:
@@ -177,16 +161,13 @@ def neighbors(
 @click.option("--index", default=0, show_default=True, type=Whole(0), help="Which of IMAGES, counted from 0.")
 @split_option
 @figure_options
-@network_options
+@compute_options
 def activations(
     model: Path,
     images: tuple[Path, ...],
     layer: str | None,
     index: int,
     split: str,
-    device: str,
-    precision: str,
-    threads: int | None,
     **options: Any,
 ) -> None:
     """Draw what a layer makes of an image, tower by tower.
@@ -197,7 +178,7 @@ def activations(
     from alexnet.interpretation.panels import activations_panel
 
     files = plan_files("activations", options, [model, *images])
-    _, classifier = _load(model, device, precision, threads)
+    _, classifier = _load(model, options)
     pictures = _open(classifier, images, split, False)
     _check_positions([index], len(pictures))
     name = layer or classifier.network.activation_names()[0]
@@ -232,7 +213,7 @@ def curves(runs: tuple[Path, ...], **options: Any) -> None:
 @click.option("--index", "indices", multiple=True, type=Whole(0), help="Show this one, counted from 0; repeatable.")
 @split_option
 @figure_options
-@network_options
+@compute_options
 def saliency(
     model: Path,
     images: tuple[Path, ...],
@@ -240,9 +221,6 @@ def saliency(
     count: int,
     indices: tuple[int, ...],
     split: str,
-    device: str,
-    precision: str,
-    threads: int | None,
     **options: Any,
 ) -> None:
     """Draw which pixels move a class score most.
@@ -253,7 +231,7 @@ def saliency(
     from alexnet.interpretation.panels import choose_queries, saliency_panel
 
     files = plan_files("saliency", options, [model, *images])
-    _, classifier = _load(model, device, precision, threads)
+    _, classifier = _load(model, options)
     kind = None if class_name is None else _find_class(classifier, class_name)
     pictures = _open(classifier, images, split, False)
     _check_positions(indices, len(pictures))
@@ -261,14 +239,8 @@ def saliency(
     write_found(files, saliency_panel(classifier, pictures, positions, class_index=kind))
 
 
-def _load(model: Path, device: str, precision: str, threads: int | None) -> "tuple[Terminal, Classifier]":
-    from alexnet.console.terminal import Terminal
-    from alexnet.evaluation.classifier import load
-    from alexnet.system import set_threads, tune_allocator
-
-    set_threads(threads)
-    tune_allocator()
-    return Terminal(), load(model, device=device, precision=precision)
+def _load(model: Path, options: dict[str, Any]) -> "tuple[Terminal, Classifier]":
+    return open_classifier(model, **{name: options[name] for name in ("device", "precision", "threads")})
 
 
 def _open(classifier: "Classifier", given: tuple[Path, ...], split: str, labeled: bool) -> "Pictures":

@@ -7,7 +7,8 @@ decoded.
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -15,12 +16,11 @@ from typing import NamedTuple, Protocol
 from alexnet.data.images.decode import read_file
 from alexnet.data.sources.grouping import Grouping, count_aside, digest, divide_by_group
 from alexnet.data.sources.image_names import ValList
-from alexnet.data.store.format import TRAIN, VAL
+from alexnet.data.store.format import TEST, TRAIN, VAL
 from alexnet.errors import SourceError
 from alexnet.text.class_names import TITLES_FILE, find_repeat, normalize_name, read_titles
 from alexnet.text.wording import counted, shorten, suggest
 
-TEST = "test"
 SPLIT_NAMES = {
     TRAIN: ("train", "training"),
     VAL: ("val", "valid", "validation", "dev"),
@@ -113,6 +113,7 @@ class Options:
 
     val_fraction: float | None = None
     val_list: Path | None = None
+    test_fraction: float | None = None
     seed: int = 0
     class_names_file: Path | None = None
     grouping: Grouping | None = None
@@ -142,7 +143,6 @@ def collect(
     class_names: Sequence[str] | None = None,
     titles: Mapping[str, str] | None = None,
     ignored: Mapping[str, int] | None = None,
-    notes: Iterable[str] = (),
 ) -> Source:
     """A source of records, whose order is kept inside each split.
 
@@ -152,7 +152,7 @@ def collect(
     Raises:
         SourceError: there are fewer than two classes, no training images, or no way to find validation images.
     """
-    all_notes = list(notes)
+    notes: list[str] = []
     splits: dict[str, list[Record]] = {}
     for record in records:
         record = record._replace(class_name=normalize_name(record.class_name))
@@ -162,23 +162,23 @@ def collect(
     if "" in splits and len(splits) > 1:
         raise SourceError(f"{root} names a split for some images only. Name one for all of them, or for none.")
     if "" in splits:
-        train, val = set_aside(root, splits[""], options, all_notes)
-        splits = {TRAIN: train, VAL: val}
+        splits = divide(root, splits[""], options, notes)
     elif options.val_fraction is not None or options.val_list is not None:
         if set(splits) != {TRAIN}:
             raise SourceError(
                 f"{root} says itself which images are for validation ({', '.join(sorted(splits))}). Leave out "
                 "--val-fraction and --val-list."
             )
-        train, val = set_aside(root, splits[TRAIN], options, all_notes)
-        splits = {TRAIN: train, VAL: val}
-    elif options.grouping is not None:
-        options.grouping.check_apart(splits)
+        splits = divide(root, splits[TRAIN], options, notes)
+    else:
+        if options.grouping is not None:
+            options.grouping.check_apart(splits)
+        splits = set_test_aside(root, splits, splits.get(TRAIN, ()), options, notes)
     if TRAIN not in splits:
         raise SourceError(f"{root} has no training images, only: {', '.join(sorted(splits))}. Check the path.")
     if VAL not in splits and TEST in splits:
         splits[VAL] = splits.pop(TEST)
-        all_notes.append("There are no validation images, so the test images are used for validation.")
+        notes.append("There are no validation images, so the test images are used for validation.")
     if VAL not in splits:
         raise SourceError(
             f"{root} has no validation images. Add --val-fraction 0.1 to set a tenth of each class aside."
@@ -204,11 +204,65 @@ def collect(
         kind=kind,
         files=files,
         class_names=tuple(names),
-        class_titles=find_titles(root, names, options.class_names_file, all_notes, titles),
+        class_titles=find_titles(root, names, options.class_names_file, notes, titles),
         splits={split: [LabeledPath(r.path, labels[r.class_name]) for r in splits[split]] for split in order},
         ignored=dict(sorted((ignored or {}).items())),
-        notes=tuple(all_notes),
+        notes=tuple(notes),
     )
+
+
+def divide(root: Path, records: Sequence[Record], options: Options, notes: list[str]) -> dict[str, list[Record]]:
+    """Training and validation records of one set, and test records where a fraction is asked for."""
+    train, val = set_aside(root, records, options, notes)
+    return set_test_aside(root, {TRAIN: train, VAL: val}, records, options, notes)
+
+
+def set_test_aside(
+    root: Path,
+    splits: dict[str, list[Record]],
+    whole: Sequence[Record],
+    options: Options,
+    notes: list[str],
+) -> dict[str, list[Record]]:
+    """The splits with test records taken out of the training records, where a fraction is asked for.
+
+    They are those that come next in the order in which `set_aside` takes validation images, so that these stay the
+    same with a test fraction and without.
+
+    Args:
+        whole: What the fraction is of: one set that is divided, or training images that the source names itself.
+    Raises:
+        SourceError: there are test records, or no group can be spared.
+    """
+    if options.test_fraction is None or TRAIN not in splits:
+        return splits
+    if splits.get(TEST):
+        raise SourceError(f"{root} says itself which images are for testing. Leave out --test-fraction.")
+    train = splits[TRAIN]
+    if options.grouping is not None:
+        fraction = options.test_fraction * len(whole) / len(train)
+        chosen = divide_by_group(root, train, options.grouping, fraction, options.seed, notes, aim="testing")
+    else:
+        totals = Counter(record.class_name for record in whole)
+        chosen = _take_first(
+            train,
+            lambda name, left: min(count_aside(totals[name], options.test_fraction or 0), left - 1),
+            options.seed,
+        )
+    test = [record for record in train if record.path in chosen]
+    return {**splits, TRAIN: [record for record in train if record.path not in chosen], TEST: test}
+
+
+def _take_first(records: Sequence[Record], count: Callable[[str, int], int], seed: int) -> set[str]:
+    """Paths of the first count(class, its records) records of each class in the order of digests of (seed, path)."""
+    classes: dict[str, list[str]] = {}
+    for record in records:
+        classes.setdefault(record.class_name, []).append(record.path)
+    return {
+        path
+        for name, paths in classes.items()
+        for path in sorted(paths, key=lambda path: digest(seed, path))[: count(name, len(paths))]
+    }
 
 
 def set_aside(
@@ -235,14 +289,8 @@ def set_aside(
     elif options.grouping is not None:
         chosen = divide_by_group(root, records, options.grouping, options.val_fraction, options.seed, notes)
     else:
-        paths_of: dict[str, list[str]] = {}
-        for record in records:
-            paths_of.setdefault(record.class_name, []).append(record.path)
-        chosen = set()
-        for paths in paths_of.values():
-            count = count_aside(len(paths), options.val_fraction)
-            ordered = sorted(paths, key=lambda path: digest(options.seed, path))
-            chosen.update(ordered[:count])
+        fraction = options.val_fraction
+        chosen = _take_first(records, lambda name, left: count_aside(left, fraction), options.seed)
     train = [record for record in records if record.path not in chosen]
     val = [record for record in records if record.path in chosen]
     if options.val_list is not None and options.grouping is not None:
