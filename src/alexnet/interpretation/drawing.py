@@ -85,7 +85,7 @@ class Drawing:
             title = PngInfo()
             title.add_text("Title", self.title)
             # Photographs hardly become smaller by more effort, which would take four times as long.
-            level = 1 if self.has_photographs else 6
+            level = 2 if self.has_photographs else 6
             self._pixels.save(buffer, "PNG", pnginfo=title, dpi=(PNG_DPI, PNG_DPI), compress_level=level)
         return buffer.getvalue()
 
