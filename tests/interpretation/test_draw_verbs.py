@@ -20,7 +20,7 @@ from conftest import write_pictures
 
 CLASSES = ("ant", "bee", "cat")
 TITLES = {"ant": "Ameise", "bee": "Biene", "cat": "猫"}
-NAMES = ("filters", "predictions", "neighbours", "activations", "curves", "saliency")
+NAMES = ("filters", "predictions", "neighbours", "activations", "curves", "why")
 
 
 def call(*arguments: object) -> Result:
@@ -141,7 +141,7 @@ def test_an_image_that_cannot_be_read_is_named_and_left_out(run: Path, folder: P
     for number in range(8):
         source = folder / "pictures" / "train" / "ant" / f"ant-{number % 6}.png"
         (tmp_path / "in" / f"{number}.png").write_bytes(source.read_bytes() if number not in (2, 3) else b"no image")
-    for name in ("predictions", "neighbours", "saliency"):
+    for name in ("predictions", "neighbours", "why"):
         few = ["--k", 2] if name == "neighbours" else []
         result = call("draw", name, run, tmp_path / "in", *few, "--out", tmp_path / f"{name}.png")
         assert result.exit_code == 1, (name, result.exception)
@@ -173,7 +173,7 @@ def test_nothing_is_overwritten_unless_asked(run: Path, folder: Path, tmp_path: 
     photo = tmp_path / "photo.png"
     photo.write_bytes((folder / "pictures" / "val" / "ant" / "ant-0.png").read_bytes())
     before = photo.read_bytes()
-    assert message("draw", "saliency", run, photo, "--out", photo, "--overwrite") == (
+    assert message("draw", "why", run, photo, "--out", photo, "--overwrite") == (
         f"--out {photo}: {photo} is one of the inputs. Choose another name."
     )
     (tmp_path / "a.csv").write_text("mine")
@@ -206,7 +206,7 @@ def test_what_is_not_accepted_is_named(
 ) -> None:
     where = [argument.replace("OUT", str(tmp_path)) for argument in arguments]
     out = [] if "--out" in arguments else ["--out", tmp_path / "x.png"]
-    text = message("draw", "saliency", run, folder / "store", *where, *out)
+    text = message("draw", "why", run, folder / "store", *where, *out)
     assert text == expected.replace("OUT", str(tmp_path)).replace("STORE", str(folder / "store"))
     assert not list(tmp_path.iterdir())
 
