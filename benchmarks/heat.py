@@ -1,4 +1,4 @@
-"""Which heat can be believed: the methods of `alexnet draw why` on drawn scenes, where each object is known by the pixel.
+"""Which heat can be believed: the methods of `alexnet draw why` on drawn scenes, whose objects are known by the pixel.
 
 For each run: the share of the heat on the object, how often the hottest pixel is on it (the pointing game), the area
 under the deletion curve, and the rank correlation with the heat of a network with random weights, which is measured in
@@ -85,22 +85,31 @@ def measure_run(path: Path, seed: int, per_class: int) -> list[dict[str, Any]]:
         values = [share_inside(each, inside), points_inside(each, inside), areas]
         if network == "trained":
             values.append(correlate_ranks(each, heat["random", method]))
-        found = {name: float(np.nanmean(value)) for name, value in zip(MEASURES, values, strict=False)}
-        row = {"what": f"{method} : {network}", "run": path.name, "images": len(images), "error": float(wrong), **found}
-        rows.append(row)
+        rows.append(
+            {
+                "what": f"{method} : {network}",
+                "run": path.name,
+                "images": len(images),
+                "error": float(wrong),
+                "samples": {name: value.tolist() for name, value in zip(MEASURES, values, strict=False)},
+            }
+        )
     return rows
 
 
 def print_table(rows: Sequence[dict[str, Any]]) -> None:
-    """Print the mean over runs, with the standard deviation where there are several."""
+    """Print means over images and runs: with the standard deviation over runs, or for one run the standard error."""
     print("| heat | share inside | pointing game | deletion area | rank correlation with random |")
     print("| --- | --- | --- | --- | --- |")
     for what in dict.fromkeys(row["what"] for row in rows):
         cells = []
         for name in MEASURES:
-            values = [row[name] for row in rows if row["what"] == what and name in row]
-            spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
-            cells.append(f"{np.mean(values):.2f}{spread}" if values else "–")
+            runs = [np.array(row["samples"][name]) for row in rows if row["what"] == what and name in row["samples"]]
+            means = [np.nanmean(each) for each in runs]
+            spread = (
+                np.std(means, ddof=1) if len(runs) > 1 else np.sqrt(np.nanvar(runs[0]) / len(runs[0])) if runs else 0
+            )
+            cells.append(f"{np.mean(means):.2f} ± {spread:.2f}" if runs else "–")
         print(f"| {what.replace(' : ', ', ')} | {' | '.join(cells)} |")
     for run, error in {row["run"]: row["error"] for row in rows}.items():
         print(f"{run}: error {100 * error:.0f} % on these {rows[0]['images']} scenes")

@@ -14,6 +14,7 @@ from PIL import Image
 from alexnet.cli import cli
 from alexnet.data.prepare.prepare import prepare
 from alexnet.interpretation import report
+from alexnet.interpretation.why import METHODS
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model, Preprocessing, save_model
 from conftest import write_pictures
@@ -209,6 +210,26 @@ def test_what_is_not_accepted_is_named(
     text = message("draw", "why", run, folder / "store", *where, *out)
     assert text == expected.replace("OUT", str(tmp_path)).replace("STORE", str(folder / "store"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("method", "towers"), [("cam", ["tower_a", "tower_b"]), ("occlusion", []), ("gradient", [])])
+def test_why_has_every_method_for_any_class_and_the_towers_of_grad_cam(
+    method: str, towers: list[str], run: Path, folder: Path, tmp_path: Path
+) -> None:
+    options = ["--method", method, "--class", "Biene", "--index", 1, "--out", tmp_path / "a.png"]
+    result = call("draw", "why", run, folder / "store", *options)
+    assert result.exit_code == 0, result.exception
+    rows = read(tmp_path / "a.csv")
+    assert list(rows[0]) == ["image", "class", "y", "x", "heat", *towers]
+    assert len(rows) == 144
+    assert {row["class"] for row in rows} == {"Biene"}
+    for row in rows if towers else []:
+        both = float(row["tower_a"]) + float(row["tower_b"])
+        assert float(row["heat"]) == pytest.approx(max(0.0, both), rel=1e-3, abs=1e-5)
+    assert METHODS[method].shows in result.stderr.replace("\n", " ")
+    assert "'deconvolution' is not one of 'cam', 'occlusion', 'gradient'" in str(
+        call("draw", "why", run, folder / "store", "--method", "deconvolution").output
+    )
 
 
 def test_an_unknown_layer_lists_those_there_are_and_a_tower_can_be_drawn_alone(

@@ -172,8 +172,8 @@ def test_a_network_that_looks_at_one_corner_has_its_heat_there(method: str) -> N
     heat = explain(classifier, draw_images(3, 24), [0, 0, 0], method)
     assert heat.shape == (3, 20, 20)
     assert (heat.sum((1, 2)) > 0).all()
-    # Place 12 sees the pixels from 12 on; heat between places and below squares reaches one more.
-    assert (heat[:, 11:, 11:].sum((1, 2)) / heat.sum((1, 2)) > 0.999).all()
+    # Place 12 sees the pixels from 12 on; heat between places, and below squares of three pixels, reaches two further.
+    assert (heat[:, 10:, 10:].sum((1, 2)) / heat.sum((1, 2)) > 0.99).all()
 
 
 def test_grad_cam_alone_does_not_know_where_dense_layers_look() -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from alexnet.errors import ConfigError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.interpretation.saliency import center_inputs
+from alexnet.text.wording import counted
 
 DELETION_STEPS = 20
 """Steps in which the pixels of a view are taken away."""
@@ -72,8 +73,8 @@ def deletion_curves(
     crop_px = classifier.network.spec.input_px
     if heat.shape != (len(images), crop_px, crop_px):
         raise ConfigError(
-            f"heat of shape {heat.shape} for {len(images)} views of {crop_px} px. Give maps of the centre views, as "
-            "explain returns them."
+            f"heat of shape {heat.shape} for {counted(len(images), 'view')} of {crop_px} px. Give maps of the centre "
+            "views, as explain returns them."
         )
     curves = []
     for image, kind, values in zip(images, classes, heat, strict=True):
