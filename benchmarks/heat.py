@@ -59,7 +59,7 @@ def blind_maps(count: int, crop_px: int) -> dict[str, NDArray[np.float32]]:
     """Return maps that do not look at the image: the same everywhere, and a Gaussian about the middle."""
     place = (np.arange(crop_px) - (crop_px - 1) / 2) / crop_px
     middle = np.exp(-(place**2 + place[:, None] ** 2) / (2 * 0.2**2))
-    maps = {"nothing: even": np.ones((crop_px, crop_px)), "nothing: middle": middle}
+    maps = {"even": np.ones((crop_px, crop_px)), "middle": middle}
     return {name: np.tile(each.astype(np.float32), (count, 1, 1)) for name, each in maps.items()}
 
 
@@ -73,7 +73,7 @@ def measure_run(path: Path, seed: int, per_class: int) -> list[dict[str, Any]]:
     wrong = np.mean([p.top(1)[0][0] != name for p, name in zip(classifier.predict(images), names, strict=True)])
     random = randomize(classifier, seed)
     heat: dict[tuple[str, str], NDArray[np.float32]] = {
-        ("nothing", name): each for name, each in blind_maps(len(images), crop_px).items()
+        ("no network", name): each for name, each in blind_maps(len(images), crop_px).items()
     }
     for method in METHODS:
         for network, who in (("trained", classifier), ("random", random)):

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -227,9 +229,30 @@ def test_why_has_every_method_for_any_class_and_the_towers_of_grad_cam(
         both = float(row["tower_a"]) + float(row["tower_b"])
         assert float(row["heat"]) == pytest.approx(max(0.0, both), rel=1e-3, abs=1e-5)
     assert METHODS[method].shows in result.stderr.replace("\n", " ")
-    assert "'deconvolution' is not one of 'cam', 'occlusion', 'gradient'" in str(
+    assert "'deconvolution' is not one of 'occlusion', 'gradient', 'cam'" in str(
         call("draw", "why", run, folder / "store", "--method", "deconvolution").output
     )
+
+
+def test_every_command_and_example_of_the_page_of_questions_works(
+    run: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "questions.md").read_text(encoding="utf-8")
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "run").symlink_to(run)
+    (tmp_path / "demo" / "store").symlink_to(folder / "store")
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^alexnet .*$", page, re.MULTILINE)
+    assert len(commands) >= 2
+    for command in commands:
+        result = call(*shlex.split(command)[1:])
+        assert result.exit_code == 0, (command, result.exception)
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "picture.jpg").write_bytes((folder / "pictures" / "val" / "bee" / "bee-0.png").read_bytes())
+    (tmp_path / "RUN").symlink_to(run)
+    found: dict[str, Any] = {}
+    exec(example.replace('"mug"', '"bee"'), found)
+    assert found["heat"].shape == (12, 12)
 
 
 def test_an_unknown_layer_lists_those_there_are_and_a_tower_can_be_drawn_alone(

@@ -114,37 +114,32 @@ SEPARATE = (Convolution(name="conv1", kernels=4, window_px=4, padding_px=1, then
 
 
 @pytest.mark.parametrize(("layers", "shares"), [(SHARING, True), (SEPARATE, False)])
-@pytest.mark.parametrize("side", [None, 1, 6, 20])
+@pytest.mark.parametrize("side", [None, 6, 20])
 def test_occlusion_is_the_mean_fall_over_the_squares_that_cover_a_pixel(
     layers: Sequence[Layer], shares: bool, side: int | None
 ) -> None:
     """Beside views that are covered one by one; crops of 20 have windows that hang over their edge."""
     classifier = make_classifier(layers, 20, 24)
     assert can_share(classifier.network, 20, [(0, 0)]) == shares
-    images, kinds = draw_images(2, 24), [2, 0]
+    (image,), kind = draw_images(1, 24), 2
     ticks: list[tuple[int, int]] = []
-    found = measure_occlusion(classifier, images, kinds, side_px=side, tick=lambda *both: ticks.append(both))
+    (found,) = measure_occlusion(classifier, [image], [kind], side_px=side, tick=lambda *both: ticks.append(both))
     width, step = side or 3, max(1, (side or 3) // 2)
     starts = [*range(0, 20 - width, step), 20 - width]
-
-    def log_probability(view: np.ndarray, kind: int) -> float:
-        with torch.inference_mode():
-            return float(classifier.network(torch.from_numpy(view).float()[None]).log_softmax(1)[0, kind])
-
-    for image, kind, heat in zip(images, kinds, found, strict=True):
-        view = crop(image, 20)
-        total, covering = np.zeros((20, 20)), np.zeros((20, 20))
-        for y in starts:
-            for x in starts:
-                covered = view.copy()
-                covered[:, y : y + width, x : x + width] = 0
-                place = np.s_[y : y + width, x : x + width]
-                total[place] += log_probability(view, kind) - log_probability(covered, kind)
-                covering[place] += 1
-        assert covering.min() > 0
-        np.testing.assert_allclose(heat, np.maximum(total / covering, 0), atol=2e-6)
-    assert ticks[-1] == (2 * len(starts) ** 2, 2 * len(starts) ** 2)
-    assert found.max() > 0
+    squares = [np.s_[y : y + width, x : x + width] for y in starts for x in starts]
+    views = np.repeat(crop(image, 20)[None], 1 + len(squares), axis=0)  # the whole one, and one for each square
+    for covered, (rows, columns) in zip(views[1:], squares, strict=True):
+        covered[:, rows, columns] = 0
+    with torch.inference_mode():
+        scores = classifier.network(torch.from_numpy(views).float()).double().log_softmax(1)[:, kind].numpy()
+    total, covering = np.zeros((20, 20)), np.zeros((20, 20))
+    for square, score in zip(squares, scores[1:], strict=True):
+        total[square] += scores[0] - score
+        covering[square] += 1
+    assert covering.min() > 0
+    np.testing.assert_allclose(found, np.maximum(total / covering, 0), atol=2e-6)
+    assert ticks[-1] == (len(squares), len(squares))
+    assert found.max() > 0 or side == 20
 
 
 @pytest.mark.parametrize("side", [0, 21])
@@ -161,19 +156,19 @@ def test_a_network_that_looks_at_one_corner_has_its_heat_there(method: str) -> N
         Local(name="local2", kernels=4, window_px=3, then=(RELU,)),
         Dense(name="fc3", units=2),
     )
-    classifier = make_classifier(layers, 20, 24)
+    classifier = make_classifier(layers, 14, 16)
     parts: Any = classifier.network.layers
     with torch.no_grad():
-        local = parts["local2"].weight.view(16, 16, 4, -1)
+        local = parts["local2"].weight.view(10, 10, 4, -1)
         local[:] = 0
-        local[12:, 12:] = torch.rand(4, 4, 4, local.shape[-1])
+        local[6:, 6:] = torch.rand(4, 4, 4, local.shape[-1])
         parts["conv1"].bias[:] = 1
         parts["fc3"].weight[0], parts["fc3"].weight[1] = 0.0001, -0.0001
-    heat = explain(classifier, draw_images(3, 24), [0, 0, 0], method)
-    assert heat.shape == (3, 20, 20)
+    heat = explain(classifier, draw_images(1, 16), [0], method)
+    assert heat.shape == (1, 14, 14)
     assert (heat.sum((1, 2)) > 0).all()
-    # Place 12 sees the pixels from 12 on; heat between places, and below squares of three pixels, reaches two further.
-    assert (heat[:, 10:, 10:].sum((1, 2)) / heat.sum((1, 2)) > 0.99).all()
+    # Place 6 sees the pixels from 6 on; heat between places, and below squares of two pixels, reaches one further.
+    assert (heat[:, 5:, 5:].sum((1, 2)) / heat.sum((1, 2)) > 0.99).all()
 
 
 def test_grad_cam_alone_does_not_know_where_dense_layers_look() -> None:
@@ -208,7 +203,7 @@ def test_methods_are_those_of_the_command_and_need_no_image() -> None:
 @pytest.mark.parametrize(
     ("classes", "method", "message"),
     [
-        ([0], "deconvolution", "unknown method 'deconvolution'. Choose one of: cam, occlusion, gradient."),
+        ([0], "deconvolution", "unknown method 'deconvolution'. Choose one of: occlusion, gradient, cam."),
         (
             [3],
             "cam",

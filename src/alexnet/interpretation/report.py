@@ -173,7 +173,7 @@ def _show_images(
             classifier, collection, pictures, chosen=queries, k=min(NEIGHBORS, count), limit=MOST_SEARCHED, tick=tick
         )
         drawings.append(in_both_themes(found.panel))
-    drawings.append(in_both_themes(why_panel(classifier, pictures, queries[:WHY_IMAGES], method="cam").panel))
+    drawings.append(in_both_themes(why_panel(classifier, pictures, queries[:WHY_IMAGES], method="gradient").panel))
     return drawings
 
 

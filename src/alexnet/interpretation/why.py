@@ -42,13 +42,6 @@ class Method(NamedTuple):
 
 
 METHODS: Mapping[str, Method] = {
-    "cam": Method(
-        measure_cam,
-        "images",
-        "where the maps of the last convolution speak for the class under the map, each weighed by how much it moves "
-        "the score (Grad-CAM; Selvaraju et al., 2017)",
-        "the last convolution speaks for it",
-    ),
     "occlusion": Method(
         measure_occlusion,
         "squares",
@@ -63,8 +56,15 @@ METHODS: Mapping[str, Method] = {
         "absolute derivatives by red, green and blue (Simonyan et al., 2013)",
         "a pixel moves its score most",
     ),
+    "cam": Method(
+        measure_cam,
+        "images",
+        "where the maps of the last convolution speak for the class under the map, each weighed by how much it moves "
+        "the score (Grad-CAM; Selvaraju et al., 2017)",
+        "the last convolution speaks for it",
+    ),
 }
-"""Name of a method -> the method."""
+"""Name of a method -> the method; the most faithful first, as docs/questions.md measures it."""
 
 
 def explain(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from alexnet.interpretation.pictures import Pictures
 
 Command = Callable[..., Any]
-WHY_METHODS = ("cam", "occlusion", "gradient")
+WHY_METHODS = ("occlusion", "gradient", "cam")
 """Names of `interpretation.why.METHODS`, the first the default; a test compares them."""
 
 
@@ -257,9 +257,9 @@ def why(
 ) -> None:
     """Draw where in an image a class is decided.
 
-    Grad-CAM (cam) weighs the maps of the last convolution, tower by tower and together. Occlusion covers a square at
-    one place after the other and shows how far the probability falls: 169 predictions for an image. Gradient shows
-    which pixels move the score most. The centre view is used.
+    Occlusion covers a square at one place after the other and shows how far the probability falls: 169 predictions for
+    an image. Gradient shows which pixels move the score most. Grad-CAM (cam) weighs the maps of the last convolution,
+    tower by tower and together. The centre view is used.
     """
     from alexnet.interpretation.panels import choose_queries, why_panel
     from alexnet.interpretation.why import METHODS
