@@ -147,7 +147,8 @@ def share_covered_first_layer(network: AlexNet, image: Tensor, places: Sequence[
         part = whole[0, :, top : top + part_px, left : left + part_px].clone()
         part[:, y - top : y - top + side_px, x - left : x - left + side_px] = 0
         parts.append(part)
-    outputs = compute(whole).repeat(len(places), 1, 1, 1)
+    everywhere = compute(whole).expand(len(places), -1, -1, -1)
+    outputs = everywhere.clone(memory_format=torch.channels_last)
     for out, part, (y, x) in zip(outputs, compute(torch.stack(parts)), places, strict=True):
         out[:, first(y) : first(y) + count, first(x) : first(x) + count] = part
-    return outputs.contiguous(memory_format=torch.channels_last)
+    return outputs
