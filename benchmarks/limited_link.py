@@ -26,7 +26,7 @@ from alexnet.benchmark.suite import write_record
 from alexnet.distribution.cost import estimate_step
 from alexnet.distribution.launch import launch_variables
 from alexnet.distribution.mesh import parse_mesh
-from alexnet.network.spec import find_dialect
+from alexnet.network.dialects import find_dialect
 from alexnet.system import has_bfloat16
 
 MESHES = ("data=2", "tower=2", "data=2,dense=2")

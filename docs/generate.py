@@ -7,8 +7,9 @@ import scaling_tables
 
 from alexnet.errors import ConfigError
 from alexnet.network.comparison import draw_taps, tabulate_differences
+from alexnet.network.dialects import DIALECTS, find_dialect
 from alexnet.network.modifiers import MODIFIERS, describe_modifier
-from alexnet.network.spec import DIALECTS, find_dialect, measure
+from alexnet.network.shapes import measure
 from alexnet.recipes.named import RECIPES
 from alexnet.reproduction.experiments import EXPERIMENTS, TABLES
 from alexnet.reproduction.results import compare_epochs, read_results, tabulate, tabulate_recorded

@@ -7,7 +7,7 @@ from typing import Any
 
 from alexnet.distribution.cost import Cluster, Cost, Link, estimate_step
 from alexnet.distribution.mesh import parse_mesh
-from alexnet.network.spec import find_dialect
+from alexnet.network.dialects import find_dialect
 
 RECORDS = Path(__file__).parent.parent / "benchmarks" / "records"
 IMAGENET_IMAGES = 1_281_167

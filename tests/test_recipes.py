@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from alexnet.errors import RecipeError
-from alexnet.network.spec import find_dialect
+from alexnet.network.dialects import find_dialect
 from alexnet.recipes.fields import AS_START
 from alexnet.recipes.named import RECIPES, Recipe, find_recipe
 

@@ -20,6 +20,7 @@ ROW = {
     "learning_rate": 0.00025,
     "images_per_second": 94.12,
     "waiting_share": 0.01,
+    "seconds": 4000.0,
     "seconds_with_validation": 4000.0,
 }
 
@@ -169,3 +170,10 @@ def test_a_folded_sentence_gives_its_command_a_line_that_can_be_copied() -> None
 )
 def test_durations_read_as_people_say_them(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize("output", [True, False])
+def test_a_line_feed_in_a_cell_is_shown_as_one(output: bool) -> None:
+    terminal = on_screen(output=output)
+    terminal.table(["class", "n"], [["blue\nx", "1"]])
+    assert [line.strip() for line in text_of(terminal.output).splitlines()][1:] == [r"blue\x0ax  1"]

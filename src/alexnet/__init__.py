@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from alexnet.data.prepare.prepare import prepare
     from alexnet.data.store.reader import Store, open_store
     from alexnet.errors import AlexNetError
-    from alexnet.evaluation.classifier import Classifier, Prediction, load
+    from alexnet.evaluation.classifier import Classifier, load
     from alexnet.evaluation.ensemble import Ensemble, load_ensemble
+    from alexnet.evaluation.prediction import Prediction
     from alexnet.network.alexnet import AlexNet, build
     from alexnet.recipes.named import Recipe, find_recipe
     from alexnet.runs.train import train
@@ -24,7 +25,7 @@ _HOMES = {
     "AlexNetError": "errors",
     "Classifier": "evaluation.classifier",
     "Ensemble": "evaluation.ensemble",
-    "Prediction": "evaluation.classifier",
+    "Prediction": "evaluation.prediction",
     "Recipe": "recipes.named",
     "Store": "data.store.reader",
     "build": "network.alexnet",

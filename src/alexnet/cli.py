@@ -105,6 +105,10 @@ def _show(problem: click.ClickException) -> None:
     """Show a misuse as click does; it may repeat what was typed, as names of files, which must not steer a terminal."""
     shown = _Screen()
     problem.show(shown)
+    if isinstance(problem, click.NoSuchOption):
+        for word in sys.argv[1:]:
+            if word.startswith("-") and os.path.exists(word):
+                shown.write(f"If the file is meant, write ./{word}\n")
     click.echo(escape_controls(shown.getvalue()), err=True, nl=False)
 
 
@@ -135,8 +139,8 @@ def main() -> None:
         sys.exit(problem.exit_code)
     except (KeyboardInterrupt, Abort):
         words = " ".join(sys.argv[1:])
-        advice = "continues" if words.startswith(CONTINUING) else "begins again"
-        click.echo(f"Interrupted. The same command {advice}.", err=True)
+        goes_on = "goes on from what was saved, or " if words.startswith(CONTINUING) else ""
+        click.echo(f"Interrupted. The same command {goes_on}begins again.", err=True)
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet.batches.loader import TrainingBatches, evaluation_batches
+from alexnet.batches.loader import TrainingBatches
 from alexnet.batches.order import epoch_order
-from alexnet.batches.views import evaluation_views
 from alexnet.recipes.fields import Batches
 
 GENERATOR = np.random.default_rng(0)
@@ -99,17 +98,3 @@ def test_leaving_an_epoch_early_stops_the_background_thread() -> None:
     for _ in make().epoch(0):
         break
     assert not [thread for thread in threading.enumerate() if thread.name == "alexnet-batches"]
-
-
-def test_evaluation_batches_hold_every_view_of_every_image_once() -> None:
-    options = {"crop_px": 12, "divisor": 2.0, "dtype": torch.float32, "device": torch.device("cpu")}
-    places = evaluation_views(16, 12, 10)
-    parts = list(evaluation_batches(IMAGES, MEAN, places=places, images_per_batch=4, **options))
-    assert [tuple(part.shape[:2]) for part in parts] == [(4, 10)] * 5 + [(3, 10)]
-    views = torch.cat(parts)
-    image = torch.from_numpy((IMAGES[6].astype(np.float32) - 100) / 2).permute(2, 0, 1)
-    torch.testing.assert_close(views[6, 2], image[:, 2:14, 2:14])
-    torch.testing.assert_close(views[6, 4], image[:, 4:, 4:])
-    torch.testing.assert_close(views[6, 9], image[:, 4:, 4:].flip(2))
-    (single,) = evaluation_batches(IMAGES, MEAN, places=places[2:3], images_per_batch=40, **options)
-    assert torch.equal(single[:, 0], views[:, 2])

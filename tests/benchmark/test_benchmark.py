@@ -16,7 +16,8 @@ from alexnet.benchmark.stock import build_stock_2014, build_stock_paper, make_in
 from alexnet.benchmark.suite import write_record
 from alexnet.cli import cli
 from alexnet.network.alexnet import build
-from alexnet.network.spec import count_training_operations, find_dialect
+from alexnet.network.dialects import find_dialect
+from alexnet.network.shapes import count_training_operations
 
 
 def test_the_stock_network_computes_what_ours_does() -> None:

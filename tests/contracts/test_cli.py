@@ -17,7 +17,7 @@ from alexnet import cli as cli_module
 from alexnet.cli import cli, main
 from alexnet.distribution.world import SINGLE_PROCESS
 from alexnet.errors import ConfigError
-from alexnet.network.spec import DIALECTS
+from alexnet.network.dialects import DIALECTS
 from alexnet.recipes.named import RECIPES, find_recipe
 from conftest import write_pictures
 
@@ -178,8 +178,8 @@ def test_a_place_that_cannot_be_written_is_an_error_without_a_traceback(small_st
 @pytest.mark.parametrize(
     ("words", "advice"),
     [
-        (["train", "STORE", "--out", "RUN"], "continues"),
-        (["search", "index", "RUN", "PHOTOS", "--out", "INDEX"], "continues"),
+        (["train", "STORE", "--out", "RUN"], "goes on from what was saved, or begins again"),
+        (["search", "index", "RUN", "PHOTOS", "--out", "INDEX"], "goes on from what was saved, or begins again"),
         (["search", "query", "INDEX", "a.jpg"], "begins again"),
         (["evaluate", "RUN", "STORE"], "begins again"),
     ],
@@ -197,6 +197,19 @@ def test_ctrl_c_names_the_next_step(
         cli_module.main()
     assert end.value.code == 130
     assert capsys.readouterr().err == f"Interrupted. The same command {advice}.\n"
+
+
+def test_a_file_whose_name_begins_with_a_dash_is_not_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-dash.jpg").touch()
+    monkeypatch.setattr(sys, "argv", ["alexnet", "predict", "RUN", "-dash.jpg"])
+    monkeypatch.setattr(cli_module.signal, "signal", lambda *arguments: None)
+    with pytest.raises(SystemExit) as end:
+        cli_module.main()
+    assert end.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "If the file is meant, write ./-dash.jpg"
 
 
 def test_a_missing_store_is_an_error_of_one_line_without_a_traceback(tmp_path: Path) -> None:
@@ -220,6 +233,17 @@ def test_a_trained_run_has_a_report_with_its_errors(trained: Path) -> None:
     page = (trained / "report.html").read_text(encoding="utf-8")
     assert "Top-1 error" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_run_is_no_store_and_can_be_gone_on_from(trained: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["train", str(trained), "--out", str(tmp_path / "more")])
+    assert str(result.exception) == (
+        f"{trained} is a run. To go on from it: alexnet train {trained} --more-epochs 10 --out RUN"
+    )
+    words = ["train", str(trained), "--more-epochs", "1", "--recipe", "paper", "--out", str(tmp_path / "more")]
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 2
+    assert "leave out --recipe, --from, --epochs" in result.output
 
 
 def test_evaluate_prints_json_and_writes_predictions(trained: Path, small_store_path: Path, tmp_path: Path) -> None:

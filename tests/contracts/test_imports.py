@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import alexnet
+from alexnet.batches.preprocessing import Preprocessing
 from alexnet.network.alexnet import build
-from alexnet.network.model_file import Model, Preprocessing, save_model
+from alexnet.network.model_file import Model, save_model
 
 PACKAGE = Path(alexnet.__file__).parent
 
@@ -25,7 +26,7 @@ ARROWS = {
     "console": {"text"},
     "kernels": {"compiling", "errors"},
     "runs.folder": {"files", "errors"},
-    "network": {"runs.folder", "kernels", "files", "text", "errors"},
+    "network": {"runs.folder", "batches", "kernels", "files", "text", "errors"},
     "data": {"compiling", "files", "text", "errors", "version"},
     "batches": {"recipes", "data", "compiling", "errors"},
     "distribution": {"batches", "kernels", "network", "files", "system", "text", "errors"},

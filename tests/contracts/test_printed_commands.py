@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 import pytest
+import torch
 from click.testing import CliRunner
 
 import alexnet
@@ -27,8 +28,9 @@ from alexnet.evaluation.classifier import load
 from alexnet.evaluation.ensemble import Ensemble, save_ensemble
 from alexnet.files.kinds import _KINDS, FileKind
 from alexnet.interpretation.report import REPORT, _list_commands
-from alexnet.network.model_file import save_model
-from alexnet.network.spec import find_dialect
+from alexnet.network.dialects import find_dialect
+from alexnet.network.model_file import load_model, save_model
+from alexnet.recipes.fields import Optimization
 from alexnet.recipes.named import find_recipe, read_recipe
 from alexnet.retrieval.codes import autoencoder
 from alexnet.retrieval.codes.encoding import load_codes
@@ -39,6 +41,9 @@ from alexnet.runs.folder import MODEL, read_environment
 from alexnet.runs.train import train
 from alexnet.text import commands
 from alexnet.text.commands import COMMAND, FITTING_RECIPES, command, recall_command
+from alexnet.training.checkpoint import save_checkpoint
+from alexnet.training.optimizer import MomentumDescent
+from alexnet.training.progress import Progress
 from alexnet.training.transfer import adapt_recipe, read_start
 from conftest import Listener, write_pictures
 from exchange.miniature import everything, make_model
@@ -231,6 +236,14 @@ def meet_mistakes(world: Path, patch: pytest.MonkeyPatch) -> None:
     call("train", "store", "--recipe", "mine.yaml", "--set", "batches.size=4", "--out", "begun")
 
 
+def use_a_checkpoint(world: Path, patch: pytest.MonkeyPatch) -> None:
+    """A run that was interrupted in its second epoch."""
+    model = load_model(world / "run" / MODEL)
+    optimizer = MomentumDescent(model.network, Optimization(), dtype=torch.float32)
+    save_checkpoint(world / "begun", model, optimizer, Progress(epoch=1, batch=1))
+    call("predict", "begun", "picture.jpg")
+
+
 def lose_the_store(world: Path, patch: pytest.MonkeyPatch) -> None:
     """A run whose store is not there."""
     (world / "store").rename(world / "elsewhere")
@@ -300,7 +313,7 @@ def look_at_the_demo(world: Path, patch: pytest.MonkeyPatch) -> None:
         call("demo", "--out", "shown")
 
 
-STATES = (show_pages, show_what_lacks_something, meet_mistakes, lose_the_store, search_collections,
+STATES = (show_pages, show_what_lacks_something, meet_mistakes, use_a_checkpoint, lose_the_store, search_collections,
           search_what_has_changed, do_work, read_reports, look_at_the_demo)  # fmt: skip
 PARSED = {"bench": "takes minutes", "serve": "goes on until it is stopped"}
 """Verbs whose commands are only parsed, and why."""

@@ -34,6 +34,16 @@ def test_a_group_stands_on_one_side_and_every_class_on_both(photos: Photos) -> N
     )
 
 
+def test_groups_stay_whole_in_three_splits(photos: Photos) -> None:
+    source = find_images(photos(PATIENTS), val_fraction=0.2, test_fraction=0.2, group=r"(p\d+)_")
+    sides = [patients_of(source, split) for split in ("train", "val", "test")]
+    assert set.union(*sides) == {f"p{p:02d}" for p in range(10)}
+    assert sum(map(len, sides)) == 10
+    assert min(map(len, sides)) >= 2
+    assert source.splits["val"] == find_images(source.root, val_fraction=0.2, group=r"(p\d+)_").splits["val"]
+    assert "groups set aside for testing" in source.notes[1]
+
+
 def test_the_division_by_groups_depends_on_seed_and_names_only(photos: Photos) -> None:
     options = {"val_fraction": 0.3, "group": r"p\d+"}
     first = find_images(photos(PATIENTS), **options)  # type: ignore[arg-type]

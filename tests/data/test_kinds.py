@@ -70,6 +70,24 @@ def test_a_list_sets_images_of_one_tree_aside(photos: Photos, tmp_path: Path) ->
     )
 
 
+def test_a_list_that_contradicts_the_folders_is_noted(photos: Photos, tmp_path: Path) -> None:
+    images = [f"{name}/{number}.png" for name in "ab" for number in range(3)]
+    listed = tmp_path / "val.txt"
+    listed.write_text("a/1.png b\nb/1.png b\nb/2.png some remark\n")
+    one = find_images(photos(images), val_list=listed)
+    assert [tuple(entry) for entry in one.splits["val"]] == [("a/1.png", 0), ("b/1.png", 1), ("b/2.png", 1)]
+    assert one.notes == (
+        f"{listed} gives 1 image another class than the source, as a/1.png: b, not a; the source's was taken.",
+    )
+    listed.write_text("".join(f"val/{image} a\n" for image in images))
+    both = [f"{part}/{image}" for part in ("train", "val") for image in images]
+    two = find_images(photos(both, "TWO"), val_list=listed)
+    assert {label for _, label in two.splits["val"]} == {0}
+    assert two.notes == (
+        f"{listed} gives 3 images another class than the source, as val/b/0.png: a, not b; the list's was taken.",
+    )
+
+
 @pytest.mark.parametrize(
     "text", ["1.png\tdog\n2.png\tcat\n", "1 dog\n2 cat\n", "ImageId,PredictionString\n1,dog 4 5 6 7\n2,cat 1 2 3 4\n"]
 )

@@ -33,7 +33,7 @@ def test_validation_labels_follow_names_even_where_a_class_has_no_validation_ima
     source = find_images(photos([*TWO_SPLITS, "train/ant/1.png", "train/bee/1.png", "val/bee/1.png"]))
     assert source.class_names == ("ant", "bee", "cat", "dog")
     assert [label for _, label in as_pairs(source, "val")] == [1, 2, 3]
-    assert source.notes == ("Without validation images: 1 class (ant).",)
+    assert source.notes == ("Without images in val: 1 class (ant).",)
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation", "Val"])
@@ -56,11 +56,64 @@ def test_what_is_no_photograph_is_passed_over_and_counted(photos: Photos) -> Non
 
 
 def test_images_outside_a_class_folder_and_other_splits_are_noted(photos: Photos) -> None:
-    source = find_images(photos([*TWO_SPLITS, "train/stray.png", "test/cat/1.png"]))
+    source = find_images(photos([*TWO_SPLITS, "train/stray.png", "test/1.png"]))
     assert source.notes == (
         "Not read, since it lies in no class folder: 1 image directly in train.",
         "test holds 1 image and was not read.",
     )
+
+
+def test_a_test_folder_with_classes_is_a_third_split(photos: Photos) -> None:
+    root = photos([*TWO_SPLITS, "test/cat/1.png", "test/dog/2.png"])
+    source = find_images(root)
+    assert list(source.splits) == ["train", "val", "test"]
+    assert as_pairs(source, "test") == [("test/cat/1.png", 0), ("test/dog/2.png", 1)]
+    assert source.notes == ()
+    with pytest.raises(SourceError) as caught:
+        find_images(root, test_fraction=0.1)
+    assert str(caught.value) == (f"{root} says itself which images are for testing. Leave out --test-fraction.")
+
+
+def test_a_test_fraction_leaves_the_validation_images_as_they_are(photos: Photos) -> None:
+    root = photos(
+        [f"{name}/{number:02}.png" for name, count in (("a", 20), ("b", 10), ("c", 2)) for number in range(count)]
+    )
+    two, three = find_images(root, val_fraction=0.2), find_images(root, val_fraction=0.2, test_fraction=0.3)
+    assert three.splits["val"] == two.splits["val"]
+    labels = {split: [label for _, label in as_pairs(three, split)] for split in three.splits}
+    assert [[labels[split].count(label) for label in range(3)] for split in ("train", "val", "test")] == [
+        [10, 5, 1],
+        [4, 2, 1],
+        [6, 3, 0],
+    ]
+    together = [path for split in three.splits for path, _ in as_pairs(three, split)]
+    assert sorted(together) == sorted(set(together))
+    assert len(together) == 32
+    assert three.splits == find_images(root, val_fraction=0.2, test_fraction=0.3).splits
+    assert three.splits["test"] != find_images(root, val_fraction=0.2, test_fraction=0.3, seed=1).splits["test"]
+
+
+def test_a_test_fraction_is_of_the_training_images_where_the_source_names_them(photos: Photos) -> None:
+    paths = [f"{split}/{name}/{number}.png" for split in ("train", "val") for name in "ab" for number in range(10)]
+    source = find_images(photos(paths), test_fraction=0.2)
+    assert {split: len(entries) for split, entries in source.splits.items()} == {"train": 16, "val": 20, "test": 4}
+    assert all(entry.path.startswith("train/") for entry in source.splits["test"])
+
+
+@pytest.mark.parametrize(
+    ("fractions", "message"),
+    [
+        ({"test_fraction": 1.0}, "The test fraction is 1.0; it lies between 0 and 1, for example 0.1."),
+        (
+            {"val_fraction": 0.5, "test_fraction": 0.5},
+            "Fractions of 0.5 and 0.5 leave nothing to train on. Give two whose sum is below 1.",
+        ),
+    ],
+)
+def test_fractions_leave_something_to_train_on(photos: Photos, fractions: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        find_images(photos(TWO_SPLITS), **fractions)  # type: ignore[arg-type]
+    assert str(caught.value) == message
 
 
 def test_links_are_followed_and_loops_end(photos: Photos) -> None:
@@ -105,7 +158,7 @@ def test_the_division_depends_on_seed_and_paths_only(photos: Photos) -> None:
 
 def test_a_train_folder_alone_is_divided_like_a_tree_of_classes(photos: Photos, tmp_path: Path) -> None:
     paths = [f"train/{path}" for path in SINGLE_TREE]
-    root = photos([*paths, "train/stray.png", "test/a/1.png"])
+    root = photos([*paths, "train/stray.png", "test/1.png"])
     source = find_images(root, val_fraction=0.1)
     assert source.class_names == ("a", "b", "c")
     counts = {split: [label for _, label in as_pairs(source, split)] for split in ("train", "val")}

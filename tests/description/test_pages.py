@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from alexnet.batches.preprocessing import Preprocessing
 from alexnet.cli import cli
 from alexnet.console.terminal import Terminal
 from alexnet.data.prepare.prepare import prepare
@@ -24,8 +25,8 @@ from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.record import digest_weights, read_errors, write_errors
 from alexnet.files.writing import lock_file, remember_place
 from alexnet.network.alexnet import build
-from alexnet.network.model_file import Model, Preprocessing, save_model
-from alexnet.network.spec import DIALECTS
+from alexnet.network.dialects import DIALECTS
+from alexnet.network.model_file import Model, save_model
 from alexnet.recipes.named import RECIPES, Optimization, find_recipe
 from alexnet.runs.folder import MODEL
 from alexnet.training.checkpoint import save_checkpoint
@@ -160,6 +161,7 @@ def test_a_finished_run_tells_its_errors_and_what_comes_next(begun: Path) -> Non
     save_model(begun / MODEL, make_model())
     assert "ten views" not in facts_of(describe(str(begun)))
     shared: dict[str, Any] = {"images": 1500, "k": 2, "top1_interval": (0.216, 0.26), "topk_interval": (0.1, 0.2),
+                              "class_names": ("a",), "class_images": (1500,), "class_errors": (360.0,), "class_f1": (0.7,),
                               "cross_entropy": 1.0}  # fmt: skip
     one = Evaluation(num_views=1, top1_error=0.245, topk_error=0.16, **shared)
     ten = Evaluation(num_views=10, top1_error=0.237, topk_error=0.15, **shared)

@@ -8,7 +8,8 @@ import pytest
 from alexnet.distribution.cost import UPDATE_BYTES, Cluster, Link, count_messages_of_sum, estimate_step
 from alexnet.distribution.mesh import Mesh, count_parameters
 from alexnet.distribution.volume import count_step
-from alexnet.network.spec import count_training_operations, find_dialect
+from alexnet.network.dialects import find_dialect
+from alexnet.network.shapes import count_training_operations
 
 SPEC = find_dialect("paper", 1000)
 PLAIN = Cluster(

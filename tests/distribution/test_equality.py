@@ -21,8 +21,8 @@ from alexnet.distribution.mesh import parse_mesh
 from alexnet.distribution.volume import count_step
 from alexnet.errors import Interrupted
 from alexnet.files.tensors import read_tensors
-from alexnet.network import spec as spec_module
-from alexnet.network.spec import find_dialect
+from alexnet.network import dialects
+from alexnet.network.dialects import find_dialect
 from alexnet.recipes.named import Recipe, find_recipe
 from alexnet.runs import train as runs
 from conftest import Listener, write_pictures
@@ -37,7 +37,7 @@ def recipe(*more: str, epochs: int = 3) -> Recipe:
 
 @pytest.fixture(autouse=True)
 def small_dialect(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(spec_module.DIALECTS, "small", small)
+    monkeypatch.setitem(dialects.DIALECTS, "small", small)
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +74,7 @@ def trained_alone(
     """Losses, history and run folder of 17 epochs in one process, that every mesh is compared with."""
     out = tmp_path_factory.mktemp("alone") / "run"
     with pytest.MonkeyPatch.context() as patch, kernels.using("plain"):
-        patch.setitem(spec_module.DIALECTS, "small", small)
+        patch.setitem(dialects.DIALECTS, "small", small)
         return *alone(store_path, out, recipe(epochs=17)), out
 
 

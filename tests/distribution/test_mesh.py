@@ -5,7 +5,7 @@ import pytest
 from alexnet.distribution.mesh import Mesh, check_mesh, count_parameters, parse_mesh, shard_parameters
 from alexnet.distribution.volume import count_step
 from alexnet.errors import ConfigError
-from alexnet.network.spec import find_dialect
+from alexnet.network.dialects import find_dialect
 
 MIB = 2**20
 

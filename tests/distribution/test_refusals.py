@@ -8,7 +8,7 @@ from distribution.work import disagree, meet_differently, small
 
 import alexnet
 from alexnet.data.prepare.prepare import prepare
-from alexnet.network import spec as spec_module
+from alexnet.network import dialects
 from alexnet.recipes.named import find_recipe
 from alexnet.runs.folder import read_environment
 from alexnet.text.commands import train_again
@@ -22,7 +22,7 @@ ALL_ALIKE = "All processes need the same version, store, recipe and options."
 def test_what_two_processes_do_not_have_in_common_is_named_by_both(
     small_store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(spec_module.DIALECTS, "small", small)
+    monkeypatch.setitem(dialects.DIALECTS, "small", small)
     write_pictures(tmp_path / "pictures" / "train", per_class=2, classes=("ant", "bee", "cat"), seed=9)
     prepare(tmp_path / "pictures", tmp_path / "other", val_fraction=0.5)
     recipes = {

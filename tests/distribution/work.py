@@ -19,15 +19,15 @@ from alexnet.distribution.mesh import parse_mesh
 from alexnet.distribution.processes import DistributedWorld, LaunchEnvironment
 from alexnet.distribution.world import SINGLE_PROCESS
 from alexnet.errors import AlexNetError
-from alexnet.evaluation import trial
+from alexnet.evaluation import evaluate
 from alexnet.evaluation.assessment import Options, assess
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate_network
 from alexnet.evaluation.labeled_images import open_labeled_images
 from alexnet.kernels import choose
-from alexnet.network import spec as spec_module
+from alexnet.network import dialects
 from alexnet.network.alexnet import AlexNet, build
-from alexnet.network.spec import Convolution, Dense, Dropout, Normalize, Pool, Rectify, Spec
+from alexnet.network.rows import Convolution, Dense, Dropout, Normalize, Pool, Rectify, Spec
 from alexnet.recipes.named import Recipe
 from alexnet.retrieval.index.images import choose_images
 from alexnet.retrieval.index.writer import make_index
@@ -60,7 +60,7 @@ def meet(mesh: str | None, timeout_seconds: float = 60) -> DistributedWorld:
     choose._numba_failure = lambda: "starting is faster without"
     runs.kernels.warm_up = lambda dtype: 0.0
     processes.GRACE_SECONDS = 1.5
-    spec_module.DIALECTS["small"] = small  # of this process, which ends with its work
+    dialects.DIALECTS["small"] = small  # of this process, which ends with its work
     environment = LaunchEnvironment.read()
     assert environment is not None
     return DistributedWorld(
@@ -165,7 +165,7 @@ def find_out_in_twos(folder: str, out: str) -> dict[str, Any]:
     """Every process: what it finds out about the model and the ten pictures of a folder; the index goes to `out`."""
     world = meet(None) if LaunchEnvironment.read() else SINGLE_PROCESS
     root = Path(folder)
-    trial.VIEWS_AT_A_TIME = 20  # two images with ten views
+    evaluate.VIEWS_AT_A_TIME = 20  # two images with ten views
     options = Options(views=10, precision="float32", predictions=Path(out + ".csv"))
     assessment = assess([root / "model.safetensors"], root / "pictures", options, world=world)
     classifier = load(root / "model.safetensors", device="cpu", precision="float32")
@@ -179,6 +179,7 @@ def find_out_in_twos(folder: str, out: str) -> dict[str, Any]:
         classifier.model.preprocessing,
         classifier.compute,
         class_names=classifier.class_names,
+        num_views=10,
         data=world.data_group,
     )
     return {
@@ -236,7 +237,7 @@ def meet_differently(fact: str) -> str:
         mesh = "tower=2"
     try:
         world = meet(mesh)
-        world.run_on_all_ranks(lambda: world.check_spec(spec_module.find_dialect("one-tower-2014", 3)))
+        world.run_on_all_ranks(lambda: world.check_spec(dialects.find_dialect("one-tower-2014", 3)))
     except AlexNetError as problem:
         return f"{type(problem).__name__}: {problem}"
     return "met"

@@ -64,9 +64,9 @@ def test_only_a_split_that_exists_is_advised_for_fitting(
     code, said = say(*asked, small_store_path, "--fit-weights", "val")
     assert (code, said) == (
         1,
-        f"{reason} {small_store_path} has no other images that models did not learn from. A table with the columns path, "
-        "label and split makes a store with test images: alexnet prepare TABLE.csv --out STORE. Or test on a folder "
-        "that holds the folders val and test.",
+        f"{reason} {small_store_path} has no other images that models did not learn from. A third split "
+        "is made by preparing: alexnet prepare PHOTOS --out STORE --test-fraction 0.1. Or test on a folder that holds "
+        "the folders val and test.",
     )
     # What is advised works: a folder with both, and a table.
     pictures = tmp_path / "pictures"
@@ -76,7 +76,7 @@ def test_only_a_split_that_exists_is_advised_for_fitting(
     (pictures / "table.csv").write_text("\n".join(["path,label,split", *rows]))
     prepare(pictures / "table.csv", tmp_path / "store")
     for images in (pictures, tmp_path / "store"):
-        code, said = say(*asked, images, "--fit-weights", "val")
+        code, said = say(*asked, images, "--fit-weights", "val", "--split", "val")
         assert (code, said) == (1, f"{reason} Report another split: --split test.")
         code, said = say(*asked, images, "--fit-weights", "val", "--split", "test", "--views", 1)
         assert code == 0, said

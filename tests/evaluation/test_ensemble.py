@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import alexnet
+from alexnet.batches.preprocessing import Preprocessing
 from alexnet.cli import cli
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.calibration import measure_calibration
@@ -19,7 +20,7 @@ from alexnet.evaluation.ensemble import Ensemble, FittedOn, fit_weights, load_en
 from alexnet.evaluation.metrics import find_errors
 from alexnet.evaluation.prediction_files import write_submission
 from alexnet.network.alexnet import build
-from alexnet.network.model_file import Model, Preprocessing, save_model
+from alexnet.network.model_file import Model, save_model
 from alexnet.text.names import unescape_name
 from conftest import write_oddly_named
 

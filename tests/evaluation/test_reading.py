@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import alexnet
+from alexnet.batches.preprocessing import Preprocessing
 from alexnet.cli import cli
 from alexnet.data.images.decode import Framing, open_image
 from alexnet.data.sources import folders
@@ -19,7 +20,7 @@ from alexnet.errors import WeightsError
 from alexnet.evaluation.assessment import Options, assess
 from alexnet.evaluation.ensemble import Ensemble
 from alexnet.network.alexnet import build
-from alexnet.network.model_file import Model, Preprocessing, load_model, save_model
+from alexnet.network.model_file import Model, load_model, save_model
 from alexnet.retrieval.index.extractor import Extractor
 
 CLASSES = ("ant", "bee", "cat")

@@ -2,13 +2,14 @@ import numpy as np
 import pytest
 import torch
 
+from alexnet.batches.preprocessing import Preprocessing
 from alexnet.batches.views import evaluation_views
 from alexnet.evaluation.evaluate import predict_probabilities
 from alexnet.evaluation.shared_views import can_share, share_covered_first_layer, share_first_layer
 from alexnet.network.alexnet import AlexNet, build
+from alexnet.network.dialects import find_dialect
 from alexnet.network.layers import apply_all
-from alexnet.network.model_file import Preprocessing
-from alexnet.network.spec import NormalizeMap, Pool, Rectify, Rounding, find_dialect
+from alexnet.network.rows import NormalizeMap, Pool, Rectify, Rounding
 from alexnet.system import Compute
 
 FIVE = [(0, 0), (0, 32), (16, 16), (32, 0), (32, 32)]

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from alexnet import kernels, load
-from alexnet.batches.loader import assemble_evaluation_views
-from alexnet.batches.views import evaluation_views
+from alexnet.batches.preprocessing import FRAMINGS
 from alexnet.cli import cli
 from alexnet.data.images.decode import Framing, open_image
 from alexnet.errors import ConfigError, ExportError
@@ -25,9 +24,10 @@ from alexnet.exchange.exporting import export_model
 from alexnet.exchange.importing import TORCHVISION_DIVISOR, TORCHVISION_MEAN, open_model
 from alexnet.exchange.onnx_ensemble import export_ensemble
 from alexnet.exchange.programs import _open_picture
-from alexnet.network import spec as spec_module
-from alexnet.network.model_file import FRAMINGS, Model, load_model, save_model
-from alexnet.network.spec import Dense, Spec, find_dialect
+from alexnet.network import dialects
+from alexnet.network.dialects import find_dialect
+from alexnet.network.model_file import Model, load_model, save_model
+from alexnet.network.rows import Dense, Spec
 from exchange.miniature import CLASSES, everything, make_model
 
 onnx = pytest.importorskip("onnx")
@@ -130,10 +130,7 @@ def test_a_ten_view_graph_goes_from_stored_images_to_probabilities(tmp_path: Pat
     export_model(model, "onnx", tmp_path / "m.onnx", ten_views=True)
     images = np.random.default_rng(3).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     found = run(tmp_path / "m.onnx", images=images)
-    preprocessing = model.preprocessing
-    views = assemble_evaluation_views(
-        list(images), preprocessing.mean_image, evaluation_views(32, 28, 10), 28, divisor, torch.float32, place
-    )
+    views = model.preprocessing.make_views(list(images), 28, torch.float32, views=10)
     with torch.inference_mode():
         expected = torch.stack([model.network(view).softmax(1).mean(0) for view in views])
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
@@ -250,7 +247,7 @@ def thin(num_classes: int) -> Spec:
     return spec.model_copy(update={"layers": tuple(rows)})
 
 
-find_one_tower = spec_module.DIALECTS["one-tower-2014"]
+find_one_tower = dialects.DIALECTS["one-tower-2014"]
 
 
 @pytest.mark.parametrize("usual", [False, True])
@@ -258,7 +255,7 @@ find_one_tower = spec_module.DIALECTS["one-tower-2014"]
 def test_a_state_dict_for_torchvision_holds_what_its_inputs_need_and_its_program_uses_it(
     picture: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, out: str, usual: bool
 ) -> None:
-    monkeypatch.setitem(spec_module.DIALECTS, "one-tower-2014", thin)
+    monkeypatch.setitem(dialects.DIALECTS, "one-tower-2014", thin)
     monkeypatch.setattr(importing, "CANDIDATES", ("one-tower-2014",))
     monkeypatch.setitem(sys.modules, "torchvision", _Torchvision("torchvision"))
     model = make_model(thin(4), image_px=256, divisor=TORCHVISION_DIVISOR if usual else 20.0)

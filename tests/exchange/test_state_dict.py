@@ -23,9 +23,9 @@ from alexnet.exchange import importing
 from alexnet.exchange.exporting import export_model
 from alexnet.exchange.importing import TORCHVISION_DIVISOR, TORCHVISION_MEAN, open_model
 from alexnet.exchange.state_dict import MAX_BYTES, read_state_dict
-from alexnet.network import spec as spec_module
+from alexnet.network import dialects
 from alexnet.network.model_file import load_model
-from alexnet.network.spec import Convolution, Dense, Pool, Rectify, Spec
+from alexnet.network.rows import Convolution, Dense, Pool, Rectify, Spec
 
 
 def mini(num_classes: int) -> Spec:
@@ -46,7 +46,7 @@ SHAPES = {"conv1": (4, 3, 5, 5), "conv2": (6, 2, 3, 3), "fc6": (8, 24), "fc8": (
 
 @pytest.fixture
 def mini_dialect(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(spec_module.DIALECTS, "mini", mini)
+    monkeypatch.setitem(dialects.DIALECTS, "mini", mini)
     monkeypatch.setattr(importing, "CANDIDATES", ("paper", "mini"))
 
 
@@ -79,7 +79,7 @@ def test_every_way_to_save_a_state_dict_is_read(
         document: Any = {"state_dict": given, "meta": {"epoch": 90}} if container == "nested" else given
         torch.save(document, path, _use_new_zipfile_serialization=container != "legacy")
     model = open_model(path)
-    assert model.network.spec == spec_module.find_dialect("mini", 5)
+    assert model.network.spec == dialects.find_dialect("mini", 5)
     for layer in SHAPES:
         for what in ("weight", "bias"):
             own = model.network.state_dict()[f"layers.{layer}.{what}"]
@@ -270,7 +270,7 @@ def test_torchvisions_preprocessing_becomes_the_models(tmp_path: Path) -> None:
 def test_shapes_of_several_dialects_need_the_name_of_one(
     mini_dialect: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setitem(spec_module.DIALECTS, "maxi", mini)
+    monkeypatch.setitem(dialects.DIALECTS, "maxi", mini)
     monkeypatch.setattr(importing, "CANDIDATES", ("mini", "maxi"))
     torch.save(weights(), tmp_path / "w.pth")
     with pytest.raises(WeightsError) as problem:

@@ -10,10 +10,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from alexnet.batches.preprocessing import Preprocessing
 from alexnet.evaluation.classifier import Classifier
 from alexnet.network.alexnet import AlexNet
-from alexnet.network.model_file import Model, Preprocessing
-from alexnet.network.spec import Convolution, Dense, Rectify, Spec
+from alexnet.network.model_file import Model
+from alexnet.network.rows import Convolution, Dense, Rectify, Spec
 
 CLASSES = ("n0", "n1", "n2", "n3", "n4", "n5")
 TITLES = ("cat", "<script>alert('x')</script>", "猫のような動物", "a_b$c$d", "very " * 20 + "long", 'quo"te & more')

@@ -13,12 +13,13 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from alexnet.batches.preprocessing import Preprocessing
 from alexnet.cli import cli
 from alexnet.data.prepare.prepare import prepare
 from alexnet.interpretation import report
 from alexnet.interpretation.why import METHODS
 from alexnet.network.alexnet import AlexNet
-from alexnet.network.model_file import Model, Preprocessing, save_model
+from alexnet.network.model_file import Model, save_model
 from conftest import write_pictures
 
 CLASSES = ("ant", "bee", "cat")

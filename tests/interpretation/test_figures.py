@@ -8,9 +8,9 @@ from matplotlib.colors import to_rgba
 from PIL import Image
 
 from alexnet.errors import ConfigError
-from alexnet.evaluation.classifier import Prediction
 from alexnet.evaluation.evaluate import Evaluation, measure_errors
 from alexnet.evaluation.metrics import wilson_interval
+from alexnet.evaluation.prediction import Prediction
 from alexnet.interpretation.drawing import MARGIN_IN, PNG_DPI, THEMES
 from alexnet.interpretation.figures import (
     draw_class_errors,
@@ -21,7 +21,7 @@ from alexnet.interpretation.figures import (
     whole_percent,
 )
 from alexnet.network.alexnet import AlexNet
-from alexnet.network.spec import Dense, Spec
+from alexnet.network.rows import Dense, Spec
 from alexnet.text.wording import counted
 
 PICTURE = np.zeros((16, 16, 3), np.uint8)

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from alexnet.batches.preprocessing import Preprocessing
 from alexnet.data.scenes.scenes import CLASS_NAMES
 from alexnet.interpretation.why import METHODS
 from alexnet.network.alexnet import build
-from alexnet.network.model_file import Model, Preprocessing, save_model
+from alexnet.network.model_file import Model, save_model
 
 
 @pytest.mark.slow

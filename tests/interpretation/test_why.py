@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from alexnet.batches.preprocessing import Preprocessing
 from alexnet.errors import ConfigError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.shared_views import can_share
@@ -17,8 +18,8 @@ from alexnet.interpretation.grad_cam import join_towers, measure_cam, measure_ca
 from alexnet.interpretation.occlusion import measure_occlusion
 from alexnet.interpretation.why import METHODS, explain
 from alexnet.network.alexnet import AlexNet
-from alexnet.network.model_file import Model, Preprocessing
-from alexnet.network.spec import Bend, Convolution, Dense, Layer, Local, Operation, Pool, Rectify, Spec
+from alexnet.network.model_file import Model
+from alexnet.network.rows import Bend, Convolution, Dense, Layer, Local, Operation, Pool, Rectify, Spec
 from alexnet.verbs.draw import WHY_METHODS
 
 MEAN, DIVISOR = 100.0, 50.0

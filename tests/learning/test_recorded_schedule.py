@@ -10,9 +10,9 @@ import torch
 import alexnet
 from alexnet.errors import ConfigError, Interrupted, RecipeError
 from alexnet.files.tensors import read_tensors
-from alexnet.network import spec as spec_module
+from alexnet.network import dialects
 from alexnet.network.model_file import load_model
-from alexnet.network.spec import Convolution, Dense, Dropout, Normalize, NormalizeMap, Pool, Rectify, Spec
+from alexnet.network.rows import Convolution, Dense, Dropout, Normalize, NormalizeMap, Pool, Rectify, Spec
 from alexnet.recipes.named import find_recipe
 from alexnet.runs.train import train
 from conftest import Listener
@@ -42,7 +42,7 @@ OPTIONS = [
 
 @pytest.fixture(autouse=True)
 def tiny_dialect(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(spec_module.DIALECTS, "tiny-2012", tiny_2012)
+    monkeypatch.setitem(dialects.DIALECTS, "tiny-2012", tiny_2012)
 
 
 def run(

@@ -18,15 +18,24 @@ import torch
 import alexnet
 from alexnet.data.store.writer import write_store
 from alexnet.description.describe import describe
-from alexnet.errors import ConfigError, DivergedError, Interrupted, RunError, StoreError, WeightsError
+from alexnet.errors import (
+    ConfigError,
+    DivergedError,
+    Interrupted,
+    RecipeError,
+    RunError,
+    StoreError,
+    WeightsError,
+)
 from alexnet.evaluation import evaluate
 from alexnet.files.tensors import read_tensors
 from alexnet.files.writing import lock_file
-from alexnet.network import spec as spec_module
+from alexnet.network import dialects
 from alexnet.network.model_file import save_model
-from alexnet.network.spec import Convolution, Dense, Dropout, Normalize, Pool, Rectify, Spec
+from alexnet.network.rows import Convolution, Dense, Dropout, Normalize, Pool, Rectify, Spec
 from alexnet.recipes.named import Recipe, find_recipe
 from alexnet.runs import train as runs
+from alexnet.runs.existing import go_on
 from alexnet.runs.folder import CHECKPOINTS, LATEST, PREVIOUS, read_environment
 from alexnet.runs.train import train
 from alexnet.text.commands import train_again
@@ -66,7 +75,7 @@ class Watched(MomentumDescent):
 
 @pytest.fixture(autouse=True)
 def tiny_dialect(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(spec_module.DIALECTS, "tiny", tiny)
+    monkeypatch.setitem(dialects.DIALECTS, "tiny", tiny)
     monkeypatch.setattr(runs, "MomentumDescent", Watched)
 
 
@@ -105,6 +114,81 @@ def test_it_learns_to_tell_dark_from_bright(
     classifier = alexnet.load(tmp_path / "run", precision="float32")
     result = classifier.evaluate(alexnet.open_store(small_store_path), views=1)
     assert result.top1_error == pytest.approx(last["val_top1_error"], abs=0.12)
+
+
+def test_the_best_epoch_becomes_the_model_where_the_recipe_says_so(
+    small_store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a constant rate, the weights of an epoch are those of a training that ends with it."""
+    constant, errors = "optimization.schedule=constant", iter([0.5, 0.4, 0.2, 0.3, 0.2])
+    real = runs.evaluate_network
+
+    def evaluated(*arguments: Any, **options: Any) -> Any:
+        return replace(real(*arguments, **options), top1_error=next(errors))
+
+    monkeypatch.setattr(runs, "evaluate_network", evaluated)
+    outcome = run(small_store_path, tmp_path / "best", Listener(), constant, "stop.keep=best", epochs=5)
+    assert [row["is_best"] for row in outcome.history] == [True, True, True, False, False]
+    assert outcome.validation is None  # that of the last epoch is of other weights
+    monkeypatch.setattr(runs, "evaluate_network", real)
+    run(small_store_path, tmp_path / "three", Listener(), constant, epochs=3)
+    run(small_store_path, tmp_path / "five", Listener(), constant, epochs=5)
+    assert_same_weights(tmp_path / "best", tmp_path / "three")
+    last, five = read_tensors(tmp_path / "best/last.safetensors"), weights_of(tmp_path / "five")
+    assert all(torch.equal(last[name], five[name]) for name in five)
+    assert alexnet.load(tmp_path / "best").model.provenance["epoch"] == 3
+    assert not (tmp_path / "best/best.safetensors").exists()
+    facts = [row for part in describe(str(tmp_path / "best")).parts for row in getattr(part, "rows", [])]
+    assert ("model", "of epoch 3, the best by top1_error; last.safetensors is of epoch 5") in facts
+
+
+def test_a_finished_run_can_go_on(small_store_path: Path, tmp_path: Path) -> None:
+    run(small_store_path, tmp_path / "run", Listener(), "optimization.warmup_epochs=1")
+    store, start, chosen = go_on(tmp_path / "run", 2, ["batches.size=6"])
+    optimization = chosen.optimization
+    assert (optimization.schedule, optimization.total_epochs, optimization.warmup_epochs) == ("cosine", 2, 0)
+    assert optimization.learning_rate == pytest.approx(0.002)
+    assert (chosen.batches.size, chosen.network.dialect, chosen.batches.divisor) == (6, "tiny", 60)
+    listener = Listener()
+    train(store, chosen, tmp_path / "more", listener=listener, threads=1, start=start)
+    assert [row["learning_rate"] for row in listener.rows] == pytest.approx([0.0013827, 0.0000761], abs=1e-6)
+    facts = [row for part in describe(str(tmp_path / "more")).parts for row in getattr(part, "rows", [])]
+    assert ("started from", str(tmp_path / "run/model.safetensors")) in facts
+    again, _, same = go_on(tmp_path / "more", 1)  # and once more
+    assert (again.path, same.optimization.learning_rate) == (store.path, pytest.approx(0.0002))
+
+
+def test_only_a_finished_run_whose_store_is_there_goes_on(small_store_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="is no finished run, and --more-epochs goes on from one"):
+        go_on(small_store_path, 2)
+    shutil.copytree(small_store_path, tmp_path / "store")
+    run(tmp_path / "store", tmp_path / "run", Listener(), epochs=1)
+    shutil.rmtree(tmp_path / "store")
+    with pytest.raises(RunError) as caught:
+        go_on(tmp_path / "run", 2)
+    assert str(caught.value) == (
+        f"{tmp_path}/run: was trained on {tmp_path}/store, which is not there. Put it back, or train on another store "
+        f"from its weights: alexnet train STORE --from {tmp_path}/run --out RUN"
+    )
+
+
+def test_the_best_epoch_is_kept_beside_the_last(small_store_path: Path, tmp_path: Path) -> None:
+    more = ("optimization.schedule=constant", "stop.keep=both", "stop.metric=loss", "stop.patience_epochs=2")
+    outcome = run(small_store_path, tmp_path / "both", Listener(), *more, epochs=4)
+    losses = [row["val_loss"] for row in outcome.history]
+    best = alexnet.load(tmp_path / "both/best.safetensors")
+    assert best.model.provenance["epoch"] == 1 + losses.index(min(losses))
+    store = alexnet.open_store(small_store_path)
+    assert best.evaluate(store, views=1).cross_entropy == pytest.approx(min(losses), rel=1e-3)
+    assert alexnet.load(tmp_path / "both").evaluate(store, views=1).cross_entropy == pytest.approx(losses[-1], rel=1e-3)
+
+
+def test_the_best_epoch_cannot_be_told_without_validation_images(tmp_path: Path) -> None:
+    images = np.full((4, 256, 256, 3), 100, np.uint8)
+    write_store(tmp_path / "store", {"train": (images, [0, 1, 0, 1])}, class_names=["a", "b"])
+    with pytest.raises(RecipeError, match=r"looks for the best epoch .* has no validation images"):
+        run(tmp_path / "store", tmp_path / "run", Listener(), "stop.keep=best")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_folder_tells_everything(small_store_path: Path, tmp_path: Path, listener: Listener) -> None:
@@ -221,12 +305,7 @@ def test_ctrl_c_while_validating_saves_the_epoch_and_continues_to_the_same_weigh
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as small:
-        predict = evaluate.predict_probabilities
-        small.setattr(
-            evaluate,
-            "predict_probabilities",
-            lambda *arguments, **options: predict(*arguments, **{**options, "batch_size": 4}),
-        )
+        small.setattr(evaluate, "VIEWS_AT_A_TIME", 4)
         with pytest.raises(Interrupted, match=r"Stopped in epoch 1 after 5 of 5 batches; saved\."):
             run(small_store_path, tmp_path / "part", stopped, tick=stop_in_the_second)
     assert ticks == [4, 8]  # and not the last, of nine images
@@ -333,6 +412,25 @@ def test_a_network_that_sees_a_corner_of_each_picture_says_so(small_store_path: 
     listener = Listener()
     run(small_store_path, tmp_path / "run", listener, "network.dialect=cifar-80sec", epochs=1)
     assert any("reads 32 px of images of 256 px: never a whole picture." in notice for notice in listener.notices)
+
+
+def test_advice_is_given_to_a_training_that_begins_and_not_to_one_that_is_refused(
+    small_store_path: Path, tmp_path: Path, listener: Listener
+) -> None:
+    options = ("batches.size=4096", "optimization.warmup_epochs=1.5")
+    run(small_store_path, tmp_path / "run", listener, *options, epochs=1)
+    images = len(alexnet.open_store(small_store_path)["train"])
+    advice = [
+        f"The store has {images} training images, a batch 4,096: one update an epoch. For more of them, give a smaller "
+        "batch: --set batches.size=8",
+        "The rate rises from 0 during all of this training (warmup_epochs 1.5, total_epochs 1): little is learned. Train "
+        "longer, or give --set optimization.warmup_epochs=0.",
+    ]
+    assert [notice for notice in listener.notices if notice in advice] == advice
+    again = Listener()
+    with pytest.raises(RunError, match="holds a finished run"):
+        run(small_store_path, tmp_path / "run", again, *options, epochs=1)
+    assert again.notices == []
 
 
 def test_an_unfinished_run_with_other_options_is_refused(small_store_path: Path, tmp_path: Path) -> None:
@@ -503,9 +601,9 @@ sys.path[:0] = [{tests!r}, {learning!r}]
 from test_runs import recipe, tiny
 from conftest import Listener
 import alexnet
-from alexnet.network import spec
+from alexnet.network.dialects import DIALECTS
 from alexnet.runs.train import train
-spec.DIALECTS["tiny"] = tiny
+DIALECTS["tiny"] = tiny
 listener = Listener()
 listener.on_batch = lambda progress: print(progress.epoch, progress.batch, flush=True)
 train(alexnet.open_store({store!r}), recipe(epochs=6), {out!r}, listener=listener, threads=1, checkpoint_minutes=1e-9)

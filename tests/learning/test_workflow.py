@@ -13,13 +13,13 @@ import pytest
 from rich.console import Console
 
 import alexnet
-from alexnet.console.terminal import Terminal
+from alexnet.console.terminal import Terminal, duration
 from alexnet.description.describe import describe
 from alexnet.errors import Interrupted, RunError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.record import digest_weights
 from alexnet.interpretation import report
-from alexnet.network import spec as spec_module
+from alexnet.network import dialects
 from alexnet.runs import workflow
 from alexnet.runs.display import DRAWING_SECONDS, Afterwards, TrainingDisplay
 from alexnet.runs.folder import CHECKPOINTS, LATEST, MODEL
@@ -30,7 +30,7 @@ from .test_runs import recipe, tiny
 
 @pytest.fixture(autouse=True)
 def tiny_dialect(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(spec_module.DIALECTS, "tiny", tiny)
+    monkeypatch.setitem(dialects.DIALECTS, "tiny", tiny)
 
 
 @pytest.fixture
@@ -253,4 +253,26 @@ def test_the_time_that_was_foreseen_is_what_it_took(monkeypatch: pytest.MonkeyPa
     took = 9 * 26 + 29 + 100 + DRAWING_SECONDS
     assert pytest.approx(took, rel=0.05) == 372 + 6
     first, last = [line.split("  ")[-1].strip() for line in said.splitlines() if line.strip().startswith(("1/", "10/"))]
-    assert (first, last) == ("6 min 13 s", "1 min 52 s")
+    assert (first, last) == (duration(9 * 26 + 100 + DRAWING_SECONDS), "1 min 52 s")
+
+
+def test_the_time_left_does_not_follow_one_slow_epoch() -> None:
+    """Of 20 epochs at 10 s, with 2 s of validation every other epoch, the tenth takes 110 s: another program ran."""
+    terminal = quiet()
+    with terminal.progress("training", "images") as meter:
+        display = TrainingDisplay(
+            terminal, meter, num_classes=10, total_epochs=20, at_most=False, num_validated=100, validate_every=2
+        )
+        for epoch in range(1, 13):
+            seconds = 110.0 if epoch == 10 else 10.0
+            row = {"epoch": epoch, "train_loss": 2.3, "train_top1_error": 0.9, "learning_rate": 0.01, "seconds": seconds,
+                   "images_per_second": 1000 / seconds, "waiting_share": 0.0, "seconds_with_validation": seconds}  # fmt: skip
+            if epoch % 2 == 0:
+                row |= {"val_loss": 2.3, "val_top1_error": 0.9, "seconds_with_validation": seconds + 2}
+            display.epoch_done(row)
+    said = terminal.errors.file.getvalue()  # type: ignore[attr-defined]
+    left = {line.split("/")[0].strip(): line.split("  ")[-1].strip() for line in said.splitlines() if "/20" in line}
+    assert left["8"] == duration(12 * 10 + 6 * 2)
+    assert left["9"] == duration(11 * 10 + 6 * 2)
+    assert left["10"] == duration(10 * (4 * 10 + 110) / 5 + 5 * 2)  # of the later half, where it was 10 * 112
+    assert left["12"] == duration(8 * (5 * 10 + 110) / 6 + 4 * 2)

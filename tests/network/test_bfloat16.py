@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from alexnet.network.alexnet import allocate
-from alexnet.network.dialects import DIALECTS
+from alexnet.network.dialects import DIALECTS, find_dialect
 from alexnet.network.layers import ConvolutionLayer, LocalLayer
 from alexnet.network.shapes import count_groups, measure
-from alexnet.network.spec import find_dialect
 
 ROUNDING = torch.finfo(torch.bfloat16).eps / 2
 """The largest relative error of one rounding to bfloat16, 2**-8."""

@@ -15,7 +15,7 @@ from alexnet.description.describe import describe
 from alexnet.description.dialects import compare
 from alexnet.errors import AlexNetError
 from alexnet.network.comparison import draw_taps, tabulate_costs, tabulate_differences
-from alexnet.network.spec import find_dialect
+from alexnet.network.dialects import find_dialect
 
 DOCS = Path(__file__).parents[2] / "docs"
 

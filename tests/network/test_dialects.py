@@ -7,18 +7,10 @@ import torch
 from torch.nn import functional as F
 
 from alexnet.network.alexnet import AlexNet, build
+from alexnet.network.dialects import DIALECTS, find_dialect
 from alexnet.network.layers import apply_all, apply_one
-from alexnet.network.spec import (
-    DIALECTS,
-    Dropout,
-    Normalize,
-    NormalizeMap,
-    Pool,
-    Rectify,
-    count_pooled,
-    find_dialect,
-    measure,
-)
+from alexnet.network.rows import Dropout, Normalize, NormalizeMap, Pool, Rectify
+from alexnet.network.shapes import count_pooled, measure
 
 # Computed from the definitions in computerhistory/AlexNet-Source-Code (layers/*.cfg), BVLC/caffe (models/),
 # akrizhevsky/cuda-convnet2 (layers/) and pytorch/vision (torchvision/models/alexnet.py).

@@ -5,20 +5,10 @@ import torch
 
 from alexnet.errors import ConfigError
 from alexnet.network.alexnet import AlexNet, build
+from alexnet.network.dialects import DIALECTS, find_dialect
 from alexnet.network.modifiers import MODIFIERS, describe_modifier
-from alexnet.network.spec import (
-    DIALECTS,
-    Bend,
-    Convolution,
-    Dense,
-    Normalize,
-    NormalizeMap,
-    Pool,
-    Rectify,
-    Spec,
-    find_dialect,
-    measure,
-)
+from alexnet.network.rows import Bend, Convolution, Dense, Normalize, NormalizeMap, Pool, Rectify, Spec
+from alexnet.network.shapes import measure
 
 IMAGENET = [name for name in DIALECTS if not name.startswith("cifar")]
 

@@ -1,7 +1,9 @@
 import pytest
 
 from alexnet.errors import ConfigError, WeightsError
-from alexnet.network.spec import Spec, count_pooled, count_windows, find_dialect, measure
+from alexnet.network.dialects import find_dialect
+from alexnet.network.rows import Spec
+from alexnet.network.shapes import count_pooled, count_windows, measure
 
 
 def test_paper_has_the_shapes_of_the_paper_from_224_pixels() -> None:

@@ -14,7 +14,7 @@ from alexnet.data.store.reader import open_store
 from alexnet.data.store.writer import write_store
 from alexnet.errors import Interrupted
 from alexnet.files.writing import is_locked, lock_file
-from alexnet.recipes.named import find_recipe, shorten
+from alexnet.recipes.named import find_recipe, scale_epochs
 from alexnet.reproduction import engine
 from alexnet.reproduction.experiments import EXPERIMENTS, TABLES
 from alexnet.reproduction.outlook import Estimate
@@ -221,12 +221,21 @@ def test_fewer_epochs_move_the_drops_of_the_rate(store_path: Path, tmp_path: Pat
     for epochs in (1, 4):
         code, output = call(*common, "--epochs", epochs)
         assert code == 0, output
-    assert shorten(find_recipe("cifar-11pct"), 104)[1:] == ["optimization.drop_epochs=[100, 102]"]
-    assert shorten(find_recipe("cifar-11pct"), 8)[1:] == ["optimization.drop_epochs=[7]"]
+    assert scale_epochs(find_recipe("cifar-11pct"), 104)[1:] == ["optimization.drop_epochs=[100, 102]"]
+    assert scale_epochs(find_recipe("cifar-11pct"), 8)[1:] == ["optimization.drop_epochs=[7]"]
     alone = ["optimization.drop_epochs=[]", "optimization.schedule=constant"]
-    assert shorten(find_recipe("cifar-80sec"), 1)[1:] == alone
-    assert find_recipe("cifar-80sec", shorten(find_recipe("cifar-80sec"), 1)).optimization.total_epochs == 1
-    assert shorten(find_recipe("small-data"), 3) == ["optimization.total_epochs=3"]
+    assert scale_epochs(find_recipe("cifar-80sec"), 1)[1:] == alone
+    assert find_recipe("cifar-80sec", scale_epochs(find_recipe("cifar-80sec"), 1)).optimization.total_epochs == 1
+    recorded = find_recipe("source-2012", scale_epochs(find_recipe("source-2012"), 182))
+    assert recorded.optimization.drop_epochs == (50, 102, 158)
+    assert [(each.epoch, each.weights, each.biases) for each in recorded.optimization.rate_changes] == [
+        (134, 1e-5, None),
+        (144, 0, 0),
+    ]
+    assert recorded.batches.color_noise_epochs == 134
+    caffe = find_recipe("caffe", scale_epochs(find_recipe("caffe"), 9)).optimization
+    assert (caffe.total_epochs, caffe.drop_steps) == (9, (10_000, 20_000, 30_000, 40_000))
+    assert scale_epochs(find_recipe("small-data"), 3) == ["optimization.total_epochs=3"]
 
 
 def test_a_store_without_validation_images_is_refused(tmp_path: Path) -> None:

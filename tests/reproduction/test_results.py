@@ -10,7 +10,7 @@ import alexnet
 from alexnet.data.store.reader import Store
 from alexnet.data.store.writer import write_store
 from alexnet.errors import ConfigError, RecipeError
-from alexnet.network.spec import find_dialect
+from alexnet.network.dialects import find_dialect
 from alexnet.recipes.named import find_recipe
 from alexnet.reproduction.experiments import EXPERIMENTS, find_experiment
 from alexnet.reproduction.figure import draw_outcomes, draw_training_errors

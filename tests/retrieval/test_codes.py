@@ -60,7 +60,8 @@ def test_more_bits_than_dimensions_are_refused() -> None:
     with pytest.raises(ConfigError) as problem:
         fit_encoder(clustered(500), 256, "itq")
     assert str(problem.value) == (
-        "256 bits need as many images and dimensions, not 500 images of 128. Choose fewer bits, or --method random."
+        "256 bits need as many images and dimensions, not 500 images of 128. Choose at most 128 bits, or --method "
+        "random."
     )
 
 
@@ -145,3 +146,13 @@ def test_a_comparison_does_not_depend_on_the_order_of_the_images(
     for one, other in zip(first.results, second.results, strict=True):
         assert one.recall == pytest.approx(other.recall)
         assert one.precision == pytest.approx(other.precision)
+
+
+def test_axes_beyond_the_rank_are_zero() -> None:
+    """16 images of 16 dimensions, of which 3 never vary: after the mean, rank 13."""
+    features = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
+    features[:, :3] = 0
+    axes, deviations = principal_axes(features - features.mean(0), 16, seed=0)
+    assert axes.square().sum(0).tolist() == pytest.approx([1.0] * 13 + [0.0] * 3, abs=1e-5)
+    assert (deviations[:13] > 0.01).all()
+    assert deviations[13:].tolist() == [0, 0, 0]

@@ -20,14 +20,15 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 import alexnet
+from alexnet.batches.preprocessing import Preprocessing
 from alexnet.data.images.decode import open_image
 from alexnet.data.prepare.prepare import prepare
 from alexnet.data.sources.kinds import find_images
 from alexnet.data.store.reader import open_store
 from alexnet.interpretation.why import Method
 from alexnet.network.alexnet import AlexNet
-from alexnet.network.model_file import Model, Preprocessing, save_model
-from alexnet.network.spec import Convolution, Dense, Pool, Rectify, Spec
+from alexnet.network.model_file import Model, save_model
+from alexnet.network.rows import Convolution, Dense, Pool, Rectify, Spec
 from alexnet.network.weights import initialize
 from alexnet.retrieval.index.images import choose_images
 from alexnet.retrieval.index.reader import open_index

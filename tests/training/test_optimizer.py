@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from alexnet.network.alexnet import AlexNet
-from alexnet.network.spec import Dense, Spec
+from alexnet.network.rows import Dense, Spec
 from alexnet.recipes.fields import Optimization
 from alexnet.training.optimizer import MomentumDescent
 

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from alexnet.recipes.fields import Recipe, Stop
 from alexnet.recipes.named import Optimization, find_recipe
 from alexnet.training.schedule import Schedule
 
@@ -56,10 +57,30 @@ def test_an_epoch_without_a_training_error_ends_nothing_unless_asked_to() -> Non
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
-    [({}, True), ({"schedule": "cosine"}, False), ({"schedule": "cosine", "stop_train_error": 0.25}, True)],
+    [
+        ({}, True),
+        ({"schedule": "cosine"}, False),
+        ({"schedule": "cosine", "stop_train_error": 0.25}, True),
+        ({"schedule": "cosine", "patience_epochs": 3}, True),
+    ],
 )
 def test_what_may_end_a_training_early_is_known(changes: dict[str, Any], expected: bool) -> None:
-    assert Optimization(**changes).may_end_early is expected
+    patience = changes.pop("patience_epochs", None)
+    recipe = Recipe(optimization=Optimization(**changes), stop=Stop(patience_epochs=patience))
+    assert recipe.may_end_early is expected
+
+
+def test_training_ends_when_the_best_epoch_is_long_ago() -> None:
+    schedule = Schedule(Optimization(schedule="constant"), stop=Stop(patience_epochs=3, metric="loss"))
+    found = []
+    for epoch, loss in enumerate([2.0, 1.5, 1.6, 1.5, 1.4, 1.4, 1.5, 1.6]):
+        again = Schedule(Optimization(schedule="constant"), stop=Stop(patience_epochs=3, metric="loss"))
+        again.restore(schedule.state())
+        schedule = again
+        assert schedule.ended(epoch) is None
+        found.append(schedule.observe_best(epoch, loss))
+    assert found == [True, True, False, False, True, False, False, False]
+    assert schedule.ended(8) == "no improvement on the best loss 1.4 in epoch 5 for 3 epochs"
 
 
 def test_the_rate_falls_at_given_epochs() -> None:

@@ -7,11 +7,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from alexnet.batches.preprocessing import Preprocessing
 from alexnet.cli import cli
 from alexnet.errors import ConfigError, RecipeError
 from alexnet.network.alexnet import build
-from alexnet.network.model_file import Model, Preprocessing, save_model
-from alexnet.network.spec import find_dialect
+from alexnet.network.dialects import find_dialect
+from alexnet.network.model_file import Model, save_model
 from alexnet.recipes.named import find_recipe, read_recipe
 from alexnet.training.transfer import (
     adapt_recipe,

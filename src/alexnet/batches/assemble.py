@@ -6,21 +6,15 @@ bfloat16.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.batches.views import Views
+from alexnet.batches.views import Divisor, MeanPlace, Views
 from alexnet.data.images.resample import resample_box
 from alexnet.errors import ConfigError
-
-MeanPlace = Literal["aligned", "central"]
-"""Which part of the mean image a crop loses: its own place, or the middle for every crop (2012 source)."""
-Divisor = float | tuple[float, float, float]
-"""One number, or one each for R, G and B."""
 
 
 def check_image(image: NDArray[np.uint8], size: int, name: str = "an image") -> NDArray[np.uint8]:

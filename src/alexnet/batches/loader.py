@@ -1,7 +1,7 @@
 """Order, store and views -> batches of inputs, made one ahead on a background thread."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from typing import NamedTuple, Protocol
 
@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.batches.assemble import Divisor, MeanPlace, assemble_views
-from alexnet.batches.order import epoch_order
+from alexnet.batches.assemble import assemble_views
+from alexnet.batches.order import epoch_samples
 from alexnet.batches.randomness import Purpose, hash_samples
 from alexnet.batches.shard import IGNORED_LABEL, WHOLE_BATCH, BatchShard
-from alexnet.batches.views import Views, draw_views
+from alexnet.batches.views import draw_views
 from alexnet.data.producer import produce_ahead
 from alexnet.recipes.fields import Batches
 
@@ -104,14 +104,14 @@ class TrainingBatches:
         Raises:
             Whatever the background thread met, such as a StoreError, at the batch where it met it.
         """
-        order = epoch_order(len(self._images), seed=self._seed, epoch=epoch)
+        order = epoch_samples(self._labels, self._recipe.balance, seed=self._seed, epoch=epoch)
 
         def assemble_parts() -> Iterator[Batch]:
             for number in range(first, len(self)):
-                indices = order[number * self._recipe.size : (number + 1) * self._recipe.size]
-                parts = self._shard.parts(len(indices))
+                samples = order[number * self._recipe.size : (number + 1) * self._recipe.size]
+                parts = self._shard.parts(len(samples))
                 for count, positions in enumerate(parts, start=1):
-                    yield self._assemble(indices, positions, epoch, number, is_last=count == len(parts))
+                    yield self._assemble(samples, positions, epoch, number, is_last=count == len(parts))
 
         with closing(produce_ahead(assemble_parts(), _AHEAD, name="alexnet-batches")) as batches:
             while True:
@@ -125,13 +125,14 @@ class TrainingBatches:
     def _assemble(
         self, batch: NDArray[np.int64], positions: NDArray[np.int64], epoch: int, number: int, *, is_last: bool
     ) -> Batch:
-        indices = batch[positions]  # position -1 fills up with the last image
+        samples = batch[positions]  # position -1 fills up with the last image
+        indices = samples % len(self._images)
         recipe = self._recipe
         crops = None
         if recipe.images_per_crop > 1:
             crops = (number * recipe.size + positions) // recipe.images_per_crop
         views = draw_views(
-            indices,
+            samples,
             recipe,
             seed=self._seed,
             epoch=epoch,
@@ -140,7 +141,7 @@ class TrainingBatches:
             color_axes=self._color_axes,
             crop_indices=crops,
         )
-        inputs = self._buffers[self._assembled % len(self._buffers)][: len(indices)]
+        inputs = self._buffers[self._assembled % len(self._buffers)][: len(samples)]
         self._assembled += 1
         assemble_views(
             [self._images[int(i)] for i in indices],
@@ -150,7 +151,7 @@ class TrainingBatches:
             divisor=recipe.divisor_in(epoch),
             mean_place=recipe.mean,
         )
-        keys = hash_samples(indices, seed=self._seed, epoch=epoch, purpose=Purpose.DROPOUT).view(np.int64)
+        keys = hash_samples(samples, seed=self._seed, epoch=epoch, purpose=Purpose.DROPOUT).view(np.int64)
         labels = torch.from_numpy(np.where(positions < 0, IGNORED_LABEL, self._labels[indices]))
         return Batch(
             inputs.to(self._device, non_blocking=True),
@@ -159,45 +160,3 @@ class TrainingBatches:
             total=len(batch),
             is_last=is_last,
         )
-
-
-def evaluation_batches(
-    images: Images,
-    mean_image: NDArray[np.float32],
-    *,
-    places: Sequence[tuple[int, int, bool]],
-    crop_px: int,
-    divisor: Divisor,
-    dtype: torch.dtype,
-    device: torch.device,
-    images_per_batch: int,
-    mean_place: MeanPlace = "aligned",
-) -> Iterator[Tensor]:
-    """Yield inputs (n, V, 3, crop, crop) of consecutive images with all their V views, each image once.
-
-    Args:
-        places: (y, x, mirrored) of each view, see `views.evaluation_views`.
-        images_per_batch: Upper bound of n.
-    """
-    for start in range(0, len(images), images_per_batch):
-        chunk = [images[i] for i in range(start, min(start + images_per_batch, len(images)))]
-        yield assemble_evaluation_views(chunk, mean_image, places, crop_px, divisor, dtype, mean_place).to(device)
-
-
-def assemble_evaluation_views(
-    images: Sequence[NDArray[np.uint8]],
-    mean_image: NDArray[np.float32],
-    places: Sequence[tuple[int, int, bool]],
-    crop_px: int,
-    divisor: Divisor,
-    dtype: torch.dtype,
-    mean_place: MeanPlace = "aligned",
-) -> Tensor:
-    """Return (N, V, 3, crop, crop): every place of every image, without colour noise."""
-    num_images, num_views = len(images), len(places)
-    y, x, mirrored = (np.tile(column, num_images) for column in zip(*places, strict=True))
-    offset = np.zeros((num_images * num_views, 3), np.float32)
-    out = torch.empty((num_images * num_views, 3, crop_px, crop_px), dtype=dtype, memory_format=torch.channels_last)
-    repeated = [image for image in images for _ in places]
-    assemble_views(repeated, mean_image, Views(y, x, mirrored, offset), out, divisor=divisor, mean_place=mean_place)
-    return out.view(num_images, num_views, *out.shape[1:])

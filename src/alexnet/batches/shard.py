@@ -3,6 +3,7 @@
 The batch itself, its order and its views do not depend on the shard: they are functions of (seed, epoch, sample).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,16 @@ class BatchShard:
         positions[positions >= images] = -1
         size = self.local_batch or length
         return [positions[start : start + size] for start in range(0, length, size)]
+
+    def turns(self, images: int, size: int) -> Iterator[NDArray[np.int64]]:
+        """Yield the positions among `images` that this shard computes, in turns of up to `size` for every shard.
+
+        Whole batches of consecutive images are dealt out, because the last bits of a result depend on the images beside
+        it: so one shard and many find the same. All have as many positions in a turn; -1 where there is no image left.
+        """
+        for first in range(0, images, size * self.count):
+            positions = first + self.index * size + np.arange(min(size, images - first))
+            yield np.where(positions < images, positions, -1)
 
     def longest_part(self, images: int) -> int:
         """Images in the largest part of a batch of `images`."""

@@ -4,6 +4,7 @@ A view is a description; the pixels are made by batches.assemble.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,13 @@ from numpy.typing import NDArray
 from alexnet.batches.randomness import Purpose, draw_integer, draw_normal_triple, draw_uniform
 from alexnet.errors import ConfigError
 from alexnet.recipes.fields import Batches
+
+MeanPlace = Literal["aligned", "central"]
+"""Which part of the mean image a crop loses: its own place, or the middle for every crop (2012 source)."""
+Divisor = float | tuple[float, float, float]
+"""One number, or one each for R, G and B."""
+Place = tuple[int, int, bool]
+"""Top row and left column of a crop in its image, and whether it is mirrored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +123,8 @@ def scale_axes(
     raise ConfigError(f"unknown color noise unit {unit!r}. Known: standard_deviation, eigenvalue.")
 
 
-def evaluation_views(image_px: int, crop_px: int, num_views: int) -> list[tuple[int, int, bool]]:
-    """Return (y, x, mirrored) of the views that testing averages over.
+def evaluation_views(image_px: int, crop_px: int, num_views: int) -> list[Place]:
+    """Return the views that testing averages over.
 
     One view is the centre. Nine are a grid of three by three offsets, without mirroring (the CIFAR tests of the 2012
     source and of cuda-convnet2). Ten are the four corners and the centre, then the same mirrored, in the order of the

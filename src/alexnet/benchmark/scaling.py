@@ -16,7 +16,8 @@ from alexnet.distribution.cost import UPDATE_BYTES, Cluster, Link, count_message
 from alexnet.distribution.launch import launch_variables
 from alexnet.distribution.mesh import parse_mesh
 from alexnet.distribution.volume import count_step
-from alexnet.network.spec import count_training_operations, find_dialect, measure
+from alexnet.network.dialects import find_dialect
+from alexnet.network.shapes import count_training_operations, measure
 from alexnet.system import available_cores, has_bfloat16
 from alexnet.text.progress import Tick
 

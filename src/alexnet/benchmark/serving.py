@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from alexnet.batches.preprocessing import Preprocessing
 from alexnet.benchmark.measure import Contender, Row, Spread, compare_rates
 from alexnet.errors import ConfigError
 from alexnet.network.alexnet import build
-from alexnet.network.model_file import Model, Preprocessing, save_model
+from alexnet.network.model_file import Model, save_model
 from alexnet.text.progress import Tick
 
 MANY, ENDURING = 32, 64

@@ -3,7 +3,8 @@
 import torch
 
 from alexnet.benchmark.measure import Contender, Row, Spread, alternate, compare_rates, measure_matrix_rate
-from alexnet.network.spec import count_training_operations, find_dialect, measure
+from alexnet.network.dialects import find_dialect
+from alexnet.network.shapes import count_training_operations, measure
 from alexnet.system import has_bfloat16
 from alexnet.text.progress import Tick
 

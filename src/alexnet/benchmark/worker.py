@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from alexnet import kernels, system
 from alexnet.batches.loader import Batch
+from alexnet.batches.preprocessing import Preprocessing
 from alexnet.batches.shard import IGNORED_LABEL
 from alexnet.batches.views import evaluation_views
 from alexnet.benchmark.stock import build_stock_2014, build_stock_paper, make_inputs
@@ -24,7 +25,7 @@ from alexnet.distribution.processes import TIMEOUT_SECONDS, DistributedWorld, La
 from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.evaluate import predict_probabilities
 from alexnet.network.alexnet import build
-from alexnet.network.model_file import Model, Preprocessing
+from alexnet.network.model_file import Model
 from alexnet.recipes.fields import Optimization
 from alexnet.retrieval.index.images import digest_pixels
 from alexnet.system import Compute

@@ -85,7 +85,7 @@ class Terminal:
         for column, is_number in zip(columns, numbers, strict=True):
             table.add_column(column, justify="right" if is_number else "left", overflow="fold")
         for row in rows:
-            table.add_row(*map(_visible, row))
+            table.add_row(*(_visible(_on_one_line(cell)) for cell in row))
         self._results.print(table)
 
     def facts(self, facts: Sequence[tuple[str, str]], *, title: str | None = None) -> None:
@@ -269,9 +269,14 @@ def _visible(text: str) -> Text:
     return Text(escape_controls(text))
 
 
+def _on_one_line(text: str) -> str:
+    """Return what a cell holds with its line feeds, as names of classes may have, escaped as in `escape_name`."""
+    return text.replace("\n", r"\x0a")
+
+
 def _align(rows: Sequence[Sequence[str]], numbers: Sequence[bool] = ()) -> list[str]:
     """Return rows as lines with aligned columns, two spaces apart, as wide as they are."""
-    cells = [[cell.replace("\n", " ") for cell in row] for row in rows]
+    cells = [[_on_one_line(cell) for cell in row] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
     right = [*numbers, *[False] * (len(widths) - len(numbers))]
     return [

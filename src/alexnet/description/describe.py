@@ -17,7 +17,7 @@ from alexnet.description.stores import describe_partial, describe_store, is_part
 from alexnet.errors import ConfigError, RecipeError, WeightsError
 from alexnet.files.kinds import recognize
 from alexnet.files.tensors import is_own
-from alexnet.network.spec import DIALECTS, is_dialect
+from alexnet.network.dialects import DIALECTS, is_dialect
 from alexnet.recipes.named import RECIPES, find_recipe, read_recipe
 from alexnet.runs.folder import ENVIRONMENT
 from alexnet.text.wording import counted, nearest

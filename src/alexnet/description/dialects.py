@@ -6,7 +6,9 @@ from typing import Any
 from alexnet.description.page import Description, Facts, Table, command, count_towers
 from alexnet.errors import ConfigError
 from alexnet.network.comparison import tabulate_costs, tabulate_differences, tabulate_shapes
-from alexnet.network.spec import Spec, find_dialect, measure
+from alexnet.network.dialects import find_dialect
+from alexnet.network.rows import Spec
+from alexnet.network.shapes import measure
 from alexnet.text.wording import counted
 
 _MEBIBYTE = 2**20

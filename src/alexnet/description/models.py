@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from alexnet.batches.preprocessing import Preprocessing
 from alexnet.description.dialects import tabulate_layers, values_of
 from alexnet.description.page import Description, Facts, Table, command, count_towers, name_classes
-from alexnet.network.model_file import Preprocessing, find_model, load_model
+from alexnet.network.model_file import find_model, load_model
 from alexnet.text.wording import counted
 
 

@@ -13,9 +13,10 @@ from alexnet.evaluation.record import digest_weights, read_errors
 from alexnet.files.tensors import read_document, read_tensors
 from alexnet.files.writing import is_locked, recall_places
 from alexnet.network.model_file import FORMAT, find_checkpoint
-from alexnet.network.spec import Spec, measure
+from alexnet.network.rows import Spec
+from alexnet.network.shapes import measure
 from alexnet.recipes.named import Recipe, read_recipe
-from alexnet.runs.folder import ERRORS, LOCK, MODEL, RECIPE, REPORT, read_environment, read_metrics
+from alexnet.runs.folder import BEST, ERRORS, LAST, LOCK, MODEL, RECIPE, REPORT, read_environment, read_metrics
 from alexnet.text.commands import train_again
 from alexnet.text.wording import counted
 from alexnet.training.progress import Progress, read_progress
@@ -43,6 +44,7 @@ def describe_run(path: Path, *, verify: bool = False, every: bool = False) -> De
     if verify and newest is not None:
         facts.append(("checked", f"that every byte of {newest.name} is as it was written"))
     facts.append(("trained for", _say_time(recipe, history, is_finished=is_finished)))
+    facts += _list_kept(path, recipe, history, is_finished=is_finished)
     if history:
         facts += _list_errors(history)
     measured = read_errors(path, digest_weights(newest)) if newest and (path / ERRORS).exists() else None
@@ -155,8 +157,21 @@ def _say_time(recipe: Recipe | None, history: Sequence[dict[str, Any]], *, is_fi
     left = recipe.optimization.total_epochs - len(history) if recipe else 0
     if recipe is None or is_finished or left <= 0:
         return words
-    most = "at most " if recipe.optimization.may_end_early else ""
+    most = "at most " if recipe.may_end_early else ""
     return f"{words}; {most}{duration(left * spent / len(history))} left"
+
+
+def _list_kept(
+    path: Path, recipe: Recipe | None, history: Sequence[dict[str, Any]], *, is_finished: bool
+) -> list[tuple[str, str]]:
+    """Of which epochs the models in the folder are, where the recipe looks for the best."""
+    best = [row["epoch"] for row in history if row.get("is_best")]
+    if recipe is None or not best or recipe.stop.keep == "last":
+        return []
+    if is_finished and recipe.stop.keep == "best":
+        other = f"; {LAST} is of epoch {history[-1]['epoch']}" if (path / LAST).exists() else ""
+        return [("model", f"of epoch {best[-1]}, the best by {recipe.stop.metric}{other}")]
+    return [("best so far" if not is_finished else "best", f"epoch {best[-1]}, by {recipe.stop.metric}: {path / BEST}")]
 
 
 def _list_errors(history: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:

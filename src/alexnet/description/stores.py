@@ -153,11 +153,10 @@ def _describe_source(store: "Store") -> str:
         words[0] += f" ({recorded['kind']})"
     if recorded.get("skipped"):
         words.append(f"{counted(int(recorded['skipped']), 'image')} left out")
-    if options.get("val_fraction") is not None:
-        whole = f" in whole groups ({options['group']})" if "group" in options else ""
-        words.append(
-            f"{100 * options['val_fraction']:g} % of each class set aside{whole}, seed {options.get('seed', 0)}"
-        )
+    for split, aim in (("val", ""), ("test", " for testing")):
+        if (fraction := options.get(f"{split}_fraction")) is not None:
+            whole = f" in whole groups ({options['group']})" if "group" in options else ""
+            words.append(f"{100 * fraction:g} % of each class set aside{aim}{whole}, seed {options.get('seed', 0)}")
     if "classes_at" in options:
         words.append(f"class folders at depth {options['classes_at']}")
     if options.get("val_list") is not None:

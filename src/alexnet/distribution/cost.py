@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from alexnet.distribution.gradients import BUCKET_BYTES
 from alexnet.distribution.mesh import Mesh, count_parameters, largest_shard
 from alexnet.distribution.volume import GRADIENTS, count_step
-from alexnet.network.spec import Dense, Spec, count_training_operations, measure
+from alexnet.network.rows import Dense, Spec
+from alexnet.network.shapes import count_training_operations, measure
 
 UPDATE_BYTES = 32
 """Memory traffic of updating one weight in float32: weight and velocity read and written, the gradient written by the

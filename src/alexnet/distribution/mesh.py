@@ -8,7 +8,7 @@ from torch import Tensor
 
 from alexnet.distribution.process_group import ProcessGroup
 from alexnet.errors import ConfigError
-from alexnet.network.spec import Convolution, Dense, Local, Spec
+from alexnet.network.rows import Convolution, Dense, Local, Spec
 
 _FORM = "--mesh data=2,tower=2 or --mesh data=4,dense=4"
 

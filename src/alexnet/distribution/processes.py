@@ -27,7 +27,7 @@ from alexnet.distribution.towers import NetworkPart
 from alexnet.distribution.world import World
 from alexnet.errors import AlexNetError, ConfigError, DistributionError, error_called
 from alexnet.network.alexnet import AlexNet
-from alexnet.network.spec import Spec
+from alexnet.network.rows import Spec
 from alexnet.system import available_cores, describe_system
 from alexnet.text.wording import counted
 

@@ -17,7 +17,8 @@ from alexnet.distribution.mesh import Mesh, shard_parameters
 from alexnet.distribution.process_group import ProcessGroup
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.layers import AnyLayer, ConvolutionLayer, DenseLayer, apply_all, merge
-from alexnet.network.spec import Convolution, Dense, Layer, Normalize, Shape, Spec, measure
+from alexnet.network.rows import Convolution, Dense, Layer, Normalize, Spec
+from alexnet.network.shapes import Shape, measure
 
 
 class NetworkPart(AlexNet):

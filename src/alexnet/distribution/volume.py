@@ -7,7 +7,8 @@ import math
 
 from alexnet.distribution.mesh import Mesh, shard_parameters
 from alexnet.kernels.rules import window_reach
-from alexnet.network.spec import Convolution, Dense, Normalize, Spec, measure, shape_after
+from alexnet.network.rows import Convolution, Dense, Normalize, Spec
+from alexnet.network.shapes import measure, shape_after
 
 GRADIENTS = "gradients"
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from alexnet.batches.shard import BatchShard
 from alexnet.distribution.process_group import ProcessGroup
 from alexnet.network.alexnet import AlexNet
-from alexnet.network.spec import Spec
+from alexnet.network.rows import Spec
 
 T = TypeVar("T")
 

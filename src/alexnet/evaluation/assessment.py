@@ -1,14 +1,14 @@
 """All that `alexnet evaluate` finds out about one or more models on labelled images, and the files it writes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.data.store.format import HEADER_NAME, TRAIN
+from alexnet.data.store.format import HEADER_NAME, TRAIN, choose_reported
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import ConfigError
 from alexnet.evaluation.calibration import Calibration, measure_calibration
@@ -46,7 +46,8 @@ class Options:
     """The options of `alexnet evaluate`."""
 
     views: int = 10
-    split: str = "val"
+    split: str | None = None
+    """Of the images to test on; see `choose_reported` where it is None."""
     top: int | None = None
     average: bool = False
     fit_on: str | None = None
@@ -67,7 +68,7 @@ class Options:
     def words(self) -> list[str]:
         """Return what to type for the figures to be the same."""
         words = ["--views", str(self.views)]
-        words += ["--split", self.split] if self.split != "val" else []
+        words += ["--split", self.split] if self.split else []
         words += ["--top", str(self.top)] if self.top else []
         words += ["--fit-weights", self.fit_on] if self.fit_on else ["--average"] if self.average else []
         return words
@@ -147,7 +148,10 @@ def assess(
             file that cannot be written; all of this is found before the first image is read.
         WeightsError, StoreError, SourceError: a model or the images cannot be used.
     """
-    _check_order(paths, images, options)
+    _check_order(paths, images)
+    split = options.split or choose_reported(list_splits(images))
+    options = replace(options, split=split)
+    _check_splits(images, options.fit_on, split)
     averaging = options.average or options.fit_on is not None
     if averaging and len(paths) < 2:
         raise ConfigError(
@@ -168,7 +172,7 @@ def assess(
             )
         )
 
-    tested = open_split(options.split)
+    tested = open_split(split)
     _check_world(world, models, tested, options)
     doubts: list[str] = []
     found: tuple[float, ...] | None = None
@@ -230,7 +234,7 @@ def _check_world(world: World, models: Ensemble, tested: LabeledImages, options:
     )
 
 
-def _check_order(paths: Sequence[Path], images: Path, options: Options) -> None:
+def _check_order(paths: Sequence[Path], images: Path) -> None:
     """Say the right command where a store stands among the models, or a model in the place of the images."""
     stores = [path for path in paths if (path / HEADER_NAME).exists()]
     if stores:
@@ -241,10 +245,12 @@ def _check_order(paths: Sequence[Path], images: Path, options: Options) -> None:
         raise ConfigError(
             f"{images} is a model; the last argument is what to test on: {command('evaluate', *paths, images, 'STORE')}"
         )
-    if options.fit_on is not None and options.fit_on == options.split:
+
+
+def _check_splits(images: Path, fit_on: str | None, split: str) -> None:
+    if fit_on == split:
         raise ConfigError(
-            f"--fit-weights {options.fit_on} would find weights on the images that are reported. "
-            f"{_advise_split(images, options.split)}"
+            f"--fit-weights {fit_on} would find weights on the images that are reported. {_advise_split(images, split)}"
         )
 
 
@@ -254,9 +260,9 @@ def _advise_split(images: Path, taken: str) -> str:
     if others:
         return f"Report another split: --split {others[0]}."
     return (
-        f"{images} has no other images that models did not learn from. A table with the columns path, label and split "
-        f"makes a store with test images: {command('prepare', 'TABLE.csv', out='STORE')}. Or test on a folder that "
-        "holds the folders val and test."
+        f"{images} has no other images that models did not learn from. A third split is made by preparing: "
+        f"{command('prepare', 'PHOTOS', out='STORE', test_fraction=0.1)}. Or test on a folder that holds the folders val "
+        "and test."
     )
 
 

@@ -1,8 +1,6 @@
 """A trained model ready for use: the network with its classes and its preprocessing, which cannot disagree."""
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from alexnet.batches.loader import assemble_evaluation_views
-from alexnet.batches.views import evaluation_views
+from alexnet.data.images.decode import Framing
 from alexnet.errors import ImageError, WeightsError
 from alexnet.evaluation.evaluate import Evaluation, evaluate_network, match_classes, predict_probabilities
-from alexnet.evaluation.given import Given, list_given, name_given, read_given
+from alexnet.evaluation.given import Given
+from alexnet.evaluation.prediction import Predictor
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model, find_model, load_model
 from alexnet.system import Compute, choose_compute
@@ -25,27 +23,7 @@ if TYPE_CHECKING:
     from alexnet.data.store.reader import Store
 
 
-_CHUNK = 128
-"""Images that are decoded before they are predicted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """Probabilities of one image."""
-
-    source: str
-    """Path of the image, or its position if it was given without one."""
-    class_names: tuple[str, ...]
-    probabilities: NDArray[np.float32]
-    """(K,) in the order of class_names; they sum to 1."""
-
-    def top(self, k: int = 5) -> list[tuple[str, float]]:
-        """Return the k best classes, best first, with their probabilities; all of them if there are fewer than k."""
-        order = np.argsort(-self.probabilities, kind="stable")[:k]
-        return [(self.class_names[i], float(self.probabilities[i])) for i in order]
-
-
-class Classifier:
+class Classifier(Predictor):
     """What `alexnet.load` returns."""
 
     def __init__(self, model: Model, path: Path, *, device: str = "auto", precision: str = "auto") -> None:
@@ -78,52 +56,20 @@ class Classifier:
         """Readable names of the classes, in the same order; the names where there are no others."""
         return self.model.class_titles
 
-    def predict(self, images: Given | Iterable[Given], *, views: int = 1) -> list[Prediction]:
-        """Return the probabilities of images, one prediction each, in order.
+    @property
+    def image_px(self) -> int:
+        """Side of the images that views are cropped from."""
+        return self.model.preprocessing.image_px
 
-        Args:
-            images: One or many: image files of any size and mode, as paths, as their bytes or open for reading; PIL
-                images; or (S, S, 3) uint8 RGB arrays of the stored size.
-            views: 1 (centre), 9 (three by three places) or 10 (corners, centre, and mirrored); the mean of their
-                probabilities.
-        Raises:
-            ImageError: a file cannot be decoded; `predict_each` goes on after it.
-            ConfigError: an array has another shape or type, an image is none of these, or views is none of 1, 9 and
-                10.
-        """
-        results = []
-        for outcome in self.predict_each(images, views=views):
-            if isinstance(outcome, ImageError):
-                raise outcome
-            results.append(outcome)
-        return results
+    @property
+    def framing(self) -> Framing:
+        """How photographs become such images: as for the images that the model was trained on."""
+        return self.model.preprocessing.framing
 
-    def predict_each(self, images: Given | Iterable[Given], *, views: int = 1) -> Iterator[Prediction | ImageError]:
-        """Yield, for each image in order, its prediction or the reason why it cannot be decoded; memory is bounded."""
-        remaining = iter(list_given(images))
-        position, size = 0, self.model.preprocessing.image_px
-        while chunk := list(itertools.islice(remaining, _CHUNK)):
-            outcomes: list[NDArray[np.uint8] | ImageError] = []
-            for offset, image in enumerate(chunk):
-                try:
-                    outcomes.append(read_given(image, position + offset, size, self.model.preprocessing.framing))
-                except ImageError as problem:
-                    outcomes.append(problem)
-            decoded = [outcome for outcome in outcomes if not isinstance(outcome, ImageError)]
-            rows = iter(
-                row
-                for part in predict_probabilities(
-                    self._network, decoded, self.model.preprocessing, self.compute, num_views=views
-                )
-                for row in part.numpy()
-            )
-            for offset, (image, outcome) in enumerate(zip(chunk, outcomes, strict=True)):
-                if isinstance(outcome, ImageError):
-                    yield outcome
-                else:
-                    name = name_given(image, position + offset)
-                    yield Prediction(name, self.class_names, next(rows))
-            position += len(chunk)
+    def compute_probabilities(self, images: Sequence[NDArray[np.uint8]], *, views: int) -> NDArray[np.float32]:
+        """Return (N, K) probabilities of decoded images, (S, S, 3) uint8 RGB; each is the mean of its views'."""
+        parts = predict_probabilities(self._network, images, self.model.preprocessing, self.compute, num_views=views)
+        return np.concatenate([np.zeros((0, len(self.class_names)), np.float32), *(part.numpy() for part in parts)])
 
     def activations(
         self, images: Given | Iterable[Given], layers: Sequence[str], *, batch_size: int = 16
@@ -154,37 +100,19 @@ class Classifier:
         """Yield, batch by batch, the names of the images that could be decoded, the reasons of the others, and the
         activations of the former, as `activations` returns them; memory is bounded by the batch.
         """
-        preprocessing, crop_px = self.model.preprocessing, self.network.spec.input_px
-        place = evaluation_views(preprocessing.image_px, crop_px, 1)
+        crop_px, dtype = self.network.spec.input_px, self.compute.dtype
         for name in layers:
             self.network.locate_activation(name)
-        numbered = enumerate(list_given(images))
-        while chunk := list(itertools.islice(numbered, batch_size)):
-            names: list[str] = []
-            pixels: list[NDArray[np.uint8]] = []
-            problems: list[ImageError] = []
-            for position, image in chunk:
-                try:
-                    pixels.append(read_given(image, position, preprocessing.image_px, preprocessing.framing))
-                except ImageError as problem:
-                    problems.append(problem)
-                else:
-                    names.append(name_given(image, position))
-            if not pixels:
+        for names, outcomes in self._decode(images, batch_size):
+            problems = [outcome for outcome in outcomes if isinstance(outcome, ImageError)]
+            decoded = [(name, each) for name, each in zip(names, outcomes, strict=True) if isinstance(each, np.ndarray)]
+            if not decoded:
                 yield [], problems, {}
                 continue
-            inputs = assemble_evaluation_views(
-                pixels,
-                preprocessing.mean_image,
-                place,
-                crop_px,
-                preprocessing.divisor,
-                self.compute.dtype,
-                preprocessing.mean_place,
-            )
+            inputs = self.model.preprocessing.make_views([pixels for _, pixels in decoded], crop_px, dtype)
             with torch.inference_mode():
                 found = self.network.activations(inputs[:, 0].to(self.compute.device), layers)
-            yield names, problems, {name: found[name].float().cpu().numpy() for name in layers}
+            yield [name for name, _ in decoded], problems, {name: found[name].float().cpu().numpy() for name in layers}
 
     def evaluate(self, store: "Store", *, split: str = "val", views: int = 1, tick: Tick | None = None) -> Evaluation:
         """Return the errors on a split of a store; its classes are matched with the model's by name.

@@ -3,12 +3,11 @@
 An ensemble file is JSON, data and no code: the paths of its members with their checksums, and a weight for each.
 """
 
-import itertools
 import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.data.images.decode import Framing
-from alexnet.errors import ConfigError, ImageError, WeightsError
-from alexnet.evaluation.classifier import Classifier, Prediction, load
-from alexnet.evaluation.evaluate import predict_probabilities
-from alexnet.evaluation.given import Given, list_given, name_given, read_given
+from alexnet.errors import ConfigError, WeightsError
+from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.metrics import top_k_credit
+from alexnet.evaluation.prediction import Predictor
 from alexnet.files.documents import parse_json
 from alexnet.files.record import hash_file, header_checksum
 from alexnet.files.writing import write_text
@@ -34,8 +32,6 @@ from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
 
 FORMAT = 2
-CHUNK = 128
-"""Images that are decoded for all members at a time."""
 MOST_PATH = 4096
 """Characters of a path that systems take."""
 WEIGHT_STEP = 0.05
@@ -53,7 +49,7 @@ class FittedOn:
     split: str | None
 
 
-class Ensemble:
+class Ensemble(Predictor):
     """Classifiers whose probabilities are averaged; used like one.
 
     Members may have other networks and crops, and their classes in another order; their images have the same size.
@@ -84,29 +80,37 @@ class Ensemble:
             )
         self.weights = tuple(value / sum(values) for value in values)
         self.fitted_on = fitted_on
-        self.class_names = members[0].class_names
-        self.class_titles = members[0].class_titles
         self.path = members[0].path
         self.file: Path | None = None
         """The file it was loaded from."""
         self._columns = [_match_columns(member, members[0]) for member in members]
         for member in members:
-            if member.model.preprocessing.image_px != self.image_px:
+            if member.image_px != self.image_px:
                 raise WeightsError(
-                    f"{member.path} reads images of {member.model.preprocessing.image_px} px, {members[0].path} of "
+                    f"{member.path} reads images of {member.image_px} px, {members[0].path} of "
                     f"{self.image_px} px, so they cannot be compared or averaged. Test models that were trained on "
                     "stores of one size together, or one at a time."
                 )
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, as the first member orders them."""
+        return self.members[0].class_names
+
+    @property
+    def class_titles(self) -> tuple[str, ...]:
+        """Readable names of the classes, in the same order; the names where there are no others."""
+        return self.members[0].class_titles
+
+    @property
     def image_px(self) -> int:
         """Side of the images that views are cropped from."""
-        return self.members[0].model.preprocessing.image_px
+        return self.members[0].image_px
 
     @property
     def framing(self) -> Framing:
         """How photographs become images: as the members want it, where they agree, else as prepare does it."""
-        wanted = {member.model.preprocessing.framing for member in self.members}
+        wanted = {member.framing for member in self.members}
         return wanted.pop() if len(wanted) == 1 else "square"
 
     def __repr__(self) -> str:
@@ -117,13 +121,10 @@ class Ensemble:
 
     def predict_members(self, images: Sequence[NDArray[np.uint8]], *, views: int) -> list[Tensor]:
         """Return each member's probabilities (N, K) of decoded images, in the order of `class_names`."""
-        parts = []
-        for member, columns in zip(self.members, self._columns, strict=True):
-            rows = predict_probabilities(
-                member.network, images, member.model.preprocessing, member.compute, num_views=views
-            )
-            parts.append(torch.cat(list(rows))[:, columns] if images else torch.zeros(0, len(columns)))
-        return parts
+        return [
+            torch.from_numpy(member.compute_probabilities(images, views=views))[:, columns]
+            for member, columns in zip(self.members, self._columns, strict=True)
+        ]
 
     def average(self, parts: Sequence[Tensor]) -> Tensor:
         """Return the weighted mean of the members' probabilities."""
@@ -132,37 +133,9 @@ class Ensemble:
             total += weight * part
         return total
 
-    def predict_each(self, images: Given | Iterable[Given], *, views: int = 1) -> Iterator[Prediction | ImageError]:
-        """Yield, for each image in order, its prediction or why it cannot be decoded; as `Classifier.predict_each`."""
-        numbered = enumerate(list_given(images))
-        while chunk := list(itertools.islice(numbered, CHUNK)):
-            outcomes: list[NDArray[np.uint8] | ImageError] = []
-            for position, image in chunk:
-                try:
-                    outcomes.append(read_given(image, position, self.image_px, self.framing))
-                except ImageError as problem:
-                    outcomes.append(problem)
-            decoded = [outcome for outcome in outcomes if not isinstance(outcome, ImageError)]
-            rows = iter(self.average(self.predict_members(decoded, views=views)).numpy())
-            for (position, image), outcome in zip(chunk, outcomes, strict=True):
-                if isinstance(outcome, ImageError):
-                    yield outcome
-                else:
-                    yield Prediction(name_given(image, position), self.class_names, next(rows))
-
-    def predict(self, images: Given | Iterable[Given], *, views: int = 1) -> list[Prediction]:
-        """Return the averaged probabilities of images, one prediction each, in order.
-
-        Raises:
-            ImageError: a file cannot be decoded; `predict_each` goes on after it.
-            ConfigError: as `Classifier.predict`.
-        """
-        results = []
-        for outcome in self.predict_each(images, views=views):
-            if isinstance(outcome, ImageError):
-                raise outcome
-            results.append(outcome)
-        return results
+    def compute_probabilities(self, images: Sequence[NDArray[np.uint8]], *, views: int) -> NDArray[np.float32]:
+        """Return (N, K) probabilities of decoded images, (S, S, 3) uint8 RGB: the weighted mean of the members'."""
+        return self.average(self.predict_members(images, views=views)).numpy()
 
 
 def _match_columns(member: Classifier, first: Classifier) -> list[int]:

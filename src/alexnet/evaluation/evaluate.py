@@ -9,20 +9,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.batches.loader import Images, evaluation_batches
-from alexnet.batches.shard import BatchShard
+from alexnet.batches.loader import Images
+from alexnet.batches.preprocessing import Preprocessing
+from alexnet.batches.shard import WHOLE_BATCH, BatchShard
 from alexnet.batches.views import evaluation_views
 from alexnet.distribution.process_group import ProcessGroup
 from alexnet.errors import ConfigError, WeightsError
-from alexnet.evaluation.metrics import top_k_credit, wilson_interval
+from alexnet.evaluation.metrics import balanced_error, f1_scores, top_k_credit, wilson_interval
 from alexnet.evaluation.shared_views import can_share, share_first_layer
 from alexnet.network.alexnet import AlexNet
-from alexnet.network.model_file import Preprocessing
 from alexnet.system import Compute
 from alexnet.text.class_names import normalize_name
 from alexnet.text.names import escape_name
 from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
+
+VIEWS_AT_A_TIME = 128
+"""Views that are computed together."""
+
+
+def images_at_a_time(num_views: int) -> int:
+    """Return how many images with so many views are computed together."""
+    return max(1, VIEWS_AT_A_TIME // num_views)
 
 
 def predict_probabilities(
@@ -32,7 +40,7 @@ def predict_probabilities(
     compute: Compute,
     *,
     num_views: int = 1,
-    batch_size: int = 128,
+    batch_size: int = VIEWS_AT_A_TIME,
 ) -> Iterator[Tensor]:
     """Yield (n, K) float32 probabilities of consecutive images, on the CPU: the mean of the views' softmax outputs.
 
@@ -45,7 +53,7 @@ def predict_probabilities(
     Raises:
         ConfigError: num_views is none of these.
     """
-    image_px, crop_px = preprocessing.image_px, network.spec.input_px
+    image_px, crop_px, size = preprocessing.image_px, network.spec.input_px, max(1, batch_size // num_views)
     places = evaluation_views(image_px, crop_px, num_views)
     crops = [(y, x) for y, x, mirrored in places if not mirrored]
     # Ten views: the crops of an image share its first layer, and so do those of its mirror image. Mirroring maps the
@@ -53,26 +61,17 @@ def predict_probabilities(
     # With the central mean a crop's inputs are not those of the whole image.
     aligned = preprocessing.mean_place == "aligned"
     shared = num_views == 10 and aligned and can_share(network, image_px, crops)
-    batches = evaluation_batches(
-        images,
-        preprocessing.mean_image,
-        places=[(0, 0, False), (0, 0, True)] if shared else places,
-        crop_px=image_px if shared else crop_px,
-        divisor=preprocessing.divisor,
-        mean_place=preprocessing.mean_place,
-        dtype=compute.dtype,
-        device=compute.device,
-        images_per_batch=max(1, batch_size // num_views),
-    )
-    for views in batches:
-        num_images = len(views)
+    shown_px, shown = (image_px, [(0, 0, False), (0, 0, True)]) if shared else (crop_px, places)
+    for start in range(0, len(images), size):
+        batch = [images[i] for i in range(start, min(start + size, len(images)))]
+        views = preprocessing.make_views(batch, shown_px, compute.dtype, views=shown).to(compute.device)
         with torch.inference_mode():
             inputs = views.flatten(0, 1)
             if shared:
                 logits = network.forward_from(1, share_first_layer(network, inputs, crops))
             else:
                 logits = network(inputs)
-            mean = logits.float().softmax(1).unflatten(0, (num_images, num_views)).mean(1).cpu()  # type: ignore[no-untyped-call]
+            mean = logits.float().softmax(1).unflatten(0, (len(batch), num_views)).mean(1).cpu()  # type: ignore[no-untyped-call]
         yield mean  # outside of inference mode, which would stay on for as long as this generator is kept waiting
 
 
@@ -95,10 +94,22 @@ class Evaluation:
     class_images: tuple[int, ...] = ()
     class_errors: tuple[float, ...] = ()
     """Top-1 errors per class, as counts."""
+    class_f1: tuple[float, ...] = ()
+    """F1 score per class; NaN for a class without images."""
     probabilities: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32), repr=False)
     """(N, K), in the order of the images."""
     labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
     """(N,), in the order of the images."""
+
+    @property
+    def balanced_error(self) -> tuple[float, float, float]:
+        """Mean over classes of their top-1 errors, and the ends of its 95 % interval; see `metrics.balanced_error`."""
+        return balanced_error(self.class_errors, self.class_images)
+
+    @property
+    def f1_macro(self) -> float:
+        """Mean over classes with images of their F1 scores."""
+        return float(np.nanmean(self.class_f1))
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures for programs, without the probabilities."""
@@ -113,14 +124,20 @@ class Evaluation:
                 else {}
             ),
             "cross_entropy": self.cross_entropy,
+            "balanced_error": self.balanced_error[0],
+            "balanced_interval": list(self.balanced_error[1:]),
+            "f1_macro": self.f1_macro,
             "classes": [
                 {
                     "name": escape_name(name),
                     "images": count,
                     "top1_error": errors / count if count else None,
                     "top1_interval": list(wilson_interval(errors, count)),
+                    "f1": f1 if count else None,
                 }
-                for name, count, errors in zip(self.class_names, self.class_images, self.class_errors, strict=True)
+                for name, count, errors, f1 in zip(
+                    self.class_names, self.class_images, self.class_errors, self.class_f1, strict=True
+                )
             ],
         }
 
@@ -153,32 +170,19 @@ def evaluate_network(
         raise ConfigError(
             f"{counted(total, 'image')} with {counted(len(labels), 'label')} cannot be tested; there must be one each."
         )
-    own = images if data is None else _Shared(images, BatchShard(data.rank, data.size).parts(total)[0])
-    parts = []
+    shard = WHOLE_BATCH if data is None else BatchShard(data.rank, data.size)
+    parts: list[Tensor] = []
     done = 0
-    for part in predict_probabilities(network, own, preprocessing, compute, num_views=num_views):
+    for positions in shard.turns(total, images_at_a_time(num_views)):
+        own = [images[int(position) % total] for position in positions]  # position -1 fills up with the last image
+        (part,) = predict_probabilities(network, own, preprocessing, compute, num_views=num_views)
+        if data is not None:
+            part = data.all_gather(part.to(compute.device), "probabilities").wait().flatten(0, 1)[: total - done].cpu()
         parts.append(part)
-        done += len(part) * (data.size if data else 1)
+        done += len(part)
         if tick:
-            tick(min(done, total), total)
-    probabilities = torch.cat(parts)
-    if data is not None:
-        shards = data.all_gather(probabilities.to(compute.device), "probabilities").wait()
-        probabilities = shards.flatten(0, 1)[:total].cpu()
-    return measure_errors(probabilities, labels, class_names=class_names, num_views=num_views)
-
-
-class _Shared:
-    """A shard of the images, filled up with the last one where they do not divide."""
-
-    def __init__(self, images: Images, positions: NDArray[np.int64]) -> None:
-        self._images, self._positions = images, positions
-
-    def __len__(self) -> int:
-        return len(self._positions)
-
-    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
-        return self._images[int(self._positions[index]) % len(self._images)]
+            tick(done, total)
+    return measure_errors(torch.cat(parts), labels, class_names=class_names, num_views=num_views)
 
 
 def measure_errors(
@@ -223,6 +227,7 @@ def measure_errors(
         class_names=class_names,
         class_images=tuple(int(n) for n in class_images),
         class_errors=tuple(float(n) for n in class_errors),
+        class_f1=tuple(f1_scores(probabilities, target)[:classes].tolist()),
         probabilities=probabilities.numpy(),
         labels=target.numpy(),
     )

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from alexnet.data.images.decode import Framing, open_image
 from alexnet.data.sources.class_folders import WHOLE_PATH, find_split_folder, gather_classes, scan_top
 from alexnet.data.sources.folders import Folder
-from alexnet.data.sources.listing import TEST, find_split
-from alexnet.data.store.format import HEADER_NAME, TRAIN, VAL
+from alexnet.data.sources.listing import find_split
+from alexnet.data.store.format import HEADER_NAME, TEST, TRAIN, VAL
 from alexnet.data.store.reader import Store, open_store
 from alexnet.errors import ImageError, SourceError, StoreError, WeightsError
 from alexnet.text.class_names import apply_titles, normalize_name
@@ -152,18 +152,14 @@ def list_splits(path: Path) -> list[str]:
         StoreError: the store is damaged, or there is nothing.
     """
     if (path / HEADER_NAME).exists() or not path.is_dir():
-        return _list_filled(open_store(path))
+        return open_store(path).filled_splits
     top = scan_top(path)
     return [name for name in (TRAIN, VAL, TEST) if find_split_folder(top, name)]
 
 
-def _list_filled(store: Store) -> list[str]:
-    return [name for name, part in store.splits.items() if len(part)]
-
-
 def _open_split(store: Store, split: str, image_px: int) -> LabeledImages:
     if split not in store.splits or not len(store[split]):
-        filled = _list_filled(store)
+        filled = store.filled_splits
         raise StoreError(
             f"{store.path}: split {split!r} has no images. Those that have: {', '.join(filled)}. Choose one with "
             "--split, or prepare the store again with --val-fraction."

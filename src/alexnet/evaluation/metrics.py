@@ -1,11 +1,15 @@
 """Error rates from probabilities, with their tie rule and their uncertainty."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+Z_95 = 1.959964
+"""Standard deviations of a normal distribution within which 95 % of it lies."""
 
 
 def top_k_credit(probabilities: Tensor, labels: Tensor, k: int) -> Tensor:
@@ -38,7 +42,7 @@ def find_errors(probabilities: NDArray[np.float32], labels: NDArray[np.int64], k
     return (1 - top_k_credit(torch.from_numpy(probabilities), torch.from_numpy(labels), k)).numpy()
 
 
-def wilson_interval(errors: float, count: int, *, z: float = 1.959964) -> tuple[float, float]:
+def wilson_interval(errors: float, count: int, *, z: float = Z_95) -> tuple[float, float]:
     """Return the Wilson score interval of a rate, 95 % unless z says otherwise.
 
     Args:
@@ -52,3 +56,40 @@ def wilson_interval(errors: float, count: int, *, z: float = 1.959964) -> tuple[
     center = (rate + z * z / (2 * count)) / denominator
     half = z / denominator * math.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count))
     return max(0.0, center - half), min(1.0, center + half)
+
+
+def balanced_error(errors: Sequence[float], counts: Sequence[int], *, z: float = Z_95) -> tuple[float, float, float]:
+    """Return the mean over classes of their error rates, and both ends of its interval, 95 % unless z says otherwise.
+
+    The classes count alike, however many images they have; those without images are left out. The interval is normal:
+    the variance of a class is p (1 - p) / n with the rate p after z**2 / 2 errors and as many right answers more (as
+    Agresti and Coull 1998 have it), since a class of few images without an error is not known to have none.
+
+    Args:
+        errors: Errors of each class; may be fractional after ties.
+        counts: Images of each class; of one at least more than 0.
+    """
+    tested = np.array(counts) > 0
+    wrong, images = np.array(errors, np.float64)[tested], np.array(counts, np.float64)[tested]
+    mean = float((wrong / images).mean())
+    rates = (wrong + z * z / 2) / (images + z * z)
+    half = z * math.sqrt(float((rates * (1 - rates) / images).sum())) / len(images)
+    return mean, max(0.0, mean - half), min(1.0, mean + half)
+
+
+def f1_scores(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Return (K,) float64: for each class 2 TP / (2 TP + FP + FN), NaN for a class without images.
+
+    Classes that tie for the best share an answer; probabilities that are not finite answer nothing, see
+    `top_k_credit`.
+
+    Args:
+        probabilities: (N, K); labels: (N,) int64.
+    """
+    classes = probabilities.shape[1]
+    best = probabilities == probabilities.max(1, keepdim=True).values
+    share = 1 / best.sum(1).clamp(min=1).double()
+    answered = best.T.double() @ torch.where(torch.isfinite(probabilities).all(1), share, 0)
+    right = torch.bincount(labels, weights=top_k_credit(probabilities, labels, 1), minlength=classes)
+    images = torch.bincount(labels, minlength=classes)
+    return torch.where(images > 0, 2 * right / (images + answered), torch.nan)

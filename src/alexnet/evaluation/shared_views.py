@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.layers import ConvolutionLayer, apply_all
-from alexnet.network.spec import Convolution, Dropout, NormalizeMap, Pool
+from alexnet.network.rows import Convolution, Dropout, NormalizeMap, Pool
 
 Place = tuple[int, int]
 """Top row and left column of a crop, in pixels of the image."""

@@ -8,17 +8,14 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.batches.shard import BatchShard
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import ConfigError
 from alexnet.evaluation.ensemble import Ensemble
-from alexnet.evaluation.evaluate import Evaluation, match_classes, measure_errors
+from alexnet.evaluation.evaluate import Evaluation, images_at_a_time, match_classes, measure_errors
 from alexnet.evaluation.labeled_images import LabeledImages
 from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
-
-VIEWS_AT_A_TIME = 128
-"""Views that are computed together. Processes share the images in such batches, and not evenly, because the last bits
-of a result depend on the images beside it: so one process and many find the same probabilities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +74,14 @@ def run_trial(
     numbers: list[int] = []
     marks: list[bytes] = []
     parts: list[list[NDArray[np.float32]]] = [[] for _ in models.members]
-    size = max(1, VIEWS_AT_A_TIME // num_views)
 
     def test(own: Sequence[int]) -> tuple[list[int], list[str], list[str], list[NDArray[np.float32]]]:
         found, pixels, reasons = images.read(own)
         predicted = models.predict_members(pixels, views=num_views)
         return found, [mark_image(image).hex() for image in pixels], reasons, [part.numpy() for part in predicted]
 
-    for start in range(0, len(images), size * world.world_size):
-        own = range(len(images))[start + world.rank * size :][:size]
+    for positions in BatchShard(world.rank, world.world_size).turns(len(images), images_at_a_time(num_views)):
+        own = positions[positions >= 0].tolist()
         *facts, predicted = world.run_on_all_ranks(partial(test, own))
         for each, part in zip(parts, predicted, strict=True):
             each.append(world.all_gather_rows(part))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from alexnet import kernels
-from alexnet.batches.loader import assemble_evaluation_views
+from alexnet.batches.preprocessing import Preprocessing
 from alexnet.batches.views import evaluation_views
 from alexnet.errors import ConfigError, ExportError
 from alexnet.exchange.importing import DIVISOR, MEAN_IMAGE, TORCHVISION_DIVISOR, TORCHVISION_MEAN
@@ -21,8 +21,8 @@ from alexnet.exchange.programs import write_onnx_program, write_torch_program, w
 from alexnet.files.writing import write_bytes
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.comparison import tabulate_differences
-from alexnet.network.model_file import Model, Preprocessing, save_model
-from alexnet.network.spec import find_dialect
+from alexnet.network.dialects import find_dialect
+from alexnet.network.model_file import Model, save_model
 
 Format = Literal["alexnet", "onnx", "torchvision", "program"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -245,15 +245,8 @@ def compute_outputs(network: AlexNet, preprocessing: Preprocessing, images: Tens
         network: As `copy_network` returns it.
         images: (N, S, S, 3) uint8 RGB.
     """
-    crop_px = network.spec.input_px
-    inputs = assemble_evaluation_views(
-        list(images.numpy()),
-        preprocessing.mean_image,
-        evaluation_views(preprocessing.image_px, crop_px, 10 if ten_views else 1),
-        crop_px,
-        preprocessing.divisor,
-        torch.float32,
-        preprocessing.mean_place,
+    inputs = preprocessing.make_views(
+        list(images.numpy()), network.spec.input_px, torch.float32, views=10 if ten_views else 1
     )
     with torch.inference_mode():
         outputs: Tensor = network(inputs.flatten(0, 1))

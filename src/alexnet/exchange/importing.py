@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alexnet.batches.preprocessing import Preprocessing
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.exchange.caffe import CaffeLayer, read_caffemodel, read_mean_file
 from alexnet.exchange.state_dict import check_size, holds_what_it_claims, read_state_dict
@@ -19,8 +20,9 @@ from alexnet.files.record import hash_file
 from alexnet.files.tensors import is_finite, is_own
 from alexnet.files.writing import read_text, split_lines
 from alexnet.network.alexnet import AlexNet, allocate
-from alexnet.network.model_file import Model, Preprocessing, find_model, load_model
-from alexnet.network.spec import Normalize, Spec, find_dialect
+from alexnet.network.dialects import find_dialect
+from alexnet.network.model_file import Model, find_model, load_model
+from alexnet.network.rows import Normalize, Spec
 from alexnet.text.class_names import find_repeat, normalize_name
 from alexnet.text.wording import counted
 

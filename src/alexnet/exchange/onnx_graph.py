@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.batches.views import evaluation_views
+from alexnet.batches.preprocessing import Preprocessing
+from alexnet.batches.views import Place, evaluation_views
 from alexnet.errors import ConfigError
 from alexnet.network.layers import AnyLayer
-from alexnet.network.model_file import Model, Preprocessing
-from alexnet.network.shapes import name_steps
-from alexnet.network.spec import (
+from alexnet.network.model_file import Model
+from alexnet.network.rows import (
     Bend,
     Convolution,
     Dense,
@@ -29,12 +29,9 @@ from alexnet.network.spec import (
     Operation,
     Pool,
     Rectify,
-    Shape,
     Spec,
-    count_groups,
-    count_pooled,
-    shape_after,
 )
+from alexnet.network.shapes import Shape, count_groups, count_pooled, name_steps, shape_after
 
 OPSET = 17
 """Version of the operator set; read by onnxruntime 1.12 and later."""
@@ -141,9 +138,7 @@ class _Graph:
         self.nodes.append(self._onnx.helper.make_node("Split", [x], names, name=f"{x}/split", axis=1))
         return names
 
-    def views(
-        self, images: str, preprocessing: Preprocessing, crop_px: int, places: Sequence[tuple[int, int, bool]]
-    ) -> str:
+    def views(self, images: str, preprocessing: Preprocessing, crop_px: int, places: Sequence[Place]) -> str:
         """Stored images (N, S, S, 3) to the inputs of V views, view by view: (V * N, 3, crop, crop)."""
         mean = preprocessing.mean_image
         scale = self.constant("divisor", np.array(preprocessing.divisor, np.float32).reshape(1, -1, 1, 1))

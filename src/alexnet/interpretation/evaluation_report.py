@@ -5,8 +5,8 @@ from pathlib import Path
 
 from alexnet.console.terminal import percent
 from alexnet.evaluation.assessment import Assessment
-from alexnet.evaluation.classifier import Prediction
 from alexnet.evaluation.metrics import wilson_interval
+from alexnet.evaluation.prediction import Prediction
 from alexnet.interpretation.drawing import Themed, in_both_themes, save_drawing
 from alexnet.interpretation.evaluation_figures import (
     count_confusions,

@@ -16,9 +16,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
-from alexnet.evaluation.classifier import Prediction
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.metrics import wilson_interval
+from alexnet.evaluation.prediction import Prediction
 from alexnet.interpretation.curves import draw_curves
 from alexnet.interpretation.drawing import (
     LARGE,
@@ -38,7 +38,7 @@ from alexnet.interpretation.drawing import (
 )
 from alexnet.interpretation.fonts import explain_stand_ins, legible
 from alexnet.network.alexnet import AlexNet
-from alexnet.network.spec import Convolution
+from alexnet.network.rows import Convolution
 from alexnet.text.wording import counted
 
 __all__ = ["draw_class_errors", "draw_curves", "draw_filters", "draw_predictions"]

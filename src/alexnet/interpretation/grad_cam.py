@@ -17,7 +17,7 @@ from alexnet.evaluation.classifier import Classifier
 from alexnet.interpretation.saliency import center_inputs
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.layers import apply_all
-from alexnet.network.spec import Bend, Dense, Operation, Pool, Rectify
+from alexnet.network.rows import Bend, Dense, Operation, Pool, Rectify
 from alexnet.text.progress import Tick
 
 _BATCH = 16

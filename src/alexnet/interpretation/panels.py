@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError, ImageError
-from alexnet.evaluation.classifier import Classifier, Prediction
+from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.prediction import Prediction
 from alexnet.interpretation.drawing import Drawing, ThemeName
 from alexnet.interpretation.figures import draw_predictions, whole_percent
 from alexnet.interpretation.fonts import explain_stand_ins, legible

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.batches.loader import Images
+from alexnet.batches.preprocessing import Preprocessing
 from alexnet.data.images.decode import open_image
 from alexnet.data.store.format import HEADER_NAME
 from alexnet.data.store.reader import open_store
@@ -15,7 +16,6 @@ from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.evaluate import match_classes
 from alexnet.evaluation.given import Given
 from alexnet.interpretation.fonts import legible
-from alexnet.network.model_file import Preprocessing
 from alexnet.text.wording import counted, name_readably, readable_names
 
 FEATURE_BATCH = 32

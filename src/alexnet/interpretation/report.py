@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alexnet.console.terminal import percent
-from alexnet.data.store.format import find_start, find_store
+from alexnet.data.store.format import VAL, choose_reported, find_start, find_store
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.record import KeptTests, forget_others, write_errors
@@ -54,7 +54,7 @@ def report_run(
     history: Sequence[Mapping[str, Any]],
     *,
     weights: str,
-    split: str = "val",
+    split: str | None = None,
     tick: Tick | None = None,
     validation: Evaluation | None = None,
 ) -> tuple[Path, list[Evaluation]]:
@@ -68,19 +68,21 @@ def report_run(
 
     Args:
         history: The run's rows, one per epoch.
+        split: What to test on; see `choose_reported` where it is None.
         weights: See `evaluation.record.digest_weights`; taken before the classifier was loaded.
         tick: Progress; each view of an image counts, and each image that is searched.
-        validation: The test of these weights on this split with which training ended, where it is known.
+        validation: The test of these weights on split val with which training ended, where it is known.
     Raises:
         WeightsError: the store has classes that the classifier does not know, or images of another size.
     """
     run_folder = Path(run_folder)
     titles = classifier.model.class_titles
+    split = split or choose_reported(store.filled_splits)
     tested = len(store[split]) if split in store.splits else 0
     total = sum(VIEWS) * tested + min(len(store["train"]), MOST_SEARCHED)
     precision = str(classifier.compute.dtype).removeprefix("torch.")
     kept = KeptTests(run_folder, weights, store.fingerprint, split, precision)
-    if validation is not None:
+    if validation is not None and split == VAL:
         kept.keep(validation)
     evaluations = []
     for test, views in enumerate(VIEWS if tested else ()):
@@ -238,7 +240,7 @@ def _list_commands(
         start=find_start(environment, run_folder),
         out=again,
     )
-    chosen = None if split == "val" else split
+    chosen = None if split == choose_reported(store.filled_splits) else split
     tests = [command("evaluate", again, store.path, split=chosen, views=views) for views in VIEWS if split]
     return [train, *tests]
 

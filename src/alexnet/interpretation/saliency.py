@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 from torch.func import functional_call
 
-from alexnet.batches.loader import assemble_evaluation_views
 from alexnet.batches.views import evaluation_views
 from alexnet.evaluation.classifier import Classifier
 from alexnet.text.progress import Tick
@@ -19,22 +18,13 @@ Value = TypeVar("Value", bound=np.generic)
 def crop_center(images: Sequence[NDArray[Value]], classifier: Classifier) -> list[NDArray[Value]]:
     """Return the part of each stored image that the network sees in one view, (crop, crop, 3); of masks likewise."""
     crop_px = classifier.network.spec.input_px
-    ((y, x, _),) = evaluation_views(classifier.model.preprocessing.image_px, crop_px, 1)
+    ((y, x, _),) = evaluation_views(classifier.image_px, crop_px, 1)
     return [np.asarray(image[y : y + crop_px, x : x + crop_px]) for image in images]
 
 
 def center_inputs(classifier: Classifier, images: Sequence[NDArray[np.uint8]], dtype: torch.dtype) -> torch.Tensor:
     """Return the inputs (N, 3, crop, crop) of the centre views of stored images, on the classifier's device."""
-    preprocessing, crop_px = classifier.model.preprocessing, classifier.network.spec.input_px
-    inputs = assemble_evaluation_views(
-        images,
-        preprocessing.mean_image,
-        evaluation_views(preprocessing.image_px, crop_px, 1),
-        crop_px,
-        preprocessing.divisor,
-        dtype,
-        preprocessing.mean_place,
-    )
+    inputs = classifier.model.preprocessing.make_views(images, classifier.network.spec.input_px, dtype)
     return inputs[:, 0].to(classifier.compute.device)
 
 

@@ -58,8 +58,12 @@ def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int, first: int = 0) ->
     return y
 
 
-def _operator(schema: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _operator(
+    schema: str, shapes: Callable[..., Any] | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make a function the operator of the namespace that a schema describes, on the CPU, and return the operator.
+
+    `shapes` returns empty tensors for what the operator returns, for tracing, where it returns anything.
 
     By `torch.library.custom_op` the first call of any operator would import torch._dynamo, which takes as long as
     importing PyTorch does. The schema is written out: older versions of PyTorch infer none from a sequence.
@@ -69,49 +73,49 @@ def _operator(schema: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
         name = schema.partition("(")[0]
         _LIBRARY.define(schema)  # type: ignore[no-untyped-call]
         _LIBRARY.impl(name, function, "CPU")  # type: ignore[no-untyped-call]
+        if shapes is not None:
+            torch.library.register_fake(f"alexnet::{name}", shapes, lib=_LIBRARY)
         operator: Callable[..., Any] = getattr(torch.ops.alexnet, name).default
         return operator
 
     return define
 
 
-def _shapes_of(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Make a function tell the shapes of what the operator alexnet::name returns, for tracing."""
-    register: Callable[[Callable[..., Any]], Callable[..., Any]]
-    register = torch.library.register_fake(f"alexnet::{name}", lib=_LIBRARY)
-    return register
+def _empty_maps(x: Tensor, *_: Any) -> Tensor:
+    """Return an empty tensor for maps of x's shape; whatever else an operator takes does not matter."""
+    return torch.empty_like(x, memory_format=torch.channels_last)
 
 
-@_operator("normalize_responses(Tensor x, float[] constants, bool rectify) -> Tensor")
+def _empty_pooled(x: Tensor, window: int, stride: int) -> tuple[Tensor, Tensor]:
+    """Return empty tensors for the maxima of windows and for their positions."""
+    shape = (*x.shape[:2], *(pooled_length(side, window, stride) for side in x.shape[2:]))
+    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    return y, torch.empty_like(y, dtype=torch.uint8)
+
+
+def _empty_features(x: Tensor, *_: Any) -> Tensor:
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device)
+
+
+@_operator("normalize_responses(Tensor x, float[] constants, bool rectify) -> Tensor", _empty_maps)
 def _normalize(x: Tensor, constants: Sequence[float], rectify: bool) -> Tensor:
     from alexnet.kernels import cpu
 
-    y = _empty_maps(x, *x.shape[2:])
+    y = _empty_maps(x)
     options = cpu.Options(*_normalization(constants), rectify)
     cpu.forward(_view_bits(x), _view_bits(y), _no_positions(x), options, cpu.num_threads())
     return y
 
 
-@_shapes_of("normalize_responses")
-def _(x: Tensor, constants: Sequence[float], rectify: bool) -> Tensor:
-    return _empty_maps(x, *x.shape[2:])
-
-
-@_operator("normalize_responses_gradient(Tensor x, Tensor dy, float[] constants, bool rectify) -> Tensor")
+@_operator("normalize_responses_gradient(Tensor x, Tensor dy, float[] constants, bool rectify) -> Tensor", _empty_maps)
 def _normalize_gradient(x: Tensor, dy: Tensor, constants: Sequence[float], rectify: bool) -> Tensor:
     from alexnet.kernels import cpu
 
-    dx = _empty_maps(x, *x.shape[2:])
+    dx = _empty_maps(x)
     options = cpu.Options(*_normalization(constants), rectify)
-    cpu.gradient(
-        _view_bits(x), _view_bits(dy.to(x.dtype)), _no_positions(x), _view_bits(dx), options, cpu.num_threads()
-    )
+    bits = (_view_bits(x), _view_bits(dy.to(x.dtype)), _no_positions(x), _view_bits(dx))
+    cpu.gradient(*bits, options, cpu.num_threads())
     return dx
-
-
-@_shapes_of("normalize_responses_gradient")
-def _(x: Tensor, dy: Tensor, constants: Sequence[float], rectify: bool) -> Tensor:
-    return _empty_maps(x, *x.shape[2:])
 
 
 def _keep_input(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -130,7 +134,8 @@ torch.library.register_autograd(
 
 
 @_operator(
-    "pool(Tensor x, float[]? constants, bool rectify, bool floor, SymInt window, SymInt stride) -> (Tensor, Tensor)"
+    "pool(Tensor x, float[]? constants, bool rectify, bool floor, SymInt window, SymInt stride) -> (Tensor, Tensor)",
+    lambda x, *options: _empty_pooled(x, *options[-2:]),
 )
 def _pool(
     x: Tensor, constants: Sequence[float] | None, rectify: bool, floor: bool, window: int, stride: int
@@ -144,34 +149,21 @@ def _pool(
     return y, position
 
 
-@_shapes_of("pool")
-def _(
-    x: Tensor, constants: Sequence[float] | None, rectify: bool, floor: bool, window: int, stride: int
-) -> tuple[Tensor, Tensor]:
-    return _empty_pooled(x, window, stride)
-
-
 @_operator(
     "pool_gradient(Tensor x, Tensor dy, Tensor position, float[]? constants, bool rectify, SymInt window, "
-    "SymInt stride) -> Tensor"
+    "SymInt stride) -> Tensor",
+    _empty_maps,
 )
 def _pool_gradient(
     x: Tensor, dy: Tensor, position: Tensor, constants: Sequence[float] | None, rectify: bool, window: int, stride: int
 ) -> Tensor:
     from alexnet.kernels import cpu
 
-    dx = _empty_maps(x, *x.shape[2:])
+    dx = _empty_maps(x)
     options = cpu.Options(*_normalization(constants), rectify, True, False, window, stride)
     bits = (_view_bits(x), _view_bits(dy.to(x.dtype)), _view_bits(position), _view_bits(dx))
     cpu.gradient(*bits, options, cpu.num_threads())
     return dx
-
-
-@_shapes_of("pool_gradient")
-def _(
-    x: Tensor, dy: Tensor, position: Tensor, constants: Sequence[float] | None, rectify: bool, window: int, stride: int
-) -> Tensor:
-    return _empty_maps(x, *x.shape[2:])
 
 
 def _keep_input_and_position(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -212,21 +204,16 @@ def _update(
             torch.autograd.graph.increment_version(changed)  # the kernel wrote behind PyTorch's back
 
 
-@_operator("dropout(Tensor x, Tensor keys, float p, SymInt layer, SymInt first=0) -> Tensor")
+@_operator("dropout(Tensor x, Tensor keys, float p, SymInt layer, SymInt first=0) -> Tensor", _empty_features)
 def _drop(x: Tensor, keys: Tensor, p: float, layer: int, first: int = 0) -> Tensor:
     from alexnet.kernels import cpu_parameters
 
-    y = torch.empty(x.shape, dtype=x.dtype)
+    y = _empty_features(x)
     samples = (x.shape[0], x[:1].numel())
     source = _bits_flat(x.contiguous()).reshape(samples)
     word, threshold = np.uint64(layer_word(layer)), np.uint32(dropout_threshold(p))
     cpu_parameters.drop(source, _bits_flat(y).reshape(samples), keys.contiguous().numpy(), word, threshold, first)
     return y
-
-
-@_shapes_of("dropout")
-def _(x: Tensor, keys: Tensor, p: float, layer: int, first: int = 0) -> Tensor:
-    return torch.empty(x.shape, dtype=x.dtype, device=x.device)
 
 
 def _keep_keys(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -248,16 +235,6 @@ def _normalization(constants: Sequence[float] | None) -> tuple[bool, int, float,
         return False, 1, 1.0, 0.0, 1.0, 1
     size, k, alpha, beta, towers = constants
     return True, int(size), k, alpha, beta, int(towers)
-
-
-def _empty_maps(x: Tensor, height: int, width: int) -> Tensor:
-    shape = (x.shape[0], x.shape[1], height, width)
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-
-
-def _empty_pooled(x: Tensor, window: int, stride: int) -> tuple[Tensor, Tensor]:
-    y = _empty_maps(x, pooled_length(x.shape[2], window, stride), pooled_length(x.shape[3], window, stride))
-    return y, torch.empty_like(y, dtype=torch.uint8)
 
 
 def _no_positions(x: Tensor) -> npt.NDArray[np.uint8]:

@@ -6,22 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from alexnet.errors import ConfigError
+from alexnet.network.dialects import find_dialect
 from alexnet.network.layers import AnyLayer, ConvolutionLayer, DenseLayer, LocalLayer, apply_all, apply_one
-from alexnet.network.spec import (
-    Bend,
-    Convolution,
-    Dense,
-    Layer,
-    Local,
-    Rectify,
-    Shape,
-    Spec,
-    count_groups,
-    find_dialect,
-    measure,
-    name_steps,
-    shape_after,
-)
+from alexnet.network.rows import Bend, Convolution, Dense, Layer, Local, Rectify, Spec
+from alexnet.network.shapes import Shape, count_groups, measure, name_steps, shape_after
 from alexnet.network.weights import initialize
 
 
@@ -208,7 +196,7 @@ def build(
     """Return a network with fresh weights, in float32 on the CPU.
 
     Args:
-        dialect: A name of `network.spec.DIALECTS`, with modifiers if wanted: "paper+no-norm+conv6".
+        dialect: A name of `network.dialects.DIALECTS`, with modifiers if wanted: "paper+no-norm+conv6".
         num_classes: Units of the last layer, at least 2.
         seed: Fixes the weights.
         initialization: "dialect" for the standard deviations and biases of the table (paper, section 5) or what else

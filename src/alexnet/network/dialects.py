@@ -1,12 +1,14 @@
 """The tables: every AlexNet that is known by a name, as a function from the number of classes.
 
-Each is one value of `Spec`. Where two of them share a name in the literature and differ in a number, the difference is
-a cell here; docs/dialects.md prints them beside each other, generated from these tables.
+Each is one value of `Spec`, which `find_dialect` returns, changed by the modifiers joined to its name. Where two share
+a name in the literature and differ in a number, the difference is a cell here; docs/dialects.md prints them beside each
+other, generated from these tables.
 """
 
 from collections.abc import Callable
 
-from alexnet.network.modifiers import halve_into_one_column
+from alexnet.errors import ConfigError
+from alexnet.network.modifiers import apply_modifier, halve_into_one_column
 from alexnet.network.rows import (
     Convolution,
     Dense,
@@ -20,6 +22,7 @@ from alexnet.network.rows import (
     Rectify,
     Spec,
 )
+from alexnet.network.shapes import measure
 
 _RELU, _POOL, _MEAN_POOL, _DROPOUT = Rectify(), Pool(), Pool(method="mean"), Dropout()
 _SCALED_DROPOUT = Dropout(scaling="in training")
@@ -247,3 +250,28 @@ DIALECTS: dict[str, Callable[[int], Spec]] = {
     "cifar-11pct": cifar_11pct,
 }
 """Name of a dialect -> function from the number of classes to its table."""
+
+
+def is_dialect(name: str) -> bool:
+    """Whether a name begins with a known dialect; its modifiers may still be unknown."""
+    return name.partition("+")[0] in DIALECTS
+
+
+def find_dialect(name: str, num_classes: int) -> Spec:
+    """Return the table of a dialect, with modifiers applied from left to right: "paper", "paper+no-norm+conv6".
+
+    Raises:
+        ConfigError: no dialect or modifier has this name, a modifier does not fit, or there are fewer than two classes.
+    """
+    base, *modifiers = name.split("+")
+    if base not in DIALECTS:
+        raise ConfigError(f"unknown dialect {base!r}. Known: {', '.join(DIALECTS)}.")
+    if num_classes < 2:
+        raise ConfigError(f"num_classes is {num_classes}; a classifier needs at least 2.")
+    spec = DIALECTS[base](num_classes)
+    for modifier in modifiers:
+        spec = apply_modifier(spec, modifier)
+    if modifiers:
+        spec = spec.model_copy(update={"dialect": name})
+        measure(spec)  # a combination that cannot be computed is refused here, not at the first batch
+    return spec

@@ -7,15 +7,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.batches.preprocessing import FRAMINGS, Preprocessing
+from alexnet.batches.views import MeanPlace
 from alexnet.errors import WeightsError
 from alexnet.files.tensors import copy_into, read_document, read_tensors, write_tensors
 from alexnet.files.writing import check_file
-from alexnet.network.spec import Spec
+from alexnet.network.rows import Spec
 from alexnet.runs.folder import CHECKPOINTS, LATEST, MODEL, NEXT, PREVIOUS
 from alexnet.text.class_names import apply_titles, normalize_name
 from alexnet.text.commands import command
@@ -36,27 +38,6 @@ FAR_MEAN = 16.0
 """Grey levels by which the mean colour of images may differ from `Model.color_mean` before it is worth a sentence."""
 
 _MEAN = "mean_image"
-MEAN_PLACES = ("aligned", "central")
-FRAMINGS = ("square", "torchvision", "caffe")
-
-
-@dataclass(frozen=True, slots=True)
-class Preprocessing:
-    """From a stored image to the inputs of the network."""
-
-    mean_image: NDArray[np.float32]
-    """(S, S, 3) RGB, subtracted position by position."""
-    divisor: float | tuple[float, float, float]
-    """Inputs are divided by this afterwards: one number, or one each for R, G and B."""
-    mean_place: Literal["aligned", "central"] = "aligned"
-    """Part of the mean image that a crop loses: its own place, or the middle for every crop."""
-    framing: Literal["square", "torchvision", "caffe"] = "square"
-    """How a photograph becomes an image of S x S: as prepare does it, or as the weights' own program (data/decode)."""
-
-    @property
-    def image_px(self) -> int:
-        """Side S of the images that views are cropped from."""
-        return int(self.mean_image.shape[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +123,7 @@ def load_model(path: Path) -> Model:
         raise WeightsError(
             f"{path}: its header is incomplete or malformed ({problem}). Obtain the file again."
         ) from None
-    for name, value, known in (("mean_place", mean_place, MEAN_PLACES), ("framing", framing, FRAMINGS)):
+    for name, value, known in (("mean_place", mean_place, get_args(MeanPlace)), ("framing", framing, FRAMINGS)):
         if value not in known:
             raise WeightsError(f"{path}: its {name} is {value!r}; known are {', '.join(known)}. Update alexnet.")
     if not len(names) == len(titles) == spec.num_classes:

@@ -15,7 +15,12 @@ Epoch = Annotated[int, Field(ge=0, le=LARGEST)]
 Size = Annotated[float, Field(ge=0, le=1e30)]  # what is near the largest float32 is a slip, too
 Step = Annotated[int, Field(ge=1, le=LARGEST**2)]
 Divisor = Annotated[float, Field(ge=1 / LARGEST, le=LARGEST)]
+Weight = Annotated[float, Field(gt=0, le=LARGEST)]
 Name = Annotated[str, Field(max_length=200)]
+
+Balance = Literal["none", "classes", "square-root"]
+BALANCES: dict[Balance, float] = {"none": 1.0, "square-root": 0.5, "classes": 0.0}
+"""Balance -> what classes count: their number of images to this power."""
 
 AS_START = "as start"
 """As a recipe's dialect: that of the model it starts from."""
@@ -66,6 +71,9 @@ class Batches(Group):
     source)."""
     images_per_crop: Count = 1
     """Images in a row, in the order of the epoch, that share crop offset and reflection; 32 in the 2012 source."""
+    balance: Balance = "none"
+    """How much of an epoch falls to each class: "none", as many samples as it has images; "classes", equally many;
+    "square-root", in proportion to the square root of its images. An epoch is as long as without. Not in the paper."""
 
     def color_noise_in(self, epoch: int) -> float:
         """Return the colour noise of an epoch, counted from 0."""
@@ -93,7 +101,7 @@ class Network(Group):
     """Which network, and its first weights (paper, sections 3 and 5)."""
 
     dialect: Name = "paper"
-    """A name of network.spec.DIALECTS, with modifiers if wanted: paper+no-norm. "as start": that of the model that
+    """A name of network.dialects.DIALECTS, with modifiers if wanted: paper+no-norm. "as start": that of the model that
     training starts from."""
     initialization: Literal["dialect", "he"] = "dialect"
     """The dialect's own Gaussians and biases, or He normal with zero biases for small data."""
@@ -159,17 +167,16 @@ class Optimization(Group):
     multiplied by layer_trust * |w| / (|gradient| + weight_decay * |w|). For large batches; 0 turns it off."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of a label's weight that is spread evenly over all classes (Szegedy et al. 2016). Not in the paper."""
+    class_weights: Balance | dict[Name, Weight] = "none"
+    """What the loss of an image counts, by its class: "none", 1; "classes", in inverse proportion to the class's
+    training images; "square-root", to their square root; both with a mean of 1 over the training images. Or class ->
+    weight; those not named count 1. {kingfisher: 5} Not in the paper."""
     total_epochs: Count = 90
     """Training ends here at the latest."""
     stop_train_error: float = Field(0.0, ge=0, lt=1)
     """Training ends after an epoch whose training top-1 error is no more than this; 0 never ends it so."""
     warmup_epochs: Size = 0.0
     """The rate rises linearly from zero over this many epochs."""
-
-    @property
-    def may_end_early(self) -> bool:
-        """Whether training can end before `total_epochs`."""
-        return self.schedule == "plateau" or self.stop_train_error > 0
 
     @model_validator(mode="after")
     def _drops_fit(self) -> "Optimization":
@@ -195,6 +202,28 @@ class Evaluation(Group):
     """Validate after every so many epochs; plateaus are judged at these."""
 
 
+class Stop(Group):
+    """Which epoch's weights training is about: the last one's, or those that served best on the validation images.
+
+    Not in the paper. The validation images have then chosen the weights, so the error on them looks lower than it is;
+    a test split tells.
+    """
+
+    patience_epochs: Count | None = None
+    """Training ends when `metric` has not improved for so many epochs; without a number it never ends so."""
+    metric: Literal["top1_error", "balanced_error", "loss"] = "top1_error"
+    """What is compared, measured on the validation images; lower is better, and of equal ones the first."""
+    keep: Literal["last", "both", "best"] = "last"
+    """"last": the last epoch's weights become model.safetensors, and no others are kept; "both": so, with the best
+    epoch's beside them as best.safetensors; "best": the best epoch's become model.safetensors, with the last one's
+    beside them as last.safetensors."""
+
+    @property
+    def looks_for_best(self) -> bool:
+        """Whether epochs are compared at all."""
+        return self.patience_epochs is not None or self.keep != "last"
+
+
 class Recipe(Group):
     """Everything that decides the outcome of training, besides the store and the seed."""
 
@@ -203,6 +232,7 @@ class Recipe(Group):
     network: Network = Network()
     optimization: Optimization = Optimization()
     evaluation: Evaluation = Evaluation()
+    stop: Stop = Stop()
 
     @model_validator(mode="after")
     def _plateaus_are_seen(self) -> "Recipe":
@@ -211,7 +241,17 @@ class Recipe(Group):
             and self.optimization.plateau_patience_epochs < self.evaluation.every_epochs
         ):
             raise ValueError("optimization.plateau_patience_epochs is shorter than evaluation.every_epochs")
+        patience = self.stop.patience_epochs
+        if patience is not None and patience < self.evaluation.every_epochs:
+            raise ValueError("stop.patience_epochs is shorter than evaluation.every_epochs")
         return self
+
+    @property
+    def may_end_early(self) -> bool:
+        """Whether training can end before `optimization.total_epochs`."""
+        optimization = self.optimization
+        by_error = optimization.stop_train_error > 0 or self.stop.patience_epochs is not None
+        return by_error or optimization.schedule == "plateau"
 
     @property
     def rate_scale(self) -> float:

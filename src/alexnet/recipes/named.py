@@ -1,9 +1,10 @@
 """How a network is trained: the named recipes.
 
 A recipe is a function without arguments that returns a whole `Recipe`; its docstring says where the numbers come from
-and what to expect of it. The fields are in `recipe_fields`.
+and what to expect of it. The fields are in `recipes.fields`.
 """
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -229,19 +230,35 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 """Name on the command line -> recipe."""
 
 
-def shorten(recipe: Recipe, epochs: int) -> list[str]:
-    """Return the assignments that end a recipe after so many epochs, the drops of its rate moved in proportion.
+def scale_epochs(recipe: Recipe, epochs: int) -> list[str]:
+    """Return the assignments that end a recipe after so many epochs, fewer or more than its own.
 
-    Where no drop is left between the first and the last epoch, the rate stays as it is.
+    What happens at fixed times moves in proportion: drops of the rate, changes of the rates of layers, the end of the
+    colour noise. Where no drop is left between the first and the last epoch, the rate stays as it is. Warm-up and the
+    patience of plateaus keep their length.
     """
-    optimization = recipe.optimization
+    optimization, noise_epochs = recipe.optimization, recipe.batches.color_noise_epochs
+
+    def move(time: int) -> int:
+        return round(time * epochs / optimization.total_epochs)
+
     assignments = [f"optimization.total_epochs={epochs}"]
     if optimization.schedule == "epochs":
-        moved = {round(drop * epochs / optimization.total_epochs) for drop in optimization.drop_epochs}
-        drops = sorted({min(drop, epochs - 1) for drop in moved} - {0})
+        drops = sorted({min(move(drop), epochs - 1) for drop in optimization.drop_epochs} - {0})
         assignments.append(f"optimization.drop_epochs={drops}")
         if not drops:
             assignments.append("optimization.schedule=constant")
+    if optimization.schedule == "steps":
+        steps = sorted({max(1, move(step)) for step in optimization.drop_steps})
+        assignments.append(f"optimization.drop_steps={steps}")
+    if optimization.rate_changes:
+        changes = [
+            {**change.model_dump(exclude_none=True), "epoch": move(change.epoch)}
+            for change in optimization.rate_changes
+        ]
+        assignments.append(f"optimization.rate_changes={json.dumps(changes)}")
+    if noise_epochs is not None:
+        assignments.append(f"batches.color_noise_epochs={move(noise_epochs)}")
     return assignments
 
 
@@ -260,10 +277,19 @@ def find_recipe(name: str, assignments: Iterable[str] = ()) -> Recipe:
             f"unknown recipe {quote_briefly(name)}. Known: {', '.join(RECIPES)}, or the path of a recipe.yaml."
             f"{_nearest(name, RECIPES)}"
         )
+    return change_recipe(recipe, assignments)
+
+
+def change_recipe(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
+    """Return a recipe with fields changed by "group.field=value" assignments.
+
+    Raises:
+        RecipeError: no such field, or a value that the field does not accept.
+    """
     values = recipe.model_dump()
     for assignment in assignments:
         _assign(values, assignment)
-    return _validated(values, "--set" if assignments else name)
+    return _validated(values, "--set")
 
 
 def check_batch(recipe: Recipe, assignments: Iterable[str], num_images: int) -> None:

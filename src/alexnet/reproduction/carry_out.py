@@ -11,7 +11,7 @@ from alexnet.console.terminal import Terminal, duration
 from alexnet.data.store.reader import Store
 from alexnet.errors import ConfigError, StoreError
 from alexnet.interpretation.drawing import THEMES, save_drawing
-from alexnet.recipes.named import check_batch, find_recipe, shorten
+from alexnet.recipes.named import check_batch, find_recipe, scale_epochs
 from alexnet.reproduction.engine import State, read_failure, run_jobs
 from alexnet.reproduction.experiment import Experiment
 from alexnet.reproduction.experiments import TABLES, find_experiment
@@ -83,7 +83,7 @@ def carry_out(
     if epochs is not None and experiment.measure == "epochs":
         assignments = [f"optimization.total_epochs={epochs}", *assignments]
     elif epochs is not None:
-        assignments = [*shorten(find_recipe(recipe), epochs), *assignments]
+        assignments = [*scale_epochs(find_recipe(recipe), epochs), *assignments]
     if rows:
         jobs = plan_table(
             name, store, runs, recipe=recipe, assignments=assignments, seeds=seeds, larger=larger, precision=precision

@@ -17,7 +17,8 @@ import numpy as np
 from alexnet.data.store.reader import Store
 from alexnet.files.documents import parse_json
 from alexnet.files.writing import write_text
-from alexnet.network.spec import count_training_operations, find_dialect
+from alexnet.network.dialects import find_dialect
+from alexnet.network.shapes import count_training_operations
 from alexnet.recipes.named import Recipe, find_recipe
 from alexnet.reproduction.experiment import TARGET_ERROR, Experiment, Variant
 from alexnet.text.commands import record_command

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from alexnet.console.pace import Pace
 from alexnet.console.terminal import Meter, Terminal, duration, percent
 from alexnet.text.wording import counted
 
@@ -58,9 +59,14 @@ class TrainingDisplay:
         """
         self._num_validated, self._validate_every = num_validated, validate_every
         self._afterwards = afterwards
-        self._first: tuple[int, float] | None = None
+        self._training, self._validating = Pace(), Pace()
+        """How fast epochs are trained, and how fast validations are done."""
+        self._validating.observe(0.0, 0)
+        self._seconds_trained = self._seconds_validated = 0.0
+        self._images_per_epoch = 0.0
+        self._validations = 0
+        self._watched_from: float | None = None
         self._foreseen = False
-        self._per_view: float | None = None
         self._terminal = terminal
         self._meter = meter
         self._num_classes = num_classes
@@ -84,38 +90,58 @@ class TrainingDisplay:
                 self._said_chance = True
                 chance = f"ln {self._num_classes} = {math.log(self._num_classes):.3f}"
                 self._terminal.say(f"A loss near {chance} is chance; that is normal in the first epoch or so.")
+        per_batch = progress.images / progress.batch
+        self._images_per_epoch = per_batch * num_batches
         if not self._foreseen:
             self._foresee(progress, num_batches)
-        per_batch = progress.images / progress.batch
         self._meter(progress.batch, num_batches, f"loss {loss:.3f}", unit_scale=per_batch)
 
     def _foresee(self, progress: Any, num_batches: int) -> None:
         """Tell the whole time once enough batches were watched; the first, a slow one, counts only where it must."""
-        if self._first is None:
-            self._first = progress.batch, progress.seconds
-        batches, seconds = progress.batch - self._first[0], progress.seconds - self._first[1]
-        if seconds < FORESEEN_AFTER_SECONDS and progress.batch < num_batches:
+        done = progress.epoch + progress.batch / num_batches
+        self._training.observe(self._seconds_trained + progress.seconds, done)
+        if self._watched_from is None:
+            self._watched_from = progress.seconds
+        is_last = progress.batch == num_batches
+        if progress.seconds - self._watched_from < FORESEEN_AFTER_SECONDS and not is_last:
             return
         self._foreseen = True
-        if not batches or seconds <= 0:
-            batches, seconds = progress.batch, progress.seconds
-        per_image = seconds / batches / (progress.images / progress.batch)
-        to_go = (self._total_epochs - progress.epoch) * num_batches - progress.batch
-        per_view = FORWARD_SHARE * per_image
-        validations = -(-(self._total_epochs - progress.epoch) // self._validate_every)
-        training = to_go * seconds / batches + validations * self._num_validated * per_view
-        total, told = training, f"{duration(training)} for {self._say_epochs(progress.epoch)}"
+        training, after = self._seconds_left(done, progress.seconds)
+        told = f"{duration(training)} for {self._say_epochs(progress.epoch)}"
         if self._afterwards is not None:
-            after = self._seconds_after(per_view)
-            total, told = training + after, f"{told}, then {duration(after)} for {self._afterwards.what}"
-        self._terminal.say(f"{'At most' if self._at_most else 'About'} {duration(total)} to go: {told}.")
+            told = f"{told}, then {duration(after)} for {self._afterwards.what}"
+        self._terminal.say(f"{'At most' if self._at_most else 'About'} {duration(training + after)} to go: {told}.")
+
+    def _observe(self, row: dict[str, Any]) -> None:
+        """Take what an epoch took."""
+        self._images_per_epoch = row["images_per_second"] * row["seconds"]
+        self._seconds_trained += row["seconds"]
+        self._training.observe(self._seconds_trained, row["epoch"])
+        if "val_loss" in row:
+            self._seconds_validated += row["seconds_with_validation"] - row["seconds"]
+            self._validations += 1
+            self._validating.observe(self._seconds_validated, self._validations)
 
     def _say_epochs(self, done: int) -> str:
         return counted(self._total_epochs - done, "epoch") if not done else f"epochs {done + 1} to {self._total_epochs}"
 
-    def _seconds_after(self, per_view: float) -> float:
-        """What follows the training, from the time that a view takes."""
-        return self._afterwards.num_views * per_view + DRAWING_SECONDS if self._afterwards else 0.0
+    def _seconds_left(self, done: float, newest: float) -> tuple[float, float]:
+        """What training with its validations still takes, and what follows it.
+
+        Args:
+            done: Epochs, of which the last may be half done.
+            newest: Seconds of the last of them, so far; they tell as long as less than a second was watched.
+        """
+        per_epoch = newest / (done % 1 or 1.0)
+        if self._training.rate:
+            per_epoch = 1 / self._training.rate
+        per_view = FORWARD_SHARE * per_epoch / self._images_per_epoch
+        if self._validating.rate and self._num_validated:
+            per_view = 1 / self._validating.rate / self._num_validated
+        validations = -(-self._total_epochs // self._validate_every) - int(done) // self._validate_every
+        training = (self._total_epochs - done) * per_epoch + validations * self._num_validated * per_view
+        after = self._afterwards.num_views * per_view + DRAWING_SECONDS if self._afterwards else 0.0
+        return training, after
 
     def validated(self, done: int, total: int) -> None:
         """Move the meter during validation."""
@@ -135,13 +161,10 @@ class TrainingDisplay:
             )
             for line in self._head():
                 self._terminal.print(line)
-        left = 0.0 if "ended" in row else (self._total_epochs - row["epoch"]) * row["seconds_with_validation"]
-        if "val_loss" in row and self._num_validated:
-            self._per_view = (row["seconds_with_validation"] - row["seconds"]) / self._num_validated
-        else:
-            self._per_view = self._per_view or FORWARD_SHARE / row["images_per_second"]
-        left += self._seconds_after(self._per_view)
         rate = row["images_per_second"]
+        self._observe(row)
+        training, after = self._seconds_left(row["epoch"], row["seconds"])
+        left = after if "ended" in row else training + after
         k = self._k()
         cells = [
             f"{row['epoch']}/{self._total_epochs}",

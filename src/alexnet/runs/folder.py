@@ -24,6 +24,8 @@ NEXT, LATEST, PREVIOUS = "next.safetensors", "latest.safetensors", "previous.saf
 """Checkpoints in their folder, newest first. The first is one whose writer was stopped before the last rename."""
 MODEL = "model.safetensors"
 """The finished model."""
+BEST, LAST = "best.safetensors", "last.safetensors"
+"""Models of the best epoch so far, and of the last where the best one's became the finished model; see `Stop`."""
 ERRORS, REPORT, TESTS = "errors.json", "report.html", "tests"
 """What was measured of the model, the page about it, and probabilities until the page is written."""
 LOCK = ".lock"

@@ -3,8 +3,7 @@
 `train` checks that it can be done, opens the run folder, builds what it takes, and trains.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,29 +14,30 @@ from torch import Tensor
 
 from alexnet import kernels, system
 from alexnet.batches.loader import TrainingBatches
+from alexnet.batches.preprocessing import Preprocessing
 from alexnet.batches.views import scale_axes
-from alexnet.data.store.format import find_start, find_store
 from alexnet.data.store.reader import Store
 from alexnet.distribution.world import SINGLE_PROCESS, World
-from alexnet.errors import ConfigError, RecipeError, RunError, StoreError
+from alexnet.errors import ConfigError, RecipeError, StoreError
 from alexnet.evaluation.evaluate import Evaluation, evaluate_network
 from alexnet.evaluation.record import digest_weights, forget_others
-from alexnet.files.writing import lock_file, remember_place
+from alexnet.files.writing import remember_place
 from alexnet.network.alexnet import AlexNet, build_spec
-from alexnet.network.model_file import FAR_MEAN, Model, Preprocessing, find_checkpoint, save_model, tensors_of
-from alexnet.network.spec import Spec, find_dialect
-from alexnet.recipes.named import Recipe, read_recipe
-from alexnet.runs.folder import ENVIRONMENT, LOCK, MODEL, RECIPE, Journal, read_environment
-from alexnet.text.commands import command, train_again
+from alexnet.network.dialects import find_dialect
+from alexnet.network.model_file import FAR_MEAN, Model, save_model, tensors_of
+from alexnet.network.rows import Spec
+from alexnet.recipes.named import Recipe
+from alexnet.runs.existing import identify, open_run
+from alexnet.runs.folder import BEST, LAST, MODEL, Journal
 from alexnet.text.progress import Tick
+from alexnet.text.wording import counted, say_unequal
 from alexnet.training.checkpoint import load_checkpoint
+from alexnet.training.class_weights import weigh_classes
 from alexnet.training.loop import Listener, train_model
 from alexnet.training.optimizer import MomentumDescent
-from alexnet.training.progress import Progress, read_progress
+from alexnet.training.progress import Progress
 from alexnet.training.transfer import Start, copy_layers
 
-IDENTITY = ("store_fingerprint", "seed", "precision", "start_sha256")
-"""What the environment of a run must have in common with that of its continuation, and all its processes."""
 COMPILED_SECONDS = 3.0
 """Warming the kernels up takes longer than this only where they had to be compiled."""
 
@@ -64,6 +64,7 @@ class _Plan:
     compute: system.Compute
     seed: int
     start: Start | None
+    class_weights: Tensor | None
     environment: dict[str, Any]
     """As the run folder records it."""
     listener: Listener
@@ -127,7 +128,7 @@ def train(
         checkpoint_minutes=checkpoint_minutes,
         world=world,
     )
-    with _open_run(plan, out) as (journal, checkpoint):
+    with open_run(out, recipe, plan.environment, notice=listener.notice, world=world) as (journal, checkpoint):
         training = _build(plan, checkpoint, local_batch)
         return _train(plan, training, journal, checkpoint_minutes=checkpoint_minutes, tick=tick)
 
@@ -148,16 +149,22 @@ def _check(
 ) -> _Plan:
     """Refuse what cannot be trained, or not by these processes together; set the processor up."""
 
-    def find() -> tuple[Spec, system.Compute]:
+    def find() -> tuple[Spec, system.Compute, Tensor | None]:
         if not 0 <= seed < 2**32:
             raise ConfigError(f"seed is {seed}; accepted is 0 to {2**32 - 1}.")
         if not checkpoint_minutes > 0:
             raise ConfigError(f"checkpoint_minutes is {checkpoint_minutes}; accepted is more than 0.")
+        if recipe.stop.looks_for_best and not ("val" in store.splits and len(store["val"])):
+            raise RecipeError(
+                f"The recipe looks for the best epoch (group stop), and {store.path} has no validation images. Prepare "
+                "it with some, or leave these fields of stop as they are."
+            )
         spec = find_spec(store, recipe)
         world.check_spec(spec)
-        return spec, system.choose_compute(device, precision)
+        weights = weigh_classes(recipe.optimization.class_weights, count_classes(store), store.class_names)
+        return spec, system.choose_compute(device, precision), weights
 
-    spec, compute = world.run_on_all_ranks(find)
+    spec, compute, class_weights = world.run_on_all_ranks(find)
     thread_count = system.set_threads(world.choose_threads(threads))
     allocator = system.tune_allocator()
     identity = identify(store, compute, seed=seed, start=start)
@@ -173,30 +180,14 @@ def _check(
         **world.describe(),
     }
     world.check_same({**identity, "recipe": recipe.model_dump(mode="json")})
-    return _Plan(store, recipe, spec, compute, seed, start, environment, listener, world)
-
-
-@contextmanager
-def _open_run(plan: _Plan, out: Path) -> Iterator[tuple[Journal, Path | None]]:
-    """Keep the run folder from other processes; yield its journal, and the checkpoint to continue from if any."""
-    world, journal = plan.world, Journal(out)
-    with ExitStack() as stack:
-        world.run_on_all_ranks(lambda: stack.enter_context(_locked(out)) if world.is_main else None)
-        stack.callback(journal.close)
-        checkpoint = world.broadcast_result(lambda: _begin_or_continue(plan, journal))
-        yield journal, Path(checkpoint) if checkpoint else None
+    return _Plan(store, recipe, spec, compute, seed, start, class_weights, environment, listener, world)
 
 
 def _build(plan: _Plan, checkpoint: Path | None, local_batch: int | None) -> _Training:
     """Return network, optimizer and batches as the checkpoint left them, or fresh ones."""
     store, recipe, compute = plan.store, plan.recipe, plan.compute
     _warm_up(plan)
-    read_px = plan.spec.input_px
-    if store.size >= 2 * read_px:
-        plan.listener.notice(
-            f"The network reads {read_px} px of images of {store.size} px: never a whole picture. To have it see "
-            f"more of them, prepare a store with a --size nearer to {read_px}."
-        )
+    _advise(plan)
     mean_image = _choose_mean(plan)
     network = build_spec(plan.spec, seed=plan.seed, initialization=recipe.network.initialization)
     if plan.start is not None and checkpoint is None:
@@ -216,7 +207,7 @@ def _build(plan: _Plan, checkpoint: Path | None, local_batch: int | None) -> _Tr
         mean_image,
         recipe.batches,
         seed=plan.seed,
-        crop_px=read_px,
+        crop_px=plan.spec.input_px,
         color_axes=scale_axes(store.color_eigenvectors, store.color_eigenvalues, unit=recipe.batches.color_noise_unit),
         dtype=compute.dtype,
         device=compute.device,
@@ -256,6 +247,7 @@ def _train(
             "val_loss": result.cross_entropy,
             "val_top1_error": result.top1_error,
             f"val_top{result.k}_error": result.topk_error,
+            "val_balanced_error": result.balanced_error[0],
         }
 
     if world.is_main:
@@ -269,12 +261,20 @@ def _train(
         folder=out,
         validate=validate if validation is not None else None,
         listener=_Recorded(plan.listener, journal) if world.is_main else plan.listener,
+        class_weights=None if plan.class_weights is None else plan.class_weights.to(plan.compute.device),
         checkpoint_minutes=checkpoint_minutes,
         world=world,
     )
     tensors = world.gather_shards(tensors_of(model))
-    world.run_on_all_ranks(lambda: _finish(out, model, tensors) if world.is_main else None)
-    return Outcome(out, progress.history, validated[0] if validated else None)
+    keep = plan.recipe.stop.keep
+    world.run_on_all_ranks(lambda: _finish(out, model, tensors, keep) if world.is_main else None)
+    of_model = validated and (keep != "best" or progress.history[-1].get("is_best"))
+    return Outcome(out, progress.history, validated[0] if of_model else None)
+
+
+def count_classes(store: Store) -> NDArray[np.int64]:
+    """Return (K,) training images of each class."""
+    return np.bincount(np.asarray(store["train"].labels), minlength=len(store.class_names))
 
 
 def _warm_up(plan: _Plan) -> None:
@@ -287,63 +287,42 @@ def _warm_up(plan: _Plan) -> None:
         notice(f"Kernels {compiled} ({seconds:.1f} s).")
 
 
-def identify(store: Store, compute: system.Compute, *, seed: int, start: Start | None) -> dict[str, Any]:
-    """Return what the environment of a run must have in common with that of its continuation, and all its processes."""
-    return {
-        "store_fingerprint": store.fingerprint,
-        "seed": seed,
-        "precision": str(compute.dtype).removeprefix("torch."),
-        **({"start_sha256": start.sha256} if start else {}),
-    }
-
-
-def refuse_other(out: Path, recipe: Recipe, identity: dict[str, Any], *, holds: str) -> None:
-    """Refuse a run folder whose run is of another recipe, store, seed, precision or start.
-
-    Args:
-        identity: See `identify`.
-        holds: What the folder holds: "an unfinished run".
-    Raises:
-        RunError: it is.
-    """
-    before = read_environment(out)
-    differences = _differences(read_recipe(out / RECIPE).model_dump(), recipe.model_dump())
-    differences += [
-        f"{name} was {before.get(name)!r}, now {identity.get(name)!r}"
-        for name in IDENTITY
-        if before.get(name) != identity.get(name)
-    ]
-    if differences:
-        store, start = find_store(before, out) or "STORE", find_start(before, out)
-        again = train_again(before, recipe=out / RECIPE, store=store, start=start, out=out)
-        raise RunError(
-            f"{out}: holds {holds} that differs: {'; '.join(differences)}. To train anew, choose another --out. To "
-            f"continue it: {again}"
+def _advise(plan: _Plan) -> None:
+    """Say what keeps this training from learning as much as it could."""
+    recipe, notice, size = plan.recipe, plan.listener.notice, plan.store.size
+    read_px, images = plan.spec.input_px, len(plan.store["train"])
+    warmup, epochs = recipe.optimization.warmup_epochs, recipe.optimization.total_epochs
+    if size >= 2 * read_px:
+        notice(
+            f"The network reads {read_px} px of images of {size} px: never a whole picture. To have it see more of "
+            f"them, prepare a store with a --size nearer to {read_px}."
+        )
+    if recipe.batches.size > images:
+        notice(
+            f"The store has {counted(images, 'training image')}, a batch {recipe.batches.size:,}: one update an epoch. "
+            "For more of them, give a smaller batch: --set batches.size=8"
+        )
+    if warmup >= epochs:
+        notice(
+            f"The rate rises from 0 during all of this training (warmup_epochs {warmup:g}, total_epochs {epochs}): "
+            "little is learned. Train longer, or give --set optimization.warmup_epochs=0."
+        )
+    unequal = say_unequal(count_classes(plan.store).tolist(), plan.store.class_titles, "training images")
+    if unequal and recipe.batches.balance == recipe.optimization.class_weights == "none":
+        notice(
+            f"{unequal} Large classes are learned first. Look at the balanced error of evaluate, which counts every "
+            "class alike; to have small classes seen more often: --set batches.balance=square-root"
         )
 
 
-def _finish(out: Path, model: Model, tensors: dict[str, Tensor]) -> None:
-    """Write the finished model; a report of the half-trained network is not one of it."""
-    save_model(out / MODEL, model, tensors)
+def _finish(out: Path, model: Model, tensors: dict[str, Tensor], keep: str) -> None:
+    """Write the finished model, see `Stop.keep`; a report of the half-trained network is not one of it."""
+    if keep == "best":
+        save_model(out / LAST, model, tensors)
+        (out / BEST).replace(out / MODEL)
+    else:
+        save_model(out / MODEL, model, tensors)
     forget_others(out, digest_weights(out / MODEL))
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Create the run folder if need be, and keep other processes out of it."""
-    if (out.exists() and not out.is_dir()) or (out.is_dir() and not (out / RECIPE).exists() and _entries(out)):
-        raise RunError(f"{out}: exists and is not a run folder. Choose another --out.")
-    out.mkdir(parents=True, exist_ok=True)
-    lock = lock_file(out / LOCK)
-    if lock is None:
-        raise RunError(f"{out}: another process is training into it. Wait until it ends, or choose another --out.")
-    with lock:
-        yield
-
-
-def _entries(out: Path) -> list[str]:
-    """Names in a folder, besides the lock."""
-    return [path.name for path in out.iterdir() if path.name != LOCK]
 
 
 class _Recorded:
@@ -408,47 +387,3 @@ def find_spec(store: Store, recipe: Recipe) -> Spec:
             f"Prepare the images again with a --size of {spec.input_px} or more."
         )
     return spec
-
-
-def _begin_or_continue(plan: _Plan, journal: Journal) -> str | None:
-    """Write down what the run is, or return the checkpoint to continue from."""
-    out, environment, listener = journal.folder, plan.environment, plan.listener
-    if not _entries(out):
-        journal.begin(plan.recipe.to_yaml(), environment)
-        return None
-    if not (out / RECIPE).exists() or not (out / ENVIRONMENT).exists():
-        raise RunError(f"{out}: exists and is not a run folder. Choose another --out.")
-    if (out / MODEL).exists():
-        test = command("evaluate", out, find_store(read_environment(out), out) or "STORE")
-        raise RunError(f"{out}: holds a finished run. Test it with: {test}. To train again, choose another --out.")
-    refuse_other(out, plan.recipe, environment, holds="an unfinished run")
-    before = read_environment(out)
-    for name, alone in (("threads", None), ("mesh", "data=1,tower=1")):
-        was, now = before.get(name, alone), environment.get(name, alone)
-        if was != now:
-            began, goes_on = (f"{value} {name}" if name == "threads" else f"the mesh {value}" for value in (was, now))
-            listener.notice(
-                f"This run began with {began} and continues with {goes_on}: results will agree, but not to the last "
-                "bit."
-            )
-    found = find_checkpoint(out)
-    if found is None:
-        listener.notice("The run that was begun here had not saved anything yet; it starts from the beginning.")
-        return None
-    path, problem = found
-    if problem:
-        listener.notice(f"Continuing from an older checkpoint: {problem}")
-    progress = read_progress(path)
-    listener.notice(f"Continuing in epoch {progress.epoch + 1} after {progress.batch} batches.")
-    return str(path)
-
-
-def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
-    result = []
-    for name in [*now, *(name for name in before if name not in now)]:
-        old, new = before.get(name), now.get(name)
-        if isinstance(new, dict) and isinstance(old, dict):
-            result += _differences(old, new, f"{prefix}{name}.")
-        elif old != new:
-            result.append(f"{prefix}{name} was {old!r}, now {new!r}")
-    return result

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.console.terminal import Meter, Terminal
+from alexnet.data.store.format import VAL, choose_reported
 from alexnet.data.store.reader import Store
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import Interrupted
@@ -14,8 +15,9 @@ from alexnet.interpretation.page import headline
 from alexnet.interpretation.report import MOST_SEARCHED, VIEWS, report_run
 from alexnet.recipes.named import Recipe
 from alexnet.runs.display import Afterwards, TrainingDisplay
+from alexnet.runs.existing import identify, refuse_other
 from alexnet.runs.folder import MODEL, read_metrics
-from alexnet.runs.train import Outcome, identify, refuse_other, train
+from alexnet.runs.train import Outcome, train
 from alexnet.system import choose_compute
 from alexnet.text.wording import counted
 from alexnet.training.loop import Silent
@@ -44,17 +46,17 @@ def train_and_report(
         if not only_report:
             train(store, recipe, out, listener=Silent(), **options)
         return
-    tested = len(store["val"]) if "val" in store.splits else 0
+    validated = len(store[VAL]) if VAL in store.filled_splits else 0
     with terminal.progress("training", "images") as meter:
         display = TrainingDisplay(
             terminal,
             meter,
             num_classes=len(store.class_names),
             total_epochs=recipe.optimization.total_epochs,
-            at_most=recipe.optimization.may_end_early,
-            num_validated=tested,
+            at_most=recipe.may_end_early,
+            num_validated=validated,
             validate_every=recipe.evaluation.every_epochs,
-            afterwards=_foresee(store, tested) if report else None,
+            afterwards=_foresee(store, recipe) if report else None,
         )
         outcome = Outcome(out, [])
         if not only_report:
@@ -62,7 +64,7 @@ def train_and_report(
     if report:
         try:
             with terminal.progress("testing", "views") as meter:
-                _report(terminal, meter, store, out, tested, outcome.validation, options)
+                _report(terminal, meter, store, out, outcome.validation, options)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"Stopped while testing. The training is finished and saved: {out / MODEL}. The same command goes on "
@@ -80,12 +82,15 @@ def _lacks_report(store: Store, recipe: Recipe, out: Path, options: dict[str, An
     return True
 
 
-def _foresee(store: Store, tested: int) -> Afterwards:
+def _foresee(store: Store, recipe: Recipe) -> Afterwards:
     """What follows the training, and how much of it."""
+    split = choose_reported(store.filled_splits)
+    tested = len(store[split]) if split in store.filled_splits else 0
+    known = VALIDATED_VIEWS if split == VAL and recipe.stop.keep != "best" else 0
     searched = min(len(store["train"]), MOST_SEARCHED) if tested else 0
     test = f"testing {counted(tested, 'image')} in ten views, as the paper does, and " if tested else ""
     return Afterwards(
-        (sum(VIEWS) - VALIDATED_VIEWS) * tested + searched,
+        (sum(VIEWS) - known) * tested + searched,
         f"{test}writing the report (--no-report leaves {'both' if tested else 'it'} out)",
     )
 
@@ -95,17 +100,16 @@ def _report(
     meter: Meter,
     store: Store,
     out: Path,
-    tested: int,
     validation: Evaluation | None,
     options: dict[str, Any],
 ) -> None:
-    if validation is None and tested:
-        terminal.say(f"Testing {counted(tested, 'image')} of val in one view and in ten, for the report.")
-    elif tested:
-        terminal.say(
-            f"Testing {counted(tested, 'image')} of val in ten views, for the report; the centre view is known from "
-            "the last epoch."
-        )
+    split = choose_reported(store.filled_splits)
+    if split in store.filled_splits:
+        images = f"{counted(len(store[split]), 'image')} of {split}"
+        is_known = validation is not None and split == VAL
+        views = "ten views" if is_known else "one view and in ten"
+        known = "; the centre view is known from the last epoch" if is_known else ""
+        terminal.say(f"Testing {images} in {views}, for the report{known}.")
     weights = digest_weights(out / MODEL)
     classifier = load(out, device=options.get("device", "auto"), precision=options.get("precision", "auto"))
     path, evaluations = report_run(

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from alexnet.batches.loader import assemble_evaluation_views
-from alexnet.batches.views import evaluation_views
-from alexnet.evaluation.classifier import Classifier, Prediction
+from alexnet.batches.views import Place, evaluation_views
+from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import Ensemble
+from alexnet.evaluation.prediction import Prediction
 from alexnet.interpretation.why import METHODS, Method
 from alexnet.retrieval.index.extractor import Extractor
 from alexnet.retrieval.index.images import Originals
@@ -88,8 +88,8 @@ class Answers:
         assert self._originals is not None
         return self._originals.read(hit.entry, self.image_px)
 
-    def places(self, views: int) -> list[tuple[int, int, bool]]:
-        """Return the views of an image as the shown network crops them: y, x, mirrored; each once."""
+    def places(self, views: int) -> list[Place]:
+        """Return the views of an image as the shown network crops them, each once."""
         return list(dict.fromkeys(evaluation_views(self.image_px, self.crop_px, views)))
 
     @property
@@ -99,17 +99,8 @@ class Answers:
 
     def view_probabilities(self, images: Sequence[Pixels], views: int) -> list[NDArray[np.float32]]:
         """Return the shown network's probabilities for each of `places` of each image, (V, K) in its own order."""
-        preprocessing = self.shown.model.preprocessing
         places = self.places(views)
-        inputs = assemble_evaluation_views(
-            images,
-            preprocessing.mean_image,
-            places,
-            self.crop_px,
-            preprocessing.divisor,
-            self.shown.compute.dtype,
-            preprocessing.mean_place,
-        )
+        inputs = self.shown.model.preprocessing.make_views(images, self.crop_px, self.shown.compute.dtype, views=places)
         with torch.inference_mode():
             logits = self.shown.network(inputs.flatten(0, 1).to(self.shown.compute.device))
             found = logits.float().softmax(1).unflatten(0, (len(images), len(places))).cpu().numpy()

@@ -54,3 +54,21 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     by_fold = {each.casefold(): each for each in known}
     close = difflib.get_close_matches(name.casefold(), by_fold, n=1)
     return by_fold[close[0]] if close else None
+
+
+UNEQUAL = 10
+"""Largest class to smallest, in images: from here on it is worth a sentence."""
+
+
+def say_unequal(counts: Sequence[int], names: Sequence[str], what: str) -> str | None:
+    """Return a sentence where the largest class has `UNEQUAL` times the images of the smallest, else None.
+
+    Args:
+        counts: Images of each class; those without are passed over.
+        what: What the images are, as "training images".
+    """
+    filled = sorted((count, name) for count, name in zip(counts, names, strict=True) if count)
+    if not filled or filled[-1][0] < UNEQUAL * filled[0][0]:
+        return None
+    (least, smallest), (most, largest) = filled[0], filled[-1]
+    return f"Classes are unequal: {largest} has {most:,} {what}, {smallest} {least:,}."

@@ -4,13 +4,13 @@ A checkpoint is a model plus the velocities and the progress. There is no random
 are pure functions of (seed, epoch, sample).
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.files.tensors import copy_into, read_tensors, write_tensors
-from alexnet.network.model_file import FORMAT, Model, describe, tensors_of
-from alexnet.runs.folder import CHECKPOINTS, LATEST, NEXT, PREVIOUS
+from alexnet.network.model_file import FORMAT, Model, describe, save_model, tensors_of
+from alexnet.runs.folder import BEST, CHECKPOINTS, LATEST, NEXT, PREVIOUS
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.progress import Progress, read_progress
 
@@ -38,6 +38,19 @@ def save_checkpoint(
         if latest.exists():
             latest.replace(place / PREVIOUS)
         staged.replace(latest)
+
+    world.run_on_all_ranks(write if world.is_main else lambda: None)
+
+
+def save_best(folder: Path, model: Model, epoch: int, world: World = SINGLE_PROCESS) -> None:
+    """Write the weights of an epoch, counted from 0, into a run folder, in place of those of the best one before.
+
+    They are a whole model file, whose provenance tells the epoch, counted from 1.
+    """
+    tensors = world.gather_shards(tensors_of(model))
+
+    def write() -> None:
+        save_model(folder / BEST, replace(model, provenance={**model.provenance, "epoch": epoch + 1}), tensors)
 
     world.run_on_all_ranks(write if world.is_main else lambda: None)
 

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
+from torch import Tensor
+
 from alexnet.batches.loader import TrainingBatches
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import DivergedError, Interrupted
@@ -21,7 +23,7 @@ from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model
 from alexnet.recipes.named import Recipe
 from alexnet.text.wording import counted
-from alexnet.training.checkpoint import save_checkpoint
+from alexnet.training.checkpoint import save_best, save_checkpoint
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.progress import Progress
 from alexnet.training.schedule import Schedule
@@ -77,6 +79,7 @@ def train_model(
     folder: Path,
     validate: Validate | None,
     listener: Listener,
+    class_weights: Tensor | None = None,
     checkpoint_minutes: float = 5.0,
     world: World = SINGLE_PROCESS,
 ) -> Progress:
@@ -86,17 +89,20 @@ def train_model(
     the weights of an uninterrupted run, bit for bit on the same machine and number of threads.
 
     Args:
+        class_weights: See `training.class_weights.weigh_classes`.
         world: The processes that train together.
     Raises:
         DivergedError: the loss is not finite; the last checkpoint is kept as it was.
         Interrupted: SIGINT or SIGTERM arrived; a checkpoint was saved, or with a second SIGINT the last one kept.
     """
-    schedule = Schedule(recipe.optimization, num_batches=len(batches), scale=recipe.rate_scale)
+    schedule = Schedule(recipe.optimization, stop=recipe.stop, num_batches=len(batches), scale=recipe.rate_scale)
     if progress.schedule:
         schedule.restore(progress.schedule)
     network = optimizer.working
     smoothing = recipe.optimization.label_smoothing
-    update = Update(optimizer, label_smoothing=smoothing, world=world, in_parts=batches.in_parts)
+    update = Update(
+        optimizer, label_smoothing=smoothing, class_weights=class_weights, world=world, in_parts=batches.in_parts
+    )
     num_batches = len(batches)
     names = [name for name, _ in network.named_parameters()]
     saved_at = time.perf_counter()
@@ -166,6 +172,10 @@ def train_model(
                 except _StopValidating:  # saved as if it had not begun: every batch is done
                     schedule.restore(before)
                     stop()
+                if recipe.stop.looks_for_best:
+                    row["is_best"] = schedule.observe_best(progress.epoch, row[f"val_{recipe.stop.metric}"])
+                    if row["is_best"] and recipe.stop.keep != "last":
+                        save_best(folder, model, progress.epoch, world)
                 sentence = schedule.observe(progress.epoch, row["val_top1_error"])
                 if sentence:
                     row["schedule"] = sentence

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from alexnet.recipes.named import Optimization
+from alexnet.recipes.fields import Optimization, Stop
 from alexnet.text.wording import counted
 
 
@@ -23,6 +23,11 @@ class Schedule:
     """Lowest top-1 validation error that counted as an improvement."""
     best_epoch: int = -1
     """Epoch in which it was measured; after a drop, the epoch of the drop."""
+    stop: Stop = field(default_factory=Stop)
+    best_metric: float = math.inf
+    """Lowest value so far of the metric by which epochs are compared."""
+    best_metric_epoch: int = -1
+    """Epoch in which it was measured."""
     ending: str | None = None
     """Why the training is over before its last epoch; None while it goes on."""
     num_batches: int = 1
@@ -95,6 +100,17 @@ class Schedule:
         count = f"{self.drops} of {optimization.plateau_drops}"
         return f"{waited}: learning rate divided by {optimization.drop_factor:g} ({count})"
 
+    def observe_best(self, epoch: int, value: float) -> bool:
+        """Take the metric of `stop` after an epoch; return whether it is the best so far."""
+        if value < self.best_metric:
+            self.best_metric, self.best_metric_epoch = value, epoch
+            return True
+        waited, patience = epoch - self.best_metric_epoch, self.stop.patience_epochs
+        if patience is not None and waited >= patience:
+            best = f"{self.stop.metric} {self.best_metric:.4g} in epoch {self.best_metric_epoch + 1}"
+            self.ending = f"no improvement on the best {best} for {counted(waited, 'epoch')}"
+        return False
+
     def ended(self, epoch: int) -> str | None:
         """Return why training is over before this epoch begins; None if it is not."""
         if self.ending is None and epoch >= self.optimization.total_epochs:
@@ -104,13 +120,14 @@ class Schedule:
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps, as JSON values."""
         values = asdict(self)
-        del values["optimization"], values["num_batches"], values["scale"]
-        values["best_error"] = None if math.isinf(self.best_error) else self.best_error
-        return values
+        del values["optimization"], values["stop"], values["num_batches"], values["scale"]
+        return {name: None if value == math.inf else value for name, value in values.items()}
 
     def restore(self, values: dict[str, Any]) -> None:
         """Take back what `state` returned."""
         self.drops = int(values["drops"])
-        self.best_error = math.inf if values["best_error"] is None else float(values["best_error"])
-        self.best_epoch = int(values["best_epoch"])
+        for name in ("best_error", "best_metric"):
+            value = values.get(name)
+            setattr(self, name, math.inf if value is None else float(value))
+        self.best_epoch, self.best_metric_epoch = int(values["best_epoch"]), int(values.get("best_metric_epoch", -1))
         self.ending = values.get("ending")

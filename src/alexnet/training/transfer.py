@@ -14,8 +14,9 @@ import torch
 from alexnet.errors import ConfigError, RecipeError
 from alexnet.files.record import hash_file
 from alexnet.network.alexnet import AlexNet
+from alexnet.network.dialects import find_dialect
 from alexnet.network.model_file import Model, find_model, load_model
-from alexnet.network.spec import Spec, find_dialect
+from alexnet.network.rows import Spec
 from alexnet.recipes.fields import AS_START
 from alexnet.recipes.named import Recipe
 from alexnet.text.wording import counted

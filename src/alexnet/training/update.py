@@ -23,16 +23,19 @@ class Update:
         optimizer: MomentumDescent,
         *,
         label_smoothing: float = 0.0,
+        class_weights: Tensor | None = None,
         world: World = SINGLE_PROCESS,
         in_parts: bool = False,
     ) -> None:
         """Hold what is to be updated.
 
         Args:
+            class_weights: (K,) factors of the losses of the classes, on the device; see `weigh_classes`.
             world: Processes that update together.
             in_parts: Whether batches come in parts.
         """
         self._optimizer, self._label_smoothing, self._group = optimizer, label_smoothing, world.data_group
+        self._class_weights = class_weights
         self._sums: GradientSums | None = None
         if in_parts or world.data_group is not None:
             self._sums = GradientSums(optimizer.working, world.data_group, sharded=world.sharded)
@@ -52,7 +55,7 @@ class Update:
         if self._sums and batch.is_last:
             self._sums.expect_last()
         logits = self._optimizer.working(batch.inputs, batch.keys).float()
-        loss = F.cross_entropy(logits, batch.labels, reduction="sum", label_smoothing=self._label_smoothing)
+        loss = self._sum_losses(logits, batch.labels)
         wrong = (logits.detach().argmax(1) != batch.labels) & (batch.labels != IGNORED_LABEL)
         self._totals += torch.stack([loss.detach().double(), wrong.sum()])
         pending = self._group.all_reduce(self._totals, "losses") if self._group and batch.is_last else None
@@ -63,3 +66,10 @@ class Update:
         loss_sum, errors = (pending.wait() if pending else self._totals).tolist()
         self._totals = None
         return loss_sum / batch.total, round(errors)
+
+    def _sum_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        smoothing = self._label_smoothing
+        if self._class_weights is None:
+            return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=smoothing)
+        losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+        return losses @ self._class_weights[labels.clamp(min=0)]  # those that only fill up have a loss of 0

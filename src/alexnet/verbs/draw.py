@@ -1,6 +1,6 @@
 """alexnet draw."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,24 +9,16 @@ import click
 from alexnet.errors import ConfigError
 from alexnet.text.wording import counted
 from alexnet.verbs.draw_options import figure_options, plan_files, write_figure, write_found
-from alexnet.verbs.options import PATH, InOrder, Whole, device_option, image_files, precision_option, threads_option
+from alexnet.verbs.opening import open_classifier
+from alexnet.verbs.options import PATH, InOrder, Whole, compute_options, image_files
 
 if TYPE_CHECKING:
     from alexnet.console.terminal import Terminal
     from alexnet.evaluation.classifier import Classifier
     from alexnet.interpretation.pictures import Pictures
 
-Command = Callable[..., Any]
 WHY_METHODS = ("occlusion", "gradient", "cam")
 """Names of `interpretation.why.METHODS`, the first the default; a test compares them."""
-
-
-def network_options(command: Command) -> Command:
-    """Options of figures that the network is run for."""
-    for option in (threads_option, precision_option, device_option):
-        command = option(command)
-    return command
-
 
 split_option = click.option("--split", default="val", show_default=True, help="Split, where a store is given.")
 labeled_option = click.option(
@@ -57,11 +49,10 @@ def filters(model: Path, **options: Any) -> None:
 
     They are colours, tower above tower. One scale for the whole layer; every weight is an exact square of pixels.
     """
-    from alexnet.evaluation.classifier import load
     from alexnet.interpretation.figures import draw_filters
 
     files = plan_files("filters", options, [model])
-    network = load(model, device="cpu", precision="float32").network
+    network = open_classifier(model, device="cpu", precision="float32", threads=None)[1].network
     write_figure(files, lambda theme: draw_filters(network, theme))
 
 
@@ -79,7 +70,7 @@ def filters(model: Path, **options: Any) -> None:
 @labeled_option
 @limit_option
 @figure_options
-@network_options
+@compute_options
 def predictions(
     model: Path,
     images: tuple[Path, ...],
@@ -89,9 +80,6 @@ def predictions(
     split: str,
     labeled: bool,
     limit: int | None,
-    device: str,
-    precision: str,
-    threads: int | None,
     **options: Any,
 ) -> None:
     """Draw images with their likeliest classes (figure 4, left).
@@ -103,7 +91,7 @@ def predictions(
     from alexnet.interpretation.panels import predictions_panel
 
     files = plan_files("predictions" if not only else "mistakes", options, [model, *images])
-    terminal, classifier = _load(model, device, precision, threads)
+    terminal, classifier = _load(model, options)
     pictures = _open(classifier, images, split, labeled)
     with terminal.progress("predicting", "images") as meter:
         found = predictions_panel(
@@ -128,7 +116,7 @@ def predictions(
 @labeled_option
 @limit_option
 @figure_options
-@network_options
+@compute_options
 def neighbors(
     model: Path,
     images: tuple[Path, ...],
@@ -138,9 +126,6 @@ def neighbors(
     split: str,
     labeled: bool,
     limit: int | None,
-    device: str,
-    precision: str,
-    threads: int | None,
     **options: Any,
 ) -> None:
     """Draw images that the network finds alike (figure 4, right).
@@ -152,7 +137,7 @@ def neighbors(
     from alexnet.interpretation.pictures import is_store, open_files
 
     files = plan_files("neighbours", options, [model, *images, *queries])
-    terminal, classifier = _load(model, device, precision, threads)
+    terminal, classifier = _load(model, options)
     collection = _open(classifier, images, among, labeled)
     asked = None
     if queries:
@@ -179,16 +164,13 @@ def neighbors(
 @click.option("--index", default=0, show_default=True, type=Whole(0), help="Which of IMAGES, counted from 0.")
 @split_option
 @figure_options
-@network_options
+@compute_options
 def activations(
     model: Path,
     images: tuple[Path, ...],
     layer: str | None,
     index: int,
     split: str,
-    device: str,
-    precision: str,
-    threads: int | None,
     **options: Any,
 ) -> None:
     """Draw what a layer makes of an image, tower by tower.
@@ -199,7 +181,7 @@ def activations(
     from alexnet.interpretation.panels import activations_panel
 
     files = plan_files("activations", options, [model, *images])
-    _, classifier = _load(model, device, precision, threads)
+    _, classifier = _load(model, options)
     pictures = _open(classifier, images, split, False)
     _check_positions([index], len(pictures))
     name = layer or classifier.network.activation_names()[0]
@@ -241,7 +223,7 @@ def curves(runs: tuple[Path, ...], **options: Any) -> None:
 @click.option("--index", "indices", multiple=True, type=Whole(0), help="Show this one, counted from 0; repeatable.")
 @split_option
 @figure_options
-@network_options
+@compute_options
 def why(
     model: Path,
     images: tuple[Path, ...],
@@ -250,9 +232,6 @@ def why(
     count: int,
     indices: tuple[int, ...],
     split: str,
-    device: str,
-    precision: str,
-    threads: int | None,
     **options: Any,
 ) -> None:
     """Draw where in an image a class is decided.
@@ -265,7 +244,7 @@ def why(
     from alexnet.interpretation.why import METHODS
 
     files = plan_files("why", options, [model, *images])
-    terminal, classifier = _load(model, device, precision, threads)
+    terminal, classifier = _load(model, options)
     kind = None if class_name is None else _find_class(classifier, class_name)
     pictures = _open(classifier, images, split, False)
     _check_positions(indices, len(pictures))
@@ -275,14 +254,8 @@ def why(
     write_found(files, found)
 
 
-def _load(model: Path, device: str, precision: str, threads: int | None) -> "tuple[Terminal, Classifier]":
-    from alexnet.console.terminal import Terminal
-    from alexnet.evaluation.classifier import load
-    from alexnet.system import set_threads, tune_allocator
-
-    set_threads(threads)
-    tune_allocator()
-    return Terminal(), load(model, device=device, precision=precision)
+def _load(model: Path, options: dict[str, Any]) -> "tuple[Terminal, Classifier]":
+    return open_classifier(model, **{name: options[name] for name in ("device", "precision", "threads")})
 
 
 def _open(classifier: "Classifier", given: tuple[Path, ...], split: str, labeled: bool) -> "Pictures":

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from alexnet.errors import ConfigError
-from alexnet.verbs.options import PATH, json_option
+from alexnet.verbs.options import PATH, Command, json_option
 
 if TYPE_CHECKING:
     from alexnet.interpretation.drawing import Drawing
     from alexnet.interpretation.panels import Found
 
-Command = Callable[..., Any]
 FORMATS = ("png", "svg")
 
 

@@ -8,18 +8,18 @@ from typing import Any
 import click
 
 from alexnet.text.commands import command
+from alexnet.verbs.opening import begin, tell_unfinished
 from alexnet.verbs.options import (
     FOLDER,
     NEW_FILE,
     PATH,
     Whole,
-    device_option,
+    compute_options,
     devices_option,
     json_option,
-    precision_option,
     read_devices,
-    threads_option,
     timeout_option,
+    views_option,
 )
 from alexnet.verbs.showing import show_assessment
 
@@ -27,14 +27,8 @@ from alexnet.verbs.showing import show_assessment
 @click.command()
 @click.argument("models", nargs=-1, required=True, type=PATH, metavar="MODEL...")
 @click.argument("images", type=PATH)
-@click.option(
-    "--views",
-    default="10",
-    show_default=True,
-    type=click.Choice(["1", "9", "10"]),
-    help="1: centre; 9: three by three places; 10: corners and centre and their mirror images.",
-)
-@click.option("--split", default="val", show_default=True, help="Split of the images to test on.")
+@views_option
+@click.option("--split", help="Split of the images to test on.  [default: test where there is one, else val]")
 @click.option("--top", type=Whole(1), help="The k of the top-k error.  [default: 5]")
 @click.option("--average", is_flag=True, help="Also average the probabilities of all models (paper, section 6).")
 @click.option("--fit-weights", "fit_on", metavar="SPLIT", help="Average with weights found on another split.")
@@ -43,9 +37,7 @@ from alexnet.verbs.showing import show_assessment
 @click.option("--figures", type=FOLDER, help="Folder for the report's figures: PNG, SVG and CSV.")
 @click.option("--predictions", type=NEW_FILE, help="Each image with label and best classes: .csv or .parquet.")
 @click.option("--submission", type=NEW_FILE, help="Five class numbers a line, counted from 1, by file name.")
-@device_option
-@precision_option
-@threads_option
+@compute_options
 @devices_option
 @timeout_option
 @json_option
@@ -72,22 +64,19 @@ def evaluate(
     """
     import json
 
-    from alexnet.console.terminal import Terminal
     from alexnet.distribution.launch import REPEAT
     from alexnet.distribution.session import join_world, start_if_asked
     from alexnet.evaluation.assessment import Options, assess
-    from alexnet.system import set_threads, tune_allocator
     from alexnet.text.wording import list_reasons
 
     places = read_devices(devices)
     if start_if_asked(places, advice=REPEAT):
         return
-    terminal = Terminal()
     figures = options.pop("figures")
     views, device = int(options.pop("views")), options.pop("device")
     with join_world(None, places, device, timeout_seconds, advice=REPEAT) as (world, own_device):
-        set_threads(world.choose_threads(threads))
-        tune_allocator()
+        terminal = begin(world.choose_threads(threads))
+        world.run_on_all_ranks(lambda: tell_unfinished(terminal, *models) if world.is_main else None)
         chosen = Options(views=views, device=own_device, **options)
         with terminal.progress("evaluating", "images") if world.is_main else nullcontext() as meter:
             assessment = assess(models, images, chosen, tick=meter, world=world)

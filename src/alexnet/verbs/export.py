@@ -7,11 +7,8 @@ import click
 
 from alexnet.text.commands import command
 from alexnet.text.wording import counted
-from alexnet.verbs.options import (
-    NEW_FILE,
-    PATH,
-    json_option,
-)
+from alexnet.verbs.opening import tell_unfinished
+from alexnet.verbs.options import NEW_FILE, PATH, json_option
 
 if TYPE_CHECKING:
     from alexnet.console.terminal import Terminal
@@ -68,6 +65,7 @@ def export(
     from alexnet.exchange.importing import open_model
 
     terminal = Terminal()
+    tell_unfinished(terminal, model)
     if is_ensemble(model):
         from alexnet.exchange.onnx_ensemble import export_ensemble
 

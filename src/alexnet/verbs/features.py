@@ -2,23 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from alexnet.verbs.options import (
-    NEW_FILE,
-    PATH,
-    Whole,
-    device_option,
-    image_files,
-    json_option,
-    precision_option,
-    threads_option,
-)
-
-if TYPE_CHECKING:
-    pass
+from alexnet.verbs.opening import open_classifier
+from alexnet.verbs.options import NEW_FILE, PATH, Whole, compute_options, image_files, json_option
 
 
 @click.command()
@@ -31,9 +20,7 @@ if TYPE_CHECKING:
 )
 @click.option("--out", required=True, type=NEW_FILE, help="File to create: .npz, .h5 or .parquet.")
 @click.option("--batch-size", default=16, show_default=True, type=Whole(1, 4096), help="Images computed together.")
-@device_option
-@precision_option
-@threads_option
+@compute_options
 @json_option
 def features(
     model: Path,
@@ -41,29 +28,21 @@ def features(
     layers: str | None,
     out: Path,
     batch_size: int,
-    device: str,
-    precision: str,
-    threads: int | None,
     as_json: bool,
+    **compute: Any,
 ) -> None:
     """Write what layers of MODEL make of IMAGES into a file: one row per image, its path beside it.
 
     IMAGES are files or folders; the centre view of each is used. One that cannot be read has no row and is named (exit
-    code 1). docs/dialects.md has a picture of the layers' names; a
-    wrong one lists them all. The file also holds where it comes from: weights, dialect, preprocessing.
+    code 1). docs/dialects.md has a picture of the layers' names; a wrong one lists them all. The file also holds where
+    it comes from: weights, dialect, preprocessing.
     """
     import json
 
-    from alexnet.console.terminal import Terminal
-    from alexnet.evaluation.classifier import load
     from alexnet.exchange.features import write_features
-    from alexnet.system import set_threads, tune_allocator
     from alexnet.text.names import escape_name
 
-    terminal = Terminal()
-    set_threads(threads)
-    tune_allocator()
-    classifier = load(model, device=device, precision=precision)
+    terminal, classifier = open_classifier(model, **compute)
     names = layers.split(",") if layers else [classifier.network.features_name()]
     with terminal.progress("computing", "images") as meter:
         report = write_features(

@@ -1,10 +1,12 @@
 """Options that several verbs share, and the group that verbs are in."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+Command = Callable[..., Any]
 PATH = click.Path(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -89,6 +91,22 @@ precision_option = click.option(
 )
 threads_option = click.option(
     "--threads", type=Whole(1, MOST_THREADS), help="Threads to compute with.  [default: every core]"
+)
+
+
+def compute_options(command: Command) -> Command:
+    """Where and how a network is run: device, precision and threads."""
+    for option in (threads_option, precision_option, device_option):
+        command = option(command)
+    return command
+
+
+views_option = click.option(
+    "--views",
+    default="10",
+    show_default=True,
+    type=click.Choice(["1", "9", "10"]),
+    help="1: centre; 9: three by three places; 10: corners and centre and their mirror images.",
 )
 local_batch_option = click.option(
     "--local-batch",

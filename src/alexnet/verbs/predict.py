@@ -6,15 +6,8 @@ from typing import Any
 
 import click
 
-from alexnet.verbs.options import (
-    PATH,
-    Whole,
-    device_option,
-    image_files,
-    json_option,
-    precision_option,
-    threads_option,
-)
+from alexnet.verbs.opening import open_model
+from alexnet.verbs.options import PATH, Whole, compute_options, image_files, json_option, views_option
 
 
 @click.command()
@@ -22,16 +15,8 @@ from alexnet.verbs.options import (
 @click.argument("images", nargs=-1, required=True, type=PATH)
 @click.option("--top", type=Whole(1), help="Classes to list.  [default: 5; with --one-line 1]")
 @click.option("--one-line", is_flag=True, help="A line for each image: path, class, probability, …, with tabs between.")
-@click.option(
-    "--views",
-    default="10",
-    show_default=True,
-    type=click.Choice(["1", "9", "10"]),
-    help="1: centre; 9: three by three places; 10: corners and centre and their mirror images.",
-)
-@device_option
-@precision_option
-@threads_option
+@views_option
+@compute_options
 @json_option
 def predict(
     model: Path,
@@ -39,10 +24,8 @@ def predict(
     top: int | None,
     one_line: bool,
     views: str,
-    device: str,
-    precision: str,
-    threads: int | None,
     as_json: bool,
+    **compute: Any,
 ) -> None:
     """Name what is in IMAGES, with probabilities.
 
@@ -55,17 +38,12 @@ def predict(
     """
     import json
 
-    from alexnet.console.terminal import Terminal, percent
+    from alexnet.console.terminal import percent
     from alexnet.errors import ImageError
-    from alexnet.evaluation.ensemble import open_model
-    from alexnet.system import set_threads, tune_allocator
     from alexnet.text.names import escape_name
     from alexnet.text.wording import say_views
 
-    terminal = Terminal()
-    set_threads(threads)
-    tune_allocator()
-    classifier = open_model(model, device=device, precision=precision)
+    terminal, classifier = open_model(model, **compute)
     paths = image_files(images)
     titles = dict(zip(classifier.class_names, map(escape_name, classifier.class_titles), strict=True))
     best_k = top or (1 if one_line else 5)

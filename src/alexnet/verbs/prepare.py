@@ -32,6 +32,11 @@ SOURCE_KINDS = ["table", "ilsvrc", "cifar", "parquet", "webdataset", "numpy", "a
     help="Share of each class to set aside for validation, where SOURCE has no validation images.",
 )
 @click.option(
+    "--test-fraction",
+    type=Number(0, 1, min_open=True, max_open=True),
+    help="Share of each class to set aside as a third split, test: for errors that nothing was chosen by.",
+)
+@click.option(
     "--val-list",
     type=PATH,
     help="Text file that names the validation images and, where SOURCE does not, their classes.",
@@ -39,7 +44,7 @@ SOURCE_KINDS = ["table", "ilsvrc", "cifar", "parquet", "webdataset", "numpy", "a
 @click.option(
     "--group",
     metavar="RULE",
-    help="Images that --val-fraction keeps on one side: a regular expression found in the path, such as "
+    help="Images that the fractions keep on one side: a regular expression found in the path, such as "
     "'(patient[0-9]+)', a column of the table, or folder.",
 )
 @click.option(
@@ -60,7 +65,7 @@ SOURCE_KINDS = ["table", "ilsvrc", "cifar", "parquet", "webdataset", "numpy", "a
 @click.option(
     "--size", default=256, show_default=True, type=Whole(8, 4096), help="Side of the stored images in pixels."
 )
-@click.option("--seed", default=0, show_default=True, type=SEED, help="Fixes which images --val-fraction sets aside.")
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Fixes which images the fractions set aside.")
 @click.option(
     "--on-bad-image",
     default="skip",
@@ -90,6 +95,7 @@ def prepare(
     out: Path,
     kind: str | None,
     val_fraction: float | None,
+    test_fraction: float | None,
     val_list: Path | None,
     group: str | None,
     classes_at: int | str | None,
@@ -127,6 +133,7 @@ def prepare(
             codec=codec,
             quality=quality,
             val_fraction=val_fraction,
+            test_fraction=test_fraction,
             val_list=val_list,
             group=group,
             classes_at=classes_at,

@@ -1,35 +1,32 @@
 """alexnet report."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from alexnet.text.commands import command
-from alexnet.verbs.options import PATH, device_option, precision_option, threads_option
+from alexnet.verbs.opening import open_classifier
+from alexnet.verbs.options import PATH, compute_options
 
 
 @click.command()
 @click.argument("run", type=PATH)
 @click.argument("store", required=False, type=PATH)
-@click.option("--split", default="val", show_default=True, help="Split of the store to test on.")
-@device_option
-@precision_option
-@threads_option
-def report(run: Path, store: Path | None, split: str, device: str, precision: str, threads: int | None) -> None:
+@click.option("--split", help="Split of the store to test on.  [default: test where there is one, else val]")
+@compute_options
+def report(run: Path, store: Path | None, split: str | None, **compute: Any) -> None:
     """Test RUN and write its report again: RUN/report.html, one file that needs nothing else, and RUN/figures.
 
     STORE is the one that it was trained on, where that was moved. Training ends with the same report.
     """
-    from alexnet.console.terminal import Terminal
     from alexnet.data.store.format import find_store
     from alexnet.data.store.reader import open_store
     from alexnet.errors import Interrupted, RunError
-    from alexnet.evaluation.classifier import load
     from alexnet.evaluation.record import digest_weights
     from alexnet.interpretation.report import report_run
     from alexnet.network.model_file import find_model
     from alexnet.runs.folder import read_environment, read_metrics
-    from alexnet.system import set_threads, tune_allocator
 
     environment = read_environment(run)
     place = store or find_store(environment, run)
@@ -39,11 +36,8 @@ def report(run: Path, store: Path | None, split: str, device: str, precision: st
             f"{run}: was trained on {named}, which is not there. Say where it is: {command('report', run, 'STORE')}"
         )
     opened = open_store(place)
-    terminal = Terminal()
-    set_threads(threads)
-    tune_allocator()
     weights = digest_weights(find_model(run))
-    classifier = load(run, device=device, precision=precision)
+    terminal, classifier = open_classifier(run, **compute)
     if environment.get("store_fingerprint") not in (None, opened.fingerprint):
         terminal.say(f"{place} is not the store that this run was trained on; the report is about its images.")
     try:

@@ -11,16 +11,17 @@ import click
 from alexnet.text.commands import command
 from alexnet.text.names import escape_name, unescape_name
 from alexnet.text.wording import counted
+from alexnet.verbs.opening import begin, tell_unfinished
 from alexnet.verbs.options import (
     NEW_FILE,
     PATH,
     InOrder,
     Whole,
+    compute_options,
     device_option,
     devices_option,
     image_files,
     json_option,
-    precision_option,
     read_devices,
     threads_option,
     timeout_option,
@@ -29,7 +30,6 @@ from alexnet.verbs.search_codes import BITS, codes, compare, duplicates
 from alexnet.verbs.search_info import info
 from alexnet.verbs.search_output import (
     answers_json,
-    begin,
     new_terminal,
     show_answers,
     tell_changes,
@@ -37,6 +37,7 @@ from alexnet.verbs.search_output import (
 )
 
 if TYPE_CHECKING:
+    from alexnet.console.terminal import Terminal
     from alexnet.evaluation.classifier import Classifier
     from alexnet.evaluation.ensemble import Ensemble
     from alexnet.retrieval.index.reader import Index
@@ -78,9 +79,7 @@ def search() -> None:
 )
 @click.option("--split", "splits", multiple=True, help="Split of a store; repeatable.  [default: all]")
 @click.option("--batch-size", default=128, show_default=True, type=Whole(1, 4096), help="Images at a time.")
-@device_option
-@precision_option
-@threads_option
+@compute_options
 @devices_option
 @timeout_option
 @json_option
@@ -116,6 +115,7 @@ def make(
         return
     with join_world(None, places, device, timeout_seconds, advice=COMPLETES) as (world, own_device):
         terminal = begin(world.choose_threads(threads))
+        world.run_on_all_ranks(lambda: tell_unfinished(terminal, model) if world.is_main else None)
         chosen = world.run_on_all_ranks(lambda: choose_images(images, splits))
         opened = world.run_on_all_ranks(lambda: open_model(model, device=own_device, precision=precision))
         with terminal.progress("indexing", "images") if world.is_main else nullcontext() as meter:
@@ -154,7 +154,7 @@ def add(
     from alexnet.retrieval.index.writer import add_images
 
     terminal = begin(threads)
-    classifier = _load_model(open_index(index), model, device)
+    classifier = _load_model(terminal, open_index(index), model, device)
     chosen = choose_images(images, splits)
     with terminal.progress("indexing", "images") as meter:
         report = add_images(index, classifier, chosen, batch_size=batch_size, tick=meter)
@@ -267,7 +267,7 @@ def query(
     terminal = begin(threads)
     opened = open_index(index)
     k = k or min(NEAREST, len(opened))
-    classifier = _load_model(opened, model, device)
+    classifier = _load_model(terminal, opened, model, device)
     questions = read_queries(opened, classifier, image_files(images))
     with terminal.progress("searching", "images") as meter:
         answers = answer(
@@ -297,7 +297,7 @@ for _verb in (codes, compare, duplicates, info):
     search.add_command(_verb)
 
 
-def _load_model(index: "Index", model: Path | None, device: str) -> "Classifier | Ensemble":
+def _load_model(terminal: "Terminal", index: "Index", model: Path | None, device: str) -> "Classifier | Ensemble":
     """The model of an index, in the precision that its features were computed in."""
     from alexnet.errors import SearchError
     from alexnet.evaluation.ensemble import open_model
@@ -305,4 +305,5 @@ def _load_model(index: "Index", model: Path | None, device: str) -> "Classifier 
     place = model or Path(unescape_name(index.header["model"]["path"]))
     if model is None and not place.exists():
         raise SearchError(f"{index.path} was made with {place}, which is not there. Say where it is: --model MODEL")
+    tell_unfinished(terminal, place)
     return open_model(place, device=device, precision=index.header["model"]["precision"])

@@ -8,8 +8,9 @@ import click
 from alexnet.text.commands import command
 from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
+from alexnet.verbs.opening import begin
 from alexnet.verbs.options import NEW_FILE, PATH, SEED, Number, json_option, threads_option
-from alexnet.verbs.search_output import begin, entry_json, show_comparison, shown, titled, write_groups
+from alexnet.verbs.search_output import entry_json, show_comparison, shown, titled, write_groups
 
 BITS = ("16", "32", "64", "128", "256")
 METHODS = ("autoencoder", "random", "pca", "itq")

@@ -25,15 +25,6 @@ def new_terminal() -> "Terminal":
     return Terminal()
 
 
-def begin(threads: int | None) -> "Terminal":
-    """Set threads and allocator; return a terminal."""
-    from alexnet.system import set_threads, tune_allocator
-
-    set_threads(threads)
-    tune_allocator()
-    return new_terminal()
-
-
 def tell_changes(terminal: "Terminal", index: Path, report: Any, as_json: bool) -> None:
     """Say what an index holds now, and exit with 1 if images were left out."""
     if as_json:

@@ -1,10 +1,12 @@
 """alexnet serve."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from alexnet.verbs.options import NEW_FILE, PATH, Number, Whole, device_option, precision_option, threads_option
+from alexnet.verbs.opening import open_model
+from alexnet.verbs.options import NEW_FILE, PATH, Number, Whole, compute_options
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 CORRECTIONS = "corrections.csv"
@@ -47,9 +49,7 @@ CORRECTIONS = "corrections.csv"
 )
 @click.option("--batch", default=32, show_default=True, type=Whole(1), help="Pictures computed together.")
 @click.option("--batch-wait", default=5.0, show_default=True, type=Number(0), help="Milliseconds to wait for others.")
-@device_option
-@precision_option
-@threads_option
+@compute_options
 def serve(
     model: Path,
     host: str,
@@ -68,9 +68,7 @@ def serve(
     timeout: float,
     batch: int,
     batch_wait: float,
-    device: str,
-    precision: str,
-    threads: int | None,
+    **compute: Any,
 ) -> None:
     """Answer over HTTP what MODEL, a run, a model file or an ensemble file, sees in pictures.
 
@@ -93,26 +91,21 @@ def serve(
             f"alexnet serve needs packages that are not installed ({problem.name}). Install them: "
             "pip install 'alexnet[web]'."
         ) from None
-    from alexnet.console.terminal import Terminal
     from alexnet.data.store.reader import open_store
-    from alexnet.evaluation.ensemble import open_model
     from alexnet.retrieval.index.reader import open_index
     from alexnet.serving.answers import Answers
     from alexnet.serving.application import Options, Service
     from alexnet.serving.corrections import Corrections
     from alexnet.serving.examples import choose_examples, find_examples
     from alexnet.serving.limits import Limits
-    from alexnet.system import set_threads, tune_allocator
     from alexnet.text.wording import say_views
 
-    terminal = Terminal()
     if root_path and not root_path.startswith("/"):
         raise ConfigError(f"--root-path {root_path}: is a path as browsers see it and begins with /, as /{root_path}.")
-    set_threads(threads)
-    tune_allocator()
     listening = open_socket(host, port)
     index = open_index(index_path) if index_path else None
-    answers = Answers(open_model(model, device=device, precision=precision), index=index)
+    terminal, opened = open_model(model, **compute)
+    answers = Answers(opened, index=index)
     service = Service(
         answers,
         Options(

@@ -13,7 +13,7 @@ MOST_CLASSES = 20
 def show_assessment(terminal: "Terminal", assessment: "Assessment") -> None:
     """Print errors, differences, calibration, and the classes of the model that counts."""
     from alexnet.console.terminal import percent
-    from alexnet.text.wording import counted
+    from alexnet.text.wording import counted, say_unequal
 
     first = assessment.results[0].evaluation
     views = {1: "centre view", 9: "nine views", 10: "ten views"}[first.num_views]
@@ -38,12 +38,25 @@ def show_assessment(terminal: "Terminal", assessment: "Assessment") -> None:
     )
     terminal.print("")
     terminal.table(
-        ["", "cross-entropy", "calibration error"],
+        ["", "balanced error", "95 % interval", "macro F1", "cross-entropy", "calibration error"],
         [
-            [result.name, f"{result.evaluation.cross_entropy:.4f}", percent(result.calibration.expected_error)]
+            [
+                result.name,
+                percent(result.evaluation.balanced_error[0]),
+                _interval(result.evaluation.balanced_error[1:]),
+                f"{result.evaluation.f1_macro:.3f}",
+                f"{result.evaluation.cross_entropy:.4f}",
+                percent(result.calibration.expected_error),
+            ]
             for result in assessment.results
         ],
     )
+    unequal = say_unequal(first.class_images, assessment.class_titles, "images here")
+    if unequal:
+        terminal.print(
+            f"{unequal} The top-1 error is above all that of the large classes; the balanced error and F1 count every "
+            "class alike."
+        )
     compared = [(result.name, result.comparison) for result in assessment.results if result.comparison]
     if compared:
         terminal.print("")
@@ -77,7 +90,7 @@ def _show_classes(terminal: "Terminal", assessment: "Assessment") -> None:
 
     found = assessment.results[-1].evaluation
     rows = sorted(
-        zip(assessment.class_titles, found.class_images, found.class_errors, strict=True),
+        zip(assessment.class_titles, found.class_images, found.class_errors, found.class_f1, strict=True),
         key=lambda row: -row[2] / max(1, row[1]),
     )
     some = len(rows) > MOST_CLASSES
@@ -87,10 +100,17 @@ def _show_classes(terminal: "Terminal", assessment: "Assessment") -> None:
             "images",
             "top-1 error",
             "95 % interval",
+            "F1",
         ],
         [
-            [name, f"{count:,}", percent(errors / count) if count else "–", _interval(wilson_interval(errors, count))]
-            for name, count, errors in rows[:MOST_CLASSES]
+            [
+                name,
+                f"{count:,}",
+                percent(errors / count) if count else "–",
+                _interval(wilson_interval(errors, count)),
+                f"{f1:.3f}" if count else "–",
+            ]
+            for name, count, errors, f1 in rows[:MOST_CLASSES]
         ],
         title=f"Classes, {assessment.results[-1].name}" if len(assessment.results) > 1 else None,
     )

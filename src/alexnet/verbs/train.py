@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 import click
 
 from alexnet.text.commands import command
+from alexnet.verbs.opening import tell_unfinished
 from alexnet.verbs.options import (
+    LARGEST,
     PATH,
     SEED,
     Number,
     Whole,
-    device_option,
+    compute_options,
     devices_option,
     local_batch_option,
     mesh_option,
-    precision_option,
     read_devices,
-    threads_option,
     timeout_option,
 )
 
@@ -43,6 +43,16 @@ WHY_MODERN = (
     metavar="GROUP.FIELD=VALUE",
     help="Change one field of the recipe; repeatable. `alexnet info RECIPE --all` explains them.",
 )
+@click.option(
+    "--epochs",
+    type=Whole(1, LARGEST),
+    help="Train for so many epochs; what happens at fixed times moves in proportion.  [default: the recipe's]",
+)
+@click.option(
+    "--more-epochs",
+    type=Whole(1, LARGEST),
+    help="STORE is a finished run: go on from it into --out, the rate falling from a tenth of its first to 0.",
+)
 @click.option("--from", "start_path", type=PATH, metavar="MODEL", help="Start from the layers of a model that fit.")
 @click.option("--freeze", metavar="LAYERS", help="Layers that stay as they are: conv1-conv5, or conv1,conv2.")
 @click.option("--add-sixth-convolution", "sixth", is_flag=True, help="As for the pre-trained networks of section 6.")
@@ -60,9 +70,7 @@ WHY_MODERN = (
 @click.option(
     "--no-report", is_flag=True, help="Do not test the result and report on it; alexnet report does it later."
 )
-@device_option
-@precision_option
-@threads_option
+@compute_options
 @local_batch_option
 @devices_option
 @click.option("--towers", type=Whole(1), help="The same as --mesh tower=…; with --devices.")
@@ -72,6 +80,8 @@ def train(
     store: Path,
     recipe: str | None,
     assignments: tuple[str, ...],
+    epochs: int | None,
+    more_epochs: int | None,
     start_path: Path | None,
     freeze: str | None,
     sixth: bool,
@@ -93,6 +103,11 @@ def train(
     Interrupted anywhere, the same command continues.
 
     \b
+    alexnet train STORE --out RUN
+    alexnet train STORE --recipe paper --epochs 40 --out RUN
+    alexnet train RUN --more-epochs 10 --out LONGER      from a finished run on
+
+    \b
     modern      the paper's network trained as one would today; not the paper
     paper       as printed: batch 128, rate 0.01 divided by ten at plateaus; for hundreds of thousands of images
     small-data  the paper's training with a gentler start, for a few thousand images
@@ -103,7 +118,10 @@ def train(
     from alexnet.console.terminal import Terminal
     from alexnet.data.store.reader import open_store
     from alexnet.distribution.session import join_world, start_if_asked
-    from alexnet.recipes.named import check_batch, find_recipe
+    from alexnet.errors import ConfigError
+    from alexnet.recipes.named import check_batch, find_recipe, scale_epochs
+    from alexnet.runs.existing import go_on
+    from alexnet.runs.folder import RECIPE
     from alexnet.runs.workflow import train_and_report
     from alexnet.text.wording import counted
     from alexnet.training.transfer import adapt_recipe, choose_dialect, freeze_layers, read_start
@@ -111,9 +129,19 @@ def train(
     terminal = Terminal()
 
     def choose() -> "tuple[Store, Start | None, Recipe]":
+        if more_epochs:
+            return go_on(store, more_epochs, assignments)
+        if (store / RECIPE).exists():
+            raise ConfigError(
+                f"{store} is a run. To go on from it: {command('train', store, more_epochs=10, out='RUN')}"
+            )
         opened = open_store(store)
+        if start_path and world.is_main:
+            tell_unfinished(terminal, start_path)
         start = read_start(start_path) if start_path else None
-        chosen = find_recipe(recipe or ("fine-tune" if start else "modern"), assignments)
+        name = recipe or ("fine-tune" if start else "modern")
+        scaled = scale_epochs(find_recipe(name), epochs) if epochs else []
+        chosen = find_recipe(name, [*scaled, *assignments])
         if start is None:
             chosen = choose_dialect(chosen, chosen.network.dialect, sixth_convolution=sixth)
         else:
@@ -121,6 +149,11 @@ def train(
         check_batch(chosen, assignments, len(opened["train"]))
         return opened, start, freeze_layers(chosen, freeze) if freeze is not None else chosen
 
+    if more_epochs and (recipe or start_path or epochs or sixth):
+        raise click.UsageError(
+            "--more-epochs goes on with the recipe and the network of the run; leave out --recipe, --from, --epochs "
+            "and --add-sixth-convolution."
+        )
     if towers and mesh:
         raise click.UsageError("Give --towers or --mesh, not both.")
     mesh = f"tower={towers}" if towers else mesh
@@ -129,23 +162,16 @@ def train(
         return
     with join_world(mesh, places, device, timeout_seconds) as (world, own_device):
         opened, start, chosen = world.run_on_all_ranks(choose)
+        if world.is_main and more_epochs:
+            terminal.say(
+                f"Going on from {store}: {counted(more_epochs, 'epoch')} more, the rate falling along a cosine from "
+                f"{chosen.optimization.learning_rate:g}, a tenth of its first, to 0. Momentum begins anew."
+            )
         if world.is_main and recipe is None and start is None:
             terminal.say(WHY_MODERN)
         frozen = [layer for layer, factor in chosen.optimization.rate_factors.items() if factor == 0]
         if world.is_main and frozen:
             terminal.say(f"Frozen: {', '.join(frozen)}.")
-        warmup, epochs = chosen.optimization.warmup_epochs, chosen.optimization.total_epochs
-        images = len(opened["train"])
-        if world.is_main and chosen.batches.size > images:
-            terminal.say(
-                f"The store has {counted(images, 'training image')}, a batch {chosen.batches.size:,}: one update an "
-                "epoch. For more of them, give a smaller batch: --set batches.size=8"
-            )
-        if world.is_main and warmup >= epochs:
-            terminal.say(
-                f"The rate rises from 0 during all of this training (warmup_epochs {warmup:g}, total_epochs {epochs}): "
-                "little is learned. Train longer, or give --set optimization.warmup_epochs=0."
-            )
         train_and_report(
             terminal,
             opened,

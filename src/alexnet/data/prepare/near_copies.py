@@ -73,17 +73,24 @@ def find_near_copies(
     )
 
 
-def describe_near_copies(found: NearCopies, train_paths: Sequence[str], val_paths: Sequence[str]) -> list[str]:
+def describe_near_copies(
+    found: NearCopies,
+    train_paths: Sequence[str],
+    paths: Sequence[str],
+    *,
+    split: str = "val",
+    called: str = "validation",
+) -> list[str]:
     """A sentence for people; none where there are no near copies."""
     if not found.pairs:
         return []
     row, other = found.pairs[0]
-    num_compared, verb = counted(found.num_compared, "validation image"), "is" if len(found.pairs) == 1 else "are"
+    num_compared, verb = counted(found.num_compared, f"{called} image"), "is" if len(found.pairs) == 1 else "are"
     return [
         f"Leakage is likely: of {num_compared} compared, {len(found.pairs):,} {verb} "
-        "nearly the same as a training image, so the error measured on validation images is too low. The first: val: "
-        f"{escape_name(val_paths[row])} and train: {escape_name(train_paths[other])}. Keep the pictures of one series "
-        "on one side: --group RULE."
+        f"nearly the same as a training image, so the error measured on {called} images is too low. The first: "
+        f"{split}: {escape_name(paths[row])} and train: {escape_name(train_paths[other])}. Keep the pictures of one "
+        "series on one side: --group RULE."
     ]
 
 

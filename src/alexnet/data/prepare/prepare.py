@@ -64,6 +64,7 @@ def prepare(
     codec: Literal["raw", "jpeg"] = "raw",
     quality: int = 90,
     val_fraction: float | None = None,
+    test_fraction: float | None = None,
     val_list: str | os.PathLike[str] | None = None,
     seed: int = 0,
     on_bad_image: Literal["skip", "stop"] = "skip",
@@ -83,8 +84,8 @@ def prepare(
     is written.
 
     Args:
-        source: What `find_images` reads; it also explains kind, val_fraction, val_list, seed, class_names_file, group
-            and classes_at.
+        source: What `find_images` reads; it also explains kind, val_fraction, test_fraction, val_list, seed,
+            class_names_file, group and classes_at.
         out: The store to make: a new or empty folder, or one that this very call made. OUT.partial beside it holds the
             work.
         size: Height and width of the stored images in pixels.
@@ -115,6 +116,7 @@ def prepare(
         source,
         kind=kind,
         val_fraction=val_fraction,
+        test_fraction=test_fraction,
         val_list=val_list,
         seed=seed,
         class_names_file=class_names_file,
@@ -127,6 +129,7 @@ def prepare(
         "codec": codec,
         **({"quality": quality} if codec == "jpeg" else {}),
         "val_fraction": val_fraction,
+        **({"test_fraction": test_fraction} if test_fraction is not None else {}),
         "val_list": Path(val_list).name if val_list is not None else None,
         "seed": seed,
         **({"group": group} if group is not None else {}),

@@ -21,7 +21,7 @@ from alexnet.data.prepare.report import build_page
 from alexnet.data.prepare.statistics import PixelStatistics
 from alexnet.data.sources.listing import Source
 from alexnet.data.store.duplicates import describe_duplicates, find_duplicates
-from alexnet.data.store.format import TRAIN, VAL
+from alexnet.data.store.format import TEST, TRAIN, VAL
 from alexnet.data.store.reader import IMAGES
 from alexnet.data.store.writer import SplitContent
 from alexnet.errors import ImageError, SourceError, StoreError
@@ -144,8 +144,9 @@ class Run:
         )
         notes = [*self.source.notes, *_describe_odd(odd), *describe_duplicates(duplicates)]
         options = provenance["options"]
-        if options.get("val_fraction") is not None and options.get("group") is None:
-            notes += self._look_for_near_copies(partial.files.folder, contents, digests)
+        for split, called in ((VAL, "validation"), (TEST, "test")):
+            if options.get(f"{split}_fraction") is not None and options.get("group") is None:
+                notes += self._look_for_near_copies(partial.files.folder, contents, digests, split, called)
         report = {
             "splits": {
                 split: {
@@ -175,13 +176,20 @@ class Run:
         return report
 
     def _look_for_near_copies(
-        self, folder: Path, contents: Mapping[str, SplitContent], digests: Mapping[str, Sequence[str]]
+        self,
+        folder: Path,
+        contents: Mapping[str, SplitContent],
+        digests: Mapping[str, Sequence[str]],
+        split: str,
+        called: str,
     ) -> list[str]:
         """Notes about pictures of one series on both sides of a division that was drawn image by image."""
-        train, val = (IMAGES[self.settings.codec](folder, contents[split].shards, self.size) for split in (TRAIN, VAL))
-        paths = contents[TRAIN].paths, contents[VAL].paths
-        found = find_near_copies((train.__getitem__, val.__getitem__), paths, (digests[TRAIN], digests[VAL]))
-        return describe_near_copies(found, *paths)
+        train, other = (
+            IMAGES[self.settings.codec](folder, contents[each].shards, self.size) for each in (TRAIN, split)
+        )
+        paths = contents[TRAIN].paths, contents[split].paths
+        found = find_near_copies((train.__getitem__, other.__getitem__), paths, (digests[TRAIN], digests[split]))
+        return describe_near_copies(found, *paths, split=split, called=called)
 
     def explain_write_error(self, error: OSError, target: Path) -> str:
         """The message for a store that cannot be written (further)."""

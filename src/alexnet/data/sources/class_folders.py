@@ -14,7 +14,6 @@ from alexnet.data.sources.grouping import FOLDER
 from alexnet.data.sources.image_names import ValList
 from alexnet.data.sources.listing import (
     SPLIT_NAMES,
-    TEST,
     TITLES_FILES,
     Files,
     FolderFiles,
@@ -24,9 +23,11 @@ from alexnet.data.sources.listing import (
     Source,
     find_titles,
     find_titles_file,
+    note_contradictions,
     set_aside,
+    set_test_aside,
 )
-from alexnet.data.store.format import TRAIN, VAL
+from alexnet.data.store.format import TEST, TRAIN, VAL
 from alexnet.errors import SourceError
 from alexnet.files.writing import decode_text
 from alexnet.text.class_names import normalize_name, parse_titles
@@ -102,6 +103,7 @@ def _label_tree(
             f"{top.path} has {val.name} but no train folder. Put the training images in {top.path / 'train'}/<class>/."
         )
     notes: list[str] = []
+    read = [train, val]
     whole = train if train is not None else top
     is_grouped = options.grouping is not None and options.grouping.rule == FOLDER  # so inner folders are no classes
     depth = options.classes_at or (1 if is_grouped else None)
@@ -112,12 +114,8 @@ def _label_tree(
             raise SourceError(
                 _explain_missing_val(top.path, top) if train is None else _explain_missing_val_folder(top, train)
             )
-        labels = {name: label for label, name in enumerate(names)}
         records = [Record(path, name, None) for name in names for path in classes[name]]
-        splits = {
-            split: [LabeledPath(record.path, labels[record.class_name]) for record in part]
-            for split, part in zip((TRAIN, VAL), set_aside(root, records, options, notes), strict=True)
-        }
+        splits = dict(zip((TRAIN, VAL), set_aside(root, records, options, notes), strict=True))
         if train is not None:
             notes.insert(0, _tell_division(top, train, splits, options))
     else:
@@ -126,21 +124,30 @@ def _label_tree(
                 f"{top.path} has a {val.name} folder, so a validation fraction has no meaning. Leave out "
                 f"--val-fraction, or pass {top.path / whole.name} to divide the training images only."
             )
-        splits = {TRAIN: _label([classes[name] for name in names])}
+        records = [Record(path, name, TRAIN) for name in names for path in classes[name]]
+        splits = {TRAIN: records, VAL: []}
         if options.val_list is not None:
             splits[VAL] = _label_by_list(list(val.walk(root)), ValList(options.val_list), names)
+            foldered = gather_classes(val, root, depth)
+            own = {path: name for name, paths in foldered.items() for path in paths if name in classes}
+            listed = {record.path: record.class_name for record in splits[VAL] if record.path in own}
+            note_contradictions(options.val_list, listed, own, "the list's was taken", notes)
         else:
             splits[VAL] = _label_by_name(val, names, root, depth, notes)
             _note_stray_images(val, depth, notes)
-        if options.grouping is not None:
-            options.grouping.check_apart(
-                {split: [Record(e.path, names[e.label], split) for e in entries] for split, entries in splits.items()}
-            )
+    test = find_split_folder(top, TEST) if train is not None else None
+    if test is not None and set(gather_classes(test, root, depth)) & set(names):
+        splits[TEST] = _label_by_name(test, names, root, depth, notes)
+        read.append(test)
+    if options.grouping is not None:
+        options.grouping.check_apart(splits)
+    splits = set_test_aside(root, splits, records, options, notes)
     _note_stray_images(whole, depth, notes)
     for other in top.folders if train is not None else ():
-        if other not in (train, val) and other.num_images:
+        if other not in read and other.num_images:
             notes.append(f"{other.name} holds {counted(other.num_images, 'image')} and was not read.")
-    known = parse_titles(titles[1], names, where=titles[0]) if titles else None
+    own_titles = parse_titles(titles[1], names, where=titles[0]) if titles else None
+    labels = {name: label for label, name in enumerate(names)}
     ignored = top.count_ignored()
     ignored["not an image"] -= sum(_was_passed_over(path, root) for path in used)
     return Source(
@@ -148,8 +155,11 @@ def _label_tree(
         kind=kind,
         files=files,
         class_names=tuple(names),
-        class_titles=find_titles(root, names, options.class_names_file, notes, known),
-        splits=splits,
+        class_titles=find_titles(root, names, options.class_names_file, notes, own_titles),
+        splits={
+            split: [LabeledPath(record.path, labels[record.class_name]) for record in part]
+            for split, part in splits.items()
+        },
         ignored=dict(sorted((+ignored).items())),
         notes=tuple(notes),
     )
@@ -206,7 +216,7 @@ def _was_passed_over(path: Path, root: Path) -> bool:
     return folder.is_relative_to(root.resolve()) and not path.name.startswith(".") and not has_image_suffix(path.name)
 
 
-def _tell_division(top: Folder, train: Folder, splits: Mapping[str, Sequence[LabeledPath]], options: Options) -> str:
+def _tell_division(top: Folder, train: Folder, splits: Mapping[str, Sequence[Record]], options: Options) -> str:
     count, total = len(splits[VAL]), sum(map(len, splits.values()))
     which = (
         f"{100 * options.val_fraction:g} % of each class in {train.name}"
@@ -223,10 +233,9 @@ def _is_split(folder: Folder) -> bool:
     return any(folder.name.lower() in words for words in SPLIT_NAMES.values())
 
 
-def _label_by_list(paths: Sequence[str], listed: ValList, names: Sequence[str]) -> list[LabeledPath]:
+def _label_by_list(paths: Sequence[str], listed: ValList, names: Sequence[str]) -> list[Record]:
     """Validation images whose classes a list tells; every image must be in it, and every line must have one."""
-    labels = {name: label for label, name in enumerate(names)}
-    classes = listed.match(paths, labels)
+    classes = listed.match(paths, names)
     unlisted = [path for path in sorted(paths) if path not in classes]
     if unlisted:
         raise SourceError(
@@ -239,14 +248,14 @@ def _label_by_list(paths: Sequence[str], listed: ValList, names: Sequence[str]) 
             f"{listed.path} gives no class for {counted(len(bare), 'validation image')}: {shorten(bare, 3)}. Each line "
             "holds a path, a tab and the name of a class folder."
         )
-    unknown = sorted(set(classes.values()) - set(labels))
+    unknown = sorted(set(classes.values()) - set(names))
     if unknown:
         raise SourceError(
             f"{listed.path} names classes that are not among the training classes: "
             f"{shorten([suggest(name, names) for name in unknown])}. Labels are names of class folders, never "
             "numbers."
         )
-    return [LabeledPath(path, labels[classes[path]]) for path in sorted(paths)]
+    return [Record(path, classes[path], VAL) for path in sorted(paths)]
 
 
 def _find_classes(
@@ -338,11 +347,7 @@ def _list_paths(folders: Sequence[Folder]) -> str:
     return f"{shorten([str(folder.path) for folder in folders], 3)} look like it"
 
 
-def _label(classes: Sequence[list[str]]) -> list[LabeledPath]:
-    return [LabeledPath(path, label) for label, paths in enumerate(classes) for path in paths]
-
-
-def _label_by_name(val: Folder, names: Sequence[str], root: Path, depth: Depth, notes: list[str]) -> list[LabeledPath]:
+def _label_by_name(val: Folder, names: Sequence[str], root: Path, depth: Depth, notes: list[str]) -> list[Record]:
     filled = gather_classes(val, root, depth)
     unknown = sorted(set(filled) - set(names))
     if not filled or len(unknown) == len(filled):
@@ -366,8 +371,8 @@ def _label_by_name(val: Folder, names: Sequence[str], root: Path, depth: Depth, 
         )
     without = [name for name in names if name not in filled]
     if without:
-        notes.append(f"Without validation images: {counted(len(without), 'class', 'classes')} ({shorten(without)}).")
-    return _label([filled.get(name, []) for name in names])
+        notes.append(f"Without images in {val.name}: {counted(len(without), 'class', 'classes')} ({shorten(without)}).")
+    return [Record(path, name, None) for name in names for path in filled.get(name, [])]
 
 
 def _find_lists(folder: Folder) -> list[Path]:

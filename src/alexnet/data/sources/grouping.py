@@ -83,9 +83,16 @@ class Grouping:
 
 
 def divide_by_group(
-    root: Path, records: "Sequence[Record]", grouping: Grouping, fraction: float, seed: int, notes: list[str]
+    root: Path,
+    records: "Sequence[Record]",
+    grouping: Grouping,
+    fraction: float,
+    seed: int,
+    notes: list[str],
+    *,
+    aim: str = "validation",
 ) -> set[str]:
-    """Paths of the images of whole groups that become validation, near the fraction of each class.
+    """Paths of the images of whole groups that are set aside, near the fraction of each class.
 
     Groups are met in the order of a digest of (seed, group). Each is taken that brings the numbers of images of its
     classes nearer to the fraction; then, of every class that has none yet, the first group that can be spared. No class
@@ -134,20 +141,20 @@ def divide_by_group(
             "expression that tells more groups apart."
         )
     notes.append(
-        f"By --group {grouping.rule}: {len(chosen):,} of {counted(len(groups), 'group')} set aside for validation, "
+        f"By --group {grouping.rule}: {len(chosen):,} of {counted(len(groups), 'group')} set aside for {aim}, "
         f"{taken.total():,} of {counted(len(records), 'image')} ({100 * taken.total() / len(records):.0f} %)."
     )
     without = sorted(name for name in totals if not taken[name])
     if without:
         notes.append(
-            f"Without validation images, as no group of theirs can be spared: "
+            f"Without {aim} images, as no group of theirs can be spared: "
             f"{counted(len(without), 'class', 'classes')} ({shorten(without)})."
         )
     return {record.path for record, group in zip(records, found, strict=True) if group in chosen}
 
 
 def count_aside(total: int, fraction: float) -> int:
-    """How many of the images of a class become validation: to nearest, at least one and never all."""
+    """How many of the images of a class are set aside: to nearest, at least one and never all."""
     return min(max(int(total * fraction + 0.5), 1), total - 1)
 
 

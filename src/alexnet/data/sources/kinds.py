@@ -54,6 +54,7 @@ def find_images(
     *,
     kind: str | None = None,
     val_fraction: float | None = None,
+    test_fraction: float | None = None,
     val_list: str | os.PathLike[str] | None = None,
     seed: int = 0,
     class_names_file: str | os.PathLike[str] | None = None,
@@ -74,7 +75,9 @@ def find_images(
             training. Which ones follows from seed and the paths alone.
         val_list: Instead, a text file that names them; for a flat folder or archive of validation images, with their
             classes (see `image_names.ValList`).
-        seed: Which division val_fraction makes.
+        test_fraction: Where the source has no test images: the share of each class that becomes split "test", taken
+            from what would be training images, by the same order and groups.
+        seed: Which division the fractions make.
         class_names_file: Tab-separated; the last column is the readable name of the class named in an earlier one.
             The first of `listing.TITLES_FILES` in SOURCE is used when this is None.
         group: Which images belong together and stay on one side of the division: "folder", a column of a table, or a
@@ -84,10 +87,15 @@ def find_images(
             1, unless class folders hold nothing but several folders: that is refused.
     Raises:
         SourceError: the source is damaged or laid out in another way; the message says what to do.
-        ConfigError: val_fraction is outside (0, 1), or there is no such kind.
+        ConfigError: a fraction, or the sum of both, is outside (0, 1), or there is no such kind.
     """
-    if val_fraction is not None and not 0 < val_fraction < 1:
-        raise ConfigError(f"The validation fraction is {val_fraction}; it lies between 0 and 1, for example 0.1.")
+    for what, fraction in (("validation", val_fraction), ("test", test_fraction)):
+        if fraction is not None and not 0 < fraction < 1:
+            raise ConfigError(f"The {what} fraction is {fraction}; it lies between 0 and 1, for example 0.1.")
+    if (val_fraction or 0) + (test_fraction or 0) >= 1:
+        raise ConfigError(
+            f"Fractions of {val_fraction} and {test_fraction} leave nothing to train on. Give two whose sum is below 1."
+        )
     if val_fraction is not None and val_list is not None:
         raise ConfigError("Both a validation fraction and a validation list are given; use one of them.")
     if classes_at is not None and classes_at != WHOLE_PATH and not (isinstance(classes_at, int) and classes_at > 0):
@@ -95,6 +103,7 @@ def find_images(
     root = Path(source)
     options = Options(
         val_fraction=val_fraction,
+        test_fraction=test_fraction,
         val_list=Path(val_list) if val_list is not None else None,
         seed=seed,
         class_names_file=Path(class_names_file) if class_names_file is not None else None,

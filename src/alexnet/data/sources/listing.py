@@ -7,7 +7,8 @@ decoded.
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -15,12 +16,11 @@ from typing import NamedTuple, Protocol
 from alexnet.data.images.decode import read_file
 from alexnet.data.sources.grouping import Grouping, count_aside, digest, divide_by_group
 from alexnet.data.sources.image_names import ValList
-from alexnet.data.store.format import TRAIN, VAL
+from alexnet.data.store.format import TEST, TRAIN, VAL
 from alexnet.errors import SourceError
 from alexnet.text.class_names import TITLES_FILE, find_repeat, normalize_name, read_titles
 from alexnet.text.wording import counted, shorten, suggest
 
-TEST = "test"
 SPLIT_NAMES = {
     TRAIN: ("train", "training"),
     VAL: ("val", "valid", "validation", "dev"),
@@ -113,6 +113,7 @@ class Options:
 
     val_fraction: float | None = None
     val_list: Path | None = None
+    test_fraction: float | None = None
     seed: int = 0
     class_names_file: Path | None = None
     grouping: Grouping | None = None
@@ -162,18 +163,18 @@ def collect(
     if "" in splits and len(splits) > 1:
         raise SourceError(f"{root} names a split for some images only. Name one for all of them, or for none.")
     if "" in splits:
-        train, val = set_aside(root, splits[""], options, all_notes)
-        splits = {TRAIN: train, VAL: val}
+        splits = divide(root, splits[""], options, all_notes)
     elif options.val_fraction is not None or options.val_list is not None:
         if set(splits) != {TRAIN}:
             raise SourceError(
                 f"{root} says itself which images are for validation ({', '.join(sorted(splits))}). Leave out "
                 "--val-fraction and --val-list."
             )
-        train, val = set_aside(root, splits[TRAIN], options, all_notes)
-        splits = {TRAIN: train, VAL: val}
-    elif options.grouping is not None:
-        options.grouping.check_apart(splits)
+        splits = divide(root, splits[TRAIN], options, all_notes)
+    else:
+        if options.grouping is not None:
+            options.grouping.check_apart(splits)
+        splits = set_test_aside(root, splits, splits.get(TRAIN, ()), options, all_notes)
     if TRAIN not in splits:
         raise SourceError(f"{root} has no training images, only: {', '.join(sorted(splits))}. Check the path.")
     if VAL not in splits and TEST in splits:
@@ -211,6 +212,60 @@ def collect(
     )
 
 
+def divide(root: Path, records: Sequence[Record], options: Options, notes: list[str]) -> dict[str, list[Record]]:
+    """Training and validation records of one set, and test records where a fraction is asked for."""
+    train, val = set_aside(root, records, options, notes)
+    return set_test_aside(root, {TRAIN: train, VAL: val}, records, options, notes)
+
+
+def set_test_aside(
+    root: Path,
+    splits: dict[str, list[Record]],
+    whole: Sequence[Record],
+    options: Options,
+    notes: list[str],
+) -> dict[str, list[Record]]:
+    """The splits with test records taken out of the training records, where a fraction is asked for.
+
+    They are those that come next in the order in which `set_aside` takes validation images, so that these stay the
+    same with a test fraction and without.
+
+    Args:
+        whole: What the fraction is of: one set that is divided, or training images that the source names itself.
+    Raises:
+        SourceError: there are test records, or no group can be spared.
+    """
+    if options.test_fraction is None or TRAIN not in splits:
+        return splits
+    if splits.get(TEST):
+        raise SourceError(f"{root} says itself which images are for testing. Leave out --test-fraction.")
+    train = splits[TRAIN]
+    if options.grouping is not None:
+        fraction = options.test_fraction * len(whole) / len(train)
+        chosen = divide_by_group(root, train, options.grouping, fraction, options.seed, notes, aim="testing")
+    else:
+        totals = Counter(record.class_name for record in whole)
+        chosen = _take_first(
+            train,
+            lambda name, left: min(count_aside(totals[name], options.test_fraction or 0), left - 1),
+            options.seed,
+        )
+    test = [record for record in train if record.path in chosen]
+    return {**splits, TRAIN: [record for record in train if record.path not in chosen], TEST: test}
+
+
+def _take_first(records: Sequence[Record], count: Callable[[str, int], int], seed: int) -> set[str]:
+    """Paths of the first count(class, its records) records of each class in the order of digests of (seed, path)."""
+    classes: dict[str, list[str]] = {}
+    for record in records:
+        classes.setdefault(record.class_name, []).append(record.path)
+    return {
+        path
+        for name, paths in classes.items()
+        for path in sorted(paths, key=lambda path: digest(seed, path))[: count(name, len(paths))]
+    }
+
+
 def set_aside(
     root: Path, records: Sequence[Record], options: Options, notes: list[str]
 ) -> tuple[list[Record], list[Record]]:
@@ -221,7 +276,12 @@ def set_aside(
     `grouping.divide_by_group`, whose notes are added to notes.
     """
     if options.val_list is not None:
-        chosen = set(ValList(options.val_list).match(record.path for record in records))
+        own = {record.path: record.class_name for record in records}
+        classes = set(own.values())
+        listed = ValList(options.val_list).match(own, classes)
+        told = {path: name for path, name in listed.items() if name in classes}  # others are remarks, or none at all
+        note_contradictions(options.val_list, told, own, "the source's was taken", notes)
+        chosen = set(listed)
     elif options.val_fraction is None:
         raise SourceError(
             f"{root} does not say which images are for validation. Add --val-fraction 0.1 to set a tenth of each "
@@ -230,19 +290,32 @@ def set_aside(
     elif options.grouping is not None:
         chosen = divide_by_group(root, records, options.grouping, options.val_fraction, options.seed, notes)
     else:
-        classes: dict[str, list[str]] = {}
-        for record in records:
-            classes.setdefault(record.class_name, []).append(record.path)
-        chosen = set()
-        for paths in classes.values():
-            count = count_aside(len(paths), options.val_fraction)
-            ordered = sorted(paths, key=lambda path: digest(options.seed, path))
-            chosen.update(ordered[:count])
+        fraction = options.val_fraction
+        chosen = _take_first(records, lambda name, left: count_aside(left, fraction), options.seed)
     train = [record for record in records if record.path not in chosen]
     val = [record for record in records if record.path in chosen]
     if options.val_list is not None and options.grouping is not None:
         options.grouping.check_apart({TRAIN: train, VAL: val})
     return train, val
+
+
+def note_contradictions(
+    path: Path, listed: Mapping[str, str], own: Mapping[str, str], taken: str, notes: list[str]
+) -> None:
+    """Note the images to which the list at path gives another class than the source itself does.
+
+    Args:
+        listed: Image -> class by the list.
+        own: Image -> class by its folder or its row.
+        taken: Which counts, to complete "...; ".
+    """
+    other = [image for image in sorted(listed) if listed[image] != own[image]]
+    if other:
+        first = other[0]
+        notes.append(
+            f"{path} gives {counted(len(other), 'image')} another class than the source, as {first}: {listed[first]}, "
+            f"not {own[first]}; {taken}."
+        )
 
 
 def sort_classes(names: Iterable[str]) -> list[str]:

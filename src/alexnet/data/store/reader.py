@@ -110,6 +110,11 @@ class Store:
         return open_store, (str(self.path),)
 
     @property
+    def filled_splits(self) -> list[str]:
+        """Names of the splits that hold images."""
+        return [name for name, split in self.splits.items() if len(split)]
+
+    @property
     def images(self) -> "Images":
         """Images of the training split."""
         return self[TRAIN].images

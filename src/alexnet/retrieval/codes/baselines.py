@@ -55,7 +55,8 @@ def principal_axes(centered: Tensor, count: int, *, seed: int) -> tuple[Tensor, 
     """Return the first principal axes as columns (D, count), and the standard deviations along them, largest first.
 
     Randomised subspace iteration (Halko, Martinsson and Tropp 2011): with 4,096 dimensions an exact decomposition
-    would take longer than everything else.
+    would take longer than everything else. Axes beyond the rank of the features are zero: their directions would be
+    those of rounding errors, other ones on each machine.
 
     Raises:
         ConfigError: there are fewer dimensions or images than axes.
@@ -63,7 +64,7 @@ def principal_axes(centered: Tensor, count: int, *, seed: int) -> tuple[Tensor, 
     if count > min(centered.shape):
         raise ConfigError(
             f"{count} bits need as many images and dimensions, not {counted(centered.shape[0], 'image')} of "
-            f"{centered.shape[1]:,}. Choose fewer bits, or --method random."
+            f"{centered.shape[1]:,}. Choose at most {min(centered.shape):,} bits, or --method random."
         )
     width = min(count + _OVERSAMPLED, *centered.shape)
     generator = torch.Generator().manual_seed(seed)
@@ -71,7 +72,9 @@ def principal_axes(centered: Tensor, count: int, *, seed: int) -> tuple[Tensor, 
     for _ in range(_POWER_ITERATIONS):
         basis = torch.linalg.qr(centered.T @ (centered @ basis))[0]
     _, lengths, rotation = torch.linalg.svd(centered @ basis, full_matrices=False)
-    return (basis @ rotation.T)[:, :count], lengths[:count] / max(1, len(centered) - 1) ** 0.5
+    axes, lengths = (basis @ rotation.T)[:, :count], lengths[:count]
+    varies = lengths > lengths[0] * max(centered.shape) * torch.finfo(centered.dtype).eps
+    return axes * varies, lengths * varies / max(1, len(centered) - 1) ** 0.5
 
 
 def count_axes_operations(shape: tuple[int, int], count: int) -> float:

@@ -105,9 +105,10 @@ def compare_codes(
     queries, database, held_out = _hold_out(index, rows, seed)
     if len(database) < max(*bits, K + 1):
         needed = max(*bits, K + 1)
+        fewer = f"Name at most {len(database)} --bits, or a" if len(database) > K else "A"
         raise ConfigError(
             f"{index.path} holds {counted(len(rows), 'image')}, too few to compare codes of {max(bits)} bits: beside "
-            f"queries there must be {needed:,}. Name fewer --bits, or add: "
+            f"queries there must be {needed:,}. {fewer}dd: "
             f"{command('search', 'add', index.path, 'IMAGES')}"
         )
     skip = np.ones(index.num_rows, bool)

@@ -49,12 +49,12 @@ class Extractor:
     @property
     def image_px(self) -> int:
         """Side of the images that features are computed of."""
-        return self._members[0].model.preprocessing.image_px
+        return self._members[0].image_px
 
     @property
     def framing(self) -> Framing:
         """How photographs become such images: as the members want it, where they agree, else as prepare does it."""
-        wanted = {member.model.preprocessing.framing for member in self._members}
+        wanted = {member.framing for member in self._members}
         return wanted.pop() if len(wanted) == 1 else "square"
 
     def choose_layer(self) -> str:

@@ -1,0 +1,64 @@
+"""Opening a model for a verb: threads and memory are set up first, and a run that is not finished is said to be."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alexnet.text.commands import command
+
+if TYPE_CHECKING:
+    from alexnet.console.terminal import Terminal
+    from alexnet.evaluation.classifier import Classifier
+    from alexnet.evaluation.ensemble import Ensemble
+
+
+def begin(threads: int | None) -> "Terminal":
+    """Set threads and allocator; return a terminal."""
+    from alexnet.console.terminal import Terminal
+    from alexnet.system import set_threads, tune_allocator
+
+    set_threads(threads)
+    tune_allocator()
+    return Terminal()
+
+
+def open_model(
+    path: Path, *, device: str, precision: str, threads: int | None
+) -> "tuple[Terminal, Classifier | Ensemble]":
+    """Return a terminal, and the model or ensemble of a path. Options are those of `options.compute_options`.
+
+    Raises:
+        WeightsError: there is none, or it is damaged.
+    """
+    from alexnet.evaluation.ensemble import open_model
+
+    terminal = begin(threads)
+    tell_unfinished(terminal, path)
+    return terminal, open_model(path, device=device, precision=precision)
+
+
+def open_classifier(path: Path, *, device: str, precision: str, threads: int | None) -> "tuple[Terminal, Classifier]":
+    """Return a terminal and the model of a path, as `open_model` does; an ensemble is refused."""
+    from alexnet.evaluation.classifier import load
+
+    terminal = begin(threads)
+    tell_unfinished(terminal, path)
+    return terminal, load(path, device=device, precision=precision)
+
+
+def tell_unfinished(terminal: "Terminal", *paths: Path) -> None:
+    """Say of every path that is the folder of an unfinished run which checkpoint of it is used."""
+    from alexnet.network.model_file import find_checkpoint
+    from alexnet.runs.folder import MODEL
+    from alexnet.training.progress import read_progress
+
+    for path in paths:
+        found = None if (path / MODEL).exists() else find_checkpoint(path)
+        if found is None:
+            continue
+        checkpoint, damaged = found
+        progress = read_progress(checkpoint)
+        epoch = progress.epoch + (progress.batch > 0)  # the last one that it has learned from
+        terminal.say(
+            f"{path} is unfinished: its checkpoint of epoch {epoch} is used. {f'{damaged} ' if damaged else ''}"
+            f"How to finish it: {command('info', path)}"
+        )
