@@ -1,13 +1,21 @@
 """Fixtures that several stages share: a small store, and a display that remembers."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
+
+if TYPE_CHECKING:
+    from alexnet.data.store.reader import Store
+
+# Threads that wait in a loop take the processor from those that compute: beside other programs a test took ten times
+# as long. The library of PyTorch's threads reads this when it is loaded, here and in processes that tests start.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 SHARED = Path(__file__).parents[2] / "shared"
 """Real data for development; tests that need it skip where it is absent."""
@@ -29,6 +37,40 @@ def write_pictures(folder: Path, *, per_class: int, classes: tuple[str, ...], si
             level = 60 + 120 * label // max(1, len(classes) - 1)
             pixels = np.clip(generator.normal(level, 30, (size, size + 8, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{name}-{number}.png")
+
+
+def write_store(
+    out: Path,
+    splits: Mapping[str, tuple[NDArray[np.uint8], Any]],
+    class_names: Sequence[str],
+    *,
+    paths: Mapping[str, Sequence[str]] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    shard_rows: int = 1000,
+) -> "Store":
+    """Return a store of arrays in memory: images (N, size, size, 3) and labels (N,) of each split, "train" among them."""
+    from alexnet.data.prepare.statistics import PixelStatistics
+    from alexnet.data.store.reader import open_store
+    from alexnet.data.store.writer import SplitContent, StoreFiles
+
+    size = splits["train"][0].shape[1]
+    files = StoreFiles(out, out.with_name(f"{out.name}.scratch"))
+    files.make_folders()
+    statistics = PixelStatistics(size)
+    contents = {}
+    for name, (images, labels) in splits.items():
+        blocks = [images[start : start + shard_rows] for start in range(0, len(images), shard_rows)]
+        for block in blocks if name == "train" else ():
+            statistics.add(block)
+        contents[name] = SplitContent(
+            shards=[files.write_shard(name, number, block) for number, block in enumerate(blocks)],
+            labels=np.asarray(labels, np.int64),
+            paths=paths[name] if paths else [f"{name}/{index}" for index in range(len(labels))],
+        )
+    files.finish(size=size, class_names=class_names, class_titles=class_names, splits=contents, statistics=statistics,
+                 provenance=provenance or {}, report={})  # fmt: skip
+    files.scratch.rmdir()
+    return open_store(out)
 
 
 @pytest.fixture(scope="session")

@@ -79,8 +79,14 @@ CONTENT = {
     "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n",
     "svg": b"<?xml version='1.0'?>\n<svg xmlns='http://www.w3.org/2000/svg'/>",
     "html": b"\n<!DOCTYPE html><html><title>404</title>",
+    "predictions": b"path,label,class_1,probability_1\nx.jpg,a,a,1.000000\n",
+    "answers": b"name,error,class_1,title_1,probability_1\nx.jpg,,a,A,1.000000\n",
+    "corrections": b"path,label,predicted,probability,name\nx-pictures/1.png,a,b,0.5000,x.jpg\n",
+    "results": b"variant,seeds,planned,values\nmaxout,0,1,0.5\n",
+    "table": b"\xef\xbb\xbfPath,Label,split\r\nx.jpg,a,train\r\n",
 }
 UNKNOWN = {
+    "another table": b"path,labels\nx.jpg,a\n",
     "noise": bytes(np.random.default_rng(0).integers(0, 256, 500, dtype=np.uint8)),
     "text": b"just some words, and then more of them\n" * 300,
     "cut onnx": CONTENT["onnx"][:-3],

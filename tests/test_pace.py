@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from alexnet.console.pace import Pace, seconds_in_turns
-from alexnet.data.store.writer import write_store
 from alexnet.recipes.named import find_recipe
 from alexnet.reproduction.outlook import Outlook
 from alexnet.reproduction.plan import Job, count_passes
+from conftest import write_store
 
 RECORDED: dict[str, Any] = json.loads((Path(__file__).parent / "recorded_paces.json").read_text(encoding="utf-8"))
 """Times at which work said how far it was, in seconds of a processor core that did nothing else, so that what the

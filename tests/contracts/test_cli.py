@@ -1,12 +1,13 @@
 """The command line as a user meets it: exit codes, whole messages, JSON."""
 
 import csv
+import io
 import json
 import os
 import re
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import click
@@ -23,19 +24,29 @@ from conftest import write_pictures
 
 
 def run(*arguments: object, ok: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "alexnet", *map(str, arguments)], capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == ok, done.stderr
-    return done
+    """Call the program in this process: another would import PyTorch for longer than most commands take."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["alexnet", *map(str, arguments)])
+        patch.setattr("signal.signal", lambda *arguments: None)
+        patch.setattr(cli_module, "collect_seldom", lambda: None)
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+    assert code == ok, err.getvalue()
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
 def trained(small_store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of the whole network on the small store, by the command line."""
+    """A run on the small store, with a small network, by the command line in a process of its own."""
     out = tmp_path_factory.mktemp("cli") / "run"
-    done = run("train", small_store_path, "--recipe", "small-data", "--out", out, "--set", "optimization.total_epochs=1",
-               "--set", "batches.size=8")  # fmt: skip
+    words = ["train", str(small_store_path), "--recipe", "small-data", "--out", str(out)]
+    for value in ("optimization.total_epochs=1", "batches.size=8", "network.dialect=cifar-80sec"):
+        words += ["--set", value]
+    done = subprocess.run([sys.executable, "-m", "alexnet", *words], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
     assert "Computing in" in done.stderr
     assert "The rate rises from 0 during all of this training (warmup_epochs 1, total_epochs 1)" in done.stderr
     assert "A loss near ln 3 = 1.099 is chance" in done.stderr

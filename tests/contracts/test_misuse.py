@@ -102,7 +102,7 @@ def test_every_numeric_field_refuses_what_is_no_number_of_its_kind(field: str) -
         "-1",
         "1e300",
         f"0x{9000 * 'f'}",
-        100_000 * "[",
+        500 * "[",
         "2020-01-01",
     ):
         with pytest.raises(RecipeError) as problem:

@@ -133,10 +133,22 @@ def kept(world: Path, tmp_path: Path) -> Iterator[Callable[[], None]]:
 
 
 def put_back(kept: Path, world: Path) -> None:
-    """Make the world as it was kept; the folder itself stays, as somebody stands in it."""
-    for each in world.iterdir():
-        shutil.rmtree(each) if each.is_dir() else each.unlink()
-    shutil.copytree(kept, world, dirs_exist_ok=True)
+    """Make the world as it was kept; what has not changed stays, as does the folder, in which somebody stands."""
+    for path in sorted(world.rglob("*"), reverse=True):  # what is in a folder before the folder
+        if not same_file(kept / path.relative_to(world), path):
+            path.rmdir() if path.is_dir() else path.unlink()
+    for was in sorted(kept.rglob("*")):
+        path = world / was.relative_to(kept)
+        if not path.exists():
+            path.mkdir() if was.is_dir() else shutil.copy2(was, path)
+
+
+def same_file(was: Path, path: Path) -> bool:
+    """Whether both are folders, or files of one size and time: a copy has the time of what it was made from."""
+    if not was.exists() or was.is_dir() or path.is_dir():
+        return was.is_dir() and path.is_dir()
+    before, after = was.stat(), path.stat()
+    return (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
 
 
 def begin_only(terminal: Any, store: Any, recipe: Any, out: Path, **options: Any) -> None:

@@ -10,8 +10,7 @@ import pytest
 from alexnet.data.prepare.prepare import prepare
 from alexnet.data.sources.kinds import find_images
 from alexnet.data.store.reader import open_store
-from alexnet.data.store.writer import write_store
-from alexnet.errors import SourceError, StoreError
+from alexnet.errors import SourceError
 from alexnet.text.class_names import find_repeat, parse_titles
 
 Photos = Callable[..., Path]
@@ -57,17 +56,6 @@ def test_the_division_is_the_same_where_names_of_files_are_decomposed(photos: Ph
 def test_repeats_are_found_in_normal_form() -> None:
     assert find_repeat(["a", "b", "c"]) is None
     assert find_repeat(["a", COMPOSED, "b", DECOMPOSED]) == (1, 3)
-
-
-def test_a_store_refuses_a_class_name_that_stands_twice(tmp_path: Path) -> None:
-    images = np.zeros((2, 8, 8, 3), np.uint8)
-    with pytest.raises(StoreError) as caught:
-        write_store(tmp_path / "S", {"train": (images, [0, 1])}, ["crane", "owl", "crane"])
-    assert str(caught.value) == (
-        "The class name 'crane' stands twice, for labels 0 and 2. Give each class a name of its own."
-    )
-    assert not list(tmp_path.iterdir())
-    assert write_store(tmp_path / "S", {"train": (images, [0, 1])}, ["a", DECOMPOSED]).class_names == ("a", "café")
 
 
 def test_arrays_refuse_class_names_that_stand_twice_or_are_too_few(tmp_path: Path) -> None:

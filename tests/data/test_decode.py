@@ -12,7 +12,8 @@ import pytest
 from PIL import Image, ImageCms, ImageFile, ImageOps, features
 
 from alexnet.data.images import decode
-from alexnet.data.images.decode import MAX_PIXELS, decode_image, open_image
+from alexnet.data.images.decode import decode_image, open_image
+from alexnet.data.images.unusable import MAX_PIXELS
 from alexnet.errors import ConfigError, ImageError
 
 Draw = Callable[..., Image.Image]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from alexnet.data.images import decode
+from alexnet.data.images import formats
 from alexnet.data.images.color import build_display_p3
 from alexnet.data.images.decode import decode_image
 from alexnet.data.images.jpeg_xl import read_jpeg_xl_size
@@ -151,7 +151,7 @@ def test_ratios_and_small_sizes_of_a_jpeg_xl() -> None:
 
 
 def test_a_bomb_in_jpeg_xl_is_refused_by_its_header(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "_find_plugin", lambda *names: pytest.fail)  # decoding it would be the failure
+    monkeypatch.setattr(formats, "_find_plugin", lambda *names: pytest.fail)  # decoding it would be the failure
     bits = 3 << 1 | (2**20 - 1) << 3 | 1 << 33  # 2**20 pixels high, and as wide
     with pytest.raises(ImageError) as caught:
         decode_image(b"\xff\x0a" + bits.to_bytes(12, "little"), name="a.jxl")
@@ -171,8 +171,8 @@ def test_a_bomb_in_jpeg_xl_is_refused_by_its_header(monkeypatch: pytest.MonkeyPa
 def test_without_a_plugin_a_photograph_is_named_with_the_remedy(
     data: bytes, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decode, "_find_plugin", lambda *names: None)
-    monkeypatch.setattr(decode, "_available_formats", lambda: ("PNG", "TIFF"))
+    monkeypatch.setattr(formats, "_find_plugin", lambda *names: None)
+    monkeypatch.setattr(formats, "_available_formats", lambda: ("PNG", "TIFF"))
     with pytest.raises(ImageError) as caught:
         decode_image(data, name="a.jpg")
     assert str(caught.value) == f"a.jpg: {reason}"
@@ -198,7 +198,7 @@ def tiff_with(tags: dict[int, Any]) -> bytes:
 def test_photographs_that_cannot_be_read_are_left_out_by_name_and_stop_a_set_that_is_full_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decode, "_find_plugin", lambda *names: None)
+    monkeypatch.setattr(formats, "_find_plugin", lambda *names: None)
     root = tmp_path / "PHOTOS"
     for name in ("a", "b"):
         (root / name).mkdir(parents=True)

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from alexnet.data.store.existing import read_report
 from alexnet.data.store.reader import Store, open_store
-from alexnet.data.store.writer import rows_per_shard, write_store
+from alexnet.data.store.writer import rows_per_shard
 from alexnet.errors import StoreError
 from alexnet.files.record import header_checksum, record_file
+from conftest import write_store
 
 
 def random_images(count: int, size: int = 6, seed: int = 0) -> np.ndarray:
@@ -313,34 +314,6 @@ def test_pickled_objects_in_an_array_file_are_never_loaded(store: Store) -> None
     rewrite_header(store, splits=fields)
     with pytest.raises(StoreError, match="Object arrays cannot be loaded when allow_pickle=False"):
         _ = open_store(store.path).labels
-
-
-def test_arrays_that_describe_no_store_are_refused(tmp_path: Path, store: Store) -> None:
-    images = random_images(2)
-    cases = [
-        (store.path, {"train": (images, [0, 1])}, f"{store.path} exists. Choose another name, or remove it first."),
-        (
-            tmp_path / "new",
-            {"val": (images, [0, 1])},
-            'A store needs images in its split "train". Give splits={"train": (images, labels), ...}.',
-        ),
-        (
-            tmp_path / "new",
-            {"train": (images, [0])},
-            "Split 'train' has uint8 images of shape (2, 6, 6, 3) and 1 label. "
-            "Give uint8 images of shape (1, 6, 6, 3).",
-        ),
-        (
-            tmp_path / "new",
-            {"train": (images, [0, 2])},
-            "Split 'train' has labels from 0 to 2 and there are 2 class names. Give labels from 0 to 1.",
-        ),
-    ]
-    for path, splits, message in cases:
-        with pytest.raises(StoreError) as caught:
-            write_store(path, splits, ["a", "b"])
-        assert str(caught.value) == message
-    assert not (tmp_path / "new").exists()
 
 
 def test_a_moved_store_still_opens(store: Store, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from rich.console import Console
 
@@ -21,14 +22,18 @@ from alexnet.data.prepare.prepare import prepare
 from alexnet.description.describe import describe
 from alexnet.description.page import Description, Facts
 from alexnet.errors import ConfigError, StoreError, WeightsError
-from alexnet.evaluation.evaluate import Evaluation
+from alexnet.evaluation.evaluate import Evaluation, measure_errors
+from alexnet.evaluation.prediction_files import write_predictions
 from alexnet.evaluation.record import digest_weights, read_errors, write_errors
 from alexnet.files.writing import lock_file, remember_place
 from alexnet.network.alexnet import build
 from alexnet.network.dialects import DIALECTS
 from alexnet.network.model_file import Model, save_model
 from alexnet.recipes.named import RECIPES, Optimization, find_recipe
+from alexnet.reproduction.experiments import EXPERIMENTS
+from alexnet.reproduction.results import Outcome, write_results
 from alexnet.runs.folder import MODEL
+from alexnet.serving.corrections import Corrections
 from alexnet.training.checkpoint import save_checkpoint
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.progress import Progress
@@ -336,6 +341,20 @@ def test_files_of_other_kinds_are_named_with_what_to_do(tmp_path: Path, begun: P
     with pytest.raises(WeightsError) as problem:
         describe(str(tmp_path / "none"))
     assert str(problem.value) == f"{tmp_path / 'none'}: is an empty file. Obtain it again."
+
+
+def test_the_tables_that_alexnet_writes_are_told_apart(tmp_path: Path) -> None:
+    result = measure_errors(torch.tensor([[0.75, 0.25]]), np.array([1]), class_names=("a", "b"), num_views=1)
+    write_predictions(tmp_path / "predictions.csv", result, ["x.jpg"])
+    assert facts_of(describe(str(tmp_path / "predictions.csv"))) == {
+        "what": "the predictions of a test, a line an image, 85 bytes",
+        "next": "Beside its class stand the classes that the model held likely, best first. Any program for tables reads it.",
+    }
+    corrections = Corrections(tmp_path / "corrections.csv")
+    corrections.add(np.zeros((4, 4, 3), np.uint8), "a", predicted="b", probability=0.5, name="x.jpg")
+    assert describe(str(tmp_path / "corrections.csv")).values["kind"] == "corrections"
+    write_results(tmp_path, EXPERIMENTS["dropout"], [Outcome("dropout", (), 0, (), None, None, None, None)], {})
+    assert describe(str(tmp_path / "results.csv")).values["kind"] == "results"
 
 
 def test_a_folder_above_runs_and_stores_names_them(begun: Path, small_store_path: Path) -> None:

@@ -423,7 +423,7 @@ def test_leakage_is_noticed(small_store_path: Path, tmp_path: Path) -> None:
     assert "trained on" not in output
     copied = tmp_path / "copied"
     images = np.stack([np.asarray(store["train"].images[i]) for i in range(4)])
-    from alexnet.data.store.writer import write_store
+    from conftest import write_store
 
     write_store(copied, {"train": (images, [0, 0, 1, 2]), "val": (images, [0, 0, 1, 2])}, list(CLASSES))
     code, output = call(own, copied, "--views", 1)

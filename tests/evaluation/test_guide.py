@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from alexnet.cli import cli
 from alexnet.data.store.reader import open_store
-from alexnet.data.store.writer import write_store
+from conftest import write_store
 
 from .test_ensemble import CLASSES, write_model
 

@@ -16,7 +16,6 @@ import pytest
 import torch
 
 import alexnet
-from alexnet.data.store.writer import write_store
 from alexnet.description.describe import describe
 from alexnet.errors import (
     ConfigError,
@@ -43,7 +42,7 @@ from alexnet.training import loop
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.transfer import read_start
 from alexnet.training.update import Update
-from conftest import Listener
+from conftest import Listener, write_store
 
 OPTIONS = ["batches.size=5", "batches.divisor=60", "network.initialization=he", "network.dialect=tiny",
            "optimization.learning_rate=0.02", "optimization.schedule=cosine"]  # fmt: skip

@@ -11,7 +11,6 @@ from click.testing import CliRunner
 
 from alexnet.cli import cli
 from alexnet.data.store.reader import open_store
-from alexnet.data.store.writer import write_store
 from alexnet.errors import Interrupted
 from alexnet.files.writing import is_locked, lock_file
 from alexnet.recipes.named import find_recipe, scale_epochs
@@ -19,6 +18,7 @@ from alexnet.reproduction import engine
 from alexnet.reproduction.experiments import EXPERIMENTS, TABLES
 from alexnet.reproduction.outlook import Estimate
 from alexnet.reproduction.plan import LOCK, make_job
+from conftest import write_store
 
 SMALL = ["--recipe", "cifar-80sec", "--set", "optimization.drop_epochs=[]", "--set", "optimization.schedule=constant",
          "--set", "optimization.learning_rate=0.01", "--set", "network.initialization=he", "--set", "batches.divisor=60",
@@ -66,29 +66,31 @@ def test_a_plan_is_shown_without_training(store_path: Path, tmp_path: Path) -> N
 
 def test_an_experiment_runs_fails_in_part_and_goes_on(store_path: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    arguments = ["crops", "--store", store_path, "--out", out, "--epochs", 3, *SMALL, "--side-by-side", 2]
+    arguments = ["activation", "--store", store_path, "--out", out, "--epochs", 3, *SMALL, "--side-by-side", 2]
     code, output = call(*arguments, "--budget", 1e-9)
     assert code == 0, output
-    assert "Not done: 4 trainings (0 failed)" in output
+    assert "Not done: 2 trainings (0 failed)" in output
     code, output = call(*arguments)
     assert code == 0, output
     assert "Not done:" not in output
-    document = json.loads((out / "crops" / "results.json").read_text())
-    assert [outcome["seeds"] for outcome in document["outcomes"]] == [[0]] * 4
+    document = json.loads((out / "activation" / "results.json").read_text())
+    assert [outcome["seeds"] for outcome in document["outcomes"]] == [[0]] * 2
     assert all(0 <= outcome["mean"] <= 1 for outcome in document["outcomes"])
-    assert (out / "crops" / "figure-light.png").stat().st_size > 5000
+    assert (out / "activation" / "figure-light.png").stat().st_size > 5000
     before = {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("result.json")}
-    assert len(before) == 4
+    assert len(before) == 2
     code, again = call(*arguments)
     assert code == 0, again
     assert {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("result.json")} == before
-    cut_off, emptied, *_ = sorted(before)
+    cut_off, emptied = sorted(before)
     cut_off.write_text('{"views": {"1"')
     (emptied.parent / "probabilities-10.npy").write_bytes(b"")
-    results = json.loads((out / "crops" / "results.json").read_text())["outcomes"]
+    results = json.loads((out / "activation" / "results.json").read_text())["outcomes"]
     code, mended = call(*arguments)
     assert code == 0, mended
-    assert json.loads((out / "crops" / "results.json").read_text())["outcomes"] == results  # tested again, not trained
+    assert (
+        json.loads((out / "activation" / "results.json").read_text())["outcomes"] == results
+    )  # tested again, not trained
 
 
 @pytest.mark.parametrize(

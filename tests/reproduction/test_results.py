@@ -8,7 +8,6 @@ import pytest
 
 import alexnet
 from alexnet.data.store.reader import Store
-from alexnet.data.store.writer import write_store
 from alexnet.errors import ConfigError, RecipeError
 from alexnet.network.dialects import find_dialect
 from alexnet.recipes.named import find_recipe
@@ -28,6 +27,7 @@ from alexnet.reproduction.results import (
     write_results,
 )
 from alexnet.reproduction.tables import PLAIN, collect_table, describe_table, list_rows, plan_table
+from conftest import write_store
 
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])
 

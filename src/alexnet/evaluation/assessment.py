@@ -261,8 +261,8 @@ def _advise_split(images: Path, taken: str) -> str:
         return f"Report another split: --split {others[0]}."
     return (
         f"{images} has no other images that models did not learn from. A third split is made by preparing: "
-        f"{command('prepare', 'PHOTOS', out='STORE', test_fraction=0.1)}. Or test on a folder that holds the folders val "
-        "and test."
+        f"{command('prepare', 'PHOTOS', out='STORE', test_fraction=0.1)}. Or test on a folder that holds the "
+        "folders val and test."
     )
 
 

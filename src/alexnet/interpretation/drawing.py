@@ -122,7 +122,8 @@ class Drawing:
     caption: str
     """Plain sentences: what is shown, and what to look for."""
     has_photographs: bool = False
-    """As WebP it is then compressed with loss, which nobody sees in photographs and makes it ten times smaller."""
+    """As WebP it is then compressed with loss, which nobody sees in photographs and makes it ten times smaller; as PNG
+    quickly: a fifth of the time for files that are a sixth larger."""
     _rendered: dict[Format, bytes] = field(default_factory=dict, repr=False, init=False)
 
     @property
@@ -141,7 +142,10 @@ class Drawing:
         width, height = self.figure.get_size_inches()
         frame = Bbox([[-MARGIN_IN, -MARGIN_IN], [width + MARGIN_IN, height + MARGIN_IN]])
         every: dict[str, dict[str, Any]] = {
-            "png": {"metadata": {"Title": self.title, "Software": None}},
+            "png": {
+                "metadata": {"Title": self.title, "Software": None},
+                "pil_kwargs": {"compress_level": 2} if self.has_photographs else {},
+            },
             "svg": {"metadata": {"Title": self.title, "Date": None}},
             "webp": {"pil_kwargs": {"quality": 85, "method": 2} if self.has_photographs else {"lossless": True}},
         }

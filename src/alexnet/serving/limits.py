@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from alexnet.data.images.decode import MAX_PIXELS
+from alexnet.data.images.unusable import MAX_PIXELS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@
 - A valid ICC profile that is not sRGB is applied, with its perceptual intent; a broken one, or one for another kind of
   color than the pixels have, is ignored.
 - CMYK without a profile: R = (255 - C) (255 - K) / 255 and so on. YCCK is CMYK. (JPEG's inverted inks:
-  data/images/decode.py.)
+  data/images/loading.py.)
 
 Conversion costs by the pixel, so it happens after the picture was reduced, in the file's own values; only modes that
 cannot be averaged (palettes, color keys) are converted before.

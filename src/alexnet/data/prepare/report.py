@@ -10,7 +10,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from alexnet.data.images.decode import MAX_PIXELS
+from alexnet.data.images.unusable import MAX_PIXELS
 from alexnet.text.names import escape_controls, unescape_name
 from alexnet.text.wording import counted
 

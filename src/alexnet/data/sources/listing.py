@@ -143,7 +143,6 @@ def collect(
     class_names: Sequence[str] | None = None,
     titles: Mapping[str, str] | None = None,
     ignored: Mapping[str, int] | None = None,
-    notes: Iterable[str] = (),
 ) -> Source:
     """A source of records, whose order is kept inside each split.
 
@@ -153,7 +152,7 @@ def collect(
     Raises:
         SourceError: there are fewer than two classes, no training images, or no way to find validation images.
     """
-    all_notes = list(notes)
+    notes: list[str] = []
     splits: dict[str, list[Record]] = {}
     for record in records:
         record = record._replace(class_name=normalize_name(record.class_name))
@@ -163,23 +162,23 @@ def collect(
     if "" in splits and len(splits) > 1:
         raise SourceError(f"{root} names a split for some images only. Name one for all of them, or for none.")
     if "" in splits:
-        splits = divide(root, splits[""], options, all_notes)
+        splits = divide(root, splits[""], options, notes)
     elif options.val_fraction is not None or options.val_list is not None:
         if set(splits) != {TRAIN}:
             raise SourceError(
                 f"{root} says itself which images are for validation ({', '.join(sorted(splits))}). Leave out "
                 "--val-fraction and --val-list."
             )
-        splits = divide(root, splits[TRAIN], options, all_notes)
+        splits = divide(root, splits[TRAIN], options, notes)
     else:
         if options.grouping is not None:
             options.grouping.check_apart(splits)
-        splits = set_test_aside(root, splits, splits.get(TRAIN, ()), options, all_notes)
+        splits = set_test_aside(root, splits, splits.get(TRAIN, ()), options, notes)
     if TRAIN not in splits:
         raise SourceError(f"{root} has no training images, only: {', '.join(sorted(splits))}. Check the path.")
     if VAL not in splits and TEST in splits:
         splits[VAL] = splits.pop(TEST)
-        all_notes.append("There are no validation images, so the test images are used for validation.")
+        notes.append("There are no validation images, so the test images are used for validation.")
     if VAL not in splits:
         raise SourceError(
             f"{root} has no validation images. Add --val-fraction 0.1 to set a tenth of each class aside."
@@ -205,10 +204,10 @@ def collect(
         kind=kind,
         files=files,
         class_names=tuple(names),
-        class_titles=find_titles(root, names, options.class_names_file, all_notes, titles),
+        class_titles=find_titles(root, names, options.class_names_file, notes, titles),
         splits={split: [LabeledPath(r.path, labels[r.class_name]) for r in splits[split]] for split in order},
         ignored=dict(sorted((ignored or {}).items())),
-        notes=tuple(all_notes),
+        notes=tuple(notes),
     )
 
 

@@ -7,7 +7,6 @@ is written depends on the time, the machine or the number of threads: the same i
 import io
 import json
 import os
-import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,21 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.data.prepare.statistics import PixelStatistics
-from alexnet.data.store.format import (
-    FORMAT,
-    HEADER_NAME,
-    PARTIAL_SUFFIX,
-    TRAIN,
-    VERSION,
-)
+from alexnet.data.store.format import FORMAT, HEADER_NAME, VERSION
 from alexnet.data.store.raw import checksum_of_image
-from alexnet.data.store.reader import Store, open_store
-from alexnet.errors import StoreError
 from alexnet.files.record import FileRecord, header_checksum, new_checksum
 from alexnet.files.writing import sync_folder
-from alexnet.text.class_names import find_repeat, normalize_name
 from alexnet.text.names import escape_name
-from alexnet.text.wording import counted
 
 SHARD_BYTES = 96 * 2**20  # 512 images of 256 px
 BLOCK_BYTES = 3 * 2**19  # written, hashed and counted while in the processor's cache: 2 % of the time of preparing
@@ -190,82 +179,6 @@ class StoreFiles:
             "paths": self.write(f"{name}/paths.jsonl", [lines.encode()]),
             "shards": list(content.shards),
         }
-
-
-def write_store(
-    out: str | os.PathLike[str],
-    splits: Mapping[str, tuple[NDArray[np.uint8], Sequence[int] | NDArray[np.integer[Any]]]],
-    class_names: Sequence[str],
-    *,
-    class_titles: Sequence[str] | None = None,
-    paths: Mapping[str, Sequence[str]] | None = None,
-    provenance: Mapping[str, Any] | None = None,
-    shard_rows: int | None = None,
-) -> Store:
-    """A store made of arrays in memory, opened.
-
-    Args:
-        out: A folder that does not exist yet.
-        splits: Images (N, size, size, 3) uint8 RGB and labels (N,) of each split; "train" must be there and not empty.
-        class_names: Name of each label.
-        class_titles: Readable names; the class names when None.
-        paths: Path of each image, by split; "train/0", "train/1" and so on when None.
-        provenance: Plain values for `Store.provenance`.
-        shard_rows: Images in a shard; as many as fit 96 MiB when None.
-    Raises:
-        StoreError: out exists, or the arrays do not describe a store.
-    """
-    target = Path(out)
-    if target.exists():
-        raise StoreError(f"{target} exists. Choose another name, or remove it first.")
-    if TRAIN not in splits or not len(splits[TRAIN][0]):
-        raise StoreError('A store needs images in its split "train". Give splits={"train": (images, labels), ...}.')
-    size = splits[TRAIN][0].shape[1]
-    for name, (images, labels) in splits.items():
-        if images.dtype != np.uint8 or images.shape != (len(labels), size, size, 3):
-            raise StoreError(
-                f"Split {name!r} has {images.dtype} images of shape {images.shape} and "
-                f"{counted(len(labels), 'label')}. Give uint8 images of shape ({len(labels)}, {size}, {size}, 3)."
-            )
-        if len(labels) and not 0 <= min(labels) <= max(labels) < len(class_names):
-            raise StoreError(
-                f"Split {name!r} has labels from {min(labels)} to {max(labels)} and there are {len(class_names)} "
-                f"class names. Give labels from 0 to {len(class_names) - 1}."
-            )
-    if repeat := find_repeat(class_names):
-        raise StoreError(
-            f"The class name {class_names[repeat[0]]!r} stands twice, for labels {repeat[0]} and {repeat[1]}. "
-            "Give each class a name of its own."
-        )
-    class_names = list(map(normalize_name, class_names))
-    partial = target.with_name(target.name + PARTIAL_SUFFIX)
-    files = StoreFiles(partial / "store", partial / "scratch")
-    files.make_folders()
-    rows = shard_rows or rows_per_shard(size)
-    statistics = PixelStatistics(size)
-    contents = {}
-    for name, (images, labels) in splits.items():
-        blocks = [images[start : start + rows] for start in range(0, len(images), rows)]
-        if name == TRAIN:
-            for block in blocks:
-                statistics.add(block)
-        contents[name] = SplitContent(
-            shards=[files.write_shard(name, number, block) for number, block in enumerate(blocks)],
-            labels=np.asarray(labels, np.int64),
-            paths=paths[name] if paths else [f"{name}/{index}" for index in range(len(labels))],
-        )
-    files.finish(
-        size=size,
-        class_names=class_names,
-        class_titles=class_titles or class_names,
-        splits=contents,
-        statistics=statistics,
-        provenance=provenance or {},
-        report={},
-    )
-    publish(files.folder, target)
-    shutil.rmtree(partial)
-    return open_store(target)
 
 
 def write_whole_file(target: Path, chunks: Iterable[bytes | memoryview], scratch: Path) -> dict[str, Any]:
