@@ -2,8 +2,8 @@ from typing import Any
 
 import numpy as np
 
-from alexnet.interpretation.drawing import THEMES
 from alexnet.interpretation.heat_figure import draw_heat
+from alexnet.pages.themes import THEMES
 
 IMAGE = np.zeros((12, 12, 3), np.uint8)
 

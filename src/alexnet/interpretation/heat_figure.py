@@ -11,9 +11,7 @@ from alexnet.interpretation.drawing import (
     NORMAL,
     WIDTH_IN,
     Drawing,
-    ThemeName,
     Value,
-    find_theme,
     fit,
     new_figure,
     place_image,
@@ -21,6 +19,7 @@ from alexnet.interpretation.drawing import (
     write,
 )
 from alexnet.interpretation.maps import find_scale, shade
+from alexnet.pages.themes import ThemeName, find_theme
 
 _GAP_IN, _PAIR_GAP_IN, _LINE_IN, _ROW_GAP_IN = 0.08, 0.3, 0.54, 0.16
 _PICTURE_SHARE = 0.3
