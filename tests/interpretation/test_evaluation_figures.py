@@ -1,9 +1,12 @@
 """The figures of a test: what is taken for what, and whether confidence can be trusted."""
 
 import numpy as np
+import torch
 
 from alexnet.evaluation.calibration import Calibration
+from alexnet.evaluation.evaluate import measure_errors
 from alexnet.interpretation.evaluation_figures import MOST_NAMED, count_confusions, draw_confusion, draw_reliability
+from alexnet.interpretation.evaluation_report import choose_disagreements
 
 NAMES = ("<b>&\"'", "a$b$_c", "very " * 20 + "long")
 
@@ -46,3 +49,15 @@ def test_reliability_shows_accuracy_confidence_and_share_of_each_range() -> None
     assert drawing.render("png")
     empty = Calibration(0.0, (0.0, 0.5), (0, 0), (None, None), (None, None))
     assert draw_reliability(empty).render("svg")
+
+
+def test_disagreements_are_what_one_gets_right_and_the_other_wrong_the_furthest_apart_first() -> None:
+    labels = np.array([0, 0, 0, 1, 1])
+    one = [[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4]]
+    other = [[0.4, 0.6], [0.3, 0.7], [0.1, 0.9], [0.2, 0.8], [0.1, 0.9]]
+    first, second = (
+        measure_errors(torch.tensor(rows), labels, class_names=("a", "b"), num_views=1, k=1) for rows in (one, other)
+    )
+    assert choose_disagreements(first, second, 5) == [1, 0]
+    assert choose_disagreements(first, second, 1) == [1]
+    assert choose_disagreements(second, first, 5) == [4]

@@ -186,7 +186,7 @@ def test_a_run_is_tested_drawn_and_written_down(
     assert figures == {
         *(
             f"{name}{suffix}"
-            for name in ("curves", "filters", "class-errors")
+            for name in ("curves", "filters", "class-errors", "confusion")
             for suffix in (".png", ".svg", ".csv", "-dark.png", "-dark.svg")
         ),
         *(
@@ -247,7 +247,7 @@ def test_a_report_without_training_images_has_no_neighbours(
     monkeypatch.setattr(report, "_save", lambda pair, folder: drawn.append(pair.light.name))
     monkeypatch.setattr(report, "write_report", lambda *arguments, **options: None)
     report_run(tmp_path, classifier, store, [], weights="w")
-    assert drawn == ["curves", "filters", "predictions", "mistakes", "why", "class-errors"]
+    assert drawn == ["curves", "filters", "predictions", "mistakes", "why", "class-errors", "confusion"]
 
 
 def test_the_surest_mistakes_come_first() -> None:

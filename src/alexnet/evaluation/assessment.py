@@ -200,6 +200,8 @@ def assess(
         first = errors if first is None else first
         evaluation = trial.measure(probabilities, k=options.top)
         results.append(Result(entry.name, evaluation, measure_calibration(probabilities, trial.labels), comparison))
+    if averaging:
+        doubts += _find_better(results)
     fits = [entry.fitted_on for entry in entries if entry.fitted_on]
     assessment = Assessment(
         images=tested.name,
@@ -218,6 +220,18 @@ def assess(
     # The notes of files that were written are rank 0's; nobody else speaks.
     world.run_on_all_ranks(lambda: _write_files(assessment, models, entries[-1], options) if world.is_main else None)
     return assessment
+
+
+def _find_better(results: Sequence[Result]) -> list[str]:
+    """A sentence where a member has a lower error than the average, the last of the results."""
+    average = results[-1]
+    best = min(results[:-1], key=lambda result: result.evaluation.top1_error)
+    own, mean = best.evaluation.top1_error, average.evaluation.top1_error
+    if own >= mean:
+        return []
+    return [
+        f"{best.name} alone has a lower top-1 error, {100 * own:.2f} %, than the {average.name}, {100 * mean:.2f} %."
+    ]
 
 
 def _check_world(world: World, models: Ensemble, tested: LabeledImages, options: Options) -> None:

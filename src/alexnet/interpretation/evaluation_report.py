@@ -1,10 +1,14 @@
 """The report of a test: figures from what `assess` found, and one HTML page."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from alexnet.console.terminal import percent
 from alexnet.evaluation.assessment import Assessment
+from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.metrics import wilson_interval
 from alexnet.evaluation.prediction import Prediction
 from alexnet.interpretation.drawing import Themed, in_both_themes, save_drawing
@@ -32,23 +36,60 @@ def draw_assessment(assessment: Assessment) -> list[Themed]:
         in_both_themes(draw_reliability, result.calibration),
         in_both_themes(draw_confusion, count_confusions(evaluation.probabilities, evaluation.labels), titles),
     ]
-    positions = choose_mistakes(evaluation.probabilities, evaluation.labels, MISTAKES)
-    if positions:
-        images, paths = assessment.trial.images, assessment.trial.paths
-        sheet = in_both_themes(
-            draw_predictions,
-            [images.decode(int(assessment.trial.numbers[position])) for position in positions],
-            [Prediction(paths[position], titles, evaluation.probabilities[position]) for position in positions],
-            [int(evaluation.labels[position]) for position in positions],
-        )
-        light, dark = (replace(drawing, name="mistakes", title="The most confident mistakes") for drawing in sheet)
-        drawings.append(Themed(light, dark))
+    mistakes = choose_mistakes(evaluation.probabilities, evaluation.labels, MISTAKES)
+    drawings += _draw_sheet(assessment, evaluation, mistakes, "mistakes", "The most confident mistakes")
     if len(assessment.results) == 1:
         return drawings
-    return [
+    named = [
         Themed(*(replace(drawing, title=f"{drawing.title} ({result.name})") for drawing in themed))
         for themed in drawings
     ]
+    return [*named, *_draw_disagreements(assessment)]
+
+
+def choose_disagreements(right: Evaluation, wrong: Evaluation, count: int) -> list[int]:
+    """Return the positions of images that one test gets right and another wrong, the furthest apart first.
+
+    Args:
+        right, wrong: Tests of two models on the same images.
+        count: At most so many.
+    """
+    labels, every = right.labels, np.arange(len(right.labels))
+    is_right, is_wrong = (each.probabilities.argmax(1) == labels for each in (right, wrong))
+    found = np.flatnonzero(is_right & ~is_wrong)
+    apart = (right.probabilities - wrong.probabilities)[every, labels][found]
+    return [int(position) for position in found[np.argsort(-apart, kind="stable")][:count]]
+
+
+def _draw_disagreements(assessment: Assessment) -> list[Themed]:
+    """For each later model, what the first gets right and it does not, and the other way round."""
+    first, *others = assessment.results
+    drawings = []
+    for number, other in enumerate(others, start=2):
+        for name, right, wrong in ((f"lost-{number}", first, other), (f"won-{number}", other, first)):
+            positions = choose_disagreements(right.evaluation, wrong.evaluation, MISTAKES)
+            title = f"Right by {right.name}, wrong by {wrong.name}, whose answers these are"
+            drawings += _draw_sheet(assessment, wrong.evaluation, positions, name, title)
+    return drawings
+
+
+def _draw_sheet(
+    assessment: Assessment, evaluation: Evaluation, positions: Sequence[int], name: str, title: str
+) -> list[Themed]:
+    """The answers of a test to some of its images; nothing where there are none."""
+    if not positions:
+        return []
+    images, paths = assessment.trial.images, assessment.trial.paths
+    sheet = in_both_themes(
+        draw_predictions,
+        [images.decode(int(assessment.trial.numbers[position])) for position in positions],
+        [
+            Prediction(paths[position], assessment.class_titles, evaluation.probabilities[position])
+            for position in positions
+        ],
+        [int(evaluation.labels[position]) for position in positions],
+    )
+    return [Themed(*(replace(drawing, name=name, title=title) for drawing in sheet))]
 
 
 def write_assessment(assessment: Assessment, typed: str, *, html: Path | None, figures: Path | None) -> None:
@@ -69,7 +110,7 @@ def write_assessment(assessment: Assessment, typed: str, *, html: Path | None, f
     found = last.evaluation
     k = found.k
     head = ["Model", "Top-1 error", "95 % interval"] + ([f"Top-{k} error"] if k > 1 else [])
-    head += ["Cross-entropy", "Calibration error"]
+    head += ["Balanced error", "95 % interval", "Macro F1", "Cross-entropy", "Calibration error"]
     rows = []
     for result in assessment.results:
         measured = result.evaluation
@@ -79,12 +120,15 @@ def write_assessment(assessment: Assessment, typed: str, *, html: Path | None, f
                 percent(measured.top1_error),
                 interval(measured.top1_interval),
                 *([percent(measured.topk_error)] if k > 1 else []),
+                percent(measured.balanced_error[0]),
+                interval(measured.balanced_error[1:]),
+                f"{measured.f1_macro:.3f}",
                 f"{measured.cross_entropy:.4f}",
                 percent(result.calibration.expected_error),
             ]
         )
     worst = sorted(
-        zip(assessment.class_titles, found.class_images, found.class_errors, strict=True),
+        zip(assessment.class_titles, found.class_images, found.class_errors, found.class_f1, strict=True),
         key=lambda row: -row[2] / max(1, row[1]),
     )
     write_page(
@@ -112,8 +156,14 @@ def write_assessment(assessment: Assessment, typed: str, *, html: Path | None, f
         notes=[*assessment.doubts, *(f"Left out: {reason}" for reason in assessment.left_out[:20])],
         figures=map(show, drawings),
         classes=[
-            [name, f"{count:,}", percent(errors / count) if count else "–", interval(wilson_interval(errors, count))]
-            for name, count, errors in worst
+            [
+                name,
+                f"{count:,}",
+                percent(errors / count) if count else "–",
+                interval(wilson_interval(errors, count)),
+                f"{f1:.3f}" if count else "–",
+            ]
+            for name, count, errors, f1 in worst
         ],
         commands=[typed],
     )

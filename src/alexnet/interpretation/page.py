@@ -27,6 +27,7 @@ def write_report(
     drawings: Sequence[Themed],
     facts: Sequence[tuple[str, str]],
     commands: Sequence[str],
+    next_commands: Sequence[str] = (),
     trained_on: str = "",
     environment: Sequence[tuple[str, str]] = (),
 ) -> None:
@@ -38,6 +39,7 @@ def write_report(
         drawings: In the order of the page.
         facts: Names and values of a table.
         commands: What to type to get the same again.
+        next_commands: What to type to use the run.
         trained_on: A sentence about the images.
         environment: What the run wrote down about its machine and libraries.
     """
@@ -58,6 +60,7 @@ def write_report(
         facts=facts,
         environment=environment,
         commands=commands,
+        next_commands=next_commands,
     )
 
 

@@ -1,5 +1,6 @@
 """The report of a run: tests the classifier, chooses what to show, draws it and writes it down."""
 
+import datetime
 import itertools
 import statistics
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.record import KeptTests, forget_others, write_errors
 from alexnet.interpretation.curves import draw_curves
 from alexnet.interpretation.drawing import Format, Themed, in_both_themes, save_drawing
+from alexnet.interpretation.evaluation_figures import count_confusions, draw_confusion
 from alexnet.interpretation.figures import draw_class_errors, draw_filters
 from alexnet.interpretation.page import write_report
 from alexnet.interpretation.panels import (
@@ -42,7 +44,7 @@ FIGURES = "figures"
 VIEWS = (1, 10)
 """Numbers of views that a run is tested with: the centre, as while training, and the paper's ten."""
 UNFINISHED = " Training is not at its end: the network of its newest checkpoint was tested."
-_DRAWN = ("curves", "filters", "predictions", "mistakes", "neighbours", "why", "class-errors")
+_DRAWN = ("curves", "filters", "predictions", "mistakes", "neighbours", "why", "class-errors", "confusion")
 MOST_SEARCHED = 1000
 MOST_NUMBERS = 50_000
 """A figure with more rows of numbers than this has no CSV file in a run folder."""
@@ -103,6 +105,7 @@ def report_run(
         best = evaluations[-1]
         drawings += _show_images(classifier, store, split, best, _part(tick, sum(VIEWS) * tested, total))
         drawings.append(in_both_themes(draw_class_errors, replace(best, class_names=titles)))
+        drawings.append(in_both_themes(draw_confusion, count_confusions(best.probabilities, best.labels), titles))
     for name in _DRAWN:  # those of other weights or another split: not all are drawn every time
         for stem, form in itertools.product((name, f"{name}-dark"), ("png", "svg", "csv")):
             (run_folder / FIGURES / f"{stem}.{form}").unlink(missing_ok=True)
@@ -120,8 +123,12 @@ def report_run(
         history=history,
         evaluations=evaluations,
         drawings=drawings,
-        facts=_list_facts(classifier, store, history, recipe_name, environment),
+        facts=[
+            ("Tested", f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}{f', on split {split}' if evaluations else ''}"),
+            *_list_facts(classifier, store, history, recipe_name, environment),
+        ],
         environment=[(name, str(value)) for name, value in environment.items()],
+        next_commands=_list_next(run_folder, store),
         commands=_list_commands(run_folder, store, split if evaluations else None, recipe_name, environment),
         trained_on=_describe_images(store) + ("" if is_finished else UNFINISHED),
     )
@@ -244,6 +251,16 @@ def _list_commands(
     chosen = None if split == choose_reported(store.filled_splits) else split
     tests = [command("evaluate", again, store.path, split=chosen, views=views) for views in VIEWS if split]
     return [train, *tests]
+
+
+def _list_next(run_folder: Path, store: "Store") -> list[str]:
+    """Return what a run can be used for."""
+    return [
+        command("predict", run_folder, "picture.jpg"),
+        command("serve", run_folder),
+        command("draw", "why", run_folder, store.path),
+        command("train", run_folder, more_epochs=10, out=run_folder.with_name(f"{run_folder.resolve().name}-longer")),
+    ]
 
 
 def _provenance(classifier: Classifier, part: str) -> Mapping[str, Any]:
