@@ -1,0 +1,252 @@
+"""Calibrating a model: temperatures, and where its "unknown" begins, from images that it did not learn from.
+
+The network stays as it is. What was found goes into its file.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.data.store.format import TRAIN, VAL
+from alexnet.errors import ConfigError, WeightsError
+from alexnet.evaluation.calibration import fit_temperature, measure_calibration
+from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.ensemble import Ensemble, save_ensemble
+from alexnet.evaluation.evaluate import images_at_a_time, match_classes
+from alexnet.evaluation.record import digest_weights, keep_errors
+from alexnet.network.confidence import MEASURED_VIEWS, Rejection, scale_probabilities
+from alexnet.network.model_file import find_model, load_model, save_model
+from alexnet.runs.folder import CHECKPOINTS
+from alexnet.text.commands import command
+from alexnet.text.progress import Tick
+
+if TYPE_CHECKING:
+    from alexnet.data.store.reader import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Confidence:
+    """What was found for a model."""
+
+    images: int
+    split: str
+    temperatures: Mapping[int, float]
+    """Number of views -> temperature."""
+    errors: Mapping[int, tuple[float, float]]
+    """Number of views -> expected calibration error of these images, raw and scaled."""
+    rejection: Rejection | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures for programs."""
+        views = [
+            {
+                "views": each,
+                "temperature": self.temperatures[each],
+                "expected_calibration_error": self.errors[each][0],
+                "scaled_calibration_error": self.errors[each][1],
+                **({"threshold": self.rejection.thresholds[each]} if self.rejection else {}),
+            }
+            for each in MEASURED_VIEWS
+        ]
+        reject = {"reject": self.rejection.share} if self.rejection else {}
+        return {"images": self.images, "split": self.split, **reject, "by_views": views}
+
+
+def check_calibration(model: Classifier | Ensemble, store: "Store", *, split: str, reject: float | None) -> None:
+    """Refuse what could not be calibrated, before the work begins.
+
+    Raises:
+        ConfigError: the model is an ensemble and has to reject, the share is not in (0, 1), or the split is the
+            training's, is not there or has no images; or see `find_calibrated`.
+        WeightsError: the store has other classes than the model, or images of another size.
+    """
+    check_share(reject)
+    find_calibrated(model)
+    if reject is not None and isinstance(model, Ensemble):
+        raise ConfigError(
+            f"{model.file}: is an ensemble, whose networks have features of their own, so there is no distance to "
+            f"reject by. Calibrate it without --reject, or one of its members: "
+            f"{command('calibrate', model.path, store.path, reject=reject)}"
+        )
+    if split == TRAIN or split not in store.filled_splits:
+        others = [name for name in store.filled_splits if name != TRAIN]
+        why = "a model knows the images it learned from" if split == TRAIN else f"{store.path} has no images in it"
+        advice = (
+            f"Use another: --split {others[0]}."
+            if others
+            else "Validation images are set aside by preparing: "
+            f"{command('prepare', 'PHOTOS', out='STORE', val_fraction=0.1)}"
+        )
+        raise ConfigError(f"--split {split}: {why}. {advice}")
+    members = model.members if isinstance(model, Ensemble) else (model,)
+    for member in members:
+        member.check_size(store)
+        match_classes(store.class_names, member.class_names, given_by=str(store.path), known_by=str(member.path))
+    missing = set(members[0].class_names) - set(store.class_names)
+    if missing and reject is not None:
+        shown = ", ".join(sorted(missing)[:5])
+        raise WeightsError(
+            f"{store.path} has no images of classes that {model.path} knows ({shown}), whose features have to be "
+            "measured. Use the store it was trained on; without --reject this one will do."
+        )
+
+
+def check_share(reject: float | None) -> None:
+    """Refuse a share of images to reject that is none.
+
+    Raises:
+        ConfigError: it is not above 0 and below 1.
+    """
+    if reject is not None and not 0 < reject < 1:
+        raise ConfigError(
+            f"--reject {reject:g}: is the share of validation images that may be called unknown, above 0 and below 1. "
+            "Usual is 0.05."
+        )
+
+
+def calibrate(
+    model: Classifier | Ensemble,
+    store: "Store",
+    *,
+    split: str = VAL,
+    reject: float | None = None,
+    tick: Tick | None = None,
+) -> Confidence:
+    """Find temperatures for one view and for ten, and with `reject` class means and thresholds; nothing is written.
+
+    Args:
+        model: Its probabilities are used as they are, whatever temperatures it has.
+        reject: Share of the images of `split` that lie beyond the threshold and will be "unknown".
+        tick: Progress; each view of an image counts, of the training images the one.
+    Raises:
+        ConfigError, WeightsError: see `check_calibration`.
+    """
+    check_calibration(model, store, split=split, reject=reject)
+    known = match_classes(store.class_names, model.class_names, given_by=str(store.path), known_by=str(model.path))
+    learned, images = store[TRAIN], store[split].images
+    labels = known[store[split].labels]
+    total = len(learned) * (reject is not None) + sum(MEASURED_VIEWS) * len(images)
+    done = 0
+
+    def count(views: int) -> None:
+        nonlocal done
+        done += views
+        if tick:
+            tick(done, total)
+
+    distances_from: Rejection | None = None
+    if reject is not None:
+        assert isinstance(model, Classifier)
+        batches = (outputs.features.numpy() for outputs in model.compute_outputs(learned.images, views=1))
+        means = average_classes(batches, known[learned.labels], len(model.class_names), tick=count)
+        distances_from = Rejection(means, {}, reject)
+    temperatures: dict[int, float] = {}
+    errors: dict[int, tuple[float, float]] = {}
+    thresholds: dict[int, float] = {}
+    for views in MEASURED_VIEWS:
+        probabilities, distances = [], []
+        size = images_at_a_time(views)
+        for start in range(0, len(images), size):
+            batch = [images[position] for position in range(start, min(start + size, len(images)))]
+            if distances_from is None:
+                probabilities.append(model.compute_probabilities(batch, views=views))
+            else:
+                assert isinstance(model, Classifier)
+                (outputs,) = model.compute_outputs(batch, views=views)
+                probabilities.append(outputs.probabilities.numpy())
+                distances.append(distances_from.measure(outputs.features.numpy()))
+            count(views * len(batch))
+        raw = np.concatenate(probabilities)
+        temperatures[views] = fit_temperature(raw, labels)
+        scaled = scale_probabilities(raw, temperatures[views])
+        errors[views] = (
+            measure_calibration(raw, labels).expected_error,
+            measure_calibration(scaled, labels).expected_error,
+        )
+        if reject is not None:
+            thresholds[views] = find_threshold(np.concatenate(distances), reject)
+    rejection = replace(distances_from, thresholds=thresholds) if distances_from else None
+    return Confidence(len(images), split, temperatures, errors, rejection)
+
+
+def average_classes(
+    features: Iterable[NDArray[np.float32]],
+    labels: NDArray[np.int64],
+    num_classes: int,
+    *,
+    tick: Callable[[int], None] | None = None,
+) -> NDArray[np.float32]:
+    """Return the (K, D) means of features by class, summed in float64; 0 for a class without images.
+
+    Args:
+        features: (n, D) of consecutive images, batch by batch.
+        labels: (N,) of all of them.
+        tick: Told how many images each batch had.
+    """
+    counts = np.bincount(labels, minlength=num_classes)
+    sums: NDArray[np.float64] | None = None
+    start = 0
+    for batch in features:
+        if sums is None:
+            sums = np.zeros((num_classes, batch.shape[1]))
+        np.add.at(sums, labels[start : start + len(batch)], batch)
+        start += len(batch)
+        if tick:
+            tick(len(batch))
+    assert sums is not None
+    return (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
+
+
+def find_threshold(distances: NDArray[np.float32], reject: float) -> float:
+    """Return the least of the distances that at least 1 - reject of them do not exceed."""
+    accepted = math.ceil(round((1 - reject) * len(distances), 6))
+    return float(np.sort(distances)[max(accepted, 1) - 1])
+
+
+def save_calibration(model: Classifier | Ensemble, found: Confidence) -> Path:
+    """Write a model's file again with what was found in it, and return the file; it appears whole or not at all.
+
+    A rejection that it had goes where none was found: its distances stay, but the thresholds were of other images. The
+    test and the report of a run stay those of its weights.
+
+    Raises:
+        WeightsError: see `find_calibrated`.
+    """
+    file = find_calibrated(model)
+    if isinstance(model, Ensemble):
+        save_ensemble(
+            file, Ensemble(model.members, model.weights, fitted_on=model.fitted_on, temperatures=found.temperatures)
+        )
+        return file
+    before = digest_weights(file)
+    weights = load_model(file)  # the classifier's may be in half the precision
+    save_model(file, replace(weights, temperatures=found.temperatures, rejection=found.rejection))
+    keep_errors(file.parent, before, digest_weights(file))
+    return file
+
+
+def find_calibrated(model: Classifier | Ensemble) -> Path:
+    """Return the file that a calibration is written into.
+
+    Raises:
+        ConfigError: it is the checkpoint of a run that is not finished, or the ensemble has no file.
+    """
+    if isinstance(model, Ensemble):
+        if model.file is None:
+            raise ConfigError(
+                "the ensemble is in no file. Keep it first: "
+                f"{command('evaluate', 'A', 'B', 'STORE', average=True, save_ensemble='ENSEMBLE.json')}"
+            )
+        return model.file
+    file = find_model(model.path)
+    if file.parent.name == CHECKPOINTS:
+        raise ConfigError(
+            f"{model.path}: its training is not finished, and what is measured of a checkpoint is not of the next. "
+            f"Finish it first; how: {command('info', model.path)}"
+        )
+    return file
