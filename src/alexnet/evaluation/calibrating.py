@@ -238,10 +238,7 @@ def find_calibrated(model: Classifier | Ensemble) -> Path:
     """
     if isinstance(model, Ensemble):
         if model.file is None:
-            raise ConfigError(
-                "the ensemble is in no file. Keep it first: "
-                f"{command('evaluate', 'A', 'B', 'STORE', average=True, save_ensemble='ENSEMBLE.json')}"
-            )
+            raise ConfigError("the ensemble is in no file that could hold temperatures. Write one with save_ensemble.")
         return model.file
     file = find_model(model.path)
     if file.parent.name == CHECKPOINTS:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from alexnet.data.images.decode import Framing
 from alexnet.errors import ConfigError, WeightsError
@@ -129,23 +128,25 @@ class Ensemble(Predictor):
         )
         return f"Ensemble({names})"
 
-    def predict_members(self, images: Sequence[NDArray[np.uint8]], *, views: int) -> list[Tensor]:
-        """Return each member's probabilities (N, K) of decoded images, in the order of `class_names`."""
+    def answer_members(self, images: Sequence[NDArray[np.uint8]], *, views: int) -> list[Answer]:
+        """Return each member's answer on decoded images, its probabilities (N, K) in the order of `class_names`."""
+        answers = [member.compute_answer(images, views=views) for member in self.members]
         return [
-            torch.from_numpy(member.compute_probabilities(images, views=views))[:, columns]
-            for member, columns in zip(self.members, self._columns, strict=True)
+            answer._replace(probabilities=np.ascontiguousarray(answer.probabilities[:, columns]))
+            for answer, columns in zip(answers, self._columns, strict=True)
         ]
 
-    def average(self, parts: Sequence[Tensor]) -> Tensor:
+    def average(self, parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         """Return the weighted mean of the members' probabilities."""
-        total = torch.zeros_like(parts[0])
+        total = np.zeros_like(parts[0])
         for part, weight in zip(parts, self.weights, strict=True):
             total += weight * part
         return total
 
     def compute_answer(self, images: Sequence[NDArray[np.uint8]], *, views: int) -> Answer:
         """Return the weighted mean of the members' probabilities of decoded images, (S, S, 3) uint8 RGB."""
-        return Answer(self.average(self.predict_members(images, views=views)).numpy(), None)
+        answers = self.answer_members(images, views=views)
+        return Answer(self.average([answer.probabilities for answer in answers]), None)
 
 
 def _match_columns(member: Classifier, first: Classifier) -> list[int]:

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,11 @@ class Prediction:
         """Return the k best classes, best first, with their probabilities; all of them if there are fewer than k."""
         order = np.argsort(-self.probabilities, kind="stable")[:k]
         return [(self.class_names[i], float(self.probabilities[i])) for i in order]
+
+
+def describe_distance(prediction: Prediction) -> dict[str, Any]:
+    """Return whether a picture is unknown, and its distance, as programs get them; nothing where it is not measured."""
+    return {} if prediction.distance is None else {"unknown": prediction.is_unknown, "distance": prediction.distance}
 
 
 class Answer(NamedTuple):
