@@ -51,7 +51,7 @@ class Rejection:
 
         Features or means of length 0 have distance 1.
         """
-        cosines = _unit(features) @ _unit(self.class_means).T
+        cosines = unit_rows(features) @ unit_rows(self.class_means).T
         return np.asarray(1 - cosines.max(1), np.float32)
 
     def threshold(self, num_views: int) -> float:
@@ -59,6 +59,7 @@ class Rejection:
         return for_views(self.thresholds, num_views)
 
 
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return rows divided by their Euclidean lengths; those of length 0 stay."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0), np.float32)
