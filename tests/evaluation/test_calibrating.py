@@ -194,7 +194,8 @@ def test_what_was_found_is_kept_in_the_file_and_nothing_else_changes(path: Path,
     np.testing.assert_array_equal(after.rejection.class_means, found.rejection.class_means)
     for name, tensor in before.network.state_dict().items():
         assert torch.equal(tensor, after.network.state_dict()[name])
-    assert (after.class_names, after.provenance) == (before.class_names, before.provenance)
+    on = {"images": 60, "store_fingerprint": store.fingerprint, "split": "val"}
+    assert (after.class_names, after.provenance) == (before.class_names, {**before.provenance, "calibration": on})
     save_calibration(load(path), calibrate(load(path), store))
     again = load_model(path)
     assert again.temperatures == pytest.approx(found.temperatures)
@@ -293,6 +294,11 @@ def test_evaluate_reports_both_calibrations_and_what_became_of_the_unknown(
         "accepted_error": pytest.approx(wrong[~rejected].mean(), abs=1 / 30),
         "rejected_error": pytest.approx(wrong[rejected].mean(), abs=1 / 6),
     }
+    (doubt,) = [each for each in raw["doubts"] if "calibrated" in each]
+    assert doubt == (
+        f"{rejecting} was calibrated on these very images: its scaled calibration error and the share that it calls "
+        "unknown look better than on others."
+    )
     head, *rows = table.read_text().splitlines()
     assert head.endswith(",unknown,distance")
     assert [row.split(",")[-2] for row in rows].count("True") == round(60 * raw["unknown"]["share"])

@@ -34,6 +34,7 @@ class Confidence:
     """What was found for a model."""
 
     images: int
+    store_fingerprint: str
     split: str
     temperatures: Mapping[int, float]
     """Number of views -> temperature."""
@@ -171,7 +172,7 @@ def calibrate(
         if reject is not None:
             thresholds[views] = find_threshold(np.concatenate(distances), reject)
     rejection = replace(distances_from, thresholds=thresholds) if distances_from else None
-    return Confidence(len(images), split, temperatures, errors, rejection)
+    return Confidence(len(images), store.fingerprint, split, temperatures, errors, rejection)
 
 
 def average_classes(
@@ -225,7 +226,12 @@ def save_calibration(model: Classifier | Ensemble, found: Confidence) -> Path:
         return file
     before = digest_weights(file)
     weights = load_model(file)  # the classifier's may be in half the precision
-    save_model(file, replace(weights, temperatures=found.temperatures, rejection=found.rejection))
+    on = {"images": found.images, "store_fingerprint": found.store_fingerprint, "split": found.split}
+    provenance = {**weights.provenance, "calibration": on}
+    save_model(
+        file,
+        replace(weights, provenance=provenance, temperatures=found.temperatures, rejection=found.rejection),
+    )
     keep_errors(file.parent, before, digest_weights(file))
     return file
 
