@@ -1,8 +1,8 @@
 """Which score tells pictures of none of the classes best: AUROC, and false acceptance where 95 % are accepted.
 
-RUN was trained on STORE, of Imagenette. Foreign are CIFAR-10's test images, one photograph each of ImageNet's other
-classes, drawn scenes, noise, and grey cards. Every score is computed from one pass: probabilities, and the features
-that the last layer reads. Larger is more foreign.
+RUN was trained on STORE, of Imagenette or of the demo's drawn scenes. Foreign are CIFAR-10's test images, one
+photograph each of ImageNet's other classes, drawn scenes if they are not the model's own, noise, and grey cards. Every
+score is computed from one pass: probabilities, and the features that the last layer reads. Larger is more foreign.
 
     .venv/bin/python benchmarks/unknown.py RUN STORE --cifar cifar10/test-images.zip --samples imagenet-samples-300.tar
 """
@@ -65,7 +65,7 @@ def collect_foreign(cifar: Path, samples: Path, count: int, known: Sequence[str]
     return {
         "CIFAR-10": read_cifar(cifar, count, size),
         "other photographs": read_samples(samples, known, size),
-        "drawn scenes": scenes,
+        **({} if set(known) & set(CLASS_NAMES) else {"drawn scenes": scenes}),
         "noise": noise,
         "grey cards": cards,
     }

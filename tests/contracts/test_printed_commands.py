@@ -244,6 +244,7 @@ def meet_mistakes(world: Path, patch: pytest.MonkeyPatch) -> None:
     (world / "empty").mkdir()
     call("predict", "empty", "picture.jpg")
     call("train", "photos", "--out", "elsewhere")
+    call("train", "run", "--out", "elsewhere")
     call("train", "nothing", "--out", "elsewhere")
     call("train", "half", "--out", "elsewhere")
     with pytest.raises(AlexNetError):
@@ -284,6 +285,7 @@ def lose_the_store(world: Path, patch: pytest.MonkeyPatch) -> None:
     """A run whose store is not there."""
     (world / "store").rename(world / "elsewhere")
     call("report", "run")
+    call("train", "run", "--more-epochs", 1, "--out", "longer")
 
 
 def search_collections(world: Path, patch: pytest.MonkeyPatch) -> None:

@@ -349,8 +349,8 @@ def test_training_with_reject_ends_with_a_calibrated_model(store: Store, tmp_pat
     other = only_train(store, tmp_path)
     said = call("train", other.path, *recipe, "--out", tmp_path / "another", "--reject", 0.1)
     assert said == (
-        f"--reject 0.1: {other.path} has no validation images to measure distances of. Prepare it with some: alexnet "
-        "prepare PHOTOS --out STORE --val-fraction 0.1"
+        f"--reject 0.1: {other.path} has no validation images to measure distances of. They are those of a folder val, "
+        "or --val-fraction 0.1 sets them aside: alexnet prepare PHOTOS --out STORE"
     )
     assert not (tmp_path / "another").exists()
 
@@ -384,8 +384,8 @@ def larger_images(store: Store, folder: Path) -> Store:
         (None, {"reject": 1.0}, "--reject 1: is the share of validation images that may be called unknown, above 0 and "
                                 "below 1. Usual is 0.05."),
         (None, {"split": "train"}, "--split train: a model knows the images it learned from. Use another: --split val."),
-        (only_train, {}, "--split val: {store} has no images in it. Validation images are set aside by preparing: "
-                         "alexnet prepare PHOTOS --out STORE --val-fraction 0.1"),
+        (only_train, {}, "--split val: {store} has no images in it. Validation images are those of a folder val, or "
+                         "--val-fraction 0.1 sets them aside: alexnet prepare PHOTOS --out STORE"),
         (other_classes, {}, "{store} has classes that {model} was not trained on: dog. Evaluate on images of its own "
                             "classes (ant, bee, cat)."),
         (fewer_classes, {"reject": 0.05}, "{store} has no images of classes that {model} knows (cat), whose features have "

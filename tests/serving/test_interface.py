@@ -29,6 +29,7 @@ from alexnet.retrieval.index.writer import make_index
 from alexnet.serving.answers import Answers
 from alexnet.serving.application import Options
 from alexnet.serving.limits import Limits
+from alexnet.serving.page import Page, Picture, Session
 from alexnet.serving.server import open_socket
 from conftest import write_pictures
 from serving.conftest import Address, ask, form, picture, serving
@@ -92,6 +93,15 @@ def test_an_unknown_picture_is_said_to_be_one_with_its_distance_and_the_least_un
         assert image["unknown"] is (threshold < 2)
         assert image["distance"] == pytest.approx(prediction.distance)
         assert image["class"] == expected(picture())[0][0]
+        shown = Picture(
+            1, "a.png", np.zeros((32, 32, 3), np.uint8), answer=server.service.answers.describe(prediction, 2)
+        )
+        shown.chosen = image["class"]
+        html = Page(server.service)._write_result(shown)
+        assert f"<h2>{'Unknown' if threshold < 2 else image['title']}</h2>" in html
+        assert (f"its distance from every class is {image['distance']:.3f} or more" in html) == (threshold < 2)
+        table = Page(server.service)._write_table(Session([shown, shown]))
+        assert ("<td>unknown</td>" in table) == (threshold < 2)
     calibrated = Answers(rejecting, calibrated=True)
     pixels = np.zeros((32, 32, 3), np.uint8)
     for views in (1, 10):

@@ -80,8 +80,8 @@ def check_calibration(model: Classifier | Ensemble, store: "Store", *, split: st
         advice = (
             f"Use another: --split {others[0]}."
             if others
-            else "Validation images are set aside by preparing: "
-            f"{command('prepare', 'PHOTOS', out='STORE', val_fraction=0.1)}"
+            else "Validation images are those of a folder val, or --val-fraction 0.1 sets them aside: "
+            f"{command('prepare', 'PHOTOS', out='STORE')}"
         )
         raise ConfigError(f"--split {split}: {why}. {advice}")
     members = model.members if isinstance(model, Ensemble) else (model,)

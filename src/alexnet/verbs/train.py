@@ -155,8 +155,8 @@ def train(
         check_batch(chosen, assignments, len(opened["train"]))
         if reject is not None and VAL not in opened.filled_splits:
             raise ConfigError(
-                f"--reject {reject:g}: {store} has no validation images to measure distances of. Prepare it with some: "
-                f"{command('prepare', 'PHOTOS', out='STORE', val_fraction=0.1)}"
+                f"--reject {reject:g}: {store} has no validation images to measure distances of. They are those of a "
+                f"folder val, or --val-fraction 0.1 sets them aside: {command('prepare', 'PHOTOS', out='STORE')}"
             )
         return opened, start, freeze_layers(chosen, freeze) if freeze is not None else chosen
 
