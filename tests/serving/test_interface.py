@@ -101,7 +101,10 @@ def test_an_unknown_picture_is_said_to_be_one_with_its_distance_and_the_least_un
         assert f"<h2>{'Unknown' if threshold < 2 else image['title']}</h2>" in html
         assert (f"its distance from every class is {image['distance']:.3f} or more" in html) == (threshold < 2)
         table = Page(server.service)._write_table(Session([shown, shown]))
-        assert ("<td>unknown</td>" in table) == (threshold < 2)
+        assert ('<td>unknown</td><td class="number">–</td>' in table) == (threshold < 2)
+        encoded = re.findall("csv;base64,([A-Za-z0-9+/=]+)", table)[0]
+        for line in base64.b64decode(encoded).decode().splitlines()[1:]:
+            assert line.startswith(f"a.png,,{threshold < 2},{prediction.distance}")
     calibrated = Answers(rejecting, calibrated=True)
     pixels = np.zeros((32, 32, 3), np.uint8)
     for views in (1, 10):

@@ -66,7 +66,11 @@ def check_calibration(model: Classifier | Ensemble, store: "Store", *, split: st
             training's, is not there or has no images; or see `find_calibrated`.
         WeightsError: the store has other classes than the model, or images of another size.
     """
-    check_share(reject)
+    if reject is not None and not 0 < reject < 1:
+        raise ConfigError(
+            f"--reject {reject:g}: is the share of validation images that may be called unknown, above 0 and below 1. "
+            "Usual is 0.05."
+        )
     find_calibrated(model)
     if reject is not None and isinstance(model, Ensemble):
         raise ConfigError(
@@ -94,19 +98,6 @@ def check_calibration(model: Classifier | Ensemble, store: "Store", *, split: st
         raise WeightsError(
             f"{store.path} has no images of classes that {model.path} knows ({shown}), whose features have to be "
             "measured. Use the store it was trained on; without --reject this one will do."
-        )
-
-
-def check_share(reject: float | None) -> None:
-    """Refuse a share of images to reject that is none.
-
-    Raises:
-        ConfigError: it is not above 0 and below 1.
-    """
-    if reject is not None and not 0 < reject < 1:
-        raise ConfigError(
-            f"--reject {reject:g}: is the share of validation images that may be called unknown, above 0 and below 1. "
-            "Usual is 0.05."
         )
 
 

@@ -32,10 +32,9 @@ def calibrate(model: Path, store: Path, reject: float | None, split: str, as_jso
 
     from alexnet.data.store.reader import open_store
     from alexnet.evaluation.calibrating import calibrate as measure
-    from alexnet.evaluation.calibrating import check_share, save_calibration
+    from alexnet.evaluation.calibrating import save_calibration
     from alexnet.verbs.showing import show_confidence
 
-    check_share(reject)
     opened = open_store(store)
     terminal, classifier = open_model(model, **compute)
     with terminal.progress("calibrating", "views") as meter:

@@ -133,8 +133,7 @@ timeout_option = click.option(
 )
 reject_option = click.option(
     "--reject",
-    type=Number(),
-    metavar="SHARE",
+    type=Number(0, 1, min_open=True, max_open=True),
     help='Answer "unknown" from where this share of the validation images lies beyond; usual is 0.05.',
 )
 calibrated_option = click.option(

@@ -123,7 +123,6 @@ def train(
     from alexnet.data.store.reader import open_store
     from alexnet.distribution.session import join_world, start_if_asked
     from alexnet.errors import ConfigError
-    from alexnet.evaluation.calibrating import check_share
     from alexnet.recipes.named import check_batch, find_recipe, scale_epochs
     from alexnet.runs.existing import go_on
     from alexnet.runs.folder import RECIPE
@@ -131,7 +130,6 @@ def train(
     from alexnet.text.wording import counted
     from alexnet.training.transfer import adapt_recipe, choose_dialect, freeze_layers, read_start
 
-    check_share(reject)
     terminal = Terminal()
 
     def choose() -> "tuple[Store, Start | None, Recipe]":
