@@ -22,7 +22,7 @@ from PIL import Image
 import alexnet
 from alexnet.data.images.decode import decode_image
 from alexnet.data.scenes.scenes import CLASS_NAMES, draw_scene
-from alexnet.evaluation.calibrating import average_classes, find_threshold
+from alexnet.evaluation.calibrating import choose_references, find_threshold
 from alexnet.evaluation.classifier import Classifier
 from alexnet.network.confidence import Rejection, unit_rows
 
@@ -81,34 +81,32 @@ def list_scores(
     classifier: Classifier, learned: Floats, labels: NDArray[np.int64]
 ) -> dict[str, Callable[[Floats, Floats], Floats]]:
     """Scores by name: functions of probabilities (N, K) and features (N, D)."""
-    classes = len(classifier.class_names)
-    means = average_classes([learned], labels, classes)
-    unit_means = average_classes([unit_rows(learned)], labels, classes)
     last = classifier.network.named_layers()[-1][1]
     weight, bias = last.weight.detach().float().numpy(), last.bias.detach().float().numpy()
-
-    def distances(features: Floats, others: Floats) -> Floats:
-        squares = (features**2).sum(1)[:, None] + (others**2).sum(1) - 2 * features @ others.T
-        return np.sqrt(np.maximum(squares, 0))
-
-    def neighbor(k: int) -> Callable[[Floats, Floats], Floats]:
-        stored = unit_rows(learned)
-        return lambda p, x: np.partition(distances(unit_rows(x), stored), k - 1, axis=1)[:, k - 1]
+    means = np.stack([learned[labels == label].mean(0) for label in range(len(classifier.class_names))])
+    directions = unit_rows(learned)
+    chosen = choose_references(labels)
 
     def energy(p: Floats, x: Floats) -> Floats:
         logits = x @ weight.T + bias
         largest = logits.max(1)
         return -(largest + np.log(np.exp(logits - largest[:, None]).sum(1)))
 
+    def distance(x: Floats, others: Floats, k: int = 1) -> Floats:
+        squares = (x**2).sum(1)[:, None] + (others**2).sum(1) - 2 * x @ others.T
+        return np.sqrt(np.maximum(np.partition(squares, k - 1, axis=1)[:, k - 1], 0))
+
     return {
         "largest probability": lambda p, x: 1 - p.max(1),
         "energy": energy,
-        "class mean, Euclidean": lambda p, x: distances(x, means).min(1),
-        "class mean, Euclidean, unit length": lambda p, x: distances(unit_rows(x), unit_means).min(1),
+        "class mean, Euclidean": lambda p, x: distance(x, means),
         "class mean, cosine": lambda p, x: Rejection(means, {}, 1 - ACCEPTED).measure(x),
-        "nearest training image": neighbor(1),
-        "10th nearest training image": neighbor(10),
-        "50th nearest training image": neighbor(50),
+        "10th nearest training image, unit length": lambda p, x: distance(unit_rows(x), directions, 10),
+        "nearest training image, Euclidean": lambda p, x: distance(x, learned),
+        "nearest training image, cosine": lambda p, x: Rejection(learned, {}, 1 - ACCEPTED).measure(x),
+        f"nearest of {len(chosen):,} training images, cosine": lambda p, x: Rejection(
+            learned[chosen], {}, 1 - ACCEPTED
+        ).measure(x),
     }
 
 

@@ -1,4 +1,4 @@
-"""Temperatures, class means and thresholds: what they are, where they are kept, and what is then answered."""
+"""Temperatures, references and thresholds: what they are, where they are kept, and what is then answered."""
 
 import json
 from collections.abc import Callable
@@ -18,8 +18,8 @@ from alexnet.cli import cli
 from alexnet.data.store.reader import Store
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.calibrating import (
-    average_classes,
     calibrate,
+    choose_references,
     find_threshold,
     save_calibration,
 )
@@ -133,16 +133,16 @@ def test_features_are_what_the_last_layer_reads_in_the_pass_that_gives_the_proba
         torch.testing.assert_close(outputs.features, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_class_means_equal_those_of_float64_and_an_empty_class_has_0() -> None:
-    generator = np.random.default_rng(0)
-    features = generator.normal(1000, 1, (90, 4)).astype(np.float32)
-    labels = generator.integers(0, 2, 90)
-    found = average_classes(iter([features[:40], features[40:]]), labels, 3)
-    for label in range(2):
-        np.testing.assert_array_equal(
-            found[label], features[labels == label].astype(np.float64).mean(0).astype(np.float32)
-        )
-    assert not found[2].any()
+def test_references_are_fifty_images_of_each_class_evenly_spaced_or_fewer_where_classes_are_many() -> None:
+    labels = np.repeat([0, 1, 2], [200, 50, 20])
+    assert choose_references(labels).tolist() == [*range(0, 200, 4), *range(200, 270)]
+    mixed = np.random.default_rng(0).permutation(labels)
+    chosen = choose_references(mixed)
+    assert (np.diff(chosen) > 0).all()
+    assert np.bincount(mixed[chosen]).tolist() == [50, 50, 20]
+    many = choose_references(np.repeat(np.arange(1000), 10))
+    assert many.tolist() == [10 * label + position for label in range(1000) for position in (0, 2, 5, 7)]
+    assert choose_references(np.arange(5000)).tolist() == list(range(5000))
 
 
 @pytest.mark.parametrize(("reject", "accepted"), [(0.05, 95), (0.2, 80), (0.999, 1), (0.001, 100), (0.07, 93)])
@@ -151,7 +151,7 @@ def test_a_threshold_accepts_the_share_that_was_asked_for(reject: float, accepte
     assert int((distances <= find_threshold(distances, reject)).sum()) == accepted
 
 
-def test_the_distance_is_one_less_the_cosine_to_the_nearest_mean() -> None:
+def test_the_distance_is_one_less_the_cosine_to_the_nearest_reference() -> None:
     rejection = Rejection(np.array([[2, 0], [0, 3]], np.float32), {1: 0.1, 10: 0.2}, 0.05)
     found = rejection.measure(np.array([[5, 0], [1, 1], [-1, 0], [0, 0]], np.float32))
     np.testing.assert_allclose(found, [0, 1 - 2**-0.5, 1, 1], atol=1e-6)
@@ -175,8 +175,7 @@ def test_a_calibration_is_what_the_probabilities_of_the_split_say(path: Path, st
         distances = found.rejection.measure(features)
         assert (distances <= found.rejection.thresholds[views] + 1e-6).mean() == pytest.approx(0.8, abs=1 / 60)
     (learned,) = classifier.compute_outputs(list(store["train"].images), views=1)
-    means = learned.features.double().reshape(3, PER_CLASS, -1).mean(1).numpy()
-    np.testing.assert_allclose(found.rejection.class_means, means, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.rejection.references, learned.features, rtol=1e-5, atol=1e-6)
 
 
 def test_what_was_found_is_kept_in_the_file_and_nothing_else_changes(path: Path, store: Store) -> None:
@@ -191,7 +190,7 @@ def test_what_was_found_is_kept_in_the_file_and_nothing_else_changes(path: Path,
         found.rejection.thresholds,
         0.2,
     )
-    np.testing.assert_array_equal(after.rejection.class_means, found.rejection.class_means)
+    np.testing.assert_array_equal(after.rejection.references, found.rejection.references)
     for name, tensor in before.network.state_dict().items():
         assert torch.equal(tensor, after.network.state_dict()[name])
     on = {"images": 60, "store_fingerprint": store.fingerprint, "split": "val"}
@@ -208,7 +207,7 @@ def test_a_model_that_was_not_calibrated_has_the_file_of_before(path: Path) -> N
     assert "rejection" not in document
     model = load_model(path)
     assert (model.temperatures, model.rejection) == ({}, None)
-    assert "class_means" not in tensors_of(model)
+    assert "references" not in tensors_of(model)
 
 
 def test_the_test_and_report_of_a_run_stay_those_of_its_weights(tmp_path: Path, store: Store) -> None:
@@ -245,10 +244,10 @@ def test_calibrate_predict_and_info_say_what_is_unknown(path: Path, store: Store
 
     printed = call("calibrate", path, store.path, "--reject", 0.2)
     assert "60 images of val" in printed
-    assert '20.00 % of these images are farther from every class, and "unknown".' in printed
+    assert '20.00 % of these images are farther from all it learned, and "unknown".' in printed
     model = load_model(path)
     assert model.rejection is not None
-    model.rejection.class_means[:] *= -1
+    model.rejection.references[:] *= -1
     save_model(path, model)  # now everything is unlike its class
     Image.fromarray(store["val"].images[0]).save(tmp_path / "a.png")
     document = json.loads(call("predict", path, tmp_path / "a.png", "--json", "--views", 1))
@@ -418,15 +417,15 @@ def test_scaled_probabilities_of_a_model_without_a_temperature_are_refused(path:
     assert "the average is in none yet" in call("evaluate", path, path, store.path, "--calibrated", "--average")
 
 
-def test_thresholds_without_class_means_are_refused(rejecting: Path) -> None:
+def test_thresholds_without_references_are_refused(rejecting: Path) -> None:
     model = load_model(rejecting)
     tensors = tensors_of(model)
-    del tensors["class_means"]
+    del tensors["references"]
     save_model(rejecting, model, tensors)
     with pytest.raises(WeightsError) as caught:
         load_model(rejecting)
     assert str(caught.value) == (
-        f"{rejecting}: has thresholds for unknown pictures without usable class means to measure distances from. Obtain "
+        f"{rejecting}: has thresholds for unknown pictures without usable features to measure distances from. Obtain "
         "the file again, or train or export the model again and calibrate that: "
         "alexnet calibrate MODEL STORE --reject 0.05"
     )

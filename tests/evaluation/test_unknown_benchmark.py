@@ -53,5 +53,10 @@ def test_scores_are_what_they_are_called(unknown: Any, tmp_path: Path) -> None:
     np.testing.assert_allclose(found["class mean, cosine"], 1 - cosines.max(1), atol=1e-5)
     unit = [each / np.linalg.norm(each, axis=1, keepdims=True) for each in (asked, learned)]
     near = np.sort(np.linalg.norm(unit[0][:, None] - unit[1][None], axis=2), axis=1)
-    for k, name in ((1, "nearest"), (10, "10th nearest"), (50, "50th nearest")):
-        np.testing.assert_allclose(found[f"{name} training image"], near[:, k - 1], atol=2e-3)
+    np.testing.assert_allclose(found["10th nearest training image, unit length"], near[:, 9], atol=2e-3)
+    np.testing.assert_allclose(found["nearest training image, cosine"], near[:, 0] ** 2 / 2, atol=1e-5)
+    away = np.linalg.norm(asked[:, None] - learned[None], axis=2).min(1)
+    np.testing.assert_allclose(found["nearest training image, Euclidean"], away, rtol=1e-2)
+    np.testing.assert_array_equal(  # so few images are all chosen
+        found["nearest of 60 training images, cosine"], found["nearest training image, cosine"]
+    )

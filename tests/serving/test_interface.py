@@ -99,7 +99,7 @@ def test_an_unknown_picture_is_said_to_be_one_with_its_distance_and_the_least_un
         shown.chosen = image["class"]
         html = Page(server.service)._write_result(shown)
         assert f"<h2>{'Unknown' if threshold < 2 else image['title']}</h2>" in html
-        assert (f"its distance from every class is {image['distance']:.3f} or more" in html) == (threshold < 2)
+        assert (f"the nearest is at distance {image['distance']:.3f}." in html) == (threshold < 2)
         table = Page(server.service)._write_table(Session([shown, shown]))
         assert ('<td>unknown</td><td class="number">–</td>' in table) == (threshold < 2)
         encoded = re.findall("csv;base64,([A-Za-z0-9+/=]+)", table)[0]

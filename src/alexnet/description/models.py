@@ -53,7 +53,7 @@ def list_confidence(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     if rejection := document.get("rejection"):
         facts.append((
             "unknown",
-            f"what is farther from every class than {_by_views(rejection['thresholds'])}; of the validation images "
+            f"what is farther from all it learned than {_by_views(rejection['thresholds'])}; of the validation images "
             f"{rejection['share']:.1%} are",
         ))  # fmt: skip
     return facts

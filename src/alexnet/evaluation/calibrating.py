@@ -4,7 +4,7 @@ The network stays as it is. What was found goes into its file.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.batches.loader import Images
 from alexnet.data.store.format import TRAIN, VAL
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.calibration import fit_temperature, measure_calibration
@@ -27,6 +28,12 @@ from alexnet.text.progress import Tick
 
 if TYPE_CHECKING:
     from alexnet.data.store.reader import Store
+
+
+PER_CLASS = 50
+"""Training images of a class whose features are kept: docs/questions.md compares the scores."""
+MOST_REFERENCES = 4096
+"""Training images in all: 67 MB of 4,096 features each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +116,12 @@ def calibrate(
     reject: float | None = None,
     tick: Tick | None = None,
 ) -> Confidence:
-    """Find temperatures for one view and for ten, and with `reject` class means and thresholds; nothing is written.
+    """Find temperatures for one view and for ten, and with `reject` references and thresholds; nothing is written.
 
     Args:
         model: Its probabilities are used as they are, whatever temperatures it has.
         reject: Share of the images of `split` that lie beyond the threshold and will be "unknown".
-        tick: Progress; each view of an image counts, of the training images the one.
+        tick: Progress; each view of an image counts, of the references the one.
     Raises:
         ConfigError, WeightsError: see `check_calibration`.
     """
@@ -122,7 +129,8 @@ def calibrate(
     known = match_classes(store.class_names, model.class_names, given_by=str(store.path), known_by=str(model.path))
     learned, images = store[TRAIN], store[split].images
     labels = known[store[split].labels]
-    total = len(learned) * (reject is not None) + sum(MEASURED_VIEWS) * len(images)
+    chosen = np.zeros(0, np.int64) if reject is None else choose_references(np.asarray(learned.labels))
+    total = len(chosen) + sum(MEASURED_VIEWS) * len(images)
     done = 0
 
     def count(views: int) -> None:
@@ -134,17 +142,18 @@ def calibrate(
     distances_from: Rejection | None = None
     if reject is not None:
         assert isinstance(model, Classifier)
-        batches = (outputs.features.numpy() for outputs in model.compute_outputs(learned.images, views=1))
-        means = average_classes(batches, known[learned.labels], len(model.class_names), tick=count)
-        distances_from = Rejection(means, {}, reject)
+        features = []
+        for batch in _read(learned.images, chosen, images_at_a_time(1)):
+            (outputs,) = model.compute_outputs(batch, views=1)
+            features.append(outputs.features.numpy())
+            count(len(batch))
+        distances_from = Rejection(np.concatenate(features), {}, reject)
     temperatures: dict[int, float] = {}
     errors: dict[int, tuple[float, float]] = {}
     thresholds: dict[int, float] = {}
     for views in MEASURED_VIEWS:
         probabilities, distances = [], []
-        size = images_at_a_time(views)
-        for start in range(0, len(images), size):
-            batch = [images[position] for position in range(start, min(start + size, len(images)))]
+        for batch in _read(images, np.arange(len(images)), images_at_a_time(views)):
             if distances_from is None:
                 probabilities.append(model.compute_probabilities(batch, views=views))
             else:
@@ -166,32 +175,24 @@ def calibrate(
     return Confidence(len(images), store.fingerprint, split, temperatures, errors, rejection)
 
 
-def average_classes(
-    features: Iterable[NDArray[np.float32]],
-    labels: NDArray[np.int64],
-    num_classes: int,
-    *,
-    tick: Callable[[int], None] | None = None,
-) -> NDArray[np.float32]:
-    """Return the (K, D) means of features by class, summed in float64; 0 for a class without images.
+def _read(images: Images, positions: NDArray[np.int64], size: int) -> Iterator[list[NDArray[np.uint8]]]:
+    """Yield the images at these positions, so many at a time."""
+    for start in range(0, len(positions), size):
+        yield [images[int(position)] for position in positions[start : start + size]]
 
-    Args:
-        features: (n, D) of consecutive images, batch by batch.
-        labels: (N,) of all of them.
-        tick: Told how many images each batch had.
+
+def choose_references(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the positions of the training images, in their order, whose features an unknown picture is far from.
+
+    PER_CLASS of each class, evenly spaced; fewer where there are fewer, or where MOST_REFERENCES are shared by many
+    classes, but one at least.
     """
-    counts = np.bincount(labels, minlength=num_classes)
-    sums: NDArray[np.float64] | None = None
-    start = 0
-    for batch in features:
-        if sums is None:
-            sums = np.zeros((num_classes, batch.shape[1]))
-        np.add.at(sums, labels[start : start + len(batch)], batch)
-        start += len(batch)
-        if tick:
-            tick(len(batch))
-    assert sums is not None
-    return (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
+    classes = np.unique(labels)
+    most = max(1, min(PER_CLASS, MOST_REFERENCES // len(classes)))
+    own = [np.flatnonzero(labels == label) for label in classes]
+    return np.sort(
+        np.concatenate([each[np.arange(min(most, len(each))) * len(each) // min(most, len(each))] for each in own])
+    )
 
 
 def find_threshold(distances: NDArray[np.float32], reject: float) -> float:

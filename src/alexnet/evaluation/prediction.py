@@ -30,9 +30,9 @@ class Prediction:
     probabilities: NDArray[np.float32]
     """(K,) in the order of class_names; they sum to 1."""
     distance: float | None = None
-    """From the classes that the model learned, see `Rejection.measure`; None where the model does not measure it."""
+    """From what the model learned, see `Rejection.measure`; None where the model does not measure it."""
     is_unknown: bool = False
-    """Whether the distance is too large for any class, and the probabilities mean nothing."""
+    """Whether the distance is too large for any class, so that the probabilities mean nothing."""
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """Return the k best classes, best first, with their probabilities; all of them if there are fewer than k."""

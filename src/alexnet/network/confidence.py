@@ -34,24 +34,24 @@ def scale_probabilities(probabilities: NDArray[np.float32], temperature: float) 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """When a model answers "unknown": where the features are far from those of every class it learned.
+    """When a model answers "unknown": where the features are far from those of the images it learned.
 
     Features are the inputs of the last layer, the mean over the views: in the paper's network those of section 6.1.
     """
 
-    class_means: NDArray[np.float32]
-    """(K, D) means of the features of the training images of each class, in their centre view."""
+    references: NDArray[np.float32]
+    """(M, D) features of training images of every class, in their centre view."""
     thresholds: Mapping[int, float]
     """Number of views -> the largest distance that is accepted."""
     share: float
     """Share of the validation images that lie beyond the thresholds; in (0, 1)."""
 
     def measure(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the distances (N,) of (N, D) features: 1 - cosine to the nearest class mean, 0 to 2.
+        """Return the distances (N,) of (N, D) features: 1 - cosine to the nearest reference, 0 to 2.
 
-        Features or means of length 0 have distance 1.
+        What has length 0 has distance 1.
         """
-        cosines = unit_rows(features) @ unit_rows(self.class_means).T
+        cosines = unit_rows(features) @ unit_rows(self.references).T
         return np.asarray(1 - cosines.max(1), np.float32)
 
     def threshold(self, num_views: int) -> float:

@@ -38,7 +38,7 @@ ENSEMBLE_KIND = "alexnet ensemble"
 FAR_MEAN = 16.0
 """Grey levels by which the mean colour of images may differ from `Model.color_mean` before it is worth a sentence."""
 
-_MEAN, _CLASS_MEANS = "mean_image", "class_means"
+_MEAN, _REFERENCES = "mean_image", "references"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +110,12 @@ def read_by_views(document: Mapping[str, Any]) -> dict[int, float]:
 
 
 def tensors_of(model: Model) -> "dict[str, Tensor]":
-    """Return the tensors of a model by name: the weights, the mean image, and the class means where it has them."""
+    """Return the tensors of a model by name: the weights, the mean image, and the references where it rejects."""
     import torch
 
     beside = {_MEAN: model.preprocessing.mean_image}
     if model.rejection is not None:
-        beside[_CLASS_MEANS] = model.rejection.class_means
+        beside[_REFERENCES] = model.rejection.references
     return {**model.network.state_dict(), **{name: torch.from_numpy(np.array(each)) for name, each in beside.items()}}
 
 
@@ -180,16 +180,16 @@ def load_model(path: Path) -> Model:
         or (mean.shape[2] != 3 or mean.shape[0] < spec.input_px or not bool(torch.isfinite(mean).all()))
     ):
         raise WeightsError(f"{path}: lacks a usable mean image. Obtain the file again.")
-    means = tensors.get(_CLASS_MEANS)
+    references = tensors.get(_REFERENCES)
     if thresholds and (
-        means is None
-        or means.dtype != torch.float32
-        or means.shape != (spec.num_classes, network.num_features)
-        or not is_finite(means)
+        references is None
+        or references.dtype != torch.float32
+        or (references.ndim != 2 or not len(references) or references.shape[1] != network.num_features)
+        or not is_finite(references)
         or not 0 < share < 1
     ):
         raise WeightsError(
-            f"{path}: has thresholds for unknown pictures without usable class means to measure distances from. Obtain "
+            f"{path}: has thresholds for unknown pictures without usable features to measure distances from. Obtain "
             "the file again, or train or export the model again and calibrate that: "
             f"{command('calibrate', 'MODEL', 'STORE', reject=0.05)}"
         )
@@ -202,7 +202,7 @@ def load_model(path: Path) -> Model:
         Preprocessing(mean.numpy(), divisor, mean_place, framing),
         provenance,
         temperatures,
-        Rejection(means.numpy(), thresholds, share) if thresholds and means is not None else None,
+        Rejection(references.numpy(), thresholds, share) if thresholds and references is not None else None,
     )
 
 

@@ -137,7 +137,7 @@ class Answers:
         """Return a prediction as programs and the page get it: its class with title and probability, and the best.
 
         The one place that knows what a prediction can say. Where the model measures how far a picture is from all it
-        was trained on, `unknown` and `distance` say so; of an unknown picture the class is the least unlike one.
+        was trained on, `unknown` and `distance` say so; an unknown picture has a class all the same.
         """
         titles = dict(zip(self.class_names, self.class_titles, strict=True))
         best = [

@@ -21,7 +21,7 @@ def calibrate(model: Path, store: Path, reject: float | None, split: str, as_jso
     """Measure on validation images how sure MODEL may be, and when it should answer "unknown".
 
     A temperature for one view and one for ten go into the model file. Nothing else changes: --calibrated of predict,
-    evaluate and serve asks for the scaled probabilities. With --reject, so do the mean features of each class; a
+    evaluate and serve asks for the scaled probabilities. With --reject, so do the features of some training images; a
     picture that is farther from all of them than most validation images is then "unknown" wherever the model answers.
 
     \b

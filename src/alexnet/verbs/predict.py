@@ -45,7 +45,7 @@ def predict(
 
     IMAGES are files or folders of any size and mode. One that cannot be read is named and left out (exit code 1).
     Probabilities are those of ten views, averaged; alexnet serve takes one unless told otherwise. Of a model that was
-    calibrated with --reject, a picture unlike all its classes is "unknown", with its distance from them.
+    calibrated with --reject, a picture unlike all it learned is "unknown", with its distance.
 
     \b
     alexnet predict RUN picture.jpg

@@ -98,8 +98,8 @@ def say_unknown(unknown: "Unknown") -> str:
         if error is not None
     ]
     return (
-        f"{percent(unknown.share)} of the images are unknown (farther than {unknown.threshold:.4f} from every class); "
-        f"top-1 error {', '.join(parts)}."
+        f"{percent(unknown.share)} of the images are unknown (farther than {unknown.threshold:.4f} from all it "
+        f"learned); top-1 error {', '.join(parts)}."
     )
 
 
@@ -124,7 +124,7 @@ def show_confidence(terminal: "Terminal", found: "Confidence") -> None:
         title=f"{counted(found.images, 'image')} of {found.split}",
     )
     if rejection:
-        terminal.print(f'{percent(rejection.share)} of these images are farther from every class, and "unknown".')
+        terminal.print(f'{percent(rejection.share)} of these images are farther from all it learned, and "unknown".')
 
 
 def _show_classes(terminal: "Terminal", assessment: "Assessment") -> None:
