@@ -14,6 +14,7 @@ from alexnet.errors import AlexNetError
 from alexnet.garbage import collect_seldom
 from alexnet.text.names import escape_controls
 from alexnet.verbs.bench import bench
+from alexnet.verbs.calibrate import calibrate
 from alexnet.verbs.demo import demo
 from alexnet.verbs.draw import draw
 from alexnet.verbs.evaluate import evaluate
@@ -53,6 +54,7 @@ def cli() -> None:
 for _verb in (
     prepare,
     train,
+    calibrate,
     evaluate,
     predict,
     serve,

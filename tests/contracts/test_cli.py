@@ -94,7 +94,9 @@ def test_on_a_terminal_rows_of_training_stand_whole_above_the_bar(small_store_pa
 def test_help_lists_the_verbs_in_the_order_of_the_data() -> None:
     text = CliRunner().invoke(cli, ["--help"]).output
     verbs = [line.split()[0] for line in text.split("Commands:")[1].splitlines() if re.match(r"  \w", line)]
-    order = "prepare train evaluate predict serve features search draw report reproduce export info bench demo"
+    order = (
+        "prepare train calibrate evaluate predict serve features search draw report reproduce export info bench demo"
+    )
     assert verbs == order.split()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -20,6 +21,7 @@ from click.testing import CliRunner
 import alexnet
 from alexnet import demo
 from alexnet.cli import cli
+from alexnet.console.terminal import Terminal
 from alexnet.data.prepare import run as prepare_run
 from alexnet.data.store.reader import open_store
 from alexnet.description.describe import describe
@@ -29,7 +31,7 @@ from alexnet.evaluation.ensemble import Ensemble, save_ensemble
 from alexnet.files.kinds import _KINDS, FileKind
 from alexnet.interpretation.report import REPORT, _list_commands
 from alexnet.network.dialects import find_dialect
-from alexnet.network.model_file import load_model, save_model
+from alexnet.network.model_file import load_model, save_model, tensors_of
 from alexnet.recipes.fields import Optimization
 from alexnet.recipes.named import find_recipe, read_recipe
 from alexnet.retrieval.codes import autoencoder
@@ -45,7 +47,7 @@ from alexnet.training.checkpoint import save_checkpoint
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.progress import Progress
 from alexnet.training.transfer import adapt_recipe, read_start
-from conftest import Listener, write_pictures
+from conftest import Listener, write_pictures, write_store
 from exchange.miniature import everything, make_model
 
 PACKAGE = Path(alexnet.__file__).parent
@@ -120,7 +122,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def interrupt(*arguments: object) -> None:
+def interrupt(*arguments: object, **options: object) -> None:
     raise KeyboardInterrupt
 
 
@@ -162,7 +164,8 @@ def begin_only(terminal: Any, store: Any, recipe: Any, out: Path, **options: Any
             raise Enough(listener.notices)
 
     listener.notice = notice  # type: ignore[method-assign]
-    options.pop("report", None)
+    for name in ("report", "reject"):
+        options.pop(name, None)
     train(store, recipe, out, listener=listener, **options)
 
 
@@ -255,6 +258,27 @@ def use_a_checkpoint(world: Path, patch: pytest.MonkeyPatch) -> None:
     optimizer = MomentumDescent(model.network, Optimization(), dtype=torch.float32)
     save_checkpoint(world / "begun", model, optimizer, Progress(epoch=1, batch=1))
     call("predict", "begun", "picture.jpg")
+    call("calibrate", "begun", "store")
+
+
+def calibrate_models(world: Path, patch: pytest.MonkeyPatch) -> None:
+    """What is calibrated, what is not yet, and what cannot be."""
+    write_store(world / "learned", {"train": (np.zeros((4, 32, 32, 3), np.uint8), range(4))}, CLASSES)
+    call("predict", "run", "picture.jpg", "--calibrated")
+    call("calibrate", "ensemble.json", "store", "--reject", 0.2)
+    call("calibrate", "run", "store", "--reject", 0.2)
+    call("calibrate", "run", "learned")
+    call("train", "learned", "--recipe", "mine.yaml", "--out", "another", "--reject", 0.2)
+    options: dict[str, Any] = {"device": "cpu", "precision": "float32"}
+    workflow._calibrate(Terminal(), open_store(Path("store")), Path("again"), 0.2, options)
+    with patch.context() as inner, pytest.raises(Interrupted):
+        inner.setattr(workflow, "calibrate", interrupt)
+        workflow._calibrate(Terminal(), open_store(Path("store")), Path("again"), 0.2, options)
+    model = load_model(world / "run" / MODEL)
+    tensors = tensors_of(model)
+    del tensors["references"]
+    save_model(world / "model.safetensors", model, tensors)
+    call("predict", "model.safetensors", "picture.jpg")
 
 
 def lose_the_store(world: Path, patch: pytest.MonkeyPatch) -> None:
@@ -327,7 +351,7 @@ def look_at_the_demo(world: Path, patch: pytest.MonkeyPatch) -> None:
         call("demo", "--out", "shown")
 
 
-STATES = (show_pages, show_what_lacks_something, meet_mistakes, use_a_checkpoint, lose_the_store, search_collections,
+STATES = (show_pages, show_what_lacks_something, meet_mistakes, use_a_checkpoint, calibrate_models, lose_the_store, search_collections,
           search_what_has_changed, do_work, read_reports, look_at_the_demo)  # fmt: skip
 PARSED = {"bench": "takes minutes", "serve": "goes on until it is stopped"}
 """Verbs whose commands are only parsed, and why."""

@@ -38,7 +38,7 @@ def test_the_commands_of_the_guide_run_one_after_the_other(
         for block in re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL)
         for line in block.splitlines()
     ]
-    assert len(commands) == 8
+    assert len(commands) == 10
     for words in commands:
         result = CliRunner().invoke(cli, [*words[1:], "--threads", "1"])
         assert result.exit_code == 0, (words, result.output, result.exception)

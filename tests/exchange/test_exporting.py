@@ -3,6 +3,7 @@
 import json
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from alexnet.exchange.importing import TORCHVISION_DIVISOR, TORCHVISION_MEAN, op
 from alexnet.exchange.onnx_ensemble import export_ensemble
 from alexnet.exchange.programs import _open_picture
 from alexnet.network import dialects
+from alexnet.network.confidence import Rejection
 from alexnet.network.dialects import find_dialect
 from alexnet.network.model_file import Model, load_model, save_model
 from alexnet.network.rows import Dense, Spec
@@ -169,6 +171,43 @@ def picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Image.fromarray(pixels).resize((50, 80), Image.Resampling.BICUBIC).save(tmp_path / "picture.jpg", exif=exif)
     monkeypatch.chdir(tmp_path)
     return tmp_path / "picture.jpg"
+
+
+@pytest.mark.parametrize("views", [1, 10])
+def test_onnx_finds_the_distances_of_the_model_and_what_is_unknown(small: Model, tmp_path: Path, views: int) -> None:
+    means = np.random.default_rng(3).uniform(0, 1, (4, small.network.num_features)).astype(np.float32)
+    save_model(tmp_path / "model.safetensors", replace(small, rejection=Rejection(means, {1: 1.0, 10: 1.0}, 0.05)))
+    model = load(tmp_path / "model.safetensors", device="cpu", precision="float32")
+    images = images_for(model.model, 9)
+    distances = model.compute_answer(list(images), views=views).distances
+    assert distances is not None
+    middle = float(np.sort(distances)[4])
+    rejection = Rejection(means, {1: middle + 1e-6, 10: middle + 1e-6}, 0.05)
+    out = tmp_path / "m.onnx"
+    export_model(replace(model.model, rejection=rejection), "onnx", out, ten_views=views == 10)
+    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+    assert [each.name for each in session.get_outputs()][1:] == ["distance", "unknown"]
+    found, unknown = session.run(["distance", "unknown"], {"images": images})
+    np.testing.assert_allclose(found, distances, rtol=1e-4, atol=1e-6)
+    assert unknown.tolist() == (distances > middle + 1e-6).tolist()
+    assert sum(unknown) == 4
+
+
+def test_the_printed_program_says_unknown_and_other_formats_say_that_they_cannot(
+    small: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    means = np.ones((4, small.network.num_features), np.float32)
+    never, always = (replace(small, rejection=Rejection(means, {1: at, 10: at}, 0.05)) for at in (2.0, 1e-9))
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(images_for(small, 1)[0]).save("picture.jpg")
+    for name, model in (("never", never), ("always", always)):
+        program = export_model(model, "onnx", Path(f"{name}.onnx")).program
+        assert program is not None
+        exec(compile(program, "use.py", "exec"), {})
+        assert ("unknown, at distance 0." in capsys.readouterr().out) == (name == "always")
+    sentence = "This format names a class for every picture: of the exports only --to onnx knows unknown ones."
+    assert export_model(never, "program", Path("m.pt2")).notes == (sentence,)
+    assert export_model(small, "program", Path("n.pt2")).notes == ()
 
 
 def lines_of(program: str, capsys: pytest.CaptureFixture[str]) -> dict[str, float]:

@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,16 @@ from click.testing import CliRunner
 import alexnet
 from alexnet.cli import cli
 from alexnet.errors import ConfigError
+from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import Ensemble, load_ensemble, save_ensemble
+from alexnet.network.confidence import Rejection
 from alexnet.retrieval.index.images import choose_images
 from alexnet.retrieval.index.reader import open_index
 from alexnet.retrieval.index.writer import make_index
+from alexnet.serving.answers import Answers
 from alexnet.serving.application import Options
 from alexnet.serving.limits import Limits
+from alexnet.serving.page import Page, Picture, Session
 from alexnet.serving.server import open_socket
 from conftest import write_pictures
 from serving.conftest import Address, ask, form, picture, serving
@@ -71,6 +76,44 @@ def test_a_request_may_ask_for_other_views_and_more_classes(address: Address, ex
     assert [value for _, value in bests(answer["images"][0])] == pytest.approx(
         [value for _, value in expected(picture(), 10, 3)], abs=1e-6
     )
+
+
+def test_an_unknown_picture_is_said_to_be_one_with_its_distance_and_the_least_unlike_class(
+    load: Callable[[], Any], expected: Any
+) -> None:
+    classifier = load()
+    means = np.random.default_rng(0).normal(size=(3, classifier.network.num_features)).astype(np.float32)
+    for threshold in (1e-9, 2.0):
+        rejection = Rejection(means, {1: threshold, 10: threshold}, 0.05)
+        model = replace(classifier.model, rejection=rejection, temperatures={1: 2.0, 10: 3.0})
+        rejecting = Classifier(model, classifier.path, device="cpu", precision="float32")
+        with serving(rejecting) as server:
+            (image,) = ask(server.address, "POST", "/predict", picture()).json["images"]
+        (prediction,) = rejecting.predict(picture())
+        assert image["unknown"] is (threshold < 2)
+        assert image["distance"] == pytest.approx(prediction.distance)
+        assert image["class"] == expected(picture())[0][0]
+        shown = Picture(
+            1, "a.png", np.zeros((32, 32, 3), np.uint8), answer=server.service.answers.describe(prediction, 2)
+        )
+        shown.chosen = image["class"]
+        html = Page(server.service)._write_result(shown)
+        assert f"<h2>{'Unknown' if threshold < 2 else image['title']}</h2>" in html
+        assert (f"the nearest is at distance {image['distance']:.3f}." in html) == (threshold < 2)
+        table = Page(server.service)._write_table(Session([shown, shown]))
+        assert ('<td>unknown</td><td class="number">–</td>' in table) == (threshold < 2)
+        encoded = re.findall("csv;base64,([A-Za-z0-9+/=]+)", table)[0]
+        for line in base64.b64decode(encoded).decode().splitlines()[1:]:
+            assert line.startswith(f"a.png,,{threshold < 2},{prediction.distance}")
+    calibrated = Answers(rejecting, calibrated=True)
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    for views in (1, 10):
+        (found,) = calibrated.predict([pixels], views)
+        np.testing.assert_array_equal(
+            found.probabilities, rejecting.predict(pixels, views=views, calibrated=True)[0].probabilities
+        )
+    with pytest.raises(ConfigError, match="has no temperature"):
+        Answers(classifier, calibrated=True)
 
 
 def test_one_bad_file_does_not_spoil_the_others(address: Address, expected: Any) -> None:

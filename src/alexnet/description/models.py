@@ -1,12 +1,13 @@
 """The pages of model files and ensembles."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from alexnet.batches.preprocessing import Preprocessing
 from alexnet.description.dialects import tabulate_layers, values_of
 from alexnet.description.page import Description, Facts, Table, command, count_towers, name_classes
-from alexnet.network.model_file import find_model, load_model
+from alexnet.network.model_file import by_views, describe, find_model, load_model
 from alexnet.text.wording import counted
 
 
@@ -19,6 +20,7 @@ def describe_model(path: Path, *, every: bool = False) -> Description:
         WeightsError: it is none, or damaged.
     """
     model = load_model(find_model(path))
+    found = describe(model)
     spec, values = model.network.spec, values_of(model.network.spec)
     facts = [
         ("what", f"a model file, {counted(path.stat().st_size, 'byte')}"),
@@ -27,18 +29,34 @@ def describe_model(path: Path, *, every: bool = False) -> Description:
         ("images", f"of any size; {_FRAMED[model.preprocessing.framing]} {_square(model.preprocessing.image_px)}, "
                    f"views of it {_square(spec.input_px)}"),
         ("inputs", _describe_inputs(model.preprocessing)),
+        *list_confidence(found),
         ("origin", _describe_origin(model.provenance)),
         ("next", command("predict", path, "picture.jpg")),
         ("", command("evaluate", path, "STORE")),
     ]  # fmt: skip
-    document = {
+    document: dict[str, Any] = {
         "kind": "model",
         "path": str(path),
         "class_names": list(model.class_names),
         **values,
+        **{name: found[name] for name in ("temperatures", "rejection") if name in found},
         "provenance": model.provenance,
     }
     return Description(document, [Facts(facts, str(path)), *tabulate_layers(spec, every=every)])
+
+
+def list_confidence(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what a model file or ensemble says of how sure it is, from its document; nothing of one not calibrated."""
+    facts = []
+    if temperatures := document.get("temperatures"):
+        facts.append(("temperature", f"{_by_views(temperatures)}; used with --calibrated"))
+    if rejection := document.get("rejection"):
+        facts.append((
+            "unknown",
+            f"what is farther from all it learned than {_by_views(rejection['thresholds'])}; of the validation images "
+            f"{rejection['share']:.1%} are",
+        ))  # fmt: skip
+    return facts
 
 
 def describe_ensemble(path: Path, *, every: bool = False) -> Description:
@@ -59,6 +77,7 @@ def describe_ensemble(path: Path, *, every: bool = False) -> Description:
     facts = [
         ("what", f"an ensemble of {counted(len(rows), 'model')}, whose probabilities are averaged with these weights"),
         ("classes", name_classes(ensemble.members[0].model.class_titles, every=every)),
+        *list_confidence({"temperatures": by_views(ensemble.temperatures)}),
         ("next", command("predict", path, "picture.jpg")),
         ("", command("evaluate", path, "STORE")),
     ]
@@ -72,6 +91,10 @@ _FRAMED = {
     "caffe": "as Caffe's tool resizes them, the whole becomes",
 }
 """Framing -> how `info` says it."""
+
+
+def _by_views(values: Mapping[str, float]) -> str:
+    return f"{values['1']:.3f} in one view, {values['10']:.3f} in ten"
 
 
 def _square(side: int) -> str:

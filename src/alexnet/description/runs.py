@@ -7,6 +7,7 @@ from typing import Any
 
 from alexnet.console.terminal import duration, percent
 from alexnet.data.store.format import find_start, find_store
+from alexnet.description.models import list_confidence
 from alexnet.description.page import Description, Facts, command, count_towers, name_classes
 from alexnet.errors import WeightsError
 from alexnet.evaluation.record import digest_weights, read_errors
@@ -59,6 +60,8 @@ def describe_run(path: Path, *, verify: bool = False, every: bool = False) -> De
                 f"{top1} (95 %: {100 * low:.2f} to {100 * high:.2f}), {f'{others}, ' if others else ''}on "
                 f"{counted(test['images'], 'image')} of {measured['split'] if measured else ''}",
             ))  # fmt: skip
+    if newest and is_finished:
+        facts += list_confidence(read_document(newest, kinds=("model",), newest_format=FORMAT))
     if (path / REPORT).exists():
         others = "" if measured else f" (of other weights than these; anew: {command('report', path)})"
         facts.append(("report", f"{path / REPORT}{others}"))

@@ -34,6 +34,7 @@ from alexnet.evaluation.prediction_files import (
 )
 from alexnet.evaluation.trial import Trial, run_trial
 from alexnet.files.record import hash_file
+from alexnet.network.confidence import scale_probabilities
 from alexnet.network.model_file import find_model
 from alexnet.runs.folder import RECIPE
 from alexnet.text.commands import command
@@ -49,6 +50,8 @@ class Options:
     split: str | None = None
     """Of the images to test on; see `choose_reported` where it is None."""
     top: int | None = None
+    calibrated: bool = False
+    """Whether probabilities are scaled with the temperature of each model before anything is measured."""
     average: bool = False
     fit_on: str | None = None
     save_ensemble: Path | None = None
@@ -70,8 +73,29 @@ class Options:
         words = ["--views", str(self.views)]
         words += ["--split", self.split] if self.split else []
         words += ["--top", str(self.top)] if self.top else []
+        words += ["--calibrated"] if self.calibrated else []
         words += ["--fit-weights", self.fit_on] if self.fit_on else ["--average"] if self.average else []
         return words
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """What became of the images that a model calls unknown: all are of its classes, so none of them is."""
+
+    threshold: float
+    """Largest distance that is accepted."""
+    share: float
+    """Of the images, in [0, 1]."""
+    accepted_error: float | None
+    """Top-1 error of the others; None where there are none."""
+    rejected_error: float | None
+    """Top-1 error that the unknown ones would have had; None where there are none."""
+    distances: NDArray[np.float32] = field(repr=False)
+    """(N,) of all images."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures for programs, without the distances."""
+        return {name: getattr(self, name) for name in ("threshold", "share", "accepted_error", "rejected_error")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +105,11 @@ class Result:
     name: str
     evaluation: Evaluation
     calibration: Calibration
+    """Of the probabilities as the network gives them."""
+    scaled: Calibration | None
+    """Of those scaled with the temperature that it was calibrated with; None where it was not."""
+    unknown: Unknown | None
+    """None where every image gets a class."""
     comparison: Comparison | None
     """With the first model, on the same images; None for the first itself."""
 
@@ -110,6 +139,8 @@ class Assessment:
                 "model": result.name,
                 **result.evaluation.to_json(),
                 "calibration": result.calibration.to_json(),
+                **({"scaled_calibration": result.scaled.to_json()} if result.scaled else {}),
+                **({"unknown": result.unknown.to_json()} if result.unknown else {}),
                 **({"against_first": result.comparison.to_json()} if result.comparison else {}),
             }
             for result in self.results
@@ -131,6 +162,8 @@ class _Entry(NamedTuple):
     fitted_on: FittedOn | None
     files: Sequence[Path] = ()
     """Of its networks, each as often as it was named; none for the average of all."""
+    model: Classifier | Ensemble | None = None
+    """None for the average of all."""
 
 
 def assess(
@@ -160,9 +193,18 @@ def assess(
         )
     if options.save_ensemble and not averaging:
         raise ConfigError("--save-ensemble keeps an average. Add --average, or --fit-weights SPLIT.")
+    if options.calibrated and averaging:
+        raise ConfigError(
+            "--calibrated scales with temperatures that files hold, and the average is in none yet. Keep it with "
+            "--save-ensemble, give that file to alexnet calibrate, and evaluate it."
+        )
     if options.predictions:
         check_prediction_file(options.predictions)
     models, entries = world.run_on_all_ranks(lambda: _load(paths, options))
+    if options.calibrated:
+        for entry in entries:
+            assert entry.model is not None
+            entry.model.temperature(options.views)
     _check_files(models, paths, options)
 
     def open_split(split: str) -> LabeledImages:
@@ -198,8 +240,15 @@ def assess(
         errors = find_errors(probabilities, trial.labels)
         comparison = None if first is None else compare_errors(first, errors)
         first = errors if first is None else first
+        calibration, scaled = measure_calibration(probabilities, trial.labels), None
+        if entry.model is not None and entry.model.temperatures:
+            raw, temperature = probabilities, entry.model.temperature(options.views)
+            in_scale = scale_probabilities(raw, temperature)
+            scaled = measure_calibration(in_scale, trial.labels)
+            probabilities = in_scale if options.calibrated else raw
         evaluation = trial.measure(probabilities, k=options.top)
-        results.append(Result(entry.name, evaluation, measure_calibration(probabilities, trial.labels), comparison))
+        unknown = _find_unknown(entry, trial, errors)
+        results.append(Result(entry.name, evaluation, calibration, scaled, unknown, comparison))
     if averaging:
         doubts += _find_better(results)
     fits = [entry.fitted_on for entry in entries if entry.fitted_on]
@@ -232,6 +281,21 @@ def _find_better(results: Sequence[Result]) -> list[str]:
     return [
         f"{best.name} alone has a lower top-1 error, {100 * own:.2f} %, than the {average.name}, {100 * mean:.2f} %."
     ]
+
+
+def _find_unknown(entry: _Entry, trial: Trial, errors: NDArray[np.float64]) -> Unknown | None:
+    """What became of the images that the model of an entry calls unknown; None where it knows no such thing."""
+    if entry.model is None or entry.model.rejection is None:
+        return None
+    (place,) = np.flatnonzero(entry.weights)
+    distances = trial.distances[int(place)]
+    assert distances is not None
+    threshold = entry.model.rejection.threshold(trial.num_views)
+    rejected = distances > threshold
+    accepted_error, rejected_error = (
+        float(part.mean()) if len(part) else None for part in (errors[~rejected], errors[rejected])
+    )
+    return Unknown(threshold, float(rejected.mean()), accepted_error, rejected_error, distances)
 
 
 def _check_world(world: World, models: Ensemble, tested: LabeledImages, options: Options) -> None:
@@ -313,7 +377,7 @@ def _check_fit(fitting: LabeledImages, tested: LabeledImages, images: Path) -> N
 def _load(paths: Sequence[Path], options: Options) -> tuple[Ensemble, list[_Entry]]:
     """Every network once, and what was named as weights of them."""
     members: dict[Path, Classifier] = {}
-    shares: list[tuple[str, dict[Path, float], FittedOn | None, list[Path]]] = []
+    shares: list[tuple[str, dict[Path, float], FittedOn | None, list[Path], Classifier | Ensemble]] = []
     for path in paths:
         opened = open_model(path, device=options.device, precision=options.precision)
         ensemble = opened if isinstance(opened, Ensemble) else Ensemble([opened])
@@ -322,10 +386,10 @@ def _load(paths: Sequence[Path], options: Options) -> tuple[Ensemble, list[_Entr
         for file, member, weight in zip(files, ensemble.members, ensemble.weights, strict=True):
             members.setdefault(file, member)
             own[file] = own.get(file, 0) + weight
-        shares.append((str(path), own, ensemble.fitted_on, files))
+        shares.append((str(path), own, ensemble.fitted_on, files, opened))
     entries = [
-        _Entry(name, np.array([own.get(file, 0) for file in members], np.float32), fitted_on, files)
-        for name, own, fitted_on, files in shares
+        _Entry(name, np.array([own.get(file, 0) for file in members], np.float32), fitted_on, files, opened)
+        for name, own, fitted_on, files, opened in shares
     ]
     return Ensemble(list(members.values())), entries
 
@@ -353,7 +417,9 @@ def _write_files(assessment: Assessment, models: Ensemble, last: _Entry, options
     evaluation = assessment.results[-1].evaluation
     trial, written = assessment.trial, assessment.written
     if options.predictions:
-        write_predictions(options.predictions, evaluation, trial.paths)
+        unknown = assessment.results[-1].unknown
+        measured = {"unknown": unknown.distances > unknown.threshold, "distance": unknown.distances} if unknown else {}
+        write_predictions(options.predictions, evaluation, trial.paths, measured)
         written[options.predictions] = "Predictions"
     if options.submission and assessment.left_out:
         assessment.doubts.append(

@@ -1,5 +1,6 @@
 """Whether a classifier that says 80 % is right in 80 of 100 cases (Guo, Pleiss, Sun, Weinberger 2017)."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,12 @@ from numpy.typing import NDArray
 
 BINS = 15
 """Ranges of confidence of equal width, as is usual."""
+
+TEMPERATURES = (0.05, 20.0)
+"""Lowest and highest temperature that is found: beyond them, images are too few or too easy to tell one."""
+
+_HALVINGS = 40
+"""Of the logarithms between them: 40 leave 6 / 2**40, less than the temperature means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +54,31 @@ def measure_calibration(
     return Calibration(
         float(gaps), tuple(i / bins for i in range(bins)), tuple(counts.tolist()), means(confident), means(correct)
     )
+
+
+def fit_temperature(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """Return the temperature in TEMPERATURES with the lowest cross-entropy of the scaled probabilities.
+
+    In 1 / temperature the cross-entropy is convex, so its one minimum is found by halving where its slope is 0.
+
+    Args:
+        probabilities: (N, K), means over views or models as they are; N at least 1. Those of 0 count as 1e-30.
+        labels: (N,) class indices.
+    Source: Guo, Pleiss, Sun, Weinberger 2017; see `network.confidence.scale_probabilities`.
+    """
+    logs = np.log(np.maximum(probabilities, 1e-30, dtype=np.float64))
+    of_labels = logs[np.arange(len(labels)), labels].mean()
+
+    def slope(inverse: float) -> float:
+        """Of the cross-entropy along 1 / temperature: what the scaled probabilities expect less what came."""
+        powers = np.exp(inverse * (logs - logs.max(1, keepdims=True)))
+        return float(((powers * logs).sum(1) / powers.sum(1)).mean() - of_labels)
+
+    low, high = map(math.log, TEMPERATURES)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if slope(math.exp(-middle)) <= 0:  # better with a larger inverse, a lower temperature
+            high = middle
+        else:
+            low = middle
+    return math.exp((low + high) / 2)

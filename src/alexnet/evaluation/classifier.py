@@ -1,6 +1,6 @@
 """A trained model ready for use: the network with its classes and its preprocessing, which cannot disagree."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from alexnet.batches.loader import Images
 from alexnet.data.images.decode import Framing
 from alexnet.errors import ImageError, WeightsError
-from alexnet.evaluation.evaluate import Evaluation, evaluate_network, match_classes, predict_probabilities
+from alexnet.evaluation.evaluate import Evaluation, Outputs, compute_outputs, evaluate_network, match_classes
 from alexnet.evaluation.given import Given
-from alexnet.evaluation.prediction import Predictor
+from alexnet.evaluation.prediction import Answer, Predictor
 from alexnet.network.alexnet import AlexNet
+from alexnet.network.confidence import Rejection
 from alexnet.network.model_file import Model, find_model, load_model
 from alexnet.system import Compute, choose_compute
 from alexnet.text.progress import Tick
@@ -66,10 +68,29 @@ class Classifier(Predictor):
         """How photographs become such images: as for the images that the model was trained on."""
         return self.model.preprocessing.framing
 
-    def compute_probabilities(self, images: Sequence[NDArray[np.uint8]], *, views: int) -> NDArray[np.float32]:
-        """Return (N, K) probabilities of decoded images, (S, S, 3) uint8 RGB; each is the mean of its views'."""
-        parts = predict_probabilities(self._network, images, self.model.preprocessing, self.compute, num_views=views)
-        return np.concatenate([np.zeros((0, len(self.class_names)), np.float32), *(part.numpy() for part in parts)])
+    @property
+    def temperatures(self) -> Mapping[int, float]:
+        """Number of views -> temperature of the probabilities; empty where they were not calibrated."""
+        return self.model.temperatures
+
+    @property
+    def rejection(self) -> Rejection | None:
+        """When the answer is "unknown"; None where every image gets a class."""
+        return self.model.rejection
+
+    def compute_answer(self, images: Sequence[NDArray[np.uint8]], *, views: int) -> Answer:
+        """Return probabilities and distances of decoded images, (S, S, 3) uint8 RGB; each is the mean of its views'."""
+        probabilities = [np.zeros((0, len(self.class_names)), np.float32)]
+        distances = [np.zeros(0, np.float32)]
+        for outputs in self.compute_outputs(images, views=views):
+            probabilities.append(outputs.probabilities.numpy())
+            if self.rejection:
+                distances.append(self.rejection.measure(outputs.features.numpy()))
+        return Answer(np.concatenate(probabilities), np.concatenate(distances) if self.rejection else None)
+
+    def compute_outputs(self, images: Images, *, views: int) -> Iterator[Outputs]:
+        """Yield probabilities and features of decoded images, batch by batch; see `evaluate.compute_outputs`."""
+        return compute_outputs(self._network, images, self.model.preprocessing, self.compute, num_views=views)
 
     def activations(
         self, images: Given | Iterable[Given], layers: Sequence[str], *, batch_size: int = 16
@@ -114,6 +135,18 @@ class Classifier(Predictor):
                 found = self.network.activations(inputs[:, 0].to(self.compute.device), layers)
             yield [name for name, _ in decoded], problems, {name: found[name].float().cpu().numpy() for name in layers}
 
+    def check_size(self, store: "Store") -> None:
+        """Refuse a store of images of another size.
+
+        Raises:
+            WeightsError: it is.
+        """
+        if store.size != self.model.preprocessing.image_px:
+            raise WeightsError(
+                f"{self.path} was trained on images of {self.model.preprocessing.image_px} px, {store.path} holds "
+                f"{store.size} px. Prepare the images again with --size {self.model.preprocessing.image_px}."
+            )
+
     def evaluate(self, store: "Store", *, split: str = "val", views: int = 1, tick: Tick | None = None) -> Evaluation:
         """Return the errors on a split of a store; its classes are matched with the model's by name.
 
@@ -121,11 +154,7 @@ class Classifier(Predictor):
             WeightsError: the store has a class that the model does not know, or images of another size.
             StoreError: the store has no such split.
         """
-        if store.size != self.model.preprocessing.image_px:
-            raise WeightsError(
-                f"{self.path} was trained on images of {self.model.preprocessing.image_px} px, {store.path} holds "
-                f"{store.size} px. Prepare the images again with --size {self.model.preprocessing.image_px}."
-            )
+        self.check_size(store)
         images = store[split]
         index = match_classes(store.class_names, self.class_names, given_by=str(store.path), known_by=str(self.path))
         return evaluate_network(

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from alexnet.data.images.decode import Framing
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.metrics import top_k_credit
-from alexnet.evaluation.prediction import Predictor
+from alexnet.evaluation.prediction import Answer, Predictor
 from alexnet.files.documents import parse_json
 from alexnet.files.record import hash_file, header_checksum
 from alexnet.files.writing import write_text
-from alexnet.network.model_file import ENSEMBLE_KIND, find_model
+from alexnet.network.model_file import ENSEMBLE_KIND, by_views, find_model, read_by_views
 from alexnet.text.commands import command
 from alexnet.text.names import escape_name, unescape_name
 from alexnet.text.progress import Tick
@@ -61,11 +60,13 @@ class Ensemble(Predictor):
         weights: Sequence[float] | None = None,
         *,
         fitted_on: FittedOn | None = None,
+        temperatures: Mapping[int, float] | None = None,
     ) -> None:
         """Hold members; without weights all count the same.
 
         Args:
             fitted_on: The images that the weights were found on; None for weights that were given.
+            temperatures: Of the weighted mean, by number of views; None where it was not calibrated.
         Raises:
             WeightsError: members have other classes, or want images of other sizes.
             ConfigError: there is no member, or weights are not one for each, at least 0 and not all 0.
@@ -80,9 +81,8 @@ class Ensemble(Predictor):
             )
         self.weights = tuple(value / sum(values) for value in values)
         self.fitted_on = fitted_on
+        self._temperatures = dict(temperatures or {})
         self.path = members[0].path
-        self.file: Path | None = None
-        """The file it was loaded from."""
         self._columns = [_match_columns(member, members[0]) for member in members]
         for member in members:
             if member.image_px != self.image_px:
@@ -103,6 +103,15 @@ class Ensemble(Predictor):
         return self.members[0].class_titles
 
     @property
+    def temperatures(self) -> Mapping[int, float]:
+        """Number of views -> temperature of the weighted mean; empty where it was not calibrated."""
+        return self._temperatures
+
+    @property
+    def rejection(self) -> None:
+        """None: networks have features of their own, which have no mean, so every image gets a class."""
+
+    @property
     def image_px(self) -> int:
         """Side of the images that views are cropped from."""
         return self.members[0].image_px
@@ -119,23 +128,25 @@ class Ensemble(Predictor):
         )
         return f"Ensemble({names})"
 
-    def predict_members(self, images: Sequence[NDArray[np.uint8]], *, views: int) -> list[Tensor]:
-        """Return each member's probabilities (N, K) of decoded images, in the order of `class_names`."""
+    def answer_members(self, images: Sequence[NDArray[np.uint8]], *, views: int) -> list[Answer]:
+        """Return each member's answer on decoded images, its probabilities (N, K) in the order of `class_names`."""
+        answers = [member.compute_answer(images, views=views) for member in self.members]
         return [
-            torch.from_numpy(member.compute_probabilities(images, views=views))[:, columns]
-            for member, columns in zip(self.members, self._columns, strict=True)
+            answer._replace(probabilities=np.ascontiguousarray(answer.probabilities[:, columns]))
+            for answer, columns in zip(answers, self._columns, strict=True)
         ]
 
-    def average(self, parts: Sequence[Tensor]) -> Tensor:
+    def average(self, parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         """Return the weighted mean of the members' probabilities."""
-        total = torch.zeros_like(parts[0])
+        total = np.zeros_like(parts[0])
         for part, weight in zip(parts, self.weights, strict=True):
             total += weight * part
         return total
 
-    def compute_probabilities(self, images: Sequence[NDArray[np.uint8]], *, views: int) -> NDArray[np.float32]:
-        """Return (N, K) probabilities of decoded images, (S, S, 3) uint8 RGB: the weighted mean of the members'."""
-        return self.average(self.predict_members(images, views=views)).numpy()
+    def compute_answer(self, images: Sequence[NDArray[np.uint8]], *, views: int) -> Answer:
+        """Return the weighted mean of the members' probabilities of decoded images, (S, S, 3) uint8 RGB."""
+        answers = self.answer_members(images, views=views)
+        return Answer(self.average([answer.probabilities for answer in answers]), None)
 
 
 def _match_columns(member: Classifier, first: Classifier) -> list[int]:
@@ -206,6 +217,7 @@ def save_ensemble(path: Path, ensemble: Ensemble) -> None:
         "members": members,
         "class_names": list(map(escape_name, ensemble.class_names)),
         "fitted_on": asdict(ensemble.fitted_on) if ensemble.fitted_on else None,
+        **({"temperatures": by_views(ensemble.temperatures)} if ensemble.temperatures else {}),
     }
     document["checksum"] = header_checksum(document)
     write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
@@ -235,6 +247,7 @@ def load_ensemble(path: Path, *, device: str = "auto", precision: str = "auto") 
         if is_recorded and document.get("checksum") != header_checksum(document):
             raise ValueError("it does not agree with its own checksum")
         fitted_on = FittedOn(**document["fitted_on"]) if document.get("fitted_on") else None
+        temperatures = read_by_views(document["temperatures"]) if "temperatures" in document else None
     except (OSError, ValueError, KeyError, TypeError) as problem:
         reason = f"{problem} is missing" if isinstance(problem, KeyError) else problem
         raise WeightsError(
@@ -255,7 +268,7 @@ def load_ensemble(path: Path, *, device: str = "auto", precision: str = "auto") 
             )
         members.append(load(file, device=device, precision=precision))
         weights.append(weight)
-    ensemble = Ensemble(members, weights, fitted_on=fitted_on)
+    ensemble = Ensemble(members, weights, fitted_on=fitted_on, temperatures=temperatures)
     ensemble.file = path
     return ensemble
 

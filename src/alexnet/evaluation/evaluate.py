@@ -1,8 +1,8 @@
 """Testing: probabilities averaged over views, and the errors they make (paper, sections 4.1 and 6)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +33,16 @@ def images_at_a_time(num_views: int) -> int:
     return max(1, VIEWS_AT_A_TIME // num_views)
 
 
+class Outputs(NamedTuple):
+    """What a network makes of n images, in float32 on the CPU."""
+
+    probabilities: Tensor
+    """(n, K), the mean of the views' softmax outputs."""
+    features: Tensor
+    """(n, D) inputs of the last layer, flat, the mean over the views: in the paper's network those of section 6.1, as
+    the dropout after them scales them."""
+
+
 def predict_probabilities(
     network: AlexNet,
     images: Images,
@@ -53,6 +63,46 @@ def predict_probabilities(
     Raises:
         ConfigError: num_views is none of these.
     """
+
+    def run(first: int, x: Tensor) -> tuple[Tensor]:
+        return (network.forward_from(first, x).float().softmax(1),)
+
+    for (probabilities,) in _average_views(run, network, images, preprocessing, compute, num_views, batch_size):
+        yield probabilities
+
+
+def compute_outputs(
+    network: AlexNet, images: Images, preprocessing: Preprocessing, compute: Compute, *, num_views: int = 1
+) -> Iterator[Outputs]:
+    """Yield probabilities, as `predict_probabilities` does, and from the same pass the features they were made of.
+
+    Args:
+        network: Not divided among processes.
+    """
+    last = len(network.spec.layers) - 1
+
+    def run(first: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = network.read_last_layer(first, x)
+        return network.forward_from(last, features).float().softmax(1), features.flatten(1).float()
+
+    for means in _average_views(run, network, images, preprocessing, compute, num_views, VIEWS_AT_A_TIME):
+        yield Outputs(*means)
+
+
+def _average_views(
+    run: Callable[[int, Tensor], tuple[Tensor, ...]],
+    network: AlexNet,
+    images: Images,
+    preprocessing: Preprocessing,
+    compute: Compute,
+    num_views: int,
+    batch_size: int,
+) -> Iterator[list[Tensor]]:
+    """Yield the means over the views of what `run` makes of consecutive images.
+
+    Args:
+        run: Takes the number of a layer and (n * V, …) that it reads, returns rows for each view.
+    """
     image_px, crop_px, size = preprocessing.image_px, network.spec.input_px, max(1, batch_size // num_views)
     places = evaluation_views(image_px, crop_px, num_views)
     crops = [(y, x) for y, x, mirrored in places if not mirrored]
@@ -66,13 +116,10 @@ def predict_probabilities(
         batch = [images[i] for i in range(start, min(start + size, len(images)))]
         views = preprocessing.make_views(batch, shown_px, compute.dtype, views=shown).to(compute.device)
         with torch.inference_mode():
-            inputs = views.flatten(0, 1)
-            if shared:
-                logits = network.forward_from(1, share_first_layer(network, inputs, crops))
-            else:
-                logits = network(inputs)
-            mean = logits.float().softmax(1).unflatten(0, (len(batch), num_views)).mean(1).cpu()  # type: ignore[no-untyped-call]
-        yield mean  # outside of inference mode, which would stay on for as long as this generator is kept waiting
+            inputs = views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+            rows = run(1, share_first_layer(network, inputs, crops)) if shared else run(0, inputs)
+            means = [each.unflatten(0, (len(batch), num_views)).mean(1).cpu() for each in rows]  # type: ignore[no-untyped-call]
+        yield means  # outside of inference mode, which would stay on for as long as this generator is kept waiting
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,15 @@ def find_doubts(models: Sequence[Classifier], trial: Trial, fits: Sequence[Fitte
         doubts.append("Weights of the average were found on these very images: its error here looks lower than it is.")
     for model in models if store is not None else ():
         assert store is not None
+        calibrated = model.model.provenance.get("calibration")
+        if isinstance(calibrated, dict) and (calibrated.get("store_fingerprint"), calibrated.get("split")) == (
+            store.fingerprint,
+            images.split,
+        ):
+            doubts.append(
+                f"{model.path} was calibrated on these very images: its scaled calibration error and the share that it "
+                "calls unknown look better than on others."
+            )
         if model.model.preprocessing.framing != "square":
             doubts.append(
                 f"{store.path} was prepared in alexnet's way; {model.path} brings photographs to size in that of "

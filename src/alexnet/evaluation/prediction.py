@@ -2,15 +2,19 @@
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.data.images.decode import Framing
-from alexnet.errors import ImageError
+from alexnet.errors import ConfigError, ImageError
 from alexnet.evaluation.given import Given, list_given, name_given, read_given
+from alexnet.network.confidence import Rejection, for_views, scale_probabilities
+from alexnet.text.commands import command
 
 _IMAGES_AT_A_TIME = 128
 """Images that are decoded before they are predicted."""
@@ -25,6 +29,10 @@ class Prediction:
     class_names: tuple[str, ...]
     probabilities: NDArray[np.float32]
     """(K,) in the order of class_names; they sum to 1."""
+    distance: float | None = None
+    """From what the model learned, see `Rejection.measure`; None where the model does not measure it."""
+    is_unknown: bool = False
+    """Whether the distance is too large for any class, so that the probabilities mean nothing."""
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """Return the k best classes, best first, with their probabilities; all of them if there are fewer than k."""
@@ -32,8 +40,37 @@ class Prediction:
         return [(self.class_names[i], float(self.probabilities[i])) for i in order]
 
 
+def describe_distance(prediction: Prediction) -> dict[str, Any]:
+    """Return whether a picture is unknown, and its distance, as programs get them; nothing where it is not measured."""
+    return {} if prediction.distance is None else {"unknown": prediction.is_unknown, "distance": prediction.distance}
+
+
+class Answer(NamedTuple):
+    """What a predictor makes of N images."""
+
+    probabilities: NDArray[np.float32]
+    """(N, K)"""
+    distances: NDArray[np.float32] | None
+    """(N,), see `Rejection.measure`; None without a rejection."""
+
+
 class Predictor(ABC):
     """What names images: a `Classifier`, or an `Ensemble` of them."""
+
+    path: Path
+    """Of its model, or its first."""
+    file: Path | None = None
+    """Of the ensemble, where it was loaded from one."""
+
+    @property
+    @abstractmethod
+    def temperatures(self) -> Mapping[int, float]:
+        """Number of views -> temperature of the probabilities; empty where they were not calibrated."""
+
+    @property
+    @abstractmethod
+    def rejection(self) -> Rejection | None:
+        """When the answer is "unknown"; None where every image gets a class."""
 
     @property
     @abstractmethod
@@ -56,10 +93,28 @@ class Predictor(ABC):
         """How photographs become such images."""
 
     @abstractmethod
-    def compute_probabilities(self, images: Sequence[NDArray[np.uint8]], *, views: int) -> NDArray[np.float32]:
-        """Return (N, K) probabilities of decoded images, (S, S, 3) uint8 RGB; each is the mean of its views'."""
+    def compute_answer(self, images: Sequence[NDArray[np.uint8]], *, views: int) -> Answer:
+        """Return probabilities and distances of decoded images, (S, S, 3) uint8 RGB; each is the mean of its views'."""
 
-    def predict(self, images: Given | Iterable[Given], *, views: int = 1) -> list[Prediction]:
+    def compute_probabilities(self, images: Sequence[NDArray[np.uint8]], *, views: int) -> NDArray[np.float32]:
+        """Return the (N, K) probabilities of `compute_answer`."""
+        return self.compute_answer(images, views=views).probabilities
+
+    def temperature(self, views: int) -> float:
+        """Return the temperature for a number of views.
+
+        Raises:
+            ConfigError: the model was not calibrated.
+        """
+        if not self.temperatures:
+            where = self.file or self.path
+            raise ConfigError(
+                f"{where}: has no temperature to scale its probabilities with. Find one on validation images: "
+                f"{command('calibrate', where, 'STORE')}"
+            )
+        return for_views(self.temperatures, views)
+
+    def predict(self, images: Given | Iterable[Given], *, views: int = 1, calibrated: bool = False) -> list[Prediction]:
         """Return the probabilities of images, one prediction each, in order.
 
         Args:
@@ -67,28 +122,40 @@ class Predictor(ABC):
                 images; or (S, S, 3) uint8 RGB arrays of the stored size.
             views: 1 (centre), 9 (three by three places) or 10 (corners, centre, and mirrored); the mean of their
                 probabilities.
+            calibrated: Scale the probabilities with the temperature that was found on validation images.
         Raises:
             ImageError: a file cannot be decoded; `predict_each` goes on after it.
-            ConfigError: an array has another shape or type, an image is none of these, or views is none of 1, 9 and
-                10.
+            ConfigError: an array has another shape or type, an image is none of these, views is none of 1, 9 and
+                10, or there is no temperature.
         """
         results = []
-        for outcome in self.predict_each(images, views=views):
+        for outcome in self.predict_each(images, views=views, calibrated=calibrated):
             if isinstance(outcome, ImageError):
                 raise outcome
             results.append(outcome)
         return results
 
-    def predict_each(self, images: Given | Iterable[Given], *, views: int = 1) -> Iterator[Prediction | ImageError]:
+    def predict_each(
+        self, images: Given | Iterable[Given], *, views: int = 1, calibrated: bool = False
+    ) -> Iterator[Prediction | ImageError]:
         """Yield, for each image in order, its prediction or the reason why it cannot be decoded; memory is bounded."""
+        temperature = self.temperature(views) if calibrated else 1.0
+        threshold = self.rejection.threshold(views) if self.rejection else 0.0
         for names, outcomes in self._decode(images, _IMAGES_AT_A_TIME):
             decoded = [outcome for outcome in outcomes if not isinstance(outcome, ImageError)]
-            rows = iter(self.compute_probabilities(decoded, views=views))
+            answer = self.compute_answer(decoded, views=views)
+            probabilities = answer.probabilities
+            if calibrated:
+                probabilities = scale_probabilities(probabilities, temperature)
+            distances = [None] * len(decoded) if answer.distances is None else answer.distances.tolist()
+            rows = zip(probabilities, distances, strict=True)
             for name, outcome in zip(names, outcomes, strict=True):
                 if isinstance(outcome, ImageError):
                     yield outcome
                 else:
-                    yield Prediction(name, self.class_names, next(rows))
+                    row, distance = next(rows)
+                    is_unknown = distance is not None and distance > threshold
+                    yield Prediction(name, self.class_names, row, distance, is_unknown)
 
     def _decode(
         self, images: Given | Iterable[Given], most: int

@@ -3,7 +3,7 @@
 import csv
 import importlib.util
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +34,22 @@ def check_prediction_file(path: Path) -> None:
         )
 
 
-def write_predictions(path: Path, evaluation: Evaluation, image_paths: Sequence[str]) -> None:
+def write_predictions(
+    path: Path,
+    evaluation: Evaluation,
+    image_paths: Sequence[str],
+    measured: Mapping[str, NDArray[Any]] | None = None,
+) -> None:
     """Write a row per image: path, label, the five best classes and their probabilities; CSV, or Parquet by suffix.
 
+    Args:
+        measured: More columns (N,), which come last.
     Raises:
         ConfigError: see `check_prediction_file`.
     """
     check_prediction_file(path)
     columns = _columns(evaluation, image_paths)
+    columns |= {name: values.tolist() for name, values in (measured or {}).items()}
     if path.suffix == ".parquet":
         _write_parquet(path, columns)
         return

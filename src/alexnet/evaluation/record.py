@@ -60,6 +60,13 @@ def read_errors(folder: Path, weights: str) -> dict[str, Any] | None:
         return None
 
 
+def keep_errors(folder: Path, before: str, after: str) -> None:
+    """Have the errors of a run's weights stay theirs, where their file changed otherwise: digests before and after."""
+    document = read_errors(folder, before)
+    if document is not None:
+        write_text(folder / ERRORS, json.dumps({**document, "weights": after}, indent=2) + "\n")
+
+
 def is_reported(folder: Path, file: Path) -> bool:
     """Whether a run folder holds a test and a report of the weights in this file."""
     return (folder / REPORT).exists() and read_errors(folder, digest_weights(file)) is not None

@@ -14,6 +14,7 @@ from alexnet.errors import ConfigError
 from alexnet.evaluation.ensemble import Ensemble
 from alexnet.evaluation.evaluate import Evaluation, images_at_a_time, match_classes, measure_errors
 from alexnet.evaluation.labeled_images import LabeledImages
+from alexnet.evaluation.prediction import Answer
 from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
 
@@ -34,6 +35,8 @@ class Trial:
     image_px: int
     class_names: tuple[str, ...]
     num_views: int
+    distances: list[NDArray[np.float32] | None]
+    """(N,) of each model, see `Rejection.measure`; None of one without a rejection."""
 
     @property
     def paths(self) -> list[str]:
@@ -74,17 +77,20 @@ def run_trial(
     numbers: list[int] = []
     marks: list[bytes] = []
     parts: list[list[NDArray[np.float32]]] = [[] for _ in models.members]
+    distances: list[list[NDArray[np.float32]]] = [[] for _ in models.members]
 
-    def test(own: Sequence[int]) -> tuple[list[int], list[str], list[str], list[NDArray[np.float32]]]:
+    def test(own: Sequence[int]) -> tuple[list[int], list[str], list[str], list[Answer]]:
         found, pixels, reasons = images.read(own)
-        predicted = models.predict_members(pixels, views=num_views)
-        return found, [mark_image(image).hex() for image in pixels], reasons, [part.numpy() for part in predicted]
+        predicted = models.answer_members(pixels, views=num_views)
+        return found, [mark_image(image).hex() for image in pixels], reasons, predicted
 
     for positions in BatchShard(world.rank, world.world_size).turns(len(images), images_at_a_time(num_views)):
         own = positions[positions >= 0].tolist()
         *facts, predicted = world.run_on_all_ranks(partial(test, own))
-        for each, part in zip(parts, predicted, strict=True):
-            each.append(world.all_gather_rows(part))
+        for each, far, answer in zip(parts, distances, predicted, strict=True):
+            each.append(world.all_gather_rows(answer.probabilities))
+            if answer.distances is not None:
+                far.append(world.all_gather_rows(answer.distances))
         for found, digests, reasons in world.all_gather_objects(facts):
             numbers += found
             marks += map(bytes.fromhex, digests)
@@ -105,6 +111,7 @@ def run_trial(
         models.image_px,
         models.class_names,
         num_views,
+        [np.concatenate(own) if own else None for own in distances],
     )
 
 

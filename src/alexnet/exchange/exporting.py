@@ -16,7 +16,7 @@ from alexnet.batches.preprocessing import Preprocessing
 from alexnet.batches.views import evaluation_views
 from alexnet.errors import ConfigError, ExportError
 from alexnet.exchange.importing import DIVISOR, MEAN_IMAGE, TORCHVISION_DIVISOR, TORCHVISION_MEAN
-from alexnet.exchange.onnx_graph import build_graph, count_bytes, describe_use
+from alexnet.exchange.onnx_graph import DISTANCE, build_graph, count_bytes, describe_use
 from alexnet.exchange.programs import write_onnx_program, write_torch_program, write_torchvision_program
 from alexnet.files.writing import write_bytes
 from alexnet.network.alexnet import AlexNet
@@ -123,16 +123,25 @@ def _export_onnx(model: Model, out: Path, plain_normalization: bool, ten_views: 
         raise ExportError(f"the weights take {count_bytes(model):,} bytes; one ONNX file holds {ONNX_LIMIT:,}. Use "
                           "--to program.")  # fmt: skip
     data = build_graph(model, plain_normalization=plain_normalization, ten_views=ten_views).SerializeToString()
-    run = run_onnx(data)
-    difference = _compare(model, run, ten_views=ten_views)
+    difference = _compare(model, run_onnx(data), ten_views=ten_views)
+    if model.rejection is not None:
+        difference = max(difference, _compare(model, run_onnx(data, DISTANCE), ten_views=ten_views, what=DISTANCE))
     write_bytes(out, data)
-    program = write_onnx_program(out, model.preprocessing.image_px, model.preprocessing.framing, ten_views=ten_views)
+    program = write_onnx_program(
+        out,
+        model.preprocessing.image_px,
+        model.preprocessing.framing,
+        ten_views=ten_views,
+        rejects=model.rejection is not None,
+    )
     return Exported(out, len(data), difference, program=program)
 
 
-def run_onnx(data: bytes) -> Callable[[Tensor], Tensor]:
-    """Return a function that computes the first output of an ONNX graph from its one input, by onnxruntime.
+def run_onnx(data: bytes, output: str | None = None) -> Callable[[Tensor], Tensor]:
+    """Return a function that computes an output of an ONNX graph from its one input, by onnxruntime.
 
+    Args:
+        output: Its name; the first where it is None.
     Raises:
         ConfigError: the package onnxruntime is not installed.
     """
@@ -149,7 +158,7 @@ def run_onnx(data: bytes) -> Callable[[Tensor], Tensor]:
     name = session.get_inputs()[0].name
 
     def run(values: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {name: values.numpy()})[0])
+        return torch.from_numpy(session.run(output and [output], {name: values.numpy()})[0])
 
     return run
 
@@ -176,7 +185,8 @@ def _export_program(model: Model, out: Path) -> Exported:
     difference = _compare(model, lambda images: loaded(images), ten_views=False)
     data = stream.getvalue()
     write_bytes(out, data)
-    return Exported(out, len(data), difference, program=write_torch_program(out, side, model.preprocessing.framing))
+    program_text = write_torch_program(out, side, model.preprocessing.framing)
+    return Exported(out, len(data), difference, _say_without_unknown(model), program_text)
 
 
 def _export_state_dict(model: Model, out: Path) -> Exported:
@@ -221,7 +231,13 @@ def _export_state_dict(model: Model, out: Path) -> Exported:
         "These weights do not expect torchvision's usual normalisation: the file holds mean_image and divisor beside "
         "them, which the program below takes out before the network reads the rest."
     )
-    return Exported(out, len(data), None, () if is_usual else (note,), program)
+    return Exported(out, len(data), None, (*(() if is_usual else (note,)), *_say_without_unknown(model)), program)
+
+
+def _say_without_unknown(model: Model) -> tuple[str, ...]:
+    """A sentence where a file lacks what the model has."""
+    lost = "This format names a class for every picture: of the exports only --to onnx knows unknown ones."
+    return () if model.rejection is None else (lost,)
 
 
 def _has_usual_inputs(preprocessing: Preprocessing) -> bool:
@@ -236,6 +252,18 @@ def _has_usual_inputs(preprocessing: Preprocessing) -> bool:
 def copy_network(model: Model) -> AlexNet:
     """Return a copy of a model's network, in float32 on the CPU, in evaluation mode."""
     return copy.deepcopy(model.network).float().cpu().eval()
+
+
+def compute_distances(model: Model, network: AlexNet, images: Tensor, *, ten_views: bool) -> Tensor:
+    """Return the distances (N,) by which a model that rejects would judge stored images; see `compute_outputs`."""
+    assert model.rejection is not None
+    inputs = model.preprocessing.make_views(
+        list(images.numpy()), network.spec.input_px, torch.float32, views=10 if ten_views else 1
+    )
+    with torch.inference_mode():
+        features = network.read_last_layer(0, inputs.flatten(0, 1)).flatten(1)
+    means = features.unflatten(0, (len(images), -1)).mean(1)  # type: ignore[no-untyped-call]
+    return torch.from_numpy(model.rejection.measure(means.numpy()))
 
 
 def compute_outputs(network: AlexNet, preprocessing: Preprocessing, images: Tensor, *, ten_views: bool) -> Tensor:
@@ -255,8 +283,8 @@ def compute_outputs(network: AlexNet, preprocessing: Preprocessing, images: Tens
     return outputs.softmax(1).view(len(images), 10, -1).mean(1)
 
 
-def _compare(model: Model, run: Callable[[Tensor], Tensor], *, ten_views: bool) -> float:
-    """Return the largest difference of logits or probabilities on random images.
+def _compare(model: Model, run: Callable[[Tensor], Tensor], *, ten_views: bool, what: str | None = None) -> float:
+    """Return the largest difference of logits or probabilities on random images, or of distances where `what` says so.
 
     Raises:
         ExportError: it is larger than TOLERANCE.
@@ -266,10 +294,13 @@ def _compare(model: Model, run: Callable[[Tensor], Tensor], *, ten_views: bool) 
     worst = 0.0
     for count in _BATCHES:
         images = torch.randint(0, 256, (count, side, side, 3), generator=generator, dtype=torch.uint8)
-        ours = compute_outputs(network, model.preprocessing, images, ten_views=ten_views)
+        if what == DISTANCE:
+            ours = compute_distances(model, network, images, ten_views=ten_views)
+        else:
+            ours = compute_outputs(network, model.preprocessing, images, ten_views=ten_views)
         with torch.inference_mode():
             worst = max(worst, _difference(ours, run(images)))
-    return _accept(worst, "probabilities" if ten_views else "logits")
+    return _accept(worst, what or ("probabilities" if ten_views else "logits"))
 
 
 def _difference(ours: Tensor, theirs: Any) -> float:

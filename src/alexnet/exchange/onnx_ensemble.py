@@ -1,6 +1,7 @@
 """An ensemble as one ONNX graph: every member's ten views of the stored images, and the weighted mean of it all."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ def build_ensemble_graph(ensemble: Ensemble, *, plain_normalization: bool = Fals
     helper, numpy_helper = onnx.helper, onnx.numpy_helper
     nodes, weights, terms = [], [], []
     for number, (member, weight) in enumerate(zip(ensemble.members, ensemble.weights, strict=True)):
-        graph = build_graph(member.model, plain_normalization=plain_normalization, ten_views=True).graph
+        alone = replace(member.model, rejection=None)  # an ensemble rejects nothing
+        graph = build_graph(alone, plain_normalization=plain_normalization, ten_views=True).graph
 
         def own(name: str, number: int = number) -> str:
             return name if name in ("", IMAGES) else f"member{number}/{name}"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from alexnet.batches.preprocessing import Preprocessing
 from alexnet.batches.views import Place, evaluation_views
 from alexnet.errors import ConfigError
+from alexnet.network.confidence import Rejection, unit_rows
 from alexnet.network.layers import AnyLayer
 from alexnet.network.model_file import Model
 from alexnet.network.rows import (
@@ -36,6 +37,7 @@ from alexnet.network.shapes import Shape, count_groups, count_pooled, name_steps
 OPSET = 17
 """Version of the operator set; read by onnxruntime 1.12 and later."""
 INPUTS, IMAGES, LOGITS, PROBABILITIES = "inputs", "images", "logits", "probabilities"
+DISTANCE, IS_UNKNOWN = "distance", "unknown"
 
 
 def build_graph(model: Model, *, plain_normalization: bool = False, ten_views: bool = False) -> Any:
@@ -45,6 +47,7 @@ def build_graph(model: Model, *, plain_normalization: bool = False, ten_views: b
         plain_normalization: Write response normalisation across kernels as a product, a convolution with ones, a power
             and a product, for programs that lack the operator LRN.
         ten_views: Return "probabilities" (N, K), the mean over ten views; otherwise "logits" (N, K) of the centre view.
+    Of a model that knows the unknown, "distance" (N,) float32 and "unknown" (N,) bool come after them.
     Either takes stored images, "images" (N, S, S, 3) uint8 RGB; mean image, crops and divisor are inside.
     Raises:
         ConfigError: the package onnx is not installed.
@@ -56,17 +59,23 @@ def build_graph(model: Model, *, plain_normalization: bool = False, ten_views: b
     side = model.preprocessing.image_px
     given = helper.make_tensor_value_info(IMAGES, proto.UINT8, ["N", side, side, 3])
     places = evaluation_views(side, spec.input_px, 10 if ten_views else 1)
-    logits = graph.network(model, graph.views(IMAGES, model.preprocessing, spec.input_px, places))
+    logits, features = graph.network(model, graph.views(IMAGES, model.preprocessing, spec.input_px, places))
+    returned = [
+        helper.make_tensor_value_info(PROBABILITIES if ten_views else LOGITS, proto.FLOAT, ["N", spec.num_classes])
+    ]
     if ten_views:
-        returned = helper.make_tensor_value_info(PROBABILITIES, proto.FLOAT, ["N", spec.num_classes])
         softmax = graph.node("Softmax", [logits], "view_probabilities", axis=1)
-        shape = graph.constant("ten_views", np.array([10, -1, spec.num_classes], np.int64))
-        stacked = graph.node("Reshape", [softmax, shape], "probabilities_by_view")
-        graph.node("ReduceMean", [stacked], PROBABILITIES, axes=[0], keepdims=0)
+        graph.average_views(softmax, spec.num_classes, PROBABILITIES)
     else:
-        returned = helper.make_tensor_value_info(LOGITS, proto.FLOAT, ["N", spec.num_classes])
         graph.node("Identity", [logits], LOGITS)
-    built = helper.make_graph(graph.nodes, f"alexnet {spec.dialect}", [given], [returned], graph.weights)
+    if model.rejection is not None:
+        features = graph.node("Flatten", [features], "features/flat", axis=1)
+        if ten_views:
+            features = graph.average_views(features, model.network.num_features, "features/mean")
+        graph.reject(model.rejection, features, len(places))
+        returned.append(helper.make_tensor_value_info(DISTANCE, proto.FLOAT, ["N"]))
+        returned.append(helper.make_tensor_value_info(IS_UNKNOWN, proto.BOOL, ["N"]))
+    built = helper.make_graph(graph.nodes, f"alexnet {spec.dialect}", [given], returned, graph.weights)
     result = helper.make_model(built, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
     values = describe_use(model).items()
     props = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values}
@@ -166,15 +175,36 @@ class _Graph:
             x = self.node("Sub", [x, subtracted], "views/centred")
         return self.node("Div", [x, scale], INPUTS)
 
-    def network(self, model: Model, x: str) -> str:
+    def average_views(self, x: str, width: int, output: str) -> str:
+        """(10 * N, width), view by view, to the mean over the views (N, width)."""
+        shape = self.constant(f"{output}/shape", np.array([10, -1, width], np.int64))
+        stacked = self.node("Reshape", [x, shape], f"{output}/by_view")
+        return self.node("ReduceMean", [stacked], output, axes=[0], keepdims=0)
+
+    def reject(self, rejection: Rejection, features: str, num_views: int) -> None:
+        """Features (N, D) to their distances, as `Rejection.measure` has them, and whether these are too large."""
+        lengths = self.node("ReduceL2", [features], "features/length", axes=[1], keepdims=1)
+        lengths = self.node("Max", [lengths, self.number(1e-30)], "features/divisor")
+        directions = self.node("Div", [features, lengths], "features/direction")
+        references = self.constant("references", unit_rows(rejection.references).T)
+        cosines = self.node("MatMul", [directions, references], "cosines")
+        nearest = self.node("ReduceMax", [cosines], "cosines/nearest", axes=[1], keepdims=0)
+        self.node("Sub", [self.number(1.0), nearest], DISTANCE)
+        threshold = self.number(rejection.threshold(num_views))
+        self.node("Greater", [DISTANCE, threshold], IS_UNKNOWN)
+
+    def network(self, model: Model, x: str) -> tuple[str, str]:
+        """Inputs to logits, and what the last layer reads."""
         net = model.network
+        features = x
         for (row, layer), shape in zip(net.named_layers(), net.shapes, strict=True):
+            features = x
             x = self._layer(row, layer, shape, net.spec, x)
             current = shape.output
             for name, step in zip(name_steps(row), row.then, strict=True):
                 x = self._operation(step, x, name.replace(".", "/"), current, net.spec)
                 current = shape_after(step, current)
-        return x
+        return x, features
 
     def _layer(self, row: Layer, layer: AnyLayer, shape: Shape, spec: Spec, x: str) -> str:
         weight = layer.weight.detach().float().cpu().contiguous().numpy()

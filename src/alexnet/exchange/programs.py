@@ -3,6 +3,7 @@
 They need nothing of this package, and what they need of the model is in the file.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,16 +19,33 @@ probabilities = powers / powers.sum()
 """
 
 
-def write_onnx_program(out: Path, image_px: int, framing: str, *, ten_views: bool) -> str:
-    """Return Python for an ONNX file, by onnxruntime."""
+_SHOW_UNKNOWN = """\
+if unknown:
+    print(f"unknown, at distance {distance:.4f}")
+"""
+
+
+def write_onnx_program(out: Path, image_px: int, framing: str, *, ten_views: bool, rejects: bool = False) -> str:
+    """Return Python for an ONNX file, by onnxruntime.
+
+    Args:
+        rejects: Whether the file has distances, and says of pictures that they are unknown.
+    """
     result = "probabilities" if ten_views else "logits"
+    names = [result, "distance", "unknown"] if rejects else [result]
+    outputs = json.dumps(names)
     return (
         _import("json", "numpy as np", "onnxruntime")
         + _open_picture(image_px, framing)
         + f"session = onnxruntime.InferenceSession({str(out)!r})\n"
         + 'names = json.loads(session.get_modelmeta().custom_metadata_map["class_titles"])\n'
-        + f'{result} = session.run(["{result}"], {{"images": image[None]}})[0][0]\n'
+        + (
+            f'{", ".join(names)} = (output[0] for output in session.run({outputs}, {{"images": image[None]}}))\n'
+            if rejects
+            else f'{result} = session.run(["{result}"], {{"images": image[None]}})[0][0]\n'
+        )
         + ("" if ten_views else _NORMALIZE)
+        + (_SHOW_UNKNOWN if rejects else "")
         + _SHOW
     )
 

@@ -1,5 +1,6 @@
 """Table to module: the network that a spec describes (paper, section 3.5 and figure 2)."""
 
+import math
 from collections.abc import Iterable, Iterator, Set
 
 import torch
@@ -47,7 +48,17 @@ class AlexNet(nn.Module):
 
     def forward_from(self, first: int, x: Tensor, keys: Tensor | None = None) -> Tensor:
         """Return logits from what the layers before number `first` made of the inputs; keys as in `forward`."""
-        for index, (row, layer) in enumerate(self.named_layers()[first:], start=first):
+        return self._compute(first, None, x, keys)
+
+    def read_last_layer(self, first: int, x: Tensor) -> Tensor:
+        """Return what the last layer reads, (N, D) or (N, C, H, W), from what the layers before number `first` made.
+
+        In evaluation mode, of a network that is not divided among processes.
+        """
+        return self._compute(first, -1, x, None)
+
+    def _compute(self, first: int, until: int | None, x: Tensor, keys: Tensor | None) -> Tensor:
+        for index, (row, layer) in enumerate(self.named_layers()[first:until], start=first):
             x = apply_all(layer(x), row.then, towers=self.spec.towers, training=self.training, keys=keys, layer=index)
         return x
 
@@ -119,6 +130,12 @@ class AlexNet(nn.Module):
                 if tap == base:
                     return len(range(*part.indices(current[0]))), *current[1:]
         raise AssertionError(name)
+
+    @property
+    def num_features(self) -> int:
+        """Numbers that the last layer reads of one image: 4096 in the paper's network."""
+        final = self.shapes[-2].final if len(self.shapes) > 1 else (3, self.spec.input_px, self.spec.input_px)
+        return math.prod(final)
 
     def features_name(self) -> str:
         """Name of the activation that `features` returns: behind the non-linearity of the last hidden layer."""

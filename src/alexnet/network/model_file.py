@@ -5,7 +5,7 @@ PyTorch is imported where a network is made, so that finding a file and reading 
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from alexnet.batches.preprocessing import FRAMINGS, Preprocessing
 from alexnet.batches.views import MeanPlace
 from alexnet.errors import WeightsError
-from alexnet.files.tensors import copy_into, read_document, read_tensors, write_tensors
+from alexnet.files.tensors import copy_into, is_finite, read_document, read_tensors, write_tensors
 from alexnet.files.writing import check_file
+from alexnet.network.confidence import MEASURED_VIEWS, Rejection
 from alexnet.network.rows import Spec
 from alexnet.runs.folder import CHECKPOINTS, LATEST, MODEL, NEXT, PREVIOUS
 from alexnet.text.class_names import apply_titles, normalize_name
@@ -37,7 +38,7 @@ ENSEMBLE_KIND = "alexnet ensemble"
 FAR_MEAN = 16.0
 """Grey levels by which the mean colour of images may differ from `Model.color_mean` before it is worth a sentence."""
 
-_MEAN = "mean_image"
+_MEAN, _REFERENCES = "mean_image", "references"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,10 @@ class Model:
     class_titles: tuple[str, ...]
     preprocessing: Preprocessing
     provenance: dict[str, Any]
+    temperatures: Mapping[int, float] = field(default_factory=dict)
+    """Number of views -> what its probabilities are scaled with on request; empty where it was not calibrated."""
+    rejection: Rejection | None = None
+    """When it answers "unknown"; None where it names a class for every picture."""
 
     @property
     def color_mean(self) -> NDArray[np.float64]:
@@ -67,7 +72,14 @@ class Model:
 
 
 def describe(model: Model) -> dict[str, Any]:
-    """Return the document that accompanies the tensors of a model, as JSON values."""
+    """Return the document that accompanies the tensors of a model, as JSON values.
+
+    What a model does not have is left out: files without it are those of before.
+    """
+    rejection = model.rejection
+    optional: dict[str, Any] = {"temperatures": by_views(model.temperatures)} if model.temperatures else {}
+    if rejection is not None:
+        optional["rejection"] = {"thresholds": by_views(rejection.thresholds), "share": rejection.share}
     return {
         "spec": model.network.spec.model_dump_json(),
         "class_names": list(model.class_names),
@@ -76,14 +88,35 @@ def describe(model: Model) -> dict[str, Any]:
         "mean_place": model.preprocessing.mean_place,
         "framing": model.preprocessing.framing,
         "provenance": model.provenance,
+        **optional,
     }
 
 
+def by_views(values: Mapping[int, float]) -> dict[str, float]:
+    """Return values for numbers of views as JSON has them; `read_by_views` returns what it was."""
+    return {str(views): value for views, value in values.items()}
+
+
+def read_by_views(document: Mapping[str, Any]) -> dict[int, float]:
+    """Return the values for numbers of views, each above 0.
+
+    Raises:
+        ValueError: they are not one for each of MEASURED_VIEWS, or one is not accepted.
+    """
+    values = {views: float(document[str(views)]) for views in MEASURED_VIEWS}
+    if len(document) != len(values) or not all(0 < value < math.inf for value in values.values()):
+        raise ValueError(f"{dict(document)} by number of views")
+    return values
+
+
 def tensors_of(model: Model) -> "dict[str, Tensor]":
-    """Return the tensors of a model by name: the weights and the mean image."""
+    """Return the tensors of a model by name: the weights, the mean image, and the references where it rejects."""
     import torch
 
-    return {**model.network.state_dict(), _MEAN: torch.from_numpy(np.array(model.preprocessing.mean_image))}
+    beside = {_MEAN: model.preprocessing.mean_image}
+    if model.rejection is not None:
+        beside[_REFERENCES] = model.rejection.references
+    return {**model.network.state_dict(), **{name: torch.from_numpy(np.array(each)) for name, each in beside.items()}}
 
 
 def save_model(path: Path, model: Model, tensors: "Mapping[str, Tensor] | None" = None) -> None:
@@ -117,6 +150,10 @@ def load_model(path: Path) -> Model:
         titles = tuple(map(str, document["class_titles"]))
         divisor, provenance = _read_divisor(document["divisor"]), dict(document["provenance"])
         mean_place, framing = document.get("mean_place", "aligned"), document.get("framing", "square")
+        temperatures = read_by_views(document["temperatures"]) if "temperatures" in document else {}
+        rejection = document.get("rejection")
+        thresholds = read_by_views(rejection["thresholds"]) if rejection is not None else {}
+        share = float(rejection["share"]) if rejection is not None else 0.0
     except (KeyError, TypeError, ValueError) as problem:
         if isinstance(problem, WeightsError):
             raise
@@ -143,9 +180,30 @@ def load_model(path: Path) -> Model:
         or (mean.shape[2] != 3 or mean.shape[0] < spec.input_px or not bool(torch.isfinite(mean).all()))
     ):
         raise WeightsError(f"{path}: lacks a usable mean image. Obtain the file again.")
+    references = tensors.get(_REFERENCES)
+    if thresholds and (
+        references is None
+        or references.dtype != torch.float32
+        or (references.ndim != 2 or not len(references) or references.shape[1] != network.num_features)
+        or not is_finite(references)
+        or not 0 < share < 1
+    ):
+        raise WeightsError(
+            f"{path}: has thresholds for unknown pictures without usable features to measure distances from. Obtain "
+            "the file again, or train or export the model again and calibrate that: "
+            f"{command('calibrate', 'MODEL', 'STORE', reject=0.05)}"
+        )
     folder = path.parent.parent if path.parent.name == CHECKPOINTS else path.parent
     titles = apply_titles(folder, names, titles)
-    return Model(network.eval(), names, titles, Preprocessing(mean.numpy(), divisor, mean_place, framing), provenance)
+    return Model(
+        network.eval(),
+        names,
+        titles,
+        Preprocessing(mean.numpy(), divisor, mean_place, framing),
+        provenance,
+        temperatures,
+        Rejection(references.numpy(), thresholds, share) if thresholds and references is not None else None,
+    )
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from alexnet.data.store.format import VAL, choose_reported
 from alexnet.data.store.reader import Store
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import Interrupted
+from alexnet.evaluation.calibrating import calibrate, save_calibration
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.record import digest_weights, is_reported
@@ -19,6 +20,7 @@ from alexnet.runs.existing import identify, refuse_other
 from alexnet.runs.folder import MODEL, read_metrics
 from alexnet.runs.train import Outcome, train
 from alexnet.system import choose_compute
+from alexnet.text.commands import command
 from alexnet.text.wording import counted
 from alexnet.training.loop import Silent
 
@@ -27,15 +29,23 @@ VALIDATED_VIEWS = 1
 
 
 def train_and_report(
-    terminal: Terminal, store: Store, recipe: Recipe, out: Path, *, report: bool = True, **options: Any
+    terminal: Terminal,
+    store: Store,
+    recipe: Recipe,
+    out: Path,
+    *,
+    report: bool = True,
+    reject: float | None = None,
+    **options: Any,
 ) -> None:
-    """Train with a display, then test and write the report. Options are those of `runs.train`.
+    """Train with a display, then test, write the report, and calibrate. Options are those of `runs.train`.
 
     A finished training whose test or report is missing goes on with these. Of several processes, all train and the
     first does the rest.
 
     Args:
         report: Whether to test and report at all.
+        reject: Share of the validation images to call unknown; see `calibrate`. None leaves the model as it is.
     Raises:
         RunError: see `runs.train`; or the finished training is another than this.
         Interrupted: see `runs.train`; or the user stopped the test.
@@ -70,6 +80,26 @@ def train_and_report(
                 f"Stopped while testing. The training is finished and saved: {out / MODEL}. The same command goes on "
                 "with the test and the report."
             ) from None
+    if reject is not None:
+        _calibrate(terminal, store, out, reject, options)
+
+
+def _calibrate(terminal: Terminal, store: Store, out: Path, reject: float, options: dict[str, Any]) -> None:
+    """Find temperatures and thresholds, which go into the finished model."""
+    classifier = load(out, device=options.get("device", "auto"), precision=options.get("precision", "auto"))
+    try:
+        with terminal.progress("calibrating", "views") as meter:
+            found = calibrate(classifier, store, reject=reject, tick=meter)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"Stopped while calibrating. The training is finished and saved. Calibrate it: "
+            f"{command('calibrate', out, store.path, reject=reject)}"
+        ) from None
+    save_calibration(classifier, found)
+    terminal.say(
+        f"Calibrated on {counted(found.images, 'image')} of {found.split}: temperature {found.temperatures[10]:.3f} in "
+        f"ten views; {reject:.1%} of them are unknown. More: {command('info', out / MODEL)}"
+    )
 
 
 def _lacks_report(store: Store, recipe: Recipe, out: Path, options: dict[str, Any]) -> bool:

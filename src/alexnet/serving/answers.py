@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from alexnet.batches.views import Place, evaluation_views
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import Ensemble
-from alexnet.evaluation.prediction import Prediction
+from alexnet.evaluation.prediction import Prediction, describe_distance
 from alexnet.interpretation.why import METHODS, Method
 from alexnet.retrieval.index.extractor import Extractor
 from alexnet.retrieval.index.images import Originals
@@ -31,15 +31,27 @@ another is chosen. Occlusion, the most faithful, is the last: it costs as much a
 class Answers:
     """A model with its classes, and an index of pictures where there is one."""
 
-    def __init__(self, model: Classifier | Ensemble, *, index: Index | None = None, title: str | None = None) -> None:
+    def __init__(
+        self,
+        model: Classifier | Ensemble,
+        *,
+        index: Index | None = None,
+        title: str | None = None,
+        calibrated: bool = False,
+    ) -> None:
         """Hold a model.
 
         Args:
             title: What people call the model; the name of its file or folder by default.
+            calibrated: Scale the probabilities with the model's temperature.
         Raises:
             SearchError: the index was made with another model.
+            ConfigError: there is no temperature.
         """
         self.model = model
+        self.calibrated = calibrated
+        if calibrated:
+            model.temperature(1)
         self.index = index
         self.extractor = Extractor(model)
         file = model.file if isinstance(model, Ensemble) and model.file else Path(model.path)
@@ -61,7 +73,7 @@ class Answers:
 
     def predict(self, images: Sequence[Pixels], views: int) -> list[Prediction]:
         """Return the predictions of images, averaged over 1, 9 or 10 views."""
-        return self.model.predict(images, views=views)
+        return self.model.predict(images, views=views, calibrated=self.calibrated)
 
     def features(self, images: Sequence[Pixels], layer: str) -> list[NDArray[np.float32]]:
         """Return the activations of a layer, flat, as an index holds them.
@@ -122,7 +134,8 @@ class Answers:
     def describe(self, prediction: Prediction, top: int) -> dict[str, Any]:
         """Return a prediction as programs and the page get it: its class with title and probability, and the best.
 
-        The one place that knows what a prediction can say: also that a picture is unlike all the model was trained on.
+        The one place that knows what a prediction can say. Where the model measures how far a picture is from all it
+        was trained on, `unknown` and `distance` say so; an unknown picture has a class all the same.
         """
         titles = dict(zip(self.class_names, self.class_titles, strict=True))
         best = [
@@ -133,5 +146,6 @@ class Answers:
             "class": best[0]["name"],
             "title": best[0]["title"],
             "probability": best[0]["probability"],
+            **describe_distance(prediction),
             "top": best,
         }

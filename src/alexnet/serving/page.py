@@ -448,15 +448,16 @@ def _write_csv(pictures: Sequence[Picture]) -> str:
         "error",
         *(f"{what}_{place}" for place in range(1, most + 1) for what in ("class", "title", "probability")),
     ]
+    measured = ("unknown", "distance") if any("distance" in picture.answer for picture in pictures) else ()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
+    writer.writerow([*head[:2], *measured, *head[2:]])
     for picture in pictures:
         cells = [
             cell
             for row in picture.answer.get("top", ())
             for cell in (row["name"], row["title"], f"{row['probability']:.6f}")
         ]
-        writer.writerow([picture.name, picture.problem, *cells])
+        writer.writerow([picture.name, picture.problem, *(picture.answer.get(name, "") for name in measured), *cells])
     return "data:text/csv;base64," + base64.b64encode(text.getvalue().encode()).decode("ascii")
 
 

@@ -23,9 +23,15 @@ class _Image(BaseModel):
 
 
 class _Prediction(_Image):
-    class_: str = Field(alias="class", description="Name of the best class.")
+    class_: str = Field(alias="class", description="Name of the best class; of an unknown picture too.")
     title: str
     probability: float
+    unknown: bool = Field(
+        False, description="Whether the picture is none of the classes; only where the model rejects."
+    )
+    distance: float = Field(
+        0.0, description="From the nearest picture that it keeps of its training, 0 to 2; only where the model rejects."
+    )
     top: list[_Class] = Field(description="Best classes, the best first.")
 
 

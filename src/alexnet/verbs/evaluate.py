@@ -14,6 +14,7 @@ from alexnet.verbs.options import (
     NEW_FILE,
     PATH,
     Whole,
+    calibrated_option,
     compute_options,
     devices_option,
     json_option,
@@ -28,6 +29,7 @@ from alexnet.verbs.showing import show_assessment
 @click.argument("models", nargs=-1, required=True, type=PATH, metavar="MODEL...")
 @click.argument("images", type=PATH)
 @views_option
+@calibrated_option
 @click.option("--split", help="Split of the images to test on.  [default: test where there is one, else val]")
 @click.option("--top", type=Whole(1), help="The k of the top-k error.  [default: 5]")
 @click.option("--average", is_flag=True, help="Also average the probabilities of all models (paper, section 6).")

@@ -131,6 +131,14 @@ timeout_option = click.option(
     metavar="SECONDS",
     help="Give up on a process that does not answer for so long.",
 )
+reject_option = click.option(
+    "--reject",
+    type=Number(0, 1, min_open=True, max_open=True),
+    help='Answer "unknown" from where this share of the validation images lies beyond; usual is 0.05.',
+)
+calibrated_option = click.option(
+    "--calibrated", is_flag=True, help="Scale the probabilities with the temperature that alexnet calibrate found."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 
 

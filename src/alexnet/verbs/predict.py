@@ -7,15 +7,28 @@ from typing import Any
 import click
 
 from alexnet.verbs.opening import open_model
-from alexnet.verbs.options import PATH, Whole, compute_options, image_files, json_option, views_option
+from alexnet.verbs.options import (
+    PATH,
+    Whole,
+    calibrated_option,
+    compute_options,
+    image_files,
+    json_option,
+    views_option,
+)
 
 
 @click.command()
 @click.argument("model", type=PATH)
 @click.argument("images", nargs=-1, required=True, type=PATH)
 @click.option("--top", type=Whole(1), help="Classes to list.  [default: 5; with --one-line 1]")
-@click.option("--one-line", is_flag=True, help="A line for each image: path, class, probability, …, with tabs between.")
+@click.option(
+    "--one-line",
+    is_flag=True,
+    help="A line for each image: path, class, probability, …, with tabs between; or path, unknown, distance.",
+)
 @views_option
+@calibrated_option
 @compute_options
 @json_option
 def predict(
@@ -24,13 +37,15 @@ def predict(
     top: int | None,
     one_line: bool,
     views: str,
+    calibrated: bool,
     as_json: bool,
     **compute: Any,
 ) -> None:
     """Name what is in IMAGES, with probabilities.
 
     IMAGES are files or folders of any size and mode. One that cannot be read is named and left out (exit code 1).
-    Probabilities are those of ten views, averaged; alexnet serve takes one unless told otherwise.
+    Probabilities are those of ten views, averaged; alexnet serve takes one unless told otherwise. Of a model that was
+    calibrated with --reject, a picture unlike all it learned is "unknown", with its distance.
 
     \b
     alexnet predict RUN picture.jpg
@@ -40,6 +55,8 @@ def predict(
 
     from alexnet.console.terminal import percent
     from alexnet.errors import ImageError
+    from alexnet.evaluation.prediction import describe_distance
+    from alexnet.network.confidence import UNKNOWN
     from alexnet.text.names import escape_name
     from alexnet.text.wording import say_views
 
@@ -47,10 +64,11 @@ def predict(
     paths = image_files(images)
     titles = dict(zip(classifier.class_names, map(escape_name, classifier.class_titles), strict=True))
     best_k = top or (1 if one_line else 5)
+    most = classifier.rejection.threshold(int(views)) if classifier.rejection else None
     predictions: list[dict[str, Any]] = []
     left_out: list[str] = []
     with terminal.progress("predicting", "images") as meter:
-        for number, outcome in enumerate(classifier.predict_each(paths, views=int(views))):
+        for number, outcome in enumerate(classifier.predict_each(paths, views=int(views), calibrated=calibrated)):
             if isinstance(outcome, ImageError):
                 left_out.append(str(outcome))
             elif as_json:
@@ -58,18 +76,32 @@ def predict(
                     {"name": escape_name(name), "title": titles[name], "probability": probability}
                     for name, probability in outcome.top(best_k)
                 ]
-                predictions.append({"path": escape_name(outcome.source), "top": best})
+                row = {"path": escape_name(outcome.source), **describe_distance(outcome), "top": best}
+                predictions.append(row)
             elif one_line:
                 cells = [f"{titles[name]}\t{probability:.4f}" for name, probability in outcome.top(best_k)]
+                if outcome.is_unknown:
+                    cells = [f"{UNKNOWN}\t{outcome.distance:.4f}"]
                 terminal.print("\t".join([escape_name(outcome.source), *cells]))
             else:
                 terminal.print(escape_name(outcome.source))
+                if outcome.is_unknown:
+                    terminal.print(
+                        f"  {UNKNOWN}: its distance is {outcome.distance:.4f}, accepted are up to {most:.4f}"
+                    )
                 for name, probability in outcome.top(best_k):
                     bar = "█" * round(20 * probability)
                     terminal.print(f"  {percent(probability):>9}  {bar:<20}  {titles[name]}")
             meter(number + 1, len(paths))
     if as_json:
-        document = {"model": escape_name(str(model)), "views": int(views), "images": predictions, "left_out": left_out}
+        document = {
+            "model": escape_name(str(model)),
+            "views": int(views),
+            "calibrated": calibrated,
+            **({} if most is None else {"threshold": most}),
+            "images": predictions,
+            "left_out": left_out,
+        }
         terminal.print_json(json.dumps(document))
     elif len(left_out) < len(paths):
         terminal.say(f"Each picture was seen in {say_views(int(views))} (--views {views}).")

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from alexnet.verbs.opening import open_model
-from alexnet.verbs.options import NEW_FILE, PATH, Number, Whole, compute_options
+from alexnet.verbs.options import NEW_FILE, PATH, Number, Whole, calibrated_option, compute_options
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 CORRECTIONS = "corrections.csv"
@@ -23,6 +23,7 @@ CORRECTIONS = "corrections.csv"
     type=click.Choice(["1", "9", "10"]),
     help="Crops to average; alexnet predict takes 10 unless told otherwise.",
 )
+@calibrated_option
 @click.option("--top", default=5, show_default=True, type=Whole(1), help="Classes in an answer.")
 @click.option("--index", "index_path", type=PATH, help="Index of alexnet search: what is alike is shown from it.")
 @click.option("--examples", type=PATH, help="Store whose pictures the page offers to try.  [default: that of the run]")
@@ -55,6 +56,7 @@ def serve(
     host: str,
     port: int,
     views: str,
+    calibrated: bool,
     top: int,
     index_path: Path | None,
     examples: Path | None,
@@ -105,7 +107,7 @@ def serve(
     listening = open_socket(host, port)
     index = open_index(index_path) if index_path else None
     terminal, opened = open_model(model, **compute)
-    answers = Answers(opened, index=index)
+    answers = Answers(opened, index=index, calibrated=calibrated)
     service = Service(
         answers,
         Options(

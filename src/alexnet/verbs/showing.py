@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from alexnet.console.terminal import Terminal
-    from alexnet.evaluation.assessment import Assessment
+    from alexnet.evaluation.assessment import Assessment, Unknown
+    from alexnet.evaluation.calibrating import Confidence
 
 MOST_CLASSES = 20
 """Classes that are listed; of more, the worst."""
@@ -38,7 +39,7 @@ def show_assessment(terminal: "Terminal", assessment: "Assessment") -> None:
     )
     terminal.print("")
     terminal.table(
-        ["", "balanced error", "95 % interval", "macro F1", "cross-entropy", "calibration error"],
+        ["", "balanced error", "95 % interval", "macro F1", "cross-entropy", "calibration error", "scaled"],
         [
             [
                 result.name,
@@ -47,10 +48,14 @@ def show_assessment(terminal: "Terminal", assessment: "Assessment") -> None:
                 f"{result.evaluation.f1_macro:.3f}",
                 f"{result.evaluation.cross_entropy:.4f}",
                 percent(result.calibration.expected_error),
+                percent(result.scaled.expected_error) if result.scaled else "–",
             ]
             for result in assessment.results
         ],
     )
+    for result in assessment.results:
+        if result.unknown is not None:
+            terminal.print(f"{result.name}: {say_unknown(result.unknown)}")
     unequal = say_unequal(first.class_images, assessment.class_titles, "images here")
     if unequal:
         terminal.print(
@@ -81,6 +86,45 @@ def show_assessment(terminal: "Terminal", assessment: "Assessment") -> None:
         terminal.print("\nWith two classes there is no top-k error to speak of: k = 2 is always right.")
     terminal.print("")
     _show_classes(terminal, assessment)
+
+
+def say_unknown(unknown: "Unknown") -> str:
+    """Return how many images were "unknown", and the errors of both parts."""
+    from alexnet.console.terminal import percent
+
+    parts = [
+        f"{what} {percent(error)}"
+        for what, error in (("of the others", unknown.accepted_error), ("of these", unknown.rejected_error))
+        if error is not None
+    ]
+    return (
+        f"{percent(unknown.share)} of the images are unknown (farther than {unknown.threshold:.4f} from all it "
+        f"learned); top-1 error {', '.join(parts)}."
+    )
+
+
+def show_confidence(terminal: "Terminal", found: "Confidence") -> None:
+    """Print temperatures, and what they do to the calibration; thresholds where there are some."""
+    from alexnet.console.terminal import percent
+    from alexnet.text.wording import counted, say_views
+
+    rejection = found.rejection
+    head = ["", "temperature", "calibration error", "scaled"] + (["largest distance"] if rejection else [])
+    terminal.table(
+        head,
+        [
+            [
+                say_views(views),
+                f"{temperature:.3f}",
+                *map(percent, found.errors[views]),
+                *([f"{rejection.thresholds[views]:.4f}"] if rejection else []),
+            ]
+            for views, temperature in found.temperatures.items()
+        ],
+        title=f"{counted(found.images, 'image')} of {found.split}",
+    )
+    if rejection:
+        terminal.print(f'{percent(rejection.share)} of these images are farther from all it learned, and "unknown".')
 
 
 def _show_classes(terminal: "Terminal", assessment: "Assessment") -> None:

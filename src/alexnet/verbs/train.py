@@ -18,6 +18,7 @@ from alexnet.verbs.options import (
     local_batch_option,
     mesh_option,
     read_devices,
+    reject_option,
     timeout_option,
 )
 
@@ -70,6 +71,7 @@ WHY_MODERN = (
 @click.option(
     "--no-report", is_flag=True, help="Do not test the result and report on it; alexnet report does it later."
 )
+@reject_option
 @compute_options
 @local_batch_option
 @devices_option
@@ -89,6 +91,7 @@ def train(
     seed: int,
     checkpoint_minutes: float,
     no_report: bool,
+    reject: float | None,
     device: str,
     precision: str,
     threads: int | None,
@@ -116,6 +119,7 @@ def train(
     others      demo, caffe, cifar-80sec, cifar-19pct, cifar-18pct, cifar-13pct, cifar-11pct
     """
     from alexnet.console.terminal import Terminal
+    from alexnet.data.store.format import VAL
     from alexnet.data.store.reader import open_store
     from alexnet.distribution.session import join_world, start_if_asked
     from alexnet.errors import ConfigError
@@ -147,6 +151,11 @@ def train(
         else:
             chosen = adapt_recipe(chosen, start, opened.class_names, sixth_convolution=sixth)
         check_batch(chosen, assignments, len(opened["train"]))
+        if reject is not None and VAL not in opened.filled_splits:
+            raise ConfigError(
+                f"--reject {reject:g}: {store} has no validation images to measure distances of. They are those of a "
+                f"folder val, or --val-fraction 0.1 sets them aside: {command('prepare', 'PHOTOS', out='STORE')}"
+            )
         return opened, start, freeze_layers(chosen, freeze) if freeze is not None else chosen
 
     if more_epochs and (recipe or start_path or epochs or sixth):
@@ -178,6 +187,7 @@ def train(
             chosen,
             out,
             report=not no_report,
+            reject=reject,
             start=start,
             seed=seed,
             checkpoint_minutes=checkpoint_minutes,

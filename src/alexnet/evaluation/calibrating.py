@@ -1,0 +1,247 @@
+"""Calibrating a model: temperatures, and where its "unknown" begins, from images that it did not learn from.
+
+The network stays as it is. What was found goes into its file.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.batches.loader import Images
+from alexnet.data.store.format import TRAIN, VAL
+from alexnet.errors import ConfigError, WeightsError
+from alexnet.evaluation.calibration import fit_temperature, measure_calibration
+from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.ensemble import Ensemble, save_ensemble
+from alexnet.evaluation.evaluate import images_at_a_time, match_classes
+from alexnet.evaluation.record import digest_weights, keep_errors
+from alexnet.network.confidence import MEASURED_VIEWS, Rejection, scale_probabilities
+from alexnet.network.model_file import find_model, load_model, save_model
+from alexnet.runs.folder import CHECKPOINTS
+from alexnet.text.commands import command
+from alexnet.text.progress import Tick
+
+if TYPE_CHECKING:
+    from alexnet.data.store.reader import Store
+
+
+PER_CLASS = 50
+"""Training images of a class whose features are kept: docs/questions.md compares the scores."""
+MOST_REFERENCES = 4096
+"""Training images in all: 67 MB of 4,096 features each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confidence:
+    """What was found for a model."""
+
+    images: int
+    store_fingerprint: str
+    split: str
+    temperatures: Mapping[int, float]
+    """Number of views -> temperature."""
+    errors: Mapping[int, tuple[float, float]]
+    """Number of views -> expected calibration error of these images, raw and scaled."""
+    rejection: Rejection | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures for programs."""
+        views = [
+            {
+                "views": each,
+                "temperature": self.temperatures[each],
+                "expected_calibration_error": self.errors[each][0],
+                "scaled_calibration_error": self.errors[each][1],
+                **({"threshold": self.rejection.thresholds[each]} if self.rejection else {}),
+            }
+            for each in MEASURED_VIEWS
+        ]
+        reject = {"reject": self.rejection.share} if self.rejection else {}
+        return {"images": self.images, "split": self.split, **reject, "by_views": views}
+
+
+def check_calibration(model: Classifier | Ensemble, store: "Store", *, split: str, reject: float | None) -> None:
+    """Refuse what could not be calibrated, before the work begins.
+
+    Raises:
+        ConfigError: the model is an ensemble and has to reject, the share is not in (0, 1), or the split is the
+            training's, is not there or has no images; or see `find_calibrated`.
+        WeightsError: the store has other classes than the model, or images of another size.
+    """
+    if reject is not None and not 0 < reject < 1:
+        raise ConfigError(
+            f"--reject {reject:g}: is the share of validation images that may be called unknown, above 0 and below 1. "
+            "Usual is 0.05."
+        )
+    find_calibrated(model)
+    if reject is not None and isinstance(model, Ensemble):
+        raise ConfigError(
+            f"{model.file}: is an ensemble, whose networks have features of their own, so there is no distance to "
+            f"reject by. Calibrate it without --reject, or one of its members: "
+            f"{command('calibrate', model.path, store.path, reject=reject)}"
+        )
+    if split == TRAIN or split not in store.filled_splits:
+        others = [name for name in store.filled_splits if name != TRAIN]
+        why = "a model knows the images it learned from" if split == TRAIN else f"{store.path} has no images in it"
+        advice = (
+            f"Use another: --split {others[0]}."
+            if others
+            else "Validation images are those of a folder val, or --val-fraction 0.1 sets them aside: "
+            f"{command('prepare', 'PHOTOS', out='STORE')}"
+        )
+        raise ConfigError(f"--split {split}: {why}. {advice}")
+    members = model.members if isinstance(model, Ensemble) else (model,)
+    for member in members:
+        member.check_size(store)
+        match_classes(store.class_names, member.class_names, given_by=str(store.path), known_by=str(member.path))
+    missing = set(members[0].class_names) - set(store.class_names)
+    if missing and reject is not None:
+        shown = ", ".join(sorted(missing)[:5])
+        raise WeightsError(
+            f"{store.path} has no images of classes that {model.path} knows ({shown}), whose features have to be "
+            "measured. Use the store it was trained on; without --reject this one will do."
+        )
+
+
+def calibrate(
+    model: Classifier | Ensemble,
+    store: "Store",
+    *,
+    split: str = VAL,
+    reject: float | None = None,
+    tick: Tick | None = None,
+) -> Confidence:
+    """Find temperatures for one view and for ten, and with `reject` references and thresholds; nothing is written.
+
+    Args:
+        model: Its probabilities are used as they are, whatever temperatures it has.
+        reject: Share of the images of `split` that lie beyond the threshold and will be "unknown".
+        tick: Progress; each view of an image counts, of the references the one.
+    Raises:
+        ConfigError, WeightsError: see `check_calibration`.
+    """
+    check_calibration(model, store, split=split, reject=reject)
+    known = match_classes(store.class_names, model.class_names, given_by=str(store.path), known_by=str(model.path))
+    learned, images = store[TRAIN], store[split].images
+    labels = known[store[split].labels]
+    chosen = np.zeros(0, np.int64) if reject is None else choose_references(np.asarray(learned.labels))
+    total = len(chosen) + sum(MEASURED_VIEWS) * len(images)
+    done = 0
+
+    def count(views: int) -> None:
+        nonlocal done
+        done += views
+        if tick:
+            tick(done, total)
+
+    distances_from: Rejection | None = None
+    if reject is not None:
+        assert isinstance(model, Classifier)
+        features = []
+        for batch in _read(learned.images, chosen, images_at_a_time(1)):
+            (outputs,) = model.compute_outputs(batch, views=1)
+            features.append(outputs.features.numpy())
+            count(len(batch))
+        distances_from = Rejection(np.concatenate(features), {}, reject)
+    temperatures: dict[int, float] = {}
+    errors: dict[int, tuple[float, float]] = {}
+    thresholds: dict[int, float] = {}
+    for views in MEASURED_VIEWS:
+        probabilities, distances = [], []
+        for batch in _read(images, np.arange(len(images)), images_at_a_time(views)):
+            if distances_from is None:
+                probabilities.append(model.compute_probabilities(batch, views=views))
+            else:
+                assert isinstance(model, Classifier)
+                (outputs,) = model.compute_outputs(batch, views=views)
+                probabilities.append(outputs.probabilities.numpy())
+                distances.append(distances_from.measure(outputs.features.numpy()))
+            count(views * len(batch))
+        raw = np.concatenate(probabilities)
+        temperatures[views] = fit_temperature(raw, labels)
+        scaled = scale_probabilities(raw, temperatures[views])
+        errors[views] = (
+            measure_calibration(raw, labels).expected_error,
+            measure_calibration(scaled, labels).expected_error,
+        )
+        if reject is not None:
+            thresholds[views] = find_threshold(np.concatenate(distances), reject)
+    rejection = replace(distances_from, thresholds=thresholds) if distances_from else None
+    return Confidence(len(images), store.fingerprint, split, temperatures, errors, rejection)
+
+
+def _read(images: Images, positions: NDArray[np.int64], size: int) -> Iterator[list[NDArray[np.uint8]]]:
+    """Yield the images at these positions, so many at a time."""
+    for start in range(0, len(positions), size):
+        yield [images[int(position)] for position in positions[start : start + size]]
+
+
+def choose_references(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the positions of the training images, in their order, whose features an unknown picture is far from.
+
+    PER_CLASS of each class, evenly spaced; fewer where there are fewer, or where MOST_REFERENCES are shared by many
+    classes, but one at least.
+    """
+    classes = np.unique(labels)
+    most = max(1, min(PER_CLASS, MOST_REFERENCES // len(classes)))
+    own = [np.flatnonzero(labels == label) for label in classes]
+    return np.sort(
+        np.concatenate([each[np.arange(min(most, len(each))) * len(each) // min(most, len(each))] for each in own])
+    )
+
+
+def find_threshold(distances: NDArray[np.float32], reject: float) -> float:
+    """Return the least of the distances that at least 1 - reject of them do not exceed."""
+    accepted = math.ceil(round((1 - reject) * len(distances), 6))
+    return float(np.sort(distances)[max(accepted, 1) - 1])
+
+
+def save_calibration(model: Classifier | Ensemble, found: Confidence) -> Path:
+    """Write a model's file again with what was found in it, and return the file; it appears whole or not at all.
+
+    A rejection that it had goes where none was found: its distances stay, but the thresholds were of other images. The
+    test and the report of a run stay those of its weights.
+
+    Raises:
+        WeightsError: see `find_calibrated`.
+    """
+    file = find_calibrated(model)
+    if isinstance(model, Ensemble):
+        save_ensemble(
+            file, Ensemble(model.members, model.weights, fitted_on=model.fitted_on, temperatures=found.temperatures)
+        )
+        return file
+    before = digest_weights(file)
+    weights = load_model(file)  # the classifier's may be in half the precision
+    on = {"images": found.images, "store_fingerprint": found.store_fingerprint, "split": found.split}
+    provenance = {**weights.provenance, "calibration": on}
+    save_model(
+        file,
+        replace(weights, provenance=provenance, temperatures=found.temperatures, rejection=found.rejection),
+    )
+    keep_errors(file.parent, before, digest_weights(file))
+    return file
+
+
+def find_calibrated(model: Classifier | Ensemble) -> Path:
+    """Return the file that a calibration is written into.
+
+    Raises:
+        ConfigError: it is the checkpoint of a run that is not finished, or the ensemble has no file.
+    """
+    if isinstance(model, Ensemble):
+        if model.file is None:
+            raise ConfigError("the ensemble is in no file that could hold temperatures. Write one with save_ensemble.")
+        return model.file
+    file = find_model(model.path)
+    if file.parent.name == CHECKPOINTS:
+        raise ConfigError(
+            f"{model.path}: its training is not finished, and what is measured of a checkpoint is not of the next. "
+            f"Finish it first; how: {command('info', model.path)}"
+        )
+    return file

@@ -1,0 +1,47 @@
+"""alexnet calibrate."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alexnet.text.commands import command
+from alexnet.verbs.opening import open_model
+from alexnet.verbs.options import PATH, compute_options, json_option, reject_option
+
+
+@click.command()
+@click.argument("model", type=PATH)
+@click.argument("store", type=PATH)
+@reject_option
+@click.option("--split", default="val", show_default=True, help="Split of the store; none that the model learned from.")
+@compute_options
+@json_option
+def calibrate(model: Path, store: Path, reject: float | None, split: str, as_json: bool, **compute: Any) -> None:
+    """Measure on validation images how sure MODEL may be, and when it should answer "unknown".
+
+    A temperature for one view and one for ten go into the model file. Nothing else changes: --calibrated of predict,
+    evaluate and serve asks for the scaled probabilities. With --reject, so do the features of some training images; a
+    picture that is farther from all of them than most validation images is then "unknown" wherever the model answers.
+
+    \b
+    alexnet calibrate RUN STORE
+    alexnet calibrate RUN STORE --reject 0.05
+    """
+    import json
+
+    from alexnet.data.store.reader import open_store
+    from alexnet.evaluation.calibrating import calibrate as measure
+    from alexnet.evaluation.calibrating import save_calibration
+    from alexnet.verbs.showing import show_confidence
+
+    opened = open_store(store)
+    terminal, classifier = open_model(model, **compute)
+    with terminal.progress("calibrating", "views") as meter:
+        found = measure(classifier, opened, split=split, reject=reject, tick=meter)
+    file = save_calibration(classifier, found)
+    if as_json:
+        terminal.print_json(json.dumps({"file": str(file), **found.to_json()}))
+        return
+    show_confidence(terminal, found)
+    terminal.say(f"Kept in {file}. Use it: {command('predict', model, 'picture.jpg', calibrated=True)}")
