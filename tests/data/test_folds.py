@@ -48,7 +48,7 @@ def test_folds_are_a_function_of_seed_and_paths_alone() -> None:
 
 def test_groups_stay_whole_and_large_ones_go_first() -> None:
     groups = ["a"] * 6 + ["b"] * 4 + list("cdefgh")
-    labels = np.array([0, 0, 0, 1, 1, 1] + [0, 0, 1, 1] + [0, 0, 0, 1, 1, 1])
+    labels = np.array([0, 0, 0, 1, 1, 1, 0, 0, 1, 1, 0, 0, 0, 1, 1, 1])
     folds = assign_folds(labels, groups, 2, seed=0)
     assert len(set(folds[:6])) == len(set(folds[6:10])) == 1
     assert folds[0] != folds[6]

@@ -116,7 +116,7 @@ def test_other_folds_are_refused(small_store_path: Path, tmp_path: Path, monkeyp
         go(small_store_path, out, "batches.size=6")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    with pytest.raises(RunError, match="mine: exists and is not a folder of folds. Choose another --out."):
+    with pytest.raises(RunError, match=r"mine: exists and is not a folder of folds\. Choose another --out\."):
         go(small_store_path, tmp_path / "mine")
 
 
@@ -135,5 +135,5 @@ def test_a_file_of_probabilities_that_is_damaged_or_missing_is_refused(small_sto
     data = (tmp_path / "folds" / OUT_OF_FOLD).read_bytes()
     for broken in (b"", data[:200], data[:400] + bytes([data[400] ^ 1]) + data[401:]):
         path.write_bytes(broken)
-        with pytest.raises(RunError, match="out-of-fold.npz: is damaged"):
+        with pytest.raises(RunError, match=r"out-of-fold\.npz: is damaged"):
             read_out_of_fold(tmp_path)
