@@ -81,6 +81,10 @@ class FakeStore:
             "val": FakeSplit(images, labels, [f"val/{label}/{i}<b>.png" for i, label in enumerate(labels)]),
         }
 
+    @property
+    def filled_splits(self) -> list[str]:
+        return [name for name, split in self.splits.items() if len(split)]
+
     def __getitem__(self, split: str) -> FakeSplit:
         return self.splits[split]
 

@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from alexnet.interpretation.curves import draw_curves, find_rate_drops, find_topk, spread_apart
+from alexnet.interpretation.curves import draw_curves, find_rate_drops, find_topk
+from alexnet.interpretation.drawing import spread_apart
 
 
 def rates(*values: float) -> list[dict[str, Any]]:

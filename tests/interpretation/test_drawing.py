@@ -6,24 +6,28 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
 from PIL import Image
 
 from alexnet.errors import ConfigError
 from alexnet.interpretation.drawing import (
     MARGIN_IN,
     PNG_DPI,
-    THEMES,
     Drawing,
     bare_axes,
-    find_theme,
     fit,
     in_both_themes,
+    label_lines,
     measure_in,
     new_figure,
     printable,
     save_drawing,
+    show_percents,
+    styled,
     write,
 )
+from alexnet.pages.themes import THEMES, ThemeName, find_theme
 
 
 def draw_text(text: str, theme: str = "light") -> Drawing:
@@ -123,3 +127,50 @@ def test_an_unknown_theme_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ConfigError) as caught:
         find_theme("sepia")
     assert str(caught.value) == "unknown theme 'sepia'. Known: light, dark."
+
+
+def test_a_drawing_is_painted_once_for_all_formats_of_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawing, painted = draw_text("hello"), []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda *args, **options: (painted.append(1), save(*args, **options)))
+    png, webp = (np.asarray(Image.open(io.BytesIO(drawing.render(form))).convert("RGB")) for form in ("png", "webp"))
+    assert len(painted) == 1
+    assert (png == webp).all()
+    assert Image.open(io.BytesIO(drawing.render("png"))).info["Title"] == "Text"
+
+
+def test_a_figure_has_the_style_of_the_house_and_leaves_settings_alone() -> None:
+    before = dict(matplotlib.rcParams)
+
+    @styled
+    def draw(name: str, theme: ThemeName = "light") -> Drawing:
+        figure = new_figure(3, 2, find_theme(theme))
+        axes = figure.subplots()
+        axes.set(title=name, xlim=(0, 1))
+        show_percents(axes.xaxis)
+        return Drawing("text", figure, {}, "Text", "A text.")
+
+    (axes,) = draw("$x_1$ 50 $", theme="dark").figure.axes
+    assert dict(matplotlib.rcParams) == before
+    title, theme = axes.title, THEMES["dark"]
+    assert not axes._left_title.get_parse_math()
+    assert axes._left_title.get_text() == "$x_1$ 50 $"
+    assert title.get_text() == ""
+    assert axes.spines["bottom"].get_edgecolor() == to_rgba(theme.muted)
+    ticks = [label for label in axes.get_xticklabels() if label.get_text()]
+    assert [label.get_text() for label in ticks] == ["0 %", "20 %", "40 %", "60 %", "80 %", "100 %"]
+    assert {label.get_color() for label in ticks} == {theme.muted}
+    assert draw("a").render("svg") == draw("a").render("svg")
+
+
+def test_labels_of_lines_stand_beside_their_ends_and_apart() -> None:
+    axes = new_figure(3, 2, THEMES["light"]).subplots()
+    axes.set(xlim=(0, 9), ylim=(0, 1))
+    label_lines(axes, [("a", (9, 0.5), "#000000"), ("b", (4, 0.5), "#111111")])
+    assert [(text.get_text(), text.xy[0], text.get_color()) for text in axes.texts] == [
+        ("a", 9, "#000000"),
+        ("b", 4, "#111111"),
+    ]
+    low, high = (text.xy[1] for text in axes.texts)
+    assert low == 0.5
+    assert high - low == pytest.approx(0.15 * 100 / axes.bbox.height)

@@ -1,7 +1,8 @@
 import pytest
 
 from alexnet.interpretation import fonts
-from alexnet.interpretation.drawing import THEMES, bare_axes, new_figure, write
+from alexnet.interpretation.drawing import bare_axes, new_figure, write
+from alexnet.pages.themes import THEMES
 
 
 def test_plain_letters_need_no_further_font() -> None:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from alexnet.interpretation.drawing import THEMES
 from alexnet.interpretation.maps import draw_activations, draw_saliency, find_scale, shade
+from alexnet.pages.themes import THEMES
 
 IMAGE = np.zeros((12, 12, 3), np.uint8)
 
@@ -45,7 +45,9 @@ def test_the_numbers_of_activations_are_the_values_by_tower() -> None:
     assert drawing.numbers["value"] == values.ravel().tolist()
     words = [text for axes in drawing.figure.axes for text in texts(axes)]
     assert words[:4] == ["conv2", "4 × 2 × 3: maps, rows, columns", "x.png", "1 of 4 maps is zero everywhere"]
-    assert [text for text in words if text.startswith("Tower")] == ["Tower a", "Tower b"]
+    assert [axes.get_title("left") for axes in drawing.figure.axes[-2:]] == ["Tower a", "Tower b"]
+    scale = drawing.figure.axes[2]
+    assert [tick.get_text() for tick in scale.get_xticklabels()] == ["0", f"{find_scale(values)[0]:.3g}"]
 
 
 @pytest.mark.parametrize(

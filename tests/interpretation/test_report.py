@@ -147,7 +147,7 @@ def test_a_report_appears_whole_or_not_at_all(tmp_path: Path) -> None:
             raise AssertionError
 
     before = render(tmp_path)
-    with pytest.raises(AttributeError):
+    with pytest.raises(AssertionError):
         write_report(
             tmp_path / "report.html",
             title=Broken(),  # type: ignore[arg-type]

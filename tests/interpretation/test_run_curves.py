@@ -3,22 +3,24 @@ from typing import Any
 import pytest
 
 from alexnet.errors import ConfigError
-from alexnet.interpretation.drawing import THEMES
 from alexnet.interpretation.run_curves import draw_runs
+from alexnet.pages.themes import THEMES
 
 
 def test_runs_are_drawn_beside_each_other_with_their_best_epoch(history: list[dict[str, Any]]) -> None:
     untested = [{k: v for k, v in row.items() if not k.startswith("val")} for row in history[:2]]
     drawing = draw_runs({"one": history, "日本語 " + "long " * 40: untested, "begun": []})
-    loss, error, key = drawing.figure.axes
+    loss, error = drawing.figure.axes
+    (key,) = drawing.figure.legends
     assert len(loss.lines) - len(error.lines) == len(set(loss.lines)) - len(set(error.lines))
     drawn = [list(line.get_ydata()) for line in error.lines]
     assert [row["val_top1_error"] for row in history] in drawn
     assert [row["train_top1_error"] for row in untested] in drawn
-    words = [text.get_text() for text in key.texts]
-    assert words[1:3] == ["one", "lowest validation error 14.0 %, epoch 6 of 6"]
-    assert words[5] == "2 epochs, not tested"
-    assert words[8] == "no epoch has ended yet"
+    first, second, third = [text.get_text() for text in key.get_texts()]
+    assert first == "1   one: lowest validation error 14.0 %, epoch 6 of 6"
+    assert second.startswith("2   日本語 long")
+    assert second.endswith("…: 2 epochs, not tested")
+    assert third == "3   begun: no epoch has ended yet"
     assert drawing.numbers["run"] == ["one"] * 6 + ["日本語 " + "long " * 40] * 2
     assert drawing.numbers["val_loss"][5:7] == [history[5]["val_loss"], None]
     assert drawing.render("png")

@@ -255,7 +255,7 @@ def test_a_page_marks_neighbours_of_another_class(index_path: Path, scene: Path,
     others = sum(hit["class"] != path.parent.name for hit in query["neighbours"])
     text = page.read_text(encoding="utf-8")
     assert 0 < others < 6
-    assert text.count("<figure class=differs>") == others
+    assert text.count('<figure class="differs">') == others
     assert "Red: of another class than the query." in text
     assert f"query · {path.parent.name}" in text
     draw_picture(500).save(tmp_path / "unknown.png")

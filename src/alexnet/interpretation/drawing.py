@@ -4,6 +4,8 @@ Figures are made with `matplotlib.figure.Figure` alone: no pyplot, no window, no
 """
 
 import csv
+import functools
+import inspect
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,100 +15,35 @@ from typing import Any, Literal, NamedTuple, ParamSpec
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from alexnet.errors import ConfigError
 from alexnet.files.writing import write_bytes
 from alexnet.interpretation.fonts import families, missing_glyphs_drawn_as_boxes
+from alexnet.pages.themes import COLUMN_PX, MARGIN_PX, THEMES, Theme, find_theme
 from alexnet.text.names import escape_controls, escape_name
 
-ThemeName = Literal["light", "dark"]
 Format = Literal["png", "svg", "webp", "csv"]
 Value = str | int | float | None
 P = ParamSpec("P")
 
-WIDTH_IN = 9.6
-"""Width of a figure without its margin; at SCREEN_DPI it is 960 pixels, the column of the report."""
-MARGIN_IN = 0.15
-"""Added on every side when a figure is rendered."""
 SMALL, NORMAL, LARGE = 8.5, 9.0, 10.5
 """Sizes of text in points."""
 SCREEN_DPI = 100
+WIDTH_IN = COLUMN_PX / SCREEN_DPI
+"""Width of a figure without its margin."""
+MARGIN_IN = MARGIN_PX / SCREEN_DPI
+"""Added on every side when a figure is rendered."""
 PNG_DPI = 2 * SCREEN_DPI
 """Sharp on screens with two device pixels per CSS pixel."""
-
-
-@dataclass(frozen=True, slots=True)
-class Theme:
-    """Colours by meaning. Pairs that must be told apart differ for all common kinds of colour blindness."""
-
-    background: str
-    raised: str
-    """Background of tables and code in the report."""
-    ink: str
-    muted: str
-    rule: str
-    """Grid lines and borders."""
-    training: str
-    validation: str
-    runs: tuple[str, ...]
-    """One for each of several runs; more than these share them."""
-    bar: str
-    """A class that is not the correct one; `ink` is readable on it."""
-    correct_bar: str
-    """The correct one: yellow, as red means that something is wrong; its name is bold as well."""
-    wrong: str
-    on_wrong: str
-    """Text on `wrong`."""
-
-
-THEMES: Mapping[ThemeName, Theme] = {
-    "light": Theme(
-        background="#ffffff",
-        raised="#f5f7f9",
-        ink="#1b2027",
-        muted="#59636e",
-        rule="#dde2e7",
-        training="#0b62b0",
-        validation="#bf5208",
-        runs=("#0b62b0", "#bf5208", "#1b7a3d", "#8a3ab9", "#a8155f", "#6a5d00"),
-        bar="#c3d9f0",
-        correct_bar="#f2d27a",
-        wrong="#b3261e",
-        on_wrong="#ffffff",
-    ),
-    "dark": Theme(
-        background="#14171b",
-        raised="#1c2026",
-        ink="#e8ebee",
-        muted="#9da7b2",
-        rule="#2e353d",
-        training="#6db3f2",
-        validation="#f2a65e",
-        runs=("#6db3f2", "#f2a65e", "#7fd08f", "#c9a0f0", "#f08ab4", "#d6cf6a"),
-        bar="#2c4e76",
-        correct_bar="#7a5c10",
-        wrong="#f08a80",
-        on_wrong="#14171b",
-    ),
-}
-
-
-def find_theme(name: str) -> Theme:
-    """Return a theme by name.
-
-    Raises:
-        ConfigError: no theme has this name.
-    """
-    for known, theme in THEMES.items():
-        if known == name:
-            return theme
-    raise ConfigError(f"unknown theme {name!r}. Known: {', '.join(THEMES)}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,27 +76,34 @@ class Drawing:
 
     def _picture(self, form: Format) -> bytes:
         buffer = io.BytesIO()
+        if form == "svg":
+            self._draw(buffer, "svg", metadata={"Title": self.title, "Date": None})
+        elif form == "webp":
+            lossy, lossless = {"quality": 85, "method": 2}, {"lossless": True, "quality": 20, "method": 1}
+            self._pixels.save(buffer, "WEBP", **lossy if self.has_photographs else lossless)
+        else:
+            title = PngInfo()
+            title.add_text("Title", self.title)
+            # Photographs hardly become smaller by more effort, which would take four times as long.
+            level = 2 if self.has_photographs else 6
+            self._pixels.save(buffer, "PNG", pnginfo=title, dpi=(PNG_DPI, PNG_DPI), compress_level=level)
+        return buffer.getvalue()
+
+    @functools.cached_property
+    def _pixels(self) -> Image.Image:
+        """The figure in RGB at PNG_DPI: drawn once for every format of pixels."""
+        buffer = io.BytesIO()
+        self._draw(buffer, "tiff")  # not compressed
+        return Image.open(buffer).convert("RGB")
+
+    def _draw(self, buffer: io.BytesIO, form: str, **options: Any) -> None:
         width, height = self.figure.get_size_inches()
         frame = Bbox([[-MARGIN_IN, -MARGIN_IN], [width + MARGIN_IN, height + MARGIN_IN]])
-        every: dict[str, dict[str, Any]] = {
-            "png": {
-                "metadata": {"Title": self.title, "Software": None},
-                "pil_kwargs": {"compress_level": 2} if self.has_photographs else {},
-            },
-            "svg": {"metadata": {"Title": self.title, "Date": None}},
-            "webp": {"pil_kwargs": {"quality": 85, "method": 2} if self.has_photographs else {"lossless": True}},
-        }
         # The salt makes the ids in an SVG file repeatable; it is a setting of matplotlib and cannot be passed along.
         with missing_glyphs_drawn_as_boxes(), matplotlib.rc_context({"svg.hashsalt": "alexnet"}):
             self.figure.savefig(
-                buffer,
-                format=form,
-                dpi=PNG_DPI,
-                bbox_inches=frame,
-                facecolor=self.figure.get_facecolor(),
-                **every[form],
+                buffer, format=form, dpi=PNG_DPI, bbox_inches=frame, facecolor=self.figure.get_facecolor(), **options
             )
-        return buffer.getvalue()
 
     def _csv(self) -> bytes:
         text = io.StringIO(newline="")
@@ -168,6 +112,41 @@ class Drawing:
         for row in zip(*self.numbers.values(), strict=True):
             writer.writerow(map(_write_value, row))
         return text.getvalue().encode()
+
+
+def styled(draw: Callable[P, Drawing]) -> Callable[P, Drawing]:
+    """Have a figure drawn in the style of the house and the colours of its argument `theme`, and laid out once.
+
+    In it, every text is written exactly as it is, neither $ nor _ has a meaning, and in fonts that have its letters.
+    """
+    names = inspect.signature(draw)
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **options: P.kwargs) -> Drawing:
+        theme = find_theme(names.bind(*args, **options).arguments.get("theme", "light"))
+        with matplotlib.rc_context(_style(theme)), missing_glyphs_drawn_as_boxes():
+            drawing = draw(*args, **options)
+            for text in drawing.figure.findobj(Text):
+                text.set_fontfamily(families(text.get_text()))
+            if layout := drawing.figure.get_layout_engine():
+                layout.execute(drawing.figure)  # once for all formats; it makes the ticks, while the style holds
+                drawing.figure.set_layout_engine("none")
+        return drawing
+
+    return drawn
+
+
+@functools.cache
+def _style(theme: Theme) -> dict[Any, Any]:
+    house = Path(__file__).with_name("house.mplstyle")
+    muted = ("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+    return {
+        **matplotlib.rc_params_from_file(house, use_default_template=False),
+        **dict.fromkeys(muted, theme.muted),
+        "text.color": theme.ink,
+        "grid.color": theme.rule,
+        "font.family": families(),
+    }
 
 
 class Themed(NamedTuple):
@@ -225,15 +204,13 @@ def sheet(figure: Figure) -> Axes:
     """
     width, height = figure.get_size_inches()
     axes = bare_axes(figure, 0, 0, width, height)
-    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
     return axes
 
 
 def place_image(axes: Axes, image: NDArray[np.uint8], left_in: float, top_in: float, side_in: float) -> None:
     """Show an image, (S, S, 3), in a square of a sheet."""
-    limits = axes.get_xlim(), axes.get_ylim()
     axes.imshow(image, extent=(left_in, left_in + side_in, top_in + side_in, top_in), aspect="auto")
-    axes.set(xlim=limits[0], ylim=limits[1])
 
 
 def write(
@@ -283,3 +260,39 @@ def _write_value(value: Value) -> str | int:
     if isinstance(value, float):
         return f"{value:.6g}"
     return escape_name(value) if isinstance(value, str) else "" if value is None else value
+
+
+def show_percents(axis: Axis) -> None:
+    """Write the ticks of an axis of fractions as percents."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+
+
+def label_lines(axes: Axes, labels: Sequence[tuple[str, tuple[float, float], str]], **style: Any) -> None:
+    """Write each text to the right of its point, the end of a line, in its colour; they are kept apart.
+
+    Axes must have their limits. Matplotlib's own annotations would lie over each other.
+    """
+    low, high = axes.get_ylim()
+    gap = 0.15 * SCREEN_DPI / axes.bbox.height * (high - low)
+    places = spread_apart([y for _, (_, y), _ in labels], gap, low, high)
+    offset: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "annotation_clip": False}
+    for (text, (x, _), color), y in zip(labels, places, strict=True):
+        axes.annotate(text, (x, y), va="center_baseline", color=color, fontsize=NORMAL, **offset, **style)
+
+
+def spread_apart(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Return the positions moved so that none is closer than `gap` to another.
+
+    They keep their order, and stay within [low, high] if they fit there.
+    """
+    order = np.argsort(np.asarray(positions, dtype=float), kind="stable")
+    placed = [0.0] * len(order)
+    floor = low
+    for index in order:
+        placed[index] = floor = max(positions[index], floor)
+        floor += gap
+    ceiling = high
+    for index in reversed(order):
+        placed[index] = ceiling = min(placed[index], ceiling)
+        ceiling -= gap
+    return placed

@@ -3,20 +3,24 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from alexnet.evaluation.calibration import Calibration
+from alexnet.interpretation.curves import DOTS
 from alexnet.interpretation.drawing import (
     NORMAL,
     SMALL,
     WIDTH_IN,
     Drawing,
-    ThemeName,
-    find_theme,
     fit,
     new_figure,
+    show_percents,
+    styled,
     write,
 )
+from alexnet.pages.themes import ThemeName, find_theme
 
 MOST_NAMED = 40
 """With more classes than this, a confusion matrix shows no names and no numbers."""
@@ -29,39 +33,37 @@ def count_confusions(probabilities: NDArray[np.float32], labels: NDArray[np.int6
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
+@styled
 def draw_confusion(confusions: NDArray[np.int64], class_titles: Sequence[str], theme: ThemeName = "light") -> Drawing:
     """The confusion matrix: a row for each class, its images by the class they were given."""
     colors = find_theme(theme)
     classes = len(confusions)
     named = classes <= MOST_NAMED
-    cell = min(0.52, 6.4 / classes) if named else 7.0 / classes
-    names_in, side = (2.2 if named else 0.3), cell * classes
-    height = side + (1.7 if named else 0.7)
-    figure = new_figure(WIDTH_IN, height, colors)
-    axes = figure.add_axes((names_in / WIDTH_IN, 0.2 / height, side / WIDTH_IN, side / height))
+    side_in = classes * min(0.52, 6.4 / classes) if named else 7.0
+    figure = new_figure(WIDTH_IN, side_in + (1.7 if named else 0.5), colors)
+    axes = figure.subplots()
     shares = confusions / np.maximum(confusions.sum(1, keepdims=True), 1)
-    right, wrong = (np.array(_rgb(color)) for color in (colors.training, colors.validation))
-    back = np.array(_rgb(colors.background))
-    strength = shares[..., None] ** 0.5
-    own = np.eye(classes, dtype=bool)[..., None]
-    axes.imshow(back + strength * (np.where(own, right, wrong) - back), interpolation="nearest", aspect="equal")
+    background, right, wrong = map(np.array, map(to_rgb, (colors.background, colors.training, colors.validation)))
+    hues = np.where(np.eye(classes, dtype=bool)[..., None], right, wrong)
+    axes.imshow(background + shares[..., None] ** 0.5 * (hues - background), interpolation="nearest")
+    axes.set_anchor("W")
+    axes.grid(visible=False)
+    axes.spines[:].set(visible=True, color=colors.rule)
     axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_color(colors.rule)
-    write(axes, 0, 1 - 0 + 0.05 + (1.1 if named else 0.2) / side, "Rows: the class of an image. Columns: what it was "
-          "taken for.", colors.muted, SMALL, transform=axes.transAxes)  # fmt: skip
+    axes.set_xlabel("Rows: the class of an image. Columns: what it was taken for.", loc="left")
     if named:
-        size = min(SMALL, 24 * cell)
-        for place, title in enumerate(class_titles):
-            short = fit(figure, title, 2.0, size=NORMAL)
-            write(axes, -0.08 / side, 1 - (place + 0.5) / classes, short, colors.ink, min(NORMAL, 26 * cell),
-                  align="right", transform=axes.transAxes)  # fmt: skip
-            above = fit(figure, title, 1.2, size=NORMAL)
-            write(axes, place, -0.62, above, colors.ink, min(NORMAL, 26 * cell), rotation=55, rotation_mode="anchor",
-                  verticalalignment="bottom")  # fmt: skip
+        cell_in = side_in / classes
+        size = min(NORMAL, 26 * cell_in)
+        names, short = ([fit(figure, title, most, size=NORMAL) for title in class_titles] for most in (2.0, 1.2))
+        axes.set_yticks(range(classes), names, color=colors.ink, fontsize=size)
+        axes.set_xticks(
+            range(classes), short, color=colors.ink, fontsize=size, rotation=55, ha="left", rotation_mode="anchor"
+        )
+        axes.tick_params(bottom=False, labelbottom=False, labeltop=True)
         for row, column in zip(*np.nonzero(confusions), strict=True):
-            dark = shares[row, column] > 0.3
-            ink = colors.background if dark else colors.ink
-            write(axes, column, row, str(confusions[row, column]), ink, size, align="center")
+            ink = colors.background if shares[row, column] > 0.3 else colors.ink
+            number = str(confusions[row, column])
+            write(axes, column, row, number, ink, min(SMALL, 24 * cell_in), align="center")
     rows, columns = (places.tolist() for places in np.nonzero(confusions))
     return Drawing(
         name="confusion",
@@ -77,43 +79,26 @@ def draw_confusion(confusions: NDArray[np.int64], class_titles: Sequence[str], t
     )
 
 
+@styled
 def draw_reliability(calibration: Calibration, theme: ThemeName = "light") -> Drawing:
     """Accuracy against confidence by ranges; on the diagonal a classifier is right as often as it says."""
     colors = find_theme(theme)
     figure = new_figure(WIDTH_IN, 4.0, colors)
-    axes = figure.add_axes((0.09, 0.14, 0.37, 0.76))
-    axes.set_facecolor("none")
-    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
-    axes.spines[["right", "top"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(colors.muted)
-    axes.plot([0, 1], [0, 1], color=colors.muted, linewidth=1, linestyle=(0, (1, 2.5)))
+    left, right = figure.subplots(1, 2, sharex=True)
     width = 1 / len(calibration.lower)
-    total = max(1, sum(calibration.images))
-    for lower, accuracy, confidence in zip(
-        calibration.lower, calibration.accuracy, calibration.confidence, strict=True
-    ):
-        if accuracy is None or confidence is None:
-            continue
-        axes.bar(lower + width / 2, accuracy, 0.9 * width, color=colors.bar)
-        axes.plot([confidence], [accuracy], "o", color=colors.training, markersize=4)
-    for level in (0.0, 0.25, 0.5, 0.75, 1.0):
-        text = f"{100 * level:.0f} %"
-        write(axes, level, -0.05, text, colors.muted, align="center", transform=axes.get_xaxis_transform())
-        write(axes, -0.03, level, text, colors.muted, align="right", transform=axes.get_yaxis_transform())
-    write(axes, 0.5, -0.12, "confidence", colors.muted, align="center", transform=axes.transAxes)
-    write(axes, 0, 1.06, "share that is right", colors.muted, transform=axes.transAxes)
-    right = figure.add_axes((0.58, 0.14, 0.37, 0.76))
-    right.set_facecolor("none")
-    shares = [count / total for count in calibration.images]
-    right.set(xlim=(0, 1), ylim=(0, 1.08 * max(shares)), xticks=[], yticks=[])
-    right.spines[["right", "top", "left"]].set_visible(False)
-    right.spines["bottom"].set_color(colors.muted)
-    right.bar([lower + width / 2 for lower in calibration.lower], shares, 0.9 * width, color=colors.bar)
-    for level in (0.0, 0.25, 0.5, 0.75, 1.0):
-        write(right, level, -0.05, f"{100 * level:.0f} %", colors.muted, align="center",
-              transform=right.get_xaxis_transform())  # fmt: skip
-    write(right, 0.5, -0.12, "confidence", colors.muted, align="center", transform=right.transAxes)
-    write(right, 0, 1.06, "share of the images", colors.muted, transform=right.transAxes)
+    centers = np.array(calibration.lower) + width / 2
+    accuracy, confidence = (np.array(column, float) for column in (calibration.accuracy, calibration.confidence))
+    shares = np.array(calibration.images) / max(1, sum(calibration.images))
+    left.bar(centers, np.nan_to_num(accuracy), 0.9 * width, color=colors.bar)
+    left.plot([0, 1], [0, 1], color=colors.muted, linewidth=1, linestyle=DOTS)
+    left.plot(confidence, accuracy, "o", color=colors.training, markersize=4)
+    right.bar(centers, shares, 0.9 * width, color=colors.bar)
+    for axes, title, top in ((left, "Share that is right", 1), (right, "Share of the images", 1.08 * shares.max())):
+        axes.set_title(title, fontsize=NORMAL, pad=8)
+        axes.set(xlim=(0, 1), ylim=(0, top or 1), xticks=np.linspace(0, 1, 5), xlabel="confidence")
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        show_percents(axes.xaxis)
+        show_percents(axes.yaxis)
     return Drawing(
         name="reliability",
         figure=figure,
@@ -128,9 +113,3 @@ def draw_reliability(calibration: Calibration, theme: ThemeName = "light") -> Dr
         "line. Below it the network is too sure of itself, above it too modest. Expected calibration error: "
         f"{100 * calibration.expected_error:.1f} percentage points.",
     )
-
-
-def _rgb(color: str) -> tuple[float, float, float]:
-    from matplotlib.colors import to_rgb
-
-    return to_rgb(color)

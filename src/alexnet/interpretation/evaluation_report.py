@@ -14,8 +14,9 @@ from alexnet.interpretation.evaluation_figures import (
     draw_reliability,
 )
 from alexnet.interpretation.figures import draw_predictions
-from alexnet.interpretation.page import write_test_report
+from alexnet.interpretation.page import explain, headline, interval, show
 from alexnet.interpretation.panels import choose_mistakes
+from alexnet.pages.writing import write_page
 from alexnet.text.wording import counted
 
 MISTAKES = 12
@@ -76,7 +77,7 @@ def write_assessment(assessment: Assessment, typed: str, *, html: Path | None, f
             [
                 result.name,
                 percent(measured.top1_error),
-                _interval(measured.top1_interval),
+                interval(measured.top1_interval),
                 *([percent(measured.topk_error)] if k > 1 else []),
                 f"{measured.cross_entropy:.4f}",
                 percent(result.calibration.expected_error),
@@ -86,11 +87,14 @@ def write_assessment(assessment: Assessment, typed: str, *, html: Path | None, f
         zip(assessment.class_titles, found.class_images, found.class_errors, strict=True),
         key=lambda row: -row[2] / max(1, row[1]),
     )
-    write_test_report(
+    write_page(
         html,
+        "test.html",
+        kicker="AlexNet test",
         title=last.name,
         lead=f"Tested on {counted(found.images, 'image')} of {assessment.images}.",
-        evaluation=found,
+        description=headline(found),
+        result=explain(found),
         models=rows,
         head=head,
         differences=[
@@ -106,15 +110,11 @@ def write_assessment(assessment: Assessment, typed: str, *, html: Path | None, f
             if result.comparison
         ],
         notes=[*assessment.doubts, *(f"Left out: {reason}" for reason in assessment.left_out[:20])],
-        drawings=drawings,
+        figures=map(show, drawings),
         classes=[
-            [name, f"{count:,}", percent(errors / count) if count else "–", _interval(wilson_interval(errors, count))]
+            [name, f"{count:,}", percent(errors / count) if count else "–", interval(wilson_interval(errors, count))]
             for name, count, errors in worst
         ],
         commands=[typed],
     )
     assessment.written[html] = "Report"
-
-
-def _interval(bounds: tuple[float, float]) -> str:
-    return f"{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f} %"

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -19,7 +17,7 @@ from alexnet.errors import ConfigError
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.metrics import wilson_interval
 from alexnet.evaluation.prediction import Prediction
-from alexnet.interpretation.curves import draw_curves
+from alexnet.interpretation.curves import DOTS
 from alexnet.interpretation.drawing import (
     LARGE,
     NORMAL,
@@ -27,21 +25,20 @@ from alexnet.interpretation.drawing import (
     SMALL,
     WIDTH_IN,
     Drawing,
-    Theme,
-    ThemeName,
     bare_axes,
-    find_theme,
     fit,
-    measure_in,
     new_figure,
+    place_image,
+    sheet,
+    show_percents,
+    styled,
     write,
 )
-from alexnet.interpretation.fonts import explain_stand_ins, legible
+from alexnet.interpretation.fonts import explain_stand_ins, families, legible
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.rows import Convolution
+from alexnet.pages.themes import ThemeName, find_theme
 from alexnet.text.wording import counted
-
-__all__ = ["draw_class_errors", "draw_curves", "draw_filters", "draw_predictions"]
 
 KERNELS_PER_ROW = 16
 """As in figure 3 of the paper and in the 2012 source, shownet.py."""
@@ -88,10 +85,10 @@ def draw_filters(network: AlexNet, theme: ThemeName = "light") -> Drawing:
     )
     top = 0.0
     for tower, (plate, (width, height)) in enumerate(zip(plates, sizes_in, strict=True)):
+        axes = bare_axes(figure, 0, top + heading_in, width, height)
+        axes.imshow(plate, interpolation="none", aspect="auto")
         if heading_in:
-            heading = bare_axes(figure, 0, top, width, heading_in)
-            write(heading, 0, 0.55, f"Tower {_letter(tower)}", colors.muted, LARGE)
-        bare_axes(figure, 0, top + heading_in, width, height).imshow(plate, interpolation="none", aspect="auto")
+            axes.set_title(f"Tower {_letter(tower)}", loc="left", color=colors.muted, fontsize=LARGE, family=families())
         top += heading_in + height + gap_in
 
     count, pixels = len(kernels), side * side
@@ -169,12 +166,12 @@ def draw_predictions(
     missed = any(place is not None and place > len(best) for best, place in ranked)
 
     columns = min(IMAGES_PER_ROW, len(images))
-    gap_in, row_gap_in, label_in = 0.22, 0.3, 0.34 if labeled else 0.1
+    gap_in, row_gap_in, label_in, bar_in = 0.22, 0.3, 0.34 if labeled else 0.1, 0.235
     side_in = (WIDTH_IN - (IMAGES_PER_ROW - 1) * gap_in) / IMAGES_PER_ROW
-    bars_in = 0.235 * (num_bars + missed)
-    cell_in = side_in + label_in + bars_in
+    cell_in = side_in + label_in + bar_in * (num_bars + missed)
     rows = math.ceil(len(images) / columns)
     figure = new_figure(columns * (side_in + gap_in) - gap_in, rows * (cell_in + row_gap_in) - row_gap_in, colors)
+    page = sheet(figure)
     numbers: dict[str, list[Any]] = {
         name: [] for name in ("image", "label", "place_of_label", "place", "class", "probability", "is_label")
     }
@@ -182,28 +179,31 @@ def draw_predictions(
         left, top = index % columns * (side_in + gap_in), index // columns * (cell_in + row_gap_in)
         best, place = ranked[index]
         names, written = prediction.class_names, legible(prediction.class_names)
-        picture = bare_axes(figure, left, top, side_in, side_in)
-        picture.imshow(image, aspect="equal")
+        place_image(page, image, left, top, side_in)
         if label is not None:
-            line = bare_axes(figure, left, top + side_in, side_in, label_in)
             name = fit(figure, written[label], side_in, size=LARGE, weight="bold")
-            write(line, 0.5, 0.5, name, colors.ink, LARGE, align="center", weight="bold")
+            middle, below = left + side_in / 2, top + side_in + label_in / 2
+            write(page, middle, below, name, colors.ink, LARGE, align="center", weight="bold")
             if place != 1:
-                _mark_wrong(picture, colors)
-        bars = bare_axes(figure, left, top + side_in + label_in, side_in, bars_in)
-        bars.set(xlim=(0, 1), ylim=(num_bars + missed, 0))
-        for position, kind in enumerate(best):
-            probability = float(prediction.probabilities[kind])
+                badge = {"boxstyle": "round,pad=0.32,rounding_size=0.5", "facecolor": colors.wrong, "edgecolor": "none"}
+                corner: dict[str, Any] = {"align": "right", "va": "top", "weight": "bold", "bbox": badge}
+                write(page, left + 0.965 * side_in, top + 0.035 * side_in, "wrong", colors.on_wrong, **corner)
+        chances = prediction.probabilities[best].astype(float)
+        middles = top + side_in + label_in + bar_in * (np.arange(num_bars + missed) + 0.5)
+        hues = [colors.correct_bar if kind == label else colors.bar for kind in best]
+        page.barh(middles[: len(best)], np.nan_to_num(chances) * side_in, 0.88 * bar_in, left, color=hues)
+        page.hlines(middles[: len(best)] + 0.47 * bar_in, left, left + side_in, colors.rule, linewidth=0.6)
+        for position, (kind, probability, middle) in enumerate(zip(best, chances, middles, strict=False), start=1):
             weight = "bold" if kind == label else "normal"
             name = fit(figure, written[kind], side_in - 0.62, size=SMALL, weight=weight)
-            _draw_bar(bars, position, probability, colors.correct_bar if kind == label else colors.bar, colors.rule)
-            write(bars, 0.025, position + 0.5, name, colors.ink, weight=weight)
-            write(bars, 0.975, position + 0.5, whole_percent(probability), colors.ink, align="right", weight=weight)
+            write(page, left + 0.06, middle, name, colors.ink, weight=weight)
+            percents = whole_percent(probability)
+            write(page, left + side_in - 0.06, middle, percents, colors.ink, align="right", weight=weight)
             values = (
                 prediction.source,
                 None if label is None else names[label],
                 place,
-                position + 1,
+                position,
                 names[kind],
                 probability,
                 None if label is None else int(kind == label),
@@ -212,7 +212,9 @@ def draw_predictions(
                 column.append(value)
         if label is not None and label not in best:
             own = whole_percent(float(prediction.probabilities[label]))
-            write(bars, 0.025, len(best) + 0.5, f"correct class: place {place}, {own}", colors.ink, weight="bold")
+            write(
+                page, left + 0.06, middles[len(best)], f"correct class: place {place}, {own}", colors.ink, weight="bold"
+            )
     shown = f"its {num_bars} most probable classes" if num_bars > 1 else "its most probable class"
     teaching = (
         " The correct class is written under the image and has the yellow bar. Look at the second and third guesses "
@@ -248,6 +250,7 @@ def rank_classes(
     return order[:k].tolist(), place
 
 
+@styled
 def draw_class_errors(evaluation: Evaluation, theme: ThemeName = "light") -> Drawing:
     """Top-1 error of each class with its 95 % Wilson interval, worst first; classes without images are left out.
 
@@ -271,34 +274,42 @@ def draw_class_errors(evaluation: Evaluation, theme: ThemeName = "light") -> Dra
     half = MOST_CLASSES // 2
     shown = [*rows[:half], None, *rows[-half:]] if hidden else rows
 
-    figure = new_figure(WIDTH_IN, 1, colors)
-    written = legible(evaluation.class_names)
-    names = [fit(figure, written[row[6] - 1], 2.6, size=NORMAL) if row else "" for row in shown]
-    name_in = 0.12 + max(measure_in(figure, text, size=NORMAL) for text in (*names, "Top-1 error "))
-    row_in, note_in, top_in = 0.245, 1.55, 0.34
-    height_in = top_in + row_in * len(shown)
-    figure.set_size_inches(WIDTH_IN, height_in)
-    width_in, bottom = WIDTH_IN - name_in - note_in, len(shown) - 0.5
+    places = np.array([place for place, row in enumerate(shown) if row])
+    drawn = [row for row in shown if row]
+    rates, lows, highs = (np.array([row[column] for row in drawn]) for column in (3, 4, 5))
+    figure = new_figure(WIDTH_IN, 0.34 + 0.245 * len(shown), colors)
+    axes = figure.subplots()
+    axes.barh(places, rates, height=0.68, color=colors.bar)
+    axes.errorbar(
+        rates,
+        places,
+        xerr=np.maximum(0, (rates - lows, highs - rates)),
+        fmt="none",
+        ecolor=colors.training,
+        capsize=3,
+        elinewidth=1.3,
+    )
+    axes.axvline(evaluation.top1_error, color=colors.muted, linewidth=1, linestyle=DOTS)
     reach = min(1.0, math.ceil(10 * max(row[5] for row in rows)) / 10)
-    axes = bare_axes(figure, name_in, top_in, width_in, row_in * len(shown))
-    axes.set(xlim=(0, reach), ylim=(bottom, -0.5))
-    write(axes, -reach * name_in / width_in, -0.95, "Top-1 error", colors.ink, NORMAL, weight="bold")
-    for tick in MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(0, reach):
-        if 0 <= tick <= reach + 1e-9:
-            axes.plot([tick, tick], [-0.5, bottom], color=colors.rule, linewidth=0.8, zorder=0)
-            write(axes, float(tick), -0.95, f"{100 * tick:.4g} %", colors.muted, align="center")
-    axes.plot([evaluation.top1_error] * 2, [-0.5, bottom], color=colors.muted, linewidth=1, linestyle=(0, (1, 2.5)))
-    for place, (name, row) in enumerate(zip(names, shown, strict=True)):
-        if row is None:
-            behind = {"facecolor": colors.background, "edgecolor": "none", "pad": 1.5}
-            gap = f"  … {counted(hidden, 'more class', 'more classes')} between these …"
-            write(axes, 0, place, gap, colors.muted, NORMAL, style="italic", bbox=behind)
-            continue
-        _, count, errors, rate, low, high, _ = row
-        axes.add_patch(Rectangle((0, place - 0.34), rate, 0.68, facecolor=colors.bar, edgecolor="none"))
-        axes.plot([low, high], [place, place], color=colors.training, linewidth=1.3, marker="|", markersize=6)
-        write(axes, -0.02 * reach, place, name, colors.ink, NORMAL, align="right")
-        write(axes, 1.03 * reach, place, f"{whole_percent(rate)} ({errors:.4g} of {count:,})", colors.muted)
+    axes.set(xlim=(0, reach), ylim=(len(shown) - 0.5, -0.5))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    show_percents(axes.xaxis)
+    axes.tick_params(top=False, bottom=False, labeltop=True, labelbottom=False)
+    axes.spines["bottom"].set_visible(False)
+    axes.grid(visible=False, axis="y")
+    axes.grid(visible=True, axis="x")
+    written = legible(evaluation.class_names)
+    names = [fit(figure, written[row[6] - 1], 2.6, size=NORMAL) for row in drawn]
+    axes.set_yticks(places, names, color=colors.ink, fontsize=NORMAL)
+    axes.set_title("Top-1 error", loc="left", fontsize=NORMAL, x=-0.035, y=1, pad=5, ha="right")
+    notes = axes.secondary_yaxis(1.02)
+    notes.set_yticks(places, [f"{whole_percent(row[3])} ({row[2]:.4g} of {row[1]:,})" for row in drawn])
+    notes.spines[:].set_visible(False)
+    notes.tick_params(labelright=True, labelleft=False, left=False, right=False)
+    if hidden:
+        behind = {"facecolor": colors.background, "edgecolor": "none", "pad": 1.5}
+        gap = f"… {counted(hidden, 'more class', 'more classes')} between these …"
+        write(axes, 0.01 * reach, half, gap, colors.muted, NORMAL, style="italic", bbox=behind)
     columns = ("class", "images", "errors", "top1_error", "lower", "upper", "class_number")
     empty = len(evaluation.class_names) - len(rows)
     without = (
@@ -327,29 +338,6 @@ def whole_percent(rate: float) -> str:
     if 0.995 <= rate < 1:
         return "> 99 %"
     return f"{100 * rate:.0f} %"
-
-
-def _draw_bar(axes: Axes, position: int, length: float, color: str, rule: str) -> None:
-    if math.isfinite(length):
-        axes.add_patch(Rectangle((0, position + 0.06), length, 0.88, facecolor=color, edgecolor="none"))
-    axes.plot([0, 1], [position + 0.97] * 2, color=rule, linewidth=0.6)
-
-
-def _mark_wrong(picture: Axes, colors: Theme) -> None:
-    badge = {"boxstyle": "round,pad=0.32,rounding_size=0.5", "facecolor": colors.wrong, "edgecolor": "none"}
-    corner = picture.transAxes
-    write(
-        picture,
-        0.965,
-        0.965,
-        "wrong",
-        colors.on_wrong,
-        align="right",
-        va="top",
-        weight="bold",
-        bbox=badge,
-        transform=corner,
-    )
 
 
 def _letter(tower: int) -> str:

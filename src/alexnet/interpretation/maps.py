@@ -7,7 +7,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from numpy.typing import NDArray
 
 from alexnet.interpretation.drawing import (
@@ -17,11 +18,8 @@ from alexnet.interpretation.drawing import (
     SMALL,
     WIDTH_IN,
     Drawing,
-    Theme,
-    ThemeName,
     Value,
     bare_axes,
-    find_theme,
     fit,
     new_figure,
     place_image,
@@ -29,6 +27,8 @@ from alexnet.interpretation.drawing import (
     write,
 )
 from alexnet.interpretation.figures import tile_kernels
+from alexnet.interpretation.fonts import families
+from alexnet.pages.themes import Theme, ThemeName, find_theme
 from alexnet.text.wording import counted
 
 MAPS_PER_ROW = 16
@@ -38,7 +38,6 @@ LARGEST_MAP_PX = 400
 """Side of a map in pixels of the figure, at most, where there are few of them."""
 SHARE_IN_SCALE = 0.995
 """The strongest of 200 values is cut off at the end of the scale, so that outliers do not make the rest pale."""
-_ANCHORS = np.linspace(0, 1, 3)
 _GAP_IN, _IMAGE_IN, _HEADING_IN = 0.2, 2.2, 0.32
 
 
@@ -99,17 +98,23 @@ def draw_activations(
     write(words, 0, 0.70, fit(figure, source, text_in, size=NORMAL), colors.muted, NORMAL)
     if silent:
         write(words, 0, 0.95, silence, colors.muted, NORMAL)
-    bar = bare_axes(figure, _IMAGE_IN + _GAP_IN, _IMAGE_IN - 0.42, 2.6, 0.42)
-    _draw_scale(bar, end, is_signed, colors)
+    bar = bare_axes(figure, _IMAGE_IN + _GAP_IN, _IMAGE_IN - 0.42, 2.6, 0.19)
+    bar.set_axis_on()
+    scale = ScalarMappable(Normalize(-end if is_signed else 0, end), _ramp(colors, is_signed))
+    ends = [-end, 0, end] if is_signed else [0, end]
+    legend = figure.colorbar(scale, bar, orientation="horizontal", ticks=ends, format=lambda value, _: _short(value))
+    legend.outline.set_edgecolor(colors.rule)
+    bar.tick_params(length=0, labelsize=SMALL, labelcolor=colors.muted, labelfontfamily=families())
+    for label, align in zip(bar.get_xticklabels()[:: len(ends) - 1], ("left", "right"), strict=True):
+        label.set(horizontalalignment=align)
 
     top = _IMAGE_IN
     for name, plate, height in zip(names, plates, heights_in, strict=True):
-        top += _GAP_IN
-        if heading_in:
-            heading = bare_axes(figure, 0, top, WIDTH_IN, heading_in)
-            write(heading, 0, 0.6, f"Tower {name}", colors.muted, LARGE)
-            top += heading_in
-        bare_axes(figure, 0, top, plate.shape[1] / PNG_DPI, height).imshow(plate, interpolation="none", aspect="auto")
+        top += _GAP_IN + heading_in
+        axes = bare_axes(figure, 0, top, plate.shape[1] / PNG_DPI, height)
+        axes.imshow(plate, interpolation="none", aspect="auto")
+        if name:
+            axes.set_title(f"Tower {name}", loc="left", color=colors.muted, fontsize=LARGE, family=families())
         top += height
     laid_out = "Each square is one unit, in reading order." if is_dense else "Each square is one map of the layer."
     return Drawing(
@@ -204,16 +209,14 @@ def shade(values: NDArray[np.floating], colors: Theme, *, signed: bool) -> NDArr
     Zero is the background. Unsigned values go through the theme's blue to its ink; with signed ones, blue is positive
     and orange negative.
     """
-    background, blue, orange, ink = (
-        _rgb(color) for color in (colors.background, colors.training, colors.validation, colors.ink)
-    )
-    amount = np.clip(np.abs(values), 0, 1).astype(np.float64)
-    if not signed:
-        stops = np.stack([background, blue, ink])
-        return np.stack([np.interp(amount, _ANCHORS, stops[:, channel]) for channel in range(3)], axis=-1)
-    hue = np.where((values < 0)[..., None], orange, blue)
-    mixed: NDArray[np.float64] = background + amount[..., None] * (hue - background)
-    return mixed
+    amount = np.clip(values, -1, 1) / 2 + 0.5 if signed else np.clip(np.abs(values), 0, 1)
+    painted: NDArray[np.float64] = _ramp(colors, signed)(amount.astype(np.float64))[..., :3]
+    return painted
+
+
+def _ramp(colors: Theme, signed: bool) -> Colormap:
+    stops = [colors.validation, colors.background, colors.training] if signed else [colors.background, colors.training]
+    return LinearSegmentedColormap.from_list("ramp", stops if signed else [*stops, colors.ink], N=257)  # has a middle
 
 
 def find_scale(values: NDArray[np.floating]) -> tuple[float, bool]:
@@ -247,23 +250,6 @@ def _list_values(values: NDArray[np.float32], towers: Sequence[str], what: str) 
         columns["y"], columns["x"] = list(map(int, y)), list(map(int, x))
     columns["value"] = values.ravel().astype(float).tolist()
     return columns
-
-
-def _draw_scale(axes: Axes, end: float, is_signed: bool, colors: Theme) -> None:
-    """Draw a bar of the scale over the numbers at its ends."""
-    start = -1.0 if is_signed else 0.0
-    ramp = shade(np.linspace(start, 1, 256)[None], colors, signed=is_signed)
-    axes.set(xlim=(0, 1), ylim=(0, 1))
-    axes.imshow(ramp, extent=(0, 1, 0.55, 1), aspect="auto", interpolation="none")
-    axes.plot([0, 1, 1, 0, 0], [0.55, 0.55, 1, 1, 0.55], color=colors.rule, linewidth=0.8, clip_on=False)
-    axes.set(xlim=(0, 1), ylim=(0, 1))
-    ends = [(0.0, _short(-end), "left"), (0.5, "0", "center")] if is_signed else [(0.0, "0", "left")]
-    for x, text, align in [*ends, (1.0, _short(end), "right")]:
-        write(axes, x, 0.18, text, colors.muted, SMALL, align=align)
-
-
-def _rgb(color: str) -> NDArray[np.float64]:
-    return np.array([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
 
 
 def _short(value: float) -> str:

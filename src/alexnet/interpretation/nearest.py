@@ -12,15 +12,14 @@ from alexnet.interpretation.drawing import (
     SMALL,
     WIDTH_IN,
     Drawing,
-    ThemeName,
     Value,
-    find_theme,
     fit,
     new_figure,
     place_image,
     sheet,
     write,
 )
+from alexnet.pages.themes import ThemeName, find_theme
 from alexnet.retrieval.exact import find_nearest
 
 

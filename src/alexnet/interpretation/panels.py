@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from alexnet.errors import ConfigError, ImageError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.prediction import Prediction
-from alexnet.interpretation.drawing import Drawing, ThemeName
+from alexnet.interpretation.drawing import Drawing
 from alexnet.interpretation.figures import draw_predictions, whole_percent
 from alexnet.interpretation.fonts import explain_stand_ins, legible
 from alexnet.interpretation.maps import draw_activations, draw_saliency
 from alexnet.interpretation.nearest import Neighbor, draw_neighbors, search_nearest
 from alexnet.interpretation.pictures import Pictures
 from alexnet.interpretation.saliency import crop_center, measure_saliency
+from alexnet.pages.themes import ThemeName
 from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
 

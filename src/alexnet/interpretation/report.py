@@ -12,8 +12,9 @@ from alexnet.data.store.format import VAL, choose_reported, find_start, find_sto
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.record import KeptTests, forget_others, write_errors
+from alexnet.interpretation.curves import draw_curves
 from alexnet.interpretation.drawing import Format, Themed, in_both_themes, save_drawing
-from alexnet.interpretation.figures import draw_class_errors, draw_curves, draw_filters
+from alexnet.interpretation.figures import draw_class_errors, draw_filters
 from alexnet.interpretation.page import write_report
 from alexnet.interpretation.panels import (
     NEIGHBORS,

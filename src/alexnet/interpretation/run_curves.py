@@ -3,30 +3,23 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib.lines import Line2D
+
 from alexnet.errors import ConfigError
-from alexnet.interpretation.curves import finite_values, set_up_axes, spread_apart
-from alexnet.interpretation.drawing import (
-    NORMAL,
-    WIDTH_IN,
-    Drawing,
-    ThemeName,
-    bare_axes,
-    find_theme,
-    fit,
-    new_figure,
-    write,
-)
+from alexnet.interpretation.curves import finite_values, plot_values, set_up_axes
+from alexnet.interpretation.drawing import NORMAL, WIDTH_IN, Drawing, fit, label_lines, new_figure, styled
+from alexnet.pages.themes import ThemeName, find_theme
 from alexnet.text.wording import counted
 
 _DASHES = (0, (3, 2))
-_HEIGHT_IN, _GAP_IN, _ROW_IN = 3.6, 0.35, 0.26
 _PANELS = (
-    ("Loss (cross-entropy, nats)", "val_loss", "train_loss", 0.045, False),
-    ("Top-1 error", "val_top1_error", "train_top1_error", 0.54, True),
+    ("Loss (cross-entropy, nats)", "val_loss", "train_loss", False),
+    ("Top-1 error", "val_top1_error", "train_top1_error", True),
 )
-"""Title, line of validation, line of training, left edge as a fraction of the width, whether it is a rate."""
+"""Title, line of validation, line of training, whether it is a rate."""
 
 
+@styled
 def draw_runs(histories: Mapping[str, Sequence[Mapping[str, Any]]], theme: ThemeName = "light") -> Drawing:
     """Loss and top-1 error of several runs over epochs, with a key that has the best epoch of each.
 
@@ -39,51 +32,27 @@ def draw_runs(histories: Mapping[str, Sequence[Mapping[str, Any]]], theme: Theme
         raise ConfigError("there are no runs to draw.")
     colors = find_theme(theme)
     hues = [colors.runs[index % len(colors.runs)] for index in range(len(histories))]
-    height_in = _HEIGHT_IN + _GAP_IN + _ROW_IN * len(histories)
-    figure = new_figure(WIDTH_IN, height_in, colors)
+    figure = new_figure(WIDTH_IN, 3.7 + 0.22 * len(histories), colors)
     last = max((int(row["epoch"]) for rows in histories.values() for row in rows), default=1)
-    for title, validation, training, left, is_rate in _PANELS:
-        values = finite_values(
-            [row.get(name) for rows in histories.values() for row in rows for name in (validation, training)]
-        )
-        top = 1.06 * max(values, default=1.0)
-        bottom = 1 - 0.87 * _HEIGHT_IN / height_in
-        axes = figure.add_axes((left, bottom, 0.41, 0.70 * _HEIGHT_IN / height_in))
-        set_up_axes(axes, title, last, (min(1.0, top) if is_rate else top) or 0.05, colors, percent=is_rate)
+    for axes, (title, validation, training, is_rate) in zip(figure.subplots(1, 2), _PANELS, strict=True):
+        every = [row.get(name) for rows in histories.values() for row in rows for name in (validation, training)]
+        set_up_axes(axes, title, last, finite_values(every), is_rate=is_rate)
         ends = []
         for number, (rows, hue) in enumerate(zip(histories.values(), hues, strict=True), start=1):
+            epochs = [int(row["epoch"]) for row in rows]
             end = None
-            for name, dashes, width in ((training, _DASHES, 1.0), (validation, "-", 1.8)):
-                points = [(int(row["epoch"]), float(row[name])) for row in rows if finite_values([row.get(name)])]
-                if points:
-                    xs, ys = zip(*points, strict=True)
-                    marker = "o" if len(points) == 1 else None
-                    axes.plot(
-                        xs,
-                        ys,
-                        color=hue,
-                        linestyle=dashes,
-                        linewidth=width,
-                        marker=marker,
-                        markersize=3.6,
-                        clip_on=False,
-                    )
-                    end = points[-1]
+            for name, style in ((training, {"linestyle": _DASHES, "linewidth": 1.0}), (validation, {})):
+                values = [row.get(name) for row in rows]
+                end = plot_values(axes, epochs, values, dots=1, color=hue, **style) or end
             if end:
-                ends.append((str(number), *end, hue))
-        low, high = axes.get_ylim()
-        places = spread_apart([y for _, _, y, _ in ends], 0.065 * (high - low), low, high)
-        for (number_text, x, _, hue), place in zip(ends, places, strict=True):
-            write(axes, x + 0.02 * last, place, number_text, hue, NORMAL, weight="bold")
-
-    key = bare_axes(figure, 0, _HEIGHT_IN + _GAP_IN - 0.1, WIDTH_IN, _ROW_IN * len(histories))
-    key.set(xlim=(0, WIDTH_IN), ylim=(len(histories), 0))
-    for index, ((name, rows), hue) in enumerate(zip(histories.items(), hues, strict=True)):
-        note = _describe(rows)
-        write(key, 0.43, index + 0.5, str(index + 1), hue, NORMAL, weight="bold", align="right")
-        key.plot([0.53, 0.83], [index + 0.5] * 2, color=hue, linewidth=1.8)
-        write(key, 0.93, index + 0.5, fit(figure, name, 4.2, size=NORMAL), colors.ink, NORMAL)
-        write(key, 5.2, index + 0.5, note, colors.muted, NORMAL)
+                ends.append((str(number), end, hue))
+        label_lines(axes, ends, weight="bold")
+    names = [f"{number}   {fit(figure, name, 4.2, size=NORMAL)}" for number, name in enumerate(histories, start=1)]
+    figure.legend(
+        [Line2D([], [], color=hue) for hue in hues],
+        [f"{name}: {_describe(rows)}" for name, rows in zip(names, histories.values(), strict=True)],
+        loc="outside lower left",
+    )
     columns = ("epoch", "learning_rate", "train_loss", "val_loss", "train_top1_error", "val_top1_error")
     flat = [(name, row) for name, rows in histories.items() for row in rows]
     return Drawing(

@@ -10,7 +10,8 @@ from typing import Any
 from alexnet.console.terminal import Terminal, duration
 from alexnet.data.store.reader import Store
 from alexnet.errors import ConfigError, StoreError
-from alexnet.interpretation.drawing import THEMES, save_drawing
+from alexnet.interpretation.drawing import save_drawing
+from alexnet.pages.themes import THEMES
 from alexnet.recipes.named import check_batch, find_recipe, scale_epochs
 from alexnet.reproduction.engine import State, read_failure, run_jobs
 from alexnet.reproduction.experiment import Experiment

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet.interpretation.drawing import THEMES
 from alexnet.interpretation.figures import tile_kernels
 from alexnet.interpretation.maps import find_scale, lay_out_units, shade
+from alexnet.pages.themes import THEMES
 
 Pixels = NDArray[np.uint8]
 

@@ -124,7 +124,8 @@ def write_answers(index: "Index", answers: "list[Answer]", path: Path) -> None:
     from PIL import Image
 
     from alexnet.data.images.decode import open_image
-    from alexnet.interpretation.page import Thumbnail, write_picture_rows
+    from alexnet.interpretation.page import Thumbnail
+    from alexnet.pages.writing import write_page
 
     draw = _thumbnails(index)
     rows = []
@@ -147,12 +148,13 @@ def write_answers(index: "Index", answers: "list[Answer]", path: Path) -> None:
         rows.append((escape_name(each.query), pictures))
     lead = f"Among {counted(len(index), 'image')} of {index.path.name}, by distance of {index.layer}; nearest first."
     lead += " Red: of another class than the query." if any_differs else ""
-    write_picture_rows(path, kicker="AlexNet search", title="Nearest images", lead=lead, rows=rows)
+    write_page(path, "pictures.html", kicker="AlexNet search", title="Nearest images", lead=lead, rows=rows)
 
 
 def write_groups(index: "Index", groups: Any, path: Path) -> None:
     """Write a page of near-identical images."""
-    from alexnet.interpretation.page import Thumbnail, write_picture_rows
+    from alexnet.interpretation.page import Thumbnail
+    from alexnet.pages.writing import write_page
 
     draw = _thumbnails(index)
     rows = []
@@ -169,7 +171,7 @@ def write_groups(index: "Index", groups: Any, path: Path) -> None:
         ]
         rows.append((heading, [Thumbnail(draw(entry), each) for entry, each in zip(entries, words, strict=True)]))
     lead = f"{counted(len(groups), 'group')} among {counted(len(index), 'image')} of {index.path.name}."
-    write_picture_rows(path, kicker="AlexNet search", title="Near-identical images", lead=lead, rows=rows)
+    write_page(path, "pictures.html", kicker="AlexNet search", title="Near-identical images", lead=lead, rows=rows)
 
 
 def show_comparison(terminal: "Terminal", result: Any) -> None:
