@@ -21,15 +21,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.evaluation.confident_learning import doubt_labels
+from alexnet.evaluation.confident_learning import Doubts, doubt_labels
 from alexnet.evaluation.out_of_fold import OutOfFold, read_out_of_fold
 
-RANKINGS: dict[str, Callable[[OutOfFold], NDArray[np.int64]]] = {
-    "confident learning": lambda found: doubt_labels(found.probabilities, found.labels).ranking,
-    "margin alone": lambda found: np.argsort(-doubt_labels(found.probabilities, found.labels).scores, kind="stable"),
-    "probability of the label": lambda found: np.argsort(
-        found.probabilities[np.arange(len(found.labels)), found.labels], kind="stable"
+Ranking = Callable[[OutOfFold, Doubts], NDArray[np.int64]]
+RANKINGS: dict[str, Ranking] = {
+    "suspects by the probability of the label (evaluate --suspects)": lambda found, doubts: doubts.ranking,
+    "suspects by the margin of the suggested class": lambda found, doubts: np.lexsort(
+        (doubts.scores - found.probabilities[np.arange(len(doubts.labels)), doubts.suggested], ~doubts.is_suspect)
     ),
+    "all images by the probability of the label": lambda found, doubts: np.argsort(doubts.scores, kind="stable"),
 }
 
 
@@ -94,7 +95,7 @@ def main() -> None:
             ),
         }
         for name, rank in RANKINGS.items():
-            facts[f"precision and recall: {name}"] = float(is_changed[rank(told)[: is_changed.sum()]].mean())
+            facts[f"precision and recall: {name}"] = float(is_changed[rank(told, doubts)[: is_changed.sum()]].mean())
         for name, value in facts.items():
             found.setdefault(name, []).append(value)
     print("| | " + f"mean of {options.seeds} seeds (standard deviation) |\n|---|---|")

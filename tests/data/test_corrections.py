@@ -43,7 +43,9 @@ def test_quoted_cells_other_columns_and_escaped_names_are_read(photos: Photos, t
 def test_the_division_of_the_images_stays_as_it_was(photos: Photos, tmp_path: Path) -> None:
     root = photos([f"{name}/{number}.png" for name in ("cat", "dog") for number in range(10)])
     before = find_images(root, val_fraction=0.3)
-    table = write_table(tmp_path, f"{before.splits['val'][0].path},change,dog", f"{before.splits['train'][0].path},drop,")
+    table = write_table(
+        tmp_path, f"{before.splits['val'][0].path},change,dog", f"{before.splits['train'][0].path},drop,"
+    )
     after = find_images(root, val_fraction=0.3, corrections=table)
     assert [entry.path for entry in after.splits["val"]] == [entry.path for entry in before.splits["val"]]
     assert [entry.path for entry in after.splits["train"]] == [entry.path for entry in before.splits["train"][1:]]
@@ -77,7 +79,9 @@ def test_a_file_that_is_no_table_of_corrections_is_refused(photos: Photos, tmp_p
         "evaluate --suspects saves one."
     )
     table.write_bytes(b"\xff\xff")
-    with pytest.raises(SourceError, match=r"corrections\.csv: cannot be read as a table in UTF-8 \(.*\)\. Save it as CSV\."):
+    with pytest.raises(
+        SourceError, match=r"corrections\.csv: cannot be read as a table in UTF-8 \(.*\)\. Save it as CSV\."
+    ):
         find_images(root, corrections=table)
     with pytest.raises(SourceError, match=r"nothing\.csv: cannot be read as a table"):
         find_images(root, corrections=tmp_path / "nothing.csv")

@@ -21,8 +21,7 @@ class Doubts:
     suggested: NDArray[np.int64]
     """(N,) the most probable of the classes that reach their thresholds; the label itself where none does."""
     scores: NDArray[np.float64]
-    """(N,) probability of the most probable other class less that of the label, -1 to 1; of a suspect, of the
-    suggested class."""
+    """(N,) probability of the label, 0 to 1: the lower, the more doubtful."""
     labels: NDArray[np.int64]
     """(N,) as given."""
 
@@ -43,8 +42,12 @@ class Doubts:
 
     @property
     def ranking(self) -> NDArray[np.int64]:
-        """(N,) the images from the most to the least doubtful: suspects before others, then by score."""
-        return np.lexsort((-self.scores, ~self.is_suspect))
+        """(N,) the images from the most to the least doubtful: suspects before others, then by score.
+
+        By the margin to the suggested class instead, fewer labels that are wrong come first
+        (benchmarks/wrong_labels.py).
+        """
+        return np.lexsort((self.scores, ~self.is_suspect))
 
 
 def doubt_labels(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Doubts:
@@ -56,7 +59,4 @@ def doubt_labels(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) 
     thresholds = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
     believed = np.where(probabilities >= thresholds, probabilities, -1.0)
     suggested = np.where(believed.max(1) >= 0, believed.argmax(1), labels)
-    others = probabilities.astype(np.float64)
-    others[rows, labels] = -1.0
-    rival = np.where(suggested != labels, probabilities[rows, suggested], others.max(1))
-    return Doubts(thresholds, suggested, rival - own, labels)
+    return Doubts(thresholds, suggested, own, labels)

@@ -34,7 +34,7 @@ class Suspects:
         return [(*pair, count) for pair, count in pairs.most_common()]
 
     def write(self, path: Path) -> None:
-        """Write a line per suspect with COLUMNS; the score is as in `Doubts`."""
+        """Write a line per suspect with COLUMNS; the score is the probability of the label."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)
