@@ -140,7 +140,7 @@ def test_other_images_are_refused(store: Store, folds: Path, tmp_path: Path) -> 
         find_suspects(folds, other)
     assert str(caught.value) == (
         f"{folds / 'out-of-fold.npz'}: tells of the images of another store than {other.path}. Give the store that the "
-        f"folds were trained on, or train on this one: alexnet train {other.path} --folds 2 --out FOLDS"
+        "folds were trained on, or train on this one with train --folds."
     )
 
 

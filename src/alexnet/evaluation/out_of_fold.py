@@ -72,6 +72,6 @@ def read_out_of_fold(folder: Path) -> OutOfFold:
             raise ValueError("its rows do not fit together")
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as problem:
         what = "is not there" if not path.exists() else f"is damaged ({problem})"
-        again = command("train", "STORE", folds=4, out=folder)
+        again = command("train", "STORE", folds=4, out="FOLDS")
         raise RunError(f"{path}: {what}. Finished folds of a training make it: {again}") from None
     return found

@@ -11,7 +11,6 @@ from alexnet.errors import RunError
 from alexnet.evaluation.confident_learning import Doubts, doubt_labels
 from alexnet.evaluation.out_of_fold import OUT_OF_FOLD, OutOfFold, read_out_of_fold
 from alexnet.files.writing import write_text
-from alexnet.text.commands import command
 from alexnet.text.names import escape_name
 
 COLUMNS = ("path", "label", "suggested", "score")
@@ -55,10 +54,9 @@ def find_suspects(folder: Path, store: Store) -> Suspects:
     """
     told = read_out_of_fold(folder)
     if told.store_fingerprint != store.fingerprint:
-        again = command("train", store.path, folds=int(told.folds.max()) + 1, out="FOLDS")
         raise RunError(
             f"{folder / OUT_OF_FOLD}: tells of the images of another store than {store.path}. Give the store that the "
-            f"folds were trained on, or train on this one: {again}"
+            "folds were trained on, or train on this one with train --folds."
         )
     doubts = doubt_labels(told.probabilities, told.labels)
     return Suspects(store, told, doubts, tuple(doubts.ranking[: int(doubts.is_suspect.sum())].tolist()))

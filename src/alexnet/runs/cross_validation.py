@@ -17,7 +17,7 @@ import torch
 
 from alexnet.console.terminal import Terminal, percent
 from alexnet.data.folds import Fold, divide_into_folds
-from alexnet.data.store.format import TEST
+from alexnet.data.store.format import TEST, TRAIN
 from alexnet.data.store.reader import Int64Array, Store
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import RunError
@@ -28,9 +28,9 @@ from alexnet.evaluation.record import KeptTests, digest_weights
 from alexnet.files.documents import parse_json
 from alexnet.files.writing import write_text
 from alexnet.recipes.named import Recipe
+from alexnet.runs import workflow
 from alexnet.runs.existing import find_differences, identify
 from alexnet.runs.folder import MODEL
-from alexnet.runs.workflow import train_and_report
 from alexnet.system import choose_compute
 from alexnet.text.wording import counted
 
@@ -90,9 +90,9 @@ def cross_validate(
         if world.broadcast_result((run / MODEL).exists):
             continue
         if world.is_main:
-            trained, tested = len(fold), counted(len(fold[TEST]), "image")
-            terminal.say(f"Fold {number + 1} of {num_folds}: training on {trained:,} images; {tested} are left out.")
-        train_and_report(terminal, fold, recipe, run, report=False, **options)
+            trained, tested = (counted(len(split), "image") for split in (fold[TRAIN], fold[TEST]))
+            terminal.say(f"Fold {number + 1} of {num_folds}: trained on {trained}, tested on {tested}.")
+        workflow.train_and_report(terminal, fold, recipe, run, report=False, **options)
     if not world.is_main:
         return None
     tests = []

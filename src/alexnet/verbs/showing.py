@@ -162,5 +162,5 @@ def show_suspects(
             terminal.table(["label", "suggested", "images"], rows)
     terminal.say(f"Doubtful labels: {csv}")
     if html:
-        again = command("prepare", "SOURCE", corrections="corrections.csv", out="CORRECTED")
+        again = command("prepare", "PHOTOS", corrections="corrections.csv", out="OTHER")
         terminal.say(f"Look through them: {html}. With what it saves: {again}")
