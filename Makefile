@@ -51,7 +51,7 @@ bench: setup
 docs: setup
 	$(BIN)/python docs/generate.py
 
-# Draws the pictures of docs/gallery.md again, from the demo.
+# Draws the pictures of docs/gallery.md and docs/questions.md again, from the demo.
 figures: demo
 	$(BIN)/python docs/figures.py
 

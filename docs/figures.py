@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/gallery.md by the commands that stand there, and those of docs/results: make figures.
+"""Draws the pictures of docs/gallery.md and docs/questions.md by the commands there, and those of docs/results.
 
 Pictures are made smaller for the page: a file that it calls .png keeps its size and gets a palette, one that it calls
 .webp is halved. Commands about runs that are not here are passed over.
@@ -20,18 +20,20 @@ from alexnet.reproduction.results import read_results
 from alexnet.reproduction.tables import describe_table, list_rows
 
 DOCS = Path(__file__).parent
+PAGES = ("gallery.md", "questions.md")
 LARGEST_BYTES = 150_000
 _FIGURE = re.compile(r"!\[[^\]]*\]\((images/[^)]+)\)\n\n```sh\n(alexnet draw [^\n]+)\n```")
 
 
 def draw_figures(folder: Path = DOCS) -> list[Path]:
-    """Run every command of the gallery in the current folder, and return the pictures that were written.
+    """Run every command below a picture in the current folder, and return the pictures that were written.
 
     Raises:
         SystemExit: a picture is too large for the page.
     """
     written = []
-    for target, command in _FIGURE.findall((folder / "gallery.md").read_text(encoding="utf-8")):
+    pages = [(folder / name).read_text(encoding="utf-8") for name in PAGES]
+    for target, command in [found for page in pages for found in _FIGURE.findall(page)]:
         words = shlex.split(command)[1:]
         inputs = [Path(word) for word in words[2 : words.index("--out")] if not word.startswith("--")]
         if not inputs[0].exists():

@@ -114,4 +114,4 @@ def test_every_picture_of_the_gallery_stands_above_the_command_that_draws_it() -
         assert picture.startswith(f"images/gallery-{name}.")
         assert (ROOT / "docs" / picture).stat().st_size < 150_000
     kinds = {re.match(r"[a-z]+", name)[0] for _, name in drawn}  # type: ignore[index]
-    assert {"filters", "predictions", "neighbours", "activations", "curves", "saliency"} <= kinds
+    assert {"filters", "predictions", "neighbours", "activations", "curves", "why"} <= kinds

@@ -243,6 +243,7 @@ def meet_mistakes(world: Path, patch: pytest.MonkeyPatch) -> None:
     call("train", "photos", "--out", "elsewhere")
     call("train", "nothing", "--out", "elsewhere")
     call("train", "half", "--out", "elsewhere")
+    call("train", "run", "--out", "elsewhere")
     with pytest.raises(AlexNetError):
         train(open_store("store"), find_recipe("mine.yaml"), Path("run"), listener=Listener(), device="cpu")
     call("train", "store", "--recipe", "mine.yaml", "--set", "batches.size=4", "--out", "begun")
@@ -260,6 +261,7 @@ def lose_the_store(world: Path, patch: pytest.MonkeyPatch) -> None:
     """A run whose store is not there."""
     (world / "store").rename(world / "elsewhere")
     call("report", "run")
+    call("train", "run", "--more-epochs", 2, "--out", "elsewhere yet")
 
 
 def search_collections(world: Path, patch: pytest.MonkeyPatch) -> None:

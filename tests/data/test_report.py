@@ -1,12 +1,16 @@
 """What prepare tells beside the store: duplicates, what was left out, and when it stops."""
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from alexnet.data.prepare.overview import draw_axis, say_cropped
 from alexnet.data.prepare.prepare import prepare
 from alexnet.data.prepare.report import draw_thumbnail
 from alexnet.data.store.reader import open_store
@@ -53,6 +57,40 @@ def test_files_whose_digests_collide_are_no_duplicates(
     one, other = encode(draw(1), "BMP"), encode(draw(2), "BMP")
     root = photos({**dict.fromkeys(PATHS), "train/cat/a.bmp": one, "train/cat/b.bmp": other})
     assert prepare(root, tmp_path / "STORE", size=8).duplicates["files"] == 0
+
+
+def test_the_page_shows_the_classes_the_colours_and_what_comes_next(
+    photos: Photos, tmp_path: Path, draw: Draw, encode: Encode
+) -> None:
+    wide = encode(draw(3, 200, 100), "PNG")
+    root = photos({**dict.fromkeys(PATHS), "train/cat/0.png": wide, "train/dog/9.png": None})
+    prepare(root, tmp_path / "STORE", size=32)
+    page = (tmp_path / "STORE/report.html").read_text()
+    assert "<tr><th>cat</th><td>3</td><td>3</td></tr>" in page
+    assert "<tr><th>dog</th><td>4</td><td>3</td></tr>" in page
+    assert page.count("data:image/jpeg;base64,") == 3 + 4 + 1
+    assert page.count("data:image/png;base64,") == 3
+    assert "alexnet train STORE --recipe cifar-18pct --out RUN" in page
+    assert "at most 50\N{NO-BREAK SPACE}%" in page
+    prepare(root, tmp_path / "AGAIN", size=32)
+    assert (tmp_path / "AGAIN/report.html").read_text() == page
+
+
+def test_a_strip_shows_two_standard_deviations_to_both_sides() -> None:
+    mean, direction = np.array([100.0, 110.0, 120.0]), np.array([10.0, 0.0, -20.0])
+    strip = np.asarray(Image.open(io.BytesIO(draw_axis(mean, direction))))
+    assert strip.shape == (24, 160, 3)
+    assert strip[0, 0].tolist() == [80, 110, 160]
+    assert strip[23, -1].tolist() == [120, 110, 80]
+
+
+def test_what_the_square_cuts_off_is_told_of_what_can_be_read(draw: Draw, encode: Encode) -> None:
+    assert say_cropped([b"no picture"]) == ""
+    square, wide = encode(draw(1, 50, 50), "PNG"), encode(draw(2, 200, 150), "JPEG")
+    assert say_cropped([square, b"", wide]) == (
+        "Of the 2 pictures above, the square cuts off 12 % of the area on average, at most 25 %: what lies at the ends "
+        "of the longer side."
+    )
 
 
 def test_the_page_shows_what_was_left_out_and_loads_nothing(

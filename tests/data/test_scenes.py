@@ -12,8 +12,8 @@ from PIL import Image
 
 from alexnet.data.scenes import scenes
 from alexnet.data.scenes.objects import OBJECTS
-from alexnet.data.scenes.painting import Light, Shape, draw_pattern, paste
-from alexnet.data.scenes.scenes import CLASS_NAMES, VALIDATION_START, draw_scene, write_scenes
+from alexnet.data.scenes.painting import Light, Shape, draw_pattern, find_covered, paste
+from alexnet.data.scenes.scenes import CLASS_NAMES, VALIDATION_START, draw_scene, draw_scene_and_mask, write_scenes
 from alexnet.errors import ConfigError
 
 GOLDEN_GRIDS = {
@@ -159,6 +159,46 @@ def test_a_hole_shows_what_is_below():
     paste(canvas, [square(16, 80, (1.0, 0.0, 0.0)), square(32, 64, None)], unlit, lift_px=1)
     assert canvas[:, 24, 24].tolist() == [1.0, 0.0, 0.0]
     assert canvas[:, 48, 48].tolist() == [0.5, 0.5, 0.5]
+
+
+def test_what_shapes_cover_has_no_holes_and_ends_at_the_edge():
+    shapes = [square(16, 200, (1.0, 0.0, 0.0)), square(32, 64, None)]
+    covered = find_covered(shapes, 96)
+    expected = np.zeros((96, 96), bool)
+    expected[16:, 16:] = True
+    expected[32:64, 32:64] = False
+    assert np.mean(covered == expected) > 0.98
+    assert not covered[34:62, 34:62].any()
+    assert covered[66:, 66:].all()
+
+
+@pytest.mark.parametrize("class_name", CLASS_NAMES)
+def test_the_mask_is_where_the_thing_is_seen_and_leaves_the_picture_as_it_was(class_name, monkeypatch):
+    """Beside the same scene without its thing: outside the mask only shadow and light round the edges differ."""
+    picture, mask = draw_scene_and_mask(class_name, 5, size=96)
+    assert np.array_equal(picture, draw_scene(class_name, 5, size=96))
+    assert (mask.shape, mask.dtype) == ((96, 96), np.bool_)
+    assert 0.05 < mask.mean() < 0.5
+    painted = scenes.paste
+
+    def without_texture(canvas, shapes, light, *, lift_px, texture=None):
+        if texture is None:
+            painted(canvas, shapes, light, lift_px=lift_px)
+
+    monkeypatch.setattr(scenes, "paste", without_texture)
+    changed = np.abs(picture.astype(int) - draw_scene(class_name, 5, size=96)).max(2) > 12
+    assert changed[mask].mean() > 0.9
+    assert changed[~mask].mean() < 0.35
+
+
+def test_what_lies_in_front_of_the_thing_is_not_on_it(monkeypatch):
+    whole = [draw_scene_and_mask(name, index, size=64)[1].sum() for name in CLASS_NAMES for index in range(3)]
+    monkeypatch.setattr(scenes, "_draw_occluders", lambda rng, center, half: [square(0, 64, (0.5, 0.5, 0.5))])
+    assert not draw_scene_and_mask("mug", 0, size=64)[1].any()
+    monkeypatch.setattr(scenes, "_draw_occluders", lambda rng, center, half: [])
+    free = [draw_scene_and_mask(name, index, size=64)[1].sum() for name in CLASS_NAMES for index in range(3)]
+    assert all(more >= seen for more, seen in zip(free, whole, strict=True))
+    assert sum(free) > sum(whole)
 
 
 def test_shapes_beyond_the_edge_change_nothing():

@@ -5,7 +5,7 @@ import torch
 from alexnet.batches.preprocessing import Preprocessing
 from alexnet.batches.views import evaluation_views
 from alexnet.evaluation.evaluate import predict_probabilities
-from alexnet.evaluation.shared_views import can_share, share_first_layer
+from alexnet.evaluation.shared_views import can_share, share_covered_first_layer, share_first_layer
 from alexnet.network.alexnet import AlexNet, build
 from alexnet.network.dialects import find_dialect
 from alexnet.network.layers import apply_all
@@ -35,6 +35,24 @@ def test_the_shared_first_layer_equals_that_of_every_crop(dialect: str) -> None:
         for view, (y, x) in enumerate(FIVE):
             crop = images[:, :, y : y + 224, x : x + 224].contiguous(memory_format=torch.channels_last)
             torch.testing.assert_close(shared[:, view], first_layer(net, crop), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dialect", ["paper", "caffe"])
+def test_the_first_layer_of_a_covered_image_equals_that_of_the_image_covered_by_hand(
+    dialect: str, net: AlexNet
+) -> None:
+    network = net if dialect == "paper" else build(dialect, num_classes=10, seed=1).eval()
+    side_px = network.spec.input_px
+    image = torch.randn(1, 3, side_px, side_px, generator=torch.Generator().manual_seed(0)) * 60
+    for side in (1, 32):
+        end = side_px - side
+        places = [(0, 0), (7, 16), (80, end), (end, end)]
+        with torch.inference_mode():
+            found = share_covered_first_layer(network, image, places, side)
+            for out, (y, x) in zip(found, places, strict=True):
+                covered = image.clone()
+                covered[:, :, y : y + side, x : x + side] = 0
+                torch.testing.assert_close(out[None], first_layer(network, covered), rtol=1e-5, atol=1e-5)
 
 
 def test_the_shared_first_layer_of_bfloat16_reads_no_memory_but_its_own() -> None:

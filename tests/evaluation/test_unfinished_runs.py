@@ -55,7 +55,7 @@ def stderr(line: str) -> str:
         "export run --to alexnet --out model.safetensors",
         "search index run photos --out index",
         "draw filters run",
-        "draw saliency run photos --precision float32",
+        "draw why run photos --method gradient --precision float32",
     ],
 )
 def test_a_verb_says_which_checkpoint_of_an_unfinished_run_it_uses(model: Model, line: str) -> None:

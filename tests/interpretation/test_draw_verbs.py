@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,14 @@ from alexnet.batches.preprocessing import Preprocessing
 from alexnet.cli import cli
 from alexnet.data.prepare.prepare import prepare
 from alexnet.interpretation import report
+from alexnet.interpretation.why import METHODS
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model, save_model
 from conftest import write_pictures
 
 CLASSES = ("ant", "bee", "cat")
 TITLES = {"ant": "Ameise", "bee": "Biene", "cat": "猫"}
-NAMES = ("filters", "predictions", "neighbours", "activations", "curves", "saliency")
+NAMES = ("filters", "predictions", "neighbours", "activations", "curves", "why")
 
 
 def call(*arguments: object) -> Result:
@@ -142,7 +145,7 @@ def test_an_image_that_cannot_be_read_is_named_and_left_out(run: Path, folder: P
     for number in range(8):
         source = folder / "pictures" / "train" / "ant" / f"ant-{number % 6}.png"
         (tmp_path / "in" / f"{number}.png").write_bytes(source.read_bytes() if number not in (2, 3) else b"no image")
-    for name in ("predictions", "neighbours", "saliency"):
+    for name in ("predictions", "neighbours", "why"):
         few = ["--k", 2] if name == "neighbours" else []
         result = call("draw", name, run, tmp_path / "in", *few, "--out", tmp_path / f"{name}.png")
         assert result.exit_code == 1, (name, result.exception)
@@ -174,7 +177,7 @@ def test_nothing_is_overwritten_unless_asked(run: Path, folder: Path, tmp_path: 
     photo = tmp_path / "photo.png"
     photo.write_bytes((folder / "pictures" / "val" / "ant" / "ant-0.png").read_bytes())
     before = photo.read_bytes()
-    assert message("draw", "saliency", run, photo, "--out", photo, "--overwrite") == (
+    assert message("draw", "why", run, photo, "--out", photo, "--overwrite") == (
         f"--out {photo}: {photo} is one of the inputs. Choose another name."
     )
     (tmp_path / "a.csv").write_text("mine")
@@ -207,9 +210,50 @@ def test_what_is_not_accepted_is_named(
 ) -> None:
     where = [argument.replace("OUT", str(tmp_path)) for argument in arguments]
     out = [] if "--out" in arguments else ["--out", tmp_path / "x.png"]
-    text = message("draw", "saliency", run, folder / "store", *where, *out)
+    text = message("draw", "why", run, folder / "store", *where, *out)
     assert text == expected.replace("OUT", str(tmp_path)).replace("STORE", str(folder / "store"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("method", "towers"), [("cam", ["tower_a", "tower_b"]), ("occlusion", []), ("gradient", [])])
+def test_why_has_every_method_for_any_class_and_the_towers_of_grad_cam(
+    method: str, towers: list[str], run: Path, folder: Path, tmp_path: Path
+) -> None:
+    options = ["--method", method, "--class", "Biene", "--index", 1, "--out", tmp_path / "a.png"]
+    result = call("draw", "why", run, folder / "store", *options)
+    assert result.exit_code == 0, result.exception
+    rows = read(tmp_path / "a.csv")
+    assert list(rows[0]) == ["image", "class", "y", "x", "heat", *towers]
+    assert len(rows) == 144
+    assert {row["class"] for row in rows} == {"Biene"}
+    for row in rows if towers else []:
+        both = float(row["tower_a"]) + float(row["tower_b"])
+        assert float(row["heat"]) == pytest.approx(max(0.0, both), rel=1e-3, abs=1e-5)
+    assert METHODS[method].shows in result.stderr.replace("\n", " ")
+    assert "'deconvolution' is not one of 'occlusion', 'gradient', 'cam'" in str(
+        call("draw", "why", run, folder / "store", "--method", "deconvolution").output
+    )
+
+
+def test_every_command_and_example_of_the_page_of_questions_works(
+    run: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "questions.md").read_text(encoding="utf-8")
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "run").symlink_to(run)
+    (tmp_path / "demo" / "store").symlink_to(folder / "store")
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^alexnet .*$", page, re.MULTILINE)
+    assert len(commands) >= 2
+    for command in commands:
+        result = call(*shlex.split(command)[1:])
+        assert result.exit_code == 0, (command, result.exception)
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "picture.jpg").write_bytes((folder / "pictures" / "val" / "bee" / "bee-0.png").read_bytes())
+    (tmp_path / "RUN").symlink_to(run)
+    found: dict[str, Any] = {}
+    exec(example.replace('"mug"', '"bee"'), found)
+    assert found["heat"].shape == (12, 12)
 
 
 def test_an_unknown_layer_lists_those_there_are_and_a_tower_can_be_drawn_alone(

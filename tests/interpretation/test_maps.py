@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from alexnet.interpretation.maps import draw_activations, draw_saliency, find_scale, shade
+from alexnet.interpretation.maps import draw_activations, find_scale, shade
 from alexnet.pages.themes import THEMES
 
 IMAGE = np.zeros((12, 12, 3), np.uint8)
@@ -70,22 +70,3 @@ def test_layers_of_any_shape_can_be_drawn(shape: tuple[int, ...], towers: str) -
     assert drawing.figure.get_size_inches()[1] < 30
     if len(shape) == 1:
         assert drawing.render("png")
-
-
-def test_saliency_is_drawn_beside_its_image_with_its_class() -> None:
-    maps = [np.full((12, 12), value, np.float32) for value in (0.0, 1.0, 2.0)]
-    drawing = draw_saliency(
-        [IMAGE] * 3, maps, ["bee", "", "cat"], ["cat", "dog", "a very " * 20], ["90 %"] * 3, list("abc")
-    )
-    (page,) = drawing.figure.axes
-    assert len(page.images) == 6
-    assert texts(page)[:4] == ["bee", "cat", "90 %", ""]
-    assert texts(page)[7].endswith("…")
-    own, explained, *_ = page.texts  # the class of the image below it, as in the panel of predictions
-    assert own.get_weight() == "bold"
-    assert own.get_position()[0] == 0 < explained.get_position()[0]
-    assert own.get_position()[1] == explained.get_position()[1]
-    assert len(drawing.numbers["saliency"]) == 3 * 144
-    assert drawing.numbers["saliency"][-1] == 2
-    assert drawing.numbers["class"][0] == "cat"
-    assert drawing.render("png")

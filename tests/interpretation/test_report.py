@@ -191,7 +191,7 @@ def test_a_run_is_tested_drawn_and_written_down(
         ),
         *(
             f"{name}{suffix}"
-            for name in ("predictions", "mistakes", "neighbours", "saliency")
+            for name in ("predictions", "mistakes", "neighbours", "why")
             for suffix in (".png", ".csv")
         ),
     }
@@ -247,7 +247,7 @@ def test_a_report_without_training_images_has_no_neighbours(
     monkeypatch.setattr(report, "_save", lambda pair, folder: drawn.append(pair.light.name))
     monkeypatch.setattr(report, "write_report", lambda *arguments, **options: None)
     report_run(tmp_path, classifier, store, [], weights="w")
-    assert drawn == ["curves", "filters", "predictions", "mistakes", "saliency", "class-errors"]
+    assert drawn == ["curves", "filters", "predictions", "mistakes", "why", "class-errors"]
 
 
 def test_the_surest_mistakes_come_first() -> None:

@@ -13,6 +13,7 @@ import torch
 
 import alexnet
 from alexnet.data.prepare import report
+from alexnet.data.prepare.overview import Overview
 from alexnet.evaluation.evaluate import measure_errors
 from alexnet.interpretation.page import Thumbnail, explain, write_report
 from alexnet.pages.themes import THEMES
@@ -57,6 +58,7 @@ def make_pages(folder: Path, name: str = NAME) -> dict[str, str]:
     pictures = [Thumbnail(b"JPEG", name, differs=True), Thumbnail(None, name)]
     rows = [(name, pictures)]
     write_page(folder / "pictures.html", "pictures.html", kicker=name, title=name, lead=name, rows=rows)
+    overview = Overview([(name, "1")], [(name, [b"JPEG"])], b"JPEG", [(b"PNG", name)], name)
     found = {
         "splits": {name: {"kept": 1200, "found": 1201}},
         "notes": [name],
@@ -64,7 +66,7 @@ def make_pages(folder: Path, name: str = NAME) -> dict[str, str]:
         "skipped": [{"path": name, "reason": name}],
         "duplicates": {"groups": [[name, name]]},
     }
-    (folder / "prepared.html").write_bytes(report.build_page(name, found, lambda path: path.encode()))
+    (folder / "prepared.html").write_bytes(report.build_page(name, found, overview, name, lambda path: path.encode()))
     return {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.html")}
 
 
@@ -74,7 +76,7 @@ def test_what_users_name_is_escaped_on_every_page(tmp_path: Path) -> None:
         "run": 9,  # title twice, lead twice over, a fact and the environment in two cells each, a command
         "test": 18,
         "pictures": 8,
-        "prepared": 10,
+        "prepared": 16,
     }
     for text in pages.values():
         assert NAME not in text

@@ -25,6 +25,7 @@ from alexnet.data.images.decode import open_image
 from alexnet.data.prepare.prepare import prepare
 from alexnet.data.sources.kinds import find_images
 from alexnet.data.store.reader import open_store
+from alexnet.interpretation.why import Method
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model, save_model
 from alexnet.network.rows import Convolution, Dense, Pool, Rectify, Spec
@@ -190,6 +191,8 @@ def test_why_is_shown_for_the_class_that_is_chosen_also_by_the_keyboard(page: Pa
     expect(page.get_by_alt_text(f"Where {title} is decided")).to_be_visible()
     await_all(page)
     assert page.locator(".pair img").nth(1).get_attribute("src") != before
+    expect(page.locator(".pair figcaption").nth(1)).to_have_text("Bright where there is a corner")
+    assert page.locator(".methods button").all_inner_texts() == ["gradient", "cam", "occlusion", "corner"]
     expect(second).to_be_focused()
 
 
@@ -355,12 +358,12 @@ def test_a_file_over_the_limit_is_told_before_it_is_sent(browser: Browser, place
 
 
 def test_every_method_that_is_known_is_offered(page: Page, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def corner(classifier: Any, images: Any, classes: Any) -> Any:
+    def corner(classifier: Any, images: Any, classes: Any, *, tick: Any = None) -> Any:
         maps = np.zeros((len(images), *[classifier.network.spec.input_px] * 2), np.float32)
         maps[:, :3, :3] = 1
         return maps
 
-    methods = {**answering.WHY, "corner": corner}
+    methods = {**answering.WHY, "corner": Method(corner, "images", "the corner", "there is a corner")}
     monkeypatch.setattr(answering, "WHY", methods)
     monkeypatch.setattr("alexnet.serving.page.WHY", methods)
     choose(page, place / "p0.png")
@@ -370,6 +373,8 @@ def test_every_method_that_is_known_is_offered(page: Page, place: Path, monkeypa
     expect(page.locator(".methods >> text=corner")).to_have_attribute("aria-pressed", "true")
     await_all(page)
     assert page.locator(".pair img").nth(1).get_attribute("src") != before
+    expect(page.locator(".pair figcaption").nth(1)).to_have_text("Bright where there is a corner")
+    assert page.locator(".methods button").all_inner_texts() == ["gradient", "cam", "occlusion", "corner"]
 
 
 @pytest.mark.parametrize(

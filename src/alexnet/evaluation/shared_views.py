@@ -4,6 +4,8 @@ The crops start at multiples of the strides of conv1 and its pooling (offsets 0,
 first-layer outputs are windows of one output over the whole image. Only where a crop's last windows hang over its edge,
 and read zeros instead of the image beyond the crop, is something left to compute: one row and one column of pooled
 outputs for the crops that do not touch that edge of the image.
+
+In the same way, of an image with a covered square only the outputs that see the square are computed anew.
 """
 
 from collections.abc import Sequence
@@ -108,3 +110,45 @@ def share_first_layer(network: AlexNet, images: Tensor, places: Sequence[Place])
             view[:, :, :, last:] = finish(outputs(y, x, 0, inside))
         crops.append(view)
     return torch.stack(crops, 1).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+
+
+def share_covered_first_layer(network: AlexNet, image: Tensor, places: Sequence[Place], side_px: int) -> Tensor:
+    """Return what the first layer and its operations make of an image with a square of zeros: (P, C, H, W).
+
+    Equal to covering the image at one place after the other and running the layer, to rounding.
+
+    Args:
+        network: In evaluation mode, with `can_share` true for a crop that is the image.
+        image: (1, 3, S, S) inputs, as the network takes them.
+        places: Top row and left column of each of P squares that lie inside the image.
+        side_px: Side of the square.
+    """
+    row, layer = network.spec.layers[0], network.layers[network.spec.layers[0].name]
+    assert isinstance(row, Convolution)
+    assert isinstance(layer, ConvolutionLayer)
+    (pool,) = (step for step in row.then if isinstance(step, Pool))
+    step, total = row.stride_px * pool.stride_px, network.shapes[0].final[1]
+    reach = (pool.window_px - 1) * row.stride_px + row.window_px  # pixels along an axis that one pooled output sees
+    count = min(total, (side_px + reach - 2) // step + 1)  # outputs along an axis that can see a pixel of the square
+    part_px = (count - 1) * step + reach
+    whole = F.pad(image, (0, layer.overhang_px, 0, layer.overhang_px))
+
+    def compute(x: Tensor) -> Tensor:
+        x = F.conv2d(x.contiguous(memory_format=torch.channels_last), layer.weight, layer.bias, row.stride_px)
+        return apply_all(x, row.then, towers=network.spec.towers, training=False, keys=None, layer=0)
+
+    def first(offset: int) -> int:
+        """Return the first of the outputs along an axis that are computed anew for a square at this offset."""
+        return min(max(0, -((reach - 1 - offset) // step)), total - count)
+
+    parts = []
+    for y, x in places:
+        top, left = first(y) * step, first(x) * step
+        part = whole[0, :, top : top + part_px, left : left + part_px].clone()
+        part[:, y - top : y - top + side_px, x - left : x - left + side_px] = 0
+        parts.append(part)
+    everywhere = compute(whole).expand(len(places), -1, -1, -1)
+    outputs = everywhere.clone(memory_format=torch.channels_last)
+    for out, part, (y, x) in zip(outputs, compute(torch.stack(parts)), places, strict=True):
+        out[:, first(y) : first(y) + count, first(x) : first(x) + count] = part
+    return outputs

@@ -1,6 +1,6 @@
-"""Pictures of numbers laid out like an image: what a layer makes of one image, and where a class score is decided.
+"""Pictures of numbers laid out like an image: what a layer makes of one image, and how numbers become colours.
 
-Nothing here runs a network; see saliency.py and panels.py for that.
+Nothing here runs a network; see panels.py for that.
 """
 
 import math
@@ -22,8 +22,6 @@ from alexnet.interpretation.drawing import (
     bare_axes,
     fit,
     new_figure,
-    place_image,
-    sheet,
     write,
 )
 from alexnet.interpretation.figures import tile_kernels
@@ -127,77 +125,6 @@ def draw_activations(
             f"{_short(float(np.abs(values).max(initial=0)))}. "
             f"Look for {what}s that answer to one thing in the image and are silent elsewhere."
             + (f" {silence} for this image." if silent else "")
-        ),
-        has_photographs=True,
-    )
-
-
-def draw_saliency(
-    images: Sequence[NDArray[np.uint8]],
-    maps: Sequence[NDArray[np.float32]],
-    known: Sequence[str],
-    titles: Sequence[str],
-    notes: Sequence[str],
-    sources: Sequence[str],
-    theme: ThemeName = "light",
-    *,
-    explanation: str = "",
-) -> Drawing:
-    """Images in rows of two, each beside the map of how strongly every pixel moves the score of a class.
-
-    Args:
-        images: (S, S, 3) uint8 RGB, the crops that the network saw.
-        maps: (S, S), at least 0; each has a scale of its own, which ends at SHARE_IN_SCALE of its values.
-        known: The class of each image, as in the other figures below it; "" where it is not known.
-        titles: The class of each map, below it.
-        notes: What is said of that class, such as its probability.
-        sources: Where each image came from.
-        explanation: A sentence that ends the caption.
-    Source: Simonyan, Vedaldi and Zisserman (2013), section 3; see `saliency.measure_saliency`.
-    """
-    colors = find_theme(theme)
-    gap_in, line_in, row_gap_in = 0.08, 0.54, 0.16
-    pair_gap_in = 0.3
-    side_in = (WIDTH_IN - pair_gap_in - 2 * gap_in) / 4
-    columns, rows = min(2, len(images)), math.ceil(len(images) / 2)
-    cell_in = side_in + line_in
-    figure = new_figure(
-        columns * (2 * side_in + gap_in) + (columns - 1) * pair_gap_in,
-        rows * (cell_in + row_gap_in) - row_gap_in,
-        colors,
-    )
-    page = sheet(figure)
-    numbers: dict[str, list[Value]] = {name: [] for name in ("image", "class", "y", "x", "saliency")}
-    for index, (image, values) in enumerate(zip(images, maps, strict=True)):
-        left = index % 2 * (2 * side_in + gap_in + pair_gap_in)
-        top = index // 2 * (cell_in + row_gap_in)
-        place_image(page, image, left, top, side_in)
-        end, _ = find_scale(values)
-        painted = (255 * shade(values[None] / end, colors, signed=False)[0]).round().astype(np.uint8)
-        place_image(page, painted, left + side_in + gap_in, top, side_in)
-        below_in, map_in = top + side_in + 0.18, left + side_in + gap_in
-        own = fit(figure, known[index], side_in, size=LARGE, weight="bold")
-        write(page, left, below_in, own, colors.ink, LARGE, weight="bold")
-        write(page, map_in, below_in, fit(figure, titles[index], side_in, size=LARGE), colors.ink, LARGE)
-        write(page, map_in, below_in + 0.21, notes[index], colors.muted, NORMAL)
-        width = values.shape[1]
-        y, x = np.divmod(np.arange(values.size), width)
-        numbers["image"] += [sources[index]] * values.size
-        numbers["class"] += [titles[index]] * values.size
-        numbers["y"] += y.tolist()
-        numbers["x"] += x.tolist()
-        numbers["saliency"] += values.ravel().astype(float).tolist()
-    return Drawing(
-        name="saliency",
-        figure=figure,
-        numbers=numbers,
-        title="Where the network looks",
-        caption=(
-            ("Each image with its class, and beside it " if any(known) else "Beside each image ")
-            + "how strongly the score of the class under the map moves when a pixel changes: the largest of the three "
-            "absolute derivatives by red, green and blue (Simonyan et al., 2013). Each map has its own scale. Look for "
-            "marks on the thing itself; marks on the background mean that the network relies on what surrounds it."
-            + explanation
         ),
         has_photographs=True,
     )

@@ -19,15 +19,18 @@ from alexnet.evaluation.prediction import Prediction
 from alexnet.interpretation.drawing import Drawing
 from alexnet.interpretation.figures import draw_predictions, whole_percent
 from alexnet.interpretation.fonts import explain_stand_ins, legible
-from alexnet.interpretation.maps import draw_activations, draw_saliency
+from alexnet.interpretation.grad_cam import join_towers, measure_cam_towers
+from alexnet.interpretation.heat_figure import draw_heat
+from alexnet.interpretation.maps import draw_activations
 from alexnet.interpretation.nearest import Neighbor, draw_neighbors, search_nearest
 from alexnet.interpretation.pictures import Pictures
-from alexnet.interpretation.saliency import crop_center, measure_saliency
+from alexnet.interpretation.saliency import crop_center
+from alexnet.interpretation.why import METHODS, explain
 from alexnet.pages.themes import ThemeName
 from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
 
-PANEL_IMAGES, QUERIES, NEIGHBORS, SALIENCY_IMAGES = 8, 5, 6, 4
+PANEL_IMAGES, QUERIES, NEIGHBORS, WHY_IMAGES = 8, 5, 6, 4
 """As in figure 4 of the paper: eight images with their guesses; five queries with six neighbours each."""
 LEAST_MISTAKES = 2
 
@@ -209,11 +212,19 @@ def neighbors_panel(
     return Found(partial(draw_neighbors, rows, collection=where, explanation=explanation), left_out)
 
 
-def saliency_panel(
-    classifier: Classifier, pictures: Pictures, positions: Sequence[int], *, class_index: int | None = None
+def why_panel(
+    classifier: Classifier,
+    pictures: Pictures,
+    positions: Sequence[int],
+    *,
+    method: str,
+    class_index: int | None = None,
+    tick: Tick | None = None,
 ) -> Found:
-    """Return the panel of images beside their saliency, for a class or for the most probable one of each.
+    """Return the panel of images beside where a class is decided: one class, or the most probable one of each.
 
+    Args:
+        method: A name of `why.METHODS`. With "cam", both towers have a map of their own.
     Raises:
         ImageError: no picture can be decoded.
     """
@@ -229,14 +240,21 @@ def saliency_panel(
         own = pictures.label(place)
         is_wrong = own is not None and pictures.class_names[own] != classifier.class_names[kind]
         notes.append(("" if kind != first else "most probable but wrong, " if is_wrong else "most probable, ") + shown)
+    towers = None
+    if method == "cam" and classifier.network.spec.towers > 1:
+        towers = measure_cam_towers(classifier, images, classes, tick=tick)
+    heat = explain(classifier, images, classes, method, tick=tick) if towers is None else join_towers(towers)
     panel = partial(
-        draw_saliency,
+        draw_heat,
         crop_center(images, classifier),
-        list(measure_saliency(classifier, images, classes)),
+        list(heat),
         ["" if pictures.labels is None else pictures.written(place) for place in kept],
         [written[kind] for kind in classes],
         notes,
         [pictures.paths[position] for position in kept],
+        shows=METHODS[method].shows,
+        towers=() if towers is None else list(towers),
+        over_picture=method != "gradient",
         explanation=explain_stand_ins(titles, classes),
     )
     return Found(panel, left_out)

@@ -20,13 +20,13 @@ from alexnet.interpretation.panels import (
     NEIGHBORS,
     PANEL_IMAGES,
     QUERIES,
-    SALIENCY_IMAGES,
+    WHY_IMAGES,
     choose_mistakes,
     choose_panel,
     choose_queries,
     neighbors_panel,
-    saliency_panel,
     show_predictions,
+    why_panel,
 )
 from alexnet.interpretation.pictures import Pictures
 from alexnet.runs.folder import CHECKPOINTS, MODEL, RECIPE, REPORT
@@ -42,7 +42,7 @@ FIGURES = "figures"
 VIEWS = (1, 10)
 """Numbers of views that a run is tested with: the centre, as while training, and the paper's ten."""
 UNFINISHED = " Training is not at its end: the network of its newest checkpoint was tested."
-_DRAWN = ("curves", "filters", "predictions", "mistakes", "neighbours", "saliency", "class-errors")
+_DRAWN = ("curves", "filters", "predictions", "mistakes", "neighbours", "why", "class-errors")
 MOST_SEARCHED = 1000
 MOST_NUMBERS = 50_000
 """A figure with more rows of numbers than this has no CSV file in a run folder."""
@@ -147,7 +147,7 @@ def _part(tick: Tick | None, before: int, total: int, *, each: int = 1) -> Tick 
 def _show_images(
     classifier: Classifier, store: "Store", split: str, evaluation: Evaluation, tick: Tick | None
 ) -> list[Themed]:
-    """Return what needs images of the split: a panel, the surest mistakes, saliency, and neighbours among training."""
+    """Return what needs images of the split: a panel, the surest mistakes, heat, and neighbours among training."""
     part = store[split]
     pictures = Pictures(split, part.images, part.paths, part.labels, store.class_names, store.class_titles)
     labels = pictures.labels_of(classifier)
@@ -176,7 +176,7 @@ def _show_images(
             classifier, collection, pictures, chosen=queries, k=min(NEIGHBORS, count), limit=MOST_SEARCHED, tick=tick
         )
         drawings.append(in_both_themes(found.panel))
-    drawings.append(in_both_themes(saliency_panel(classifier, pictures, queries[:SALIENCY_IMAGES]).panel))
+    drawings.append(in_both_themes(why_panel(classifier, pictures, queries[:WHY_IMAGES], method="gradient").panel))
     return drawings
 
 

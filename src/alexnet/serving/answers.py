@@ -3,7 +3,7 @@
 Each takes a list of decoded images, which may belong to several requests, and returns something for each.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from alexnet.batches.views import Place, evaluation_views
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import Ensemble
 from alexnet.evaluation.prediction import Prediction
-from alexnet.interpretation.saliency import measure_saliency
+from alexnet.interpretation.why import METHODS, Method
 from alexnet.retrieval.index.extractor import Extractor
 from alexnet.retrieval.index.images import Originals
 from alexnet.retrieval.index.reader import Index
@@ -23,11 +23,9 @@ from alexnet.retrieval.index.writer import check_model
 from alexnet.retrieval.querying import Hit, Questions, answer, describe_images
 
 Pixels = NDArray[np.uint8]
-Heat = Callable[[Classifier, Sequence[Pixels], Sequence[int]], NDArray[np.float32]]
-
-WHY: Mapping[str, Heat] = {"gradient": measure_saliency}
-"""How to find where in a picture a class is decided: method -> maps (N, crop, crop), at least 0, of the centre views
-for one class index each. The page offers every method that stands here, the first unless another is chosen."""
+WHY: Mapping[str, Method] = {name: METHODS[name] for name in ("gradient", "cam", "occlusion")}
+"""How to find where in a picture a class is decided: the page offers every method that stands here, the first unless
+another is chosen. Occlusion, the most faithful, is the last: it costs as much as 169 predictions."""
 
 
 class Answers:
@@ -115,7 +113,7 @@ class Answers:
             method: One of `WHY`.
         """
         label = self.shown.class_names.index(class_name)
-        return list(WHY[method](self.shown, images, [label] * len(images)))
+        return list(WHY[method].measure(self.shown, images, [label] * len(images)))
 
     def activations(self, images: Sequence[Pixels], layer: str) -> list[NDArray[np.float32]]:
         """Return what a layer of the shown network makes of the centre view of each image, (C, H, W) or (D,)."""

@@ -352,6 +352,7 @@ class Page:
             center=embed(center),
             heat=embed(paint_heat(center, picture.heat)) if picture.heat is not None else "",
             chosen=self._titles[picture.chosen],
+            bright=WHY[picture.method].bright,
             methods=list(WHY),
             views=self._describe_views(picture),
             has_index=answers.index is not None,

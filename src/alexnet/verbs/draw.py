@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from alexnet.evaluation.classifier import Classifier
     from alexnet.interpretation.pictures import Pictures
 
+WHY_METHODS = ("occlusion", "gradient", "cam")
+"""Names of `interpretation.why.METHODS`, the first the default; a test compares them."""
+
 split_option = click.option("--split", default="val", show_default=True, help="Split, where a store is given.")
 labeled_option = click.option(
     "--labelled", "labeled", is_flag=True, help="The folder that holds an image file names its class."
@@ -208,35 +211,47 @@ def curves(runs: tuple[Path, ...], **options: Any) -> None:
 @draw.command()
 @click.argument("model", type=PATH)
 @click.argument("images", nargs=-1, required=True, type=PATH)
-@click.option("--class", "class_name", help="Class whose score is explained.  [default: each image's most probable]")
+@click.option(
+    "--method",
+    default=WHY_METHODS[0],
+    show_default=True,
+    type=click.Choice(WHY_METHODS),
+    help="How to find out; docs/questions.md says which to trust.",
+)
+@click.option("--class", "class_name", help="Class that is explained.  [default: each image's most probable]")
 @click.option("--count", default=4, show_default=True, type=Whole(1, 40), help="Images to show.")
 @click.option("--index", "indices", multiple=True, type=Whole(0), help="Show this one, counted from 0; repeatable.")
 @split_option
 @figure_options
 @compute_options
-def saliency(
+def why(
     model: Path,
     images: tuple[Path, ...],
+    method: str,
     class_name: str | None,
     count: int,
     indices: tuple[int, ...],
     split: str,
     **options: Any,
 ) -> None:
-    """Draw which pixels move a class score most.
+    """Draw where in an image a class is decided.
 
-    Beside each image stands the gradient of the score (Simonyan et al., 2013). The centre view is used. The gradient is
-    computed in float32.
+    Occlusion covers a square at one place after the other and shows how far the probability falls: 169 predictions for
+    an image. Gradient shows which pixels move the score most. Grad-CAM (cam) weighs the maps of the last convolution,
+    tower by tower and together. The centre view is used.
     """
-    from alexnet.interpretation.panels import choose_queries, saliency_panel
+    from alexnet.interpretation.panels import choose_queries, why_panel
+    from alexnet.interpretation.why import METHODS
 
-    files = plan_files("saliency", options, [model, *images])
-    _, classifier = _load(model, options)
+    files = plan_files("why", options, [model, *images])
+    terminal, classifier = _load(model, options)
     kind = None if class_name is None else _find_class(classifier, class_name)
     pictures = _open(classifier, images, split, False)
     _check_positions(indices, len(pictures))
     positions = list(indices) or choose_queries(pictures, count)
-    write_found(files, saliency_panel(classifier, pictures, positions, class_index=kind))
+    with terminal.progress("explaining", METHODS[method].unit) as meter:
+        found = why_panel(classifier, pictures, positions, method=method, class_index=kind, tick=meter)
+    write_found(files, found)
 
 
 def _load(model: Path, options: dict[str, Any]) -> "tuple[Terminal, Classifier]":

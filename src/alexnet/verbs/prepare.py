@@ -200,7 +200,8 @@ def _show_preparation(terminal: Any, report: Any, out: Path, size: int) -> None:
         rows = [[escape_name(path), reason] for path, reason in report.skipped[:10]]
         terminal.table(["left out", "reason"], rows)
         more = f"… and {len(report.skipped) - 10:,} more. " if len(report.skipped) > 10 else ""
-        terminal.print(f"{more}See them: {out / 'report.html'}; as data: {out / 'report.json'}")
+        terminal.print(f"{more}As data: {out / 'report.json'}")
+    terminal.say(f"Pictures of each class, and what was left out: {out / 'report.html'}")
     terminal.say(
         f"{out} is already complete, made from these images with these options; nothing was written."
         if report.was_complete

@@ -9,23 +9,27 @@ import simplejpeg
 from PIL import Image
 
 from alexnet.data.images.unusable import MAX_PIXELS
+from alexnet.data.prepare.overview import THUMBNAIL_PX, Overview
 from alexnet.pages import writing as pages
 from alexnet.text.names import unescape_name
 from alexnet.text.wording import counted
 
-THUMBNAIL_PX = 96
 WORDS_BYTES = 40
 """Of a file that is text, as much is shown in place of a picture."""
 LISTED_IMAGES = 200
 """Images left out that the page shows; report.json has all of them."""
 
 
-def build_page(title: str, report: Mapping[str, Any], read: Callable[[str], bytes]) -> bytes:
+def build_page(
+    title: str, report: Mapping[str, Any], overview: Overview, next_command: str | None, read: Callable[[str], bytes]
+) -> bytes:
     """The page, the same for the same report and images.
 
     Args:
         title: Name of the source.
         report: Of prepare, as in report.json.
+        overview: What the images look like.
+        next_command: What to type to train on them; None where no network reads images of their size.
         read: Path of an image -> its bytes; OSError and ValueError where they cannot be had.
     """
     skipped, splits = report["skipped"], report["splits"]
@@ -36,6 +40,9 @@ def build_page(title: str, report: Mapping[str, Any], read: Callable[[str], byte
         lead="",
         description="What was kept, what was left out and how it looks",
         splits=[(name, f"{each['kept']:,}", f"{each['found'] - each['kept']:,}") for name, each in splits.items()],
+        split_names=list(splits),
+        overview=overview,
+        next_command=next_command,
         notes=report["notes"],
         ignored=[(why, f"{number:,}") for why, number in report["ignored"].items()],
         left_out=counted(len(skipped), "image"),

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from alexnet.data.prepare.near_copies import describe_near_copies, find_near_copies
+from alexnet.data.prepare.overview import Overview, look_over
 from alexnet.data.prepare.part import PartReading, Settings, begin_part
 from alexnet.data.prepare.partial import Part, PartialStore, split_into_parts
 from alexnet.data.prepare.report import build_page
@@ -25,6 +26,7 @@ from alexnet.data.store.format import TEST, TRAIN, VAL
 from alexnet.data.store.reader import IMAGES
 from alexnet.data.store.writer import SplitContent
 from alexnet.errors import ImageError, SourceError, StoreError
+from alexnet.text.commands import start_training
 from alexnet.text.names import escape_name
 from alexnet.text.wording import counted, say_bytes
 
@@ -170,10 +172,30 @@ class Run:
             statistics=statistics,
             provenance={**provenance, "found": sum(map(len, self.source.splits.values())), "skipped": len(skipped)},
             report=report,
-            page=build_page(provenance["source"], report, self.source.read),
+            page=build_page(
+                provenance["source"],
+                report,
+                self._look_over(partial.files.folder, contents[TRAIN], statistics, report),
+                start_training("STORE", self.size),
+                self.source.read,
+            ),
             codec=self.settings.codec,
         )
         return report
+
+    def _look_over(
+        self, folder: Path, train: SplitContent, statistics: PixelStatistics, report: Mapping[str, Any]
+    ) -> Overview:
+        images = IMAGES[self.settings.codec](folder, train.shards, self.size)
+        return look_over(
+            self.source.class_titles,
+            {split: each["per_class"] for split, each in report["splits"].items()},
+            images.__getitem__,
+            train.labels,
+            train.paths,
+            statistics,
+            self.source.read,
+        )
 
     def _look_for_near_copies(
         self,

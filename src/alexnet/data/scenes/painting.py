@@ -160,6 +160,12 @@ def paste(canvas: Floats, shapes: list[Shape], light: Light, *, lift_px: float, 
     window += alpha * gleam
 
 
+def find_covered(shapes: list[Shape], size: int) -> NDArray[np.bool_]:
+    """Where shapes lie on a canvas: (size, size), True where they cover at least half of a pixel; holes are not."""
+    _, coverage, _ = _rasterize(shapes, 0, 0, size, size)
+    return np.asarray(coverage) >= 128
+
+
 def _rasterize(
     shapes: list[Shape], left: int, top: int, width: int, height: int
 ) -> tuple[Floats, Image.Image, Image.Image]:

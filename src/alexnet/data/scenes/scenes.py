@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alexnet.data.scenes.objects import OBJECTS, Points, ellipse, smooth, stroke
-from alexnet.data.scenes.painting import Color, Floats, Light, Shape, blur, draw_pattern, paste, to_pixels
+from alexnet.data.scenes.painting import Color, Floats, Light, Shape, blur, draw_pattern, find_covered, paste, to_pixels
 from alexnet.errors import AlexNetError, ConfigError
 from alexnet.text.progress import Tick
 
@@ -63,6 +63,20 @@ def draw_scene(class_name: str, index: int, *, seed: int = 0, size: int = 256) -
     Raises:
         ConfigError: An argument is outside what is accepted.
     """
+    return draw_scene_and_mask(class_name, index, seed=seed, size=size)[0]
+
+
+def draw_scene_and_mask(
+    class_name: str, index: int, *, seed: int = 0, size: int = 256
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """The picture that `draw_scene` returns, and where its thing is seen: (size, size), True on the thing.
+
+    A pixel is on the thing if the thing covers at least half of it. Not on it are the holes in the thing, its shadow,
+    and what lies in front of it.
+
+    Raises:
+        ConfigError: An argument is outside what is accepted.
+    """
     if class_name not in OBJECTS:
         raise ConfigError(f"unknown class {class_name!r}. The drawn data set has: {', '.join(CLASS_NAMES)}.")
     for name, value, least in (("index", index, 0), ("seed", seed, 0), ("size", size, 16)):
@@ -80,8 +94,9 @@ def draw_scene(class_name: str, index: int, *, seed: int = 0, size: int = 256) -
     thing, center, half = _place_object(rng, class_name, _draw_palette(rng, hue, body), size)
     texture = 1.0 + rng.uniform(0.0, 0.4) * (draw_pattern(rng, size) - np.float32(0.5))
     paste(canvas, thing, light, lift_px=rng.uniform(0.02, 0.06) * size, texture=texture)
-    paste(canvas, _draw_occluders(rng, center, half), light, lift_px=0.03 * size)
-    return _expose(rng, canvas)
+    occluders = _draw_occluders(rng, center, half)
+    paste(canvas, occluders, light, lift_px=0.03 * size)
+    return _expose(rng, canvas), find_covered(thing, size) & ~find_covered(occluders, size)
 
 
 def write_scenes(
