@@ -153,7 +153,7 @@ def test_the_commands_of_the_question_lead_from_a_wrong_label_to_a_corrected_sto
     write_pictures(tmp_path / "PHOTOS" / "val", per_class=2, classes=("ant", "bee"), seed=2)
     wrong = Path("PHOTOS", "train", "bee", "bee-3.png").rename(Path("PHOTOS", "train", "ant", "wrong.png"))
     run("prepare", "PHOTOS", "--out", "STORE")
-    (tmp_path / "mine.yaml").write_text(recipe("optimization.learning_rate=0.05", epochs=12).to_yaml())
+    (tmp_path / "mine.yaml").write_text(recipe("optimization.learning_rate=0.05", epochs=6).to_yaml())
     page = (Path(__file__).parents[2] / "docs" / "questions.md").read_text(encoding="utf-8")
     block = re.search(r"## Which labels are wrong\?\n\n```sh\n(.*?)```", page, re.DOTALL)
     assert block
