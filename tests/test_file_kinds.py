@@ -81,6 +81,8 @@ CONTENT = {
     "html": b"\n<!DOCTYPE html><html><title>404</title>",
     "predictions": b"path,label,class_1,probability_1\nx.jpg,a,a,1.000000\n",
     "answers": b"name,error,class_1,title_1,probability_1\nx.jpg,,a,A,1.000000\n",
+    "suspects": b"path,label,suggested,score\nx.jpg,a,b,0.500000\n",
+    "label-corrections": b'"path","choice","class"\n"x.jpg","change","b"\n',
     "corrections": b"path,label,predicted,probability,name\nx-pictures/1.png,a,b,0.5000,x.jpg\n",
     "results": b"variant,seeds,planned,values\nmaxout,0,1,0.5\n",
     "table": b"\xef\xbb\xbfPath,Label,split\r\nx.jpg,a,train\r\n",

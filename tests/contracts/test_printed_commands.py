@@ -330,6 +330,14 @@ def do_work(world: Path, patch: pytest.MonkeyPatch) -> None:
     call("evaluate", "run", "store", "--html", "page.html")
 
 
+def doubt_labels(world: Path, patch: pytest.MonkeyPatch) -> None:
+    """Cross-validation, the labels that it doubts, and a run, which doubts none."""
+    (world / "corrections.csv").write_text("path,choice,class\ntrain/ant/ant-0.png,change,bee\n")
+    call("train", "store", "--recipe", "mine.yaml", "--epochs", 1, "--folds", 2, "--out", "folds", "--threads", 1)
+    call("evaluate", "folds", "store", "--suspects", "suspects.csv", "--html", "suspects.html")
+    call("evaluate", "run", "store", "--suspects", "suspects.csv")
+
+
 def read_reports(world: Path, patch: pytest.MonkeyPatch) -> None:
     """What the reports of runs call "the same again"."""
     for name in ("run", "tuned"):
@@ -352,7 +360,7 @@ def look_at_the_demo(world: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 STATES = (show_pages, show_what_lacks_something, meet_mistakes, use_a_checkpoint, calibrate_models, lose_the_store, search_collections,
-          search_what_has_changed, do_work, read_reports, look_at_the_demo)  # fmt: skip
+          search_what_has_changed, do_work, doubt_labels, read_reports, look_at_the_demo)  # fmt: skip
 PARSED = {"bench": "takes minutes", "serve": "goes on until it is stopped"}
 """Verbs whose commands are only parsed, and why."""
 
@@ -363,7 +371,9 @@ def fill(words: list[str], world: Path, large_store: Path, new: Path) -> list[st
              "INDEX": "index", "TABLE.csv": "TABLE.csv", "picture.jpg": "picture.jpg"}  # fmt: skip
     filled = []
     for before, word in zip(["", *words], words, strict=False):
-        if before == "--out" and (word in ("RUN", "STORE", "OTHER", "INDEX", "OUT") or word == "model.safetensors"):
+        if before == "--out" and (
+            word in ("RUN", "STORE", "OTHER", "INDEX", "OUT", "FOLDS") or word == "model.safetensors"
+        ):
             filled.append(str(new / word))
         elif word == "STORE":
             own = next(path for path in (world / "store", world / "elsewhere") if path.exists())

@@ -243,7 +243,7 @@ def test_every_command_and_example_of_the_page_of_questions_works(
     (tmp_path / "demo" / "run").symlink_to(run)
     (tmp_path / "demo" / "store").symlink_to(folder / "store")
     monkeypatch.chdir(tmp_path)
-    commands = re.findall(r"^alexnet .*$", page, re.MULTILINE)
+    commands = re.findall(r"^alexnet draw .*$", page, re.MULTILINE)
     assert len(commands) >= 2
     for command in commands:
         result = call(*shlex.split(command)[1:])

@@ -2,8 +2,10 @@
 
 import base64
 from functools import cache
+from hashlib import sha256
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 from markupsafe import Markup, escape
@@ -39,6 +41,20 @@ def embed(data: bytes, kind: str) -> Markup:
     return Markup(f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}")
 
 
+class Script(NamedTuple):
+    """A script of `templates` as part of a page."""
+
+    text: Markup
+    source: str
+    """What the page's policy allows: this text and no other."""
+
+
+def embed_script(name: str) -> Script:
+    """Return a script by the name of its file."""
+    text = resources.files("alexnet.pages").joinpath("templates", name).read_text(encoding="utf-8")
+    return Script(Markup(text), f"sha256-{base64.b64encode(sha256(text.encode()).digest()).decode('ascii')}")
+
+
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
@@ -50,6 +66,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.globals |= {"themes": THEMES, "column_px": COLUMN_PX, "margin_px": MARGIN_PX, "version": __version__}
+    environment.globals["embed_script"] = embed_script
     environment.filters |= {"embed": embed, "verbatim": lambda text: escape(escape_controls(text))}
     return environment
 

@@ -99,7 +99,7 @@ def refuse_other(out: Path, recipe: Recipe, identity: dict[str, Any], *, holds: 
         RunError: it is.
     """
     before = read_environment(out)
-    differences = _differences(read_recipe(out / RECIPE).model_dump(), recipe.model_dump())
+    differences = find_differences(read_recipe(out / RECIPE).model_dump(), recipe.model_dump())
     differences += [
         f"{name} was {before.get(name)!r}, now {identity.get(name)!r}"
         for name in IDENTITY
@@ -171,12 +171,13 @@ def _entries(out: Path) -> list[str]:
     return [path.name for path in out.iterdir() if path.name != LOCK]
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+def find_differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return what two documents differ in, each as "group.field was 1, now 2"."""
     result = []
     for name in [*now, *(name for name in before if name not in now)]:
         old, new = before.get(name), now.get(name)
         if isinstance(new, dict) and isinstance(old, dict):
-            result += _differences(old, new, f"{prefix}{name}.")
+            result += find_differences(old, new, f"{prefix}{name}.")
         elif old != new:
             result.append(f"{prefix}{name} was {old!r}, now {new!r}")
     return result

@@ -39,6 +39,11 @@ from alexnet.verbs.showing import show_assessment
 @click.option("--figures", type=FOLDER, help="Folder for the report's figures: PNG, SVG and CSV.")
 @click.option("--predictions", type=NEW_FILE, help="Each image with label and best classes: .csv or .parquet.")
 @click.option("--submission", type=NEW_FILE, help="Five class numbers a line, counted from 1, by file name.")
+@click.option(
+    "--suspects",
+    type=NEW_FILE,
+    help="MODEL is a folder of train --folds: a CSV of its images whose label is doubtful; --html shows them.",
+)
 @compute_options
 @devices_option
 @timeout_option
@@ -50,6 +55,7 @@ def evaluate(
     threads: int | None,
     devices: str | None,
     timeout_seconds: float,
+    suspects: Path | None,
     **options: Any,
 ) -> None:
     """Measure the errors of one or more MODELs on IMAGES (paper, section 6).
@@ -63,6 +69,7 @@ def evaluate(
       alexnet evaluate RUN STORE --html report.html --predictions predictions.csv
       alexnet evaluate A B C STORE --average --save-ensemble three.json
       alexnet evaluate A B C STORE --split test --fit-weights val --save-ensemble three.json
+      alexnet evaluate FOLDS STORE --suspects suspects.csv --html suspects.html
     """
     import json
 
@@ -71,6 +78,12 @@ def evaluate(
     from alexnet.evaluation.assessment import Options, assess
     from alexnet.text.wording import list_reasons
 
+    if suspects:
+        from alexnet.verbs.showing import show_suspects
+
+        _refuse_beside_suspects(models)
+        show_suspects(begin(threads), models[0], images, suspects, options["html"], as_json=as_json)
+        return
     places = read_devices(devices)
     if start_if_asked(places, advice=REPEAT):
         return
@@ -103,3 +116,20 @@ def evaluate(
         terminal.show_error("Left out", reason)
     if assessment.left_out:
         sys.exit(1)
+
+
+def _refuse_beside_suspects(models: tuple[Path, ...]) -> None:
+    """Refuse what tests a model where none is tested."""
+    context = click.get_current_context()
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name not in ("models", "images", "suspects", "html", "as_json", "threads")
+        and context.get_parameter_source(option.name or "") is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given or len(models) > 1:
+        what = f"{', '.join(given)} does" if given else "a second MODEL does"
+        raise click.UsageError(
+            f"--suspects reads what train --folds predicted and tests nothing: {what} not go with it. Write: evaluate "
+            "FOLDS STORE --suspects FILE.csv --html PAGE.html"
+        )

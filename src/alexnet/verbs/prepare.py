@@ -55,6 +55,11 @@ SOURCE_KINDS = ["table", "ilsvrc", "cifar", "parquet", "webdataset", "numpy", "a
     "[default: 1, where that is clear]",
 )
 @click.option(
+    "--corrections",
+    type=PATH,
+    help="CSV of labels to change and images to drop, as the page of evaluate --suspects saves it.",
+)
+@click.option(
     "--codec",
     default="raw",
     show_default=True,
@@ -99,6 +104,7 @@ def prepare(
     val_list: Path | None,
     group: str | None,
     classes_at: int | str | None,
+    corrections: Path | None,
     codec: Literal["raw", "jpeg"],
     quality: int,
     size: int,
@@ -137,6 +143,7 @@ def prepare(
             val_list=val_list,
             group=group,
             classes_at=classes_at,
+            corrections=corrections,
             seed=seed,
             on_bad_image=on_bad_image,
             max_bad=max_bad,

@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from alexnet.console.terminal import Terminal
     from alexnet.evaluation.assessment import Assessment, Unknown
     from alexnet.evaluation.calibrating import Confidence
@@ -162,3 +164,47 @@ def _show_classes(terminal: "Terminal", assessment: "Assessment") -> None:
 
 def _interval(bounds: tuple[float, float]) -> str:
     return f"{100 * bounds[0]:.2f} – {100 * bounds[1]:.2f} %"
+
+
+MOST_PAIRS = 10
+"""Pairs of a label and a suggested class that are printed."""
+
+
+def show_suspects(
+    terminal: "Terminal", folder: "Path", store: "Path", csv: "Path", html: "Path | None", *, as_json: bool
+) -> None:
+    """Write the doubtful labels of a store, and their page where one is named; print what they are."""
+    import json
+
+    from alexnet.console.terminal import percent
+    from alexnet.data.store.reader import open_store
+    from alexnet.evaluation.suspects import find_suspects
+    from alexnet.text.commands import command
+    from alexnet.text.names import escape_name
+    from alexnet.text.wording import counted
+
+    opened = open_store(store)
+    found = find_suspects(folder, opened)
+    found.write(csv)
+    if html:
+        from alexnet.interpretation.suspects_page import write_suspects_page
+
+        write_suspects_page(html, found, command("evaluate", folder, store, suspects=csv, html=html))
+    images, doubtful = len(opened), len(found.numbers)
+    if as_json:
+        pairs = [
+            {"label": escape_name(opened.class_names[a]), "suggested": escape_name(opened.class_names[b]), "images": n}
+            for a, b, n in found.confusions
+        ]
+        terminal.print_json(json.dumps({"images": images, "suspects": doubtful, "pairs": pairs}))
+    else:
+        titles = opened.class_titles
+        share = percent(doubtful / images)
+        terminal.print(f"{counted(doubtful, 'label')} of {counted(images, 'training image')} in doubt, {share}.")
+        if doubtful:
+            rows = [[titles[a], titles[b], f"{n:,}"] for a, b, n in found.confusions[:MOST_PAIRS]]
+            terminal.table(["label", "suggested", "images"], rows)
+    terminal.say(f"Doubtful labels: {csv}")
+    if html:
+        again = command("prepare", "PHOTOS", corrections="corrections.csv", out="OTHER")
+        terminal.say(f"Look through them: {html}. With what it saves: {again}")

@@ -1,7 +1,7 @@
 """alexnet train."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -54,6 +54,12 @@ WHY_MODERN = (
     type=Whole(1, LARGEST),
     help="STORE is a finished run: go on from it into --out, the rate falling from a tenth of its first to 0.",
 )
+@click.option(
+    "--folds",
+    type=Whole(2, 1000),
+    metavar="K",
+    help="Train K networks, each without a K-th of the training images, and test it on these.",
+)
 @click.option("--from", "start_path", type=PATH, metavar="MODEL", help="Start from the layers of a model that fit.")
 @click.option("--freeze", metavar="LAYERS", help="Layers that stay as they are: conv1-conv5, or conv1,conv2.")
 @click.option("--add-sixth-convolution", "sixth", is_flag=True, help="As for the pre-trained networks of section 6.")
@@ -84,6 +90,7 @@ def train(
     assignments: tuple[str, ...],
     epochs: int | None,
     more_epochs: int | None,
+    folds: int | None,
     start_path: Path | None,
     freeze: str | None,
     sixth: bool,
@@ -109,6 +116,7 @@ def train(
     alexnet train STORE --out RUN
     alexnet train STORE --recipe paper --epochs 40 --out RUN
     alexnet train RUN --more-epochs 10 --out LONGER      from a finished run on
+    alexnet train STORE --folds 4 --out FOLDS            cross-validation
 
     \b
     modern      the paper's network trained as one would today; not the paper
@@ -124,6 +132,7 @@ def train(
     from alexnet.distribution.session import join_world, start_if_asked
     from alexnet.errors import ConfigError
     from alexnet.recipes.named import check_batch, find_recipe, scale_epochs
+    from alexnet.runs.cross_validation import cross_validate, show_folds
     from alexnet.runs.existing import go_on
     from alexnet.runs.folder import RECIPE
     from alexnet.runs.workflow import train_and_report
@@ -158,10 +167,10 @@ def train(
             )
         return opened, start, freeze_layers(chosen, freeze) if freeze is not None else chosen
 
-    if more_epochs and (recipe or start_path or epochs or sixth):
+    if more_epochs and (recipe or start_path or epochs or sixth or folds):
         raise click.UsageError(
-            "--more-epochs goes on with the recipe and the network of the run; leave out --recipe, --from, --epochs "
-            "and --add-sixth-convolution."
+            "--more-epochs goes on with the recipe and the network of the run; leave out --recipe, --from, --epochs, "
+            "--folds and --add-sixth-convolution."
         )
     if towers and mesh:
         raise click.UsageError("Give --towers or --mesh, not both.")
@@ -181,22 +190,24 @@ def train(
         frozen = [layer for layer, factor in chosen.optimization.rate_factors.items() if factor == 0]
         if world.is_main and frozen:
             terminal.say(f"Frozen: {', '.join(frozen)}.")
-        train_and_report(
-            terminal,
-            opened,
-            chosen,
-            out,
-            report=not no_report,
-            reject=reject,
-            start=start,
-            seed=seed,
-            checkpoint_minutes=checkpoint_minutes,
-            device=own_device,
-            precision=precision,
-            threads=threads,
-            local_batch=local_batch,
-            world=world,
-        )
+        options: dict[str, Any] = {
+            "start": start,
+            "seed": seed,
+            "checkpoint_minutes": checkpoint_minutes,
+            "device": own_device,
+            "precision": precision,
+            "threads": threads,
+            "local_batch": local_batch,
+            "world": world,
+        }
+        if folds is None:
+            train_and_report(terminal, opened, chosen, out, report=not no_report, reject=reject, **options)
+        elif found := cross_validate(terminal, opened, chosen, out, num_folds=folds, **options):
+            show_folds(terminal, found)
+            doubtful = command("evaluate", out, store, suspects="suspects.csv", html="suspects.html")
+            terminal.say(f"Probabilities: {found.path}. Labels that are doubtful: {doubtful}")
+    if folds is not None:
+        return
     if world.is_main and no_report:
         terminal.say(f"Trained: {out}. Test it and write its report: {command('report', out)}")
     elif world.is_main:

@@ -18,6 +18,7 @@ from alexnet.data.sources.kinds import Source, find_images
 from alexnet.data.store.existing import find_same_store, read_report
 from alexnet.data.store.writer import rows_per_shard
 from alexnet.errors import ConfigError, ImageError, Interrupted, StoreError
+from alexnet.files.record import hash_file
 from alexnet.text.names import unescape_name
 from alexnet.text.wording import counted
 
@@ -74,6 +75,7 @@ def prepare(
     class_names_file: str | os.PathLike[str] | None = None,
     group: str | None = None,
     classes_at: int | str | None = None,
+    corrections: str | os.PathLike[str] | None = None,
     shard_rows: int | None = None,
     part: tuple[int, int] = (1, 1),
 ) -> PrepareReport:
@@ -85,7 +87,7 @@ def prepare(
 
     Args:
         source: What `find_images` reads; it also explains kind, val_fraction, test_fraction, val_list, seed,
-            class_names_file, group and classes_at.
+            class_names_file, group, classes_at and corrections.
         out: The store to make: a new or empty folder, or one that this very call made. OUT.partial beside it holds the
             work.
         size: Height and width of the stored images in pixels.
@@ -122,6 +124,7 @@ def prepare(
         class_names_file=class_names_file,
         group=group,
         classes_at=classes_at,
+        corrections=corrections,
     )
     rows = shard_rows or rows_per_shard(size)
     options = {
@@ -134,6 +137,7 @@ def prepare(
         "seed": seed,
         **({"group": group} if group is not None else {}),
         **({"classes_at": classes_at} if classes_at is not None else {}),
+        **({"corrections": hash_file(Path(corrections))} if corrections is not None else {}),
         "shard_rows": rows,
     }
     provenance, job = describe_job(images, options)

@@ -13,6 +13,7 @@ from alexnet.data.sources.archives import is_archive
 from alexnet.data.sources.arrays import find_arrays, is_numpy
 from alexnet.data.sources.cifar import find_cifar, is_cifar
 from alexnet.data.sources.class_folders import WHOLE_PATH, find_folders, find_in_archive
+from alexnet.data.sources.corrections import apply_corrections
 from alexnet.data.sources.grouping import Grouping
 from alexnet.data.sources.ilsvrc import find_ilsvrc, is_ilsvrc
 from alexnet.data.sources.listing import LabeledPath, Options, Source
@@ -60,6 +61,7 @@ def find_images(
     class_names_file: str | os.PathLike[str] | None = None,
     group: str | None = None,
     classes_at: int | str | None = None,
+    corrections: str | os.PathLike[str] | None = None,
 ) -> Source:
     """The images of a source, split and labelled.
 
@@ -85,6 +87,7 @@ def find_images(
         classes_at: Of folders and archives: the depth of the folders that are the classes, counted from 1, or "path"
             where every folder with images is one, named by its path (see `class_folders.gather_classes`). When None,
             1, unless class folders hold nothing but several folders: that is refused.
+        corrections: A table of labels to change and images to leave out, see `corrections.apply_corrections`.
     Raises:
         SourceError: the source is damaged or laid out in another way; the message says what to do.
         ConfigError: a fraction, or the sum of both, is outside (0, 1), or there is no such kind.
@@ -116,7 +119,8 @@ def find_images(
     chosen = _choose_kind(root, kind)
     if classes_at is not None and chosen.name not in ("folders", "archive"):
         raise ConfigError(f"{root} is {chosen.summary}; it has no class folders. Leave out --classes-at.")
-    return chosen.find(root, options)
+    found = chosen.find(root, options)
+    return found if corrections is None else apply_corrections(found, Path(corrections))
 
 
 def _check_regular(path: Path, most_bytes: int | None) -> None:

@@ -125,7 +125,7 @@ class Store:
         return self[TRAIN].labels
 
     @property
-    def paths(self) -> "Paths":
+    def paths(self) -> Sequence[str]:
         """Paths of the training images inside their source."""
         return self[TRAIN].paths
 
@@ -196,7 +196,7 @@ class Split:
         """Pixels: `images[i]` is (size, size, 3) uint8 RGB."""
         self.per_class_counts: tuple[int, ...] = tuple(fields["per_class"])
         """Number of images of each label."""
-        self.paths = Paths(folder, fields["paths"], fields["count"])
+        self.paths: Sequence[str] = Paths(folder, fields["paths"], fields["count"])
         """Path of each image inside its source, with forward slashes."""
         self._folder = folder
         self._labels_record = fields["labels"]

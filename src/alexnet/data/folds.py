@@ -1,0 +1,147 @@
+"""The training images of a store divided into folds, and the store of each fold: it trains on the others.
+
+A fold's store copies nothing: its splits are rows of the training split.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.data.sources.grouping import FOLDER, Grouping, digest
+from alexnet.data.sources.listing import Record
+from alexnet.data.store.format import TEST, TRAIN, VAL
+from alexnet.data.store.raw import Images, UInt8Array
+from alexnet.data.store.reader import Int64Array, Split, Store
+from alexnet.errors import ConfigError, SourceError
+from alexnet.text.wording import counted
+
+
+def divide_into_folds(store: Store, count: int, *, seed: int) -> tuple[Int64Array, str | None]:
+    """Return the fold of each training image, (N,) from 0 to count - 1, and a sentence where groups are not known.
+
+    A pure function of seed, paths, labels and groups, see `assign_folds`.
+
+    Raises:
+        ConfigError: count is below 2; a fold would have no image; or what it leaves to train on lacks a class.
+    """
+    if count < 2:
+        raise ConfigError(f"--folds {count}: accepted are 2 or more. Four or five are usual.")
+    paths, labels = list(store.paths), store.labels
+    groups, note = _find_groups(store, paths)
+    folds = assign_folds(labels, groups, count, seed=seed)
+    sizes = np.bincount(folds, minlength=count)
+    if not sizes.all():
+        what = f"{counted(len(set(groups)), 'group')} of {counted(len(paths), 'training image')}"
+        raise ConfigError(f"--folds {count}: {what} do not fill so many folds. Give a smaller --folds.")
+    for fold in range(count):
+        left = np.bincount(labels[folds != fold], minlength=len(store.class_names))
+        lacking = [name for name, images in zip(store.class_names, left, strict=True) if not images]
+        if lacking:
+            raise ConfigError(
+                f"--folds {count}: the training part of fold {fold + 1} lacks the class {lacking[0]}, all of whose "
+                "images (or their one group) are in the fold. Prepare the images again with more of it, or without it."
+            )
+    return folds, note
+
+
+def assign_folds(labels: Int64Array, groups: Sequence[str], count: int, *, seed: int) -> Int64Array:
+    """Return the fold of each image, (N,): groups stay whole, and each class is spread as evenly as they allow.
+
+    Groups are met from the largest to the smallest, those of one size in the order of a digest of (seed, group). Each
+    goes to the fold with the fewest images of its classes, of several to the one with the fewest images. Where each
+    image is its own group, the numbers of images of a class in two folds differ by one at most.
+
+    Args:
+        labels: (N,) class of each image.
+        groups: The name of the group of each image.
+    """
+    members: dict[str, list[int]] = {}
+    for number, group in enumerate(groups):
+        members.setdefault(group, []).append(number)
+    num_classes = int(labels.max(initial=0)) + 1
+    totals = np.bincount(labels, minlength=num_classes)
+    held = np.zeros((count, num_classes))
+    sizes = np.zeros(count)
+    folds = np.empty(len(labels), np.int64)
+    for group in sorted(members, key=lambda group: (-len(members[group]), digest(seed, group))):
+        own, numbers = np.unique(labels[members[group]], return_counts=True)
+        crowding = held[:, own] @ (numbers / totals[own])
+        fold = np.lexsort((sizes, crowding))[0]
+        folds[members[group]] = fold
+        held[fold, own] += numbers
+        sizes[fold] += len(members[group])
+    return folds
+
+
+def _find_groups(store: Store, paths: Sequence[str]) -> tuple[Sequence[str], str | None]:
+    """The group of each image by the rule of `prepare --group`, else itself; a sentence where the rule cannot tell."""
+    rule = store.provenance.get("options", {}).get("group")
+    if rule is None:
+        return paths, None
+    try:
+        if store.provenance.get("kind") == "table" and rule != FOLDER:
+            raise SourceError("the rule may be a column, which paths do not tell")
+        grouping = Grouping(rule)
+        return [grouping.find(Record(path, "", None)) for path in paths], None
+    except SourceError:
+        return paths, (
+            f"{store.path} was prepared with --group {rule}, and does not hold the groups that a column of a table "
+            "gave: images of a group may be in several folds. The error is then lower than it is on new groups."
+        )
+
+
+class Fold(Store):
+    """A store in which one fold is the split test, the other folds are train, and val stays as it is.
+
+    Validation images may choose an epoch; the fold chooses nothing. Mean image and colours are those of all training
+    images, which hold no labels.
+    """
+
+    def __init__(self, store: Store, held: NDArray[np.bool_]) -> None:
+        """Divide the training split of a store.
+
+        Args:
+            held: (N,) whether each training image is in the fold.
+        """
+        super().__init__(store.path, store.header)
+        self._whole, self._held = store, held
+        train = store[TRAIN]
+        self.splits = {
+            TRAIN: _Rows(TRAIN, train, np.flatnonzero(~held)),
+            **({VAL: store[VAL]} if VAL in store.splits else {}),
+            TEST: _Rows(TEST, train, np.flatnonzero(held)),
+        }
+        self.fingerprint = hashlib.sha256(store.fingerprint.encode() + np.packbits(held).tobytes()).hexdigest()
+
+    def __reduce__(self) -> tuple[type, tuple[Store, NDArray[np.bool_]]]:
+        return Fold, (self._whole, self._held)
+
+
+class _Rows(Split):
+    """Some images of a split, in its order."""
+
+    def __init__(self, name: str, split: Split, rows: Int64Array) -> None:
+        self.name = name
+        self.images = _RowImages(split.images, rows)
+        self.paths = [split.paths[int(row)] for row in rows]
+        self.labels = split.labels[rows]
+        self.per_class_counts = tuple(np.bincount(self.labels, minlength=len(split.per_class_counts)).tolist())
+
+
+class _RowImages(Images):
+    """The images of some rows of a split."""
+
+    def __init__(self, images: Images, rows: Int64Array) -> None:
+        self.size = images.size
+        self._images, self._rows = images, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def _fill(self, index: int, out: UInt8Array) -> None:
+        self._images.take([int(self._rows[index])], out[None])
+
+    def __reduce__(self) -> tuple[type, tuple[Images, Int64Array]]:
+        return _RowImages, (self._images, self._rows)
