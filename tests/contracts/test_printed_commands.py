@@ -29,7 +29,7 @@ from alexnet.errors import AlexNetError, Interrupted
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.ensemble import Ensemble, save_ensemble
 from alexnet.files.kinds import _KINDS, FileKind
-from alexnet.interpretation.report import REPORT, _list_commands
+from alexnet.interpretation.report import REPORT, _list_commands, _list_next
 from alexnet.network.dialects import find_dialect
 from alexnet.network.model_file import load_model, save_model, tensors_of
 from alexnet.recipes.fields import Optimization
@@ -339,7 +339,8 @@ def doubt_labels(world: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 def read_reports(world: Path, patch: pytest.MonkeyPatch) -> None:
-    """What the reports of runs call "the same again"."""
+    """What the reports of runs call "the same again", and what comes next."""
+    _list_next(world / "run", open_store(world / "store"))
     for name in ("run", "tuned"):
         _list_commands(world / name, open_store(world / "store"), "val", "mine", read_environment(world / name))
 
