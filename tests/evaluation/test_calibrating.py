@@ -133,11 +133,12 @@ def test_features_are_what_the_last_layer_reads_in_the_pass_that_gives_the_proba
         torch.testing.assert_close(outputs.features, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_references_are_fifty_images_of_each_class_evenly_spaced_or_fewer_where_classes_are_many() -> None:
+def test_references_are_all_training_images_or_an_equal_share_of_each_class_evenly_spaced() -> None:
     labels = np.repeat([0, 1, 2], [200, 50, 20])
-    assert choose_references(labels).tolist() == [*range(0, 200, 4), *range(200, 270)]
+    assert choose_references(labels).tolist() == list(range(270))
+    assert choose_references(labels, 150).tolist() == [*range(0, 200, 4), *range(200, 270)]
     mixed = np.random.default_rng(0).permutation(labels)
-    chosen = choose_references(mixed)
+    chosen = choose_references(mixed, 150)
     assert (np.diff(chosen) > 0).all()
     assert np.bincount(mixed[chosen]).tolist() == [50, 50, 20]
     many = choose_references(np.repeat(np.arange(1000), 10))

@@ -58,5 +58,5 @@ def test_scores_are_what_they_are_called(unknown: Any, tmp_path: Path) -> None:
     away = np.linalg.norm(asked[:, None] - learned[None], axis=2).min(1)
     np.testing.assert_allclose(found["nearest training image, Euclidean"], away, rtol=1e-2)
     np.testing.assert_array_equal(  # so few images are all chosen
-        found["nearest of 60 training images, cosine"], found["nearest training image, cosine"]
+        found["nearest of 50 a class, cosine"], found["nearest training image, cosine"]
     )

@@ -30,10 +30,8 @@ if TYPE_CHECKING:
     from alexnet.data.store.reader import Store
 
 
-PER_CLASS = 50
-"""Training images of a class whose features are kept: docs/questions.md compares the scores."""
 MOST_REFERENCES = 4096
-"""Training images in all: 67 MB of 4,096 features each."""
+"""Training images whose features are kept, 67 MB of 4,096 numbers each; docs/questions.md compares fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,18 +179,19 @@ def _read(images: Images, positions: NDArray[np.int64], size: int) -> Iterator[l
         yield [images[int(position)] for position in positions[start : start + size]]
 
 
-def choose_references(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def choose_references(labels: NDArray[np.int64], most: int = MOST_REFERENCES) -> NDArray[np.int64]:
     """Return the positions of the training images, in their order, whose features an unknown picture is far from.
 
-    PER_CLASS of each class, evenly spaced; fewer where there are fewer, or where MOST_REFERENCES are shared by many
-    classes, but one at least.
+    All of them, or of each class an equal share of `most`, one at least, evenly spaced.
     """
     classes = np.unique(labels)
-    most = max(1, min(PER_CLASS, MOST_REFERENCES // len(classes)))
-    own = [np.flatnonzero(labels == label) for label in classes]
-    return np.sort(
-        np.concatenate([each[np.arange(min(most, len(each))) * len(each) // min(most, len(each))] for each in own])
-    )
+    share = max(1, most // len(classes))
+    found = []
+    for label in classes:
+        own = np.flatnonzero(labels == label)
+        count = min(share, len(own))
+        found.append(own[np.arange(count) * len(own) // count])
+    return np.sort(np.concatenate(found))
 
 
 def find_threshold(distances: NDArray[np.float32], reject: float) -> float:
