@@ -1,6 +1,7 @@
 """Which labels are doubtful: the published rule, computed by hand."""
 
 import numpy as np
+import pytest
 
 from alexnet.evaluation.confident_learning import doubt_labels
 
@@ -41,3 +42,20 @@ def test_an_image_of_which_nothing_is_believed_keeps_its_label() -> None:
     doubts = doubt_labels(probabilities, np.array([0, 1, 2, 2]))
     assert doubts.suggested.tolist() == [0, 1, 2, 2]
     assert not doubts.is_suspect.any()
+
+
+@pytest.mark.filterwarnings("default")
+def test_cleanlab_finds_the_same_suspects_in_the_same_order() -> None:
+    """But that it leaves out those whose label is itself the most probable class."""
+    cleanlab = pytest.importorskip("cleanlab.filter", reason="needs cleanlab, which nothing else here does")
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 5, 300)
+    logits = generator.normal(0, 1, (300, 5)) + 1.5 * np.eye(5)[np.where(np.arange(300) % 10, labels, (labels + 1) % 5)]
+    probabilities = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).astype(np.float32)
+    theirs = cleanlab.find_label_issues(
+        labels, probabilities, filter_by="confident_learning", return_indices_ranked_by="self_confidence"
+    )
+    doubts = doubt_labels(probabilities, labels)
+    ours = doubts.ranking[: doubts.is_suspect.sum()]
+    assert len(theirs) > 50
+    assert [i for i in ours if probabilities[i].argmax() != labels[i]] == theirs.tolist()

@@ -4,6 +4,9 @@ probabilities.
 A class is believed of an image when its probability reaches what images of that label get on average. So a class that
 the network is timid about needs less than one that it calls out often. An image whose most probable believed class is
 another than its label is a suspect.
+
+cleanlab has the same rule (filter_by="confident_learning") and brings pandas and scikit-learn; a test compares both
+where it is installed.
 """
 
 from dataclasses import dataclass
