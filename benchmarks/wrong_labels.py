@@ -105,7 +105,8 @@ def main() -> None:
     for name, values in found.items():
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
         print(f"| {name} | {100 * statistics.mean(values):.1f} % ({100 * spread:.1f}) |")
-    (options.out / "wrong_labels.json").write_text(json.dumps(found, indent=2))
+    chosen = {name: value for name, value in vars(options).items() if name not in ("source", "out")}
+    (options.out / "wrong_labels.jsonl").write_text(json.dumps({**chosen, "samples": found}) + "\n")
 
 
 if __name__ == "__main__":

@@ -17,9 +17,11 @@ import alexnet
 from alexnet.cli import cli
 from alexnet.console.terminal import Terminal
 from alexnet.data.folds import divide_into_folds
-from alexnet.errors import Interrupted, RunError
+from alexnet.data.store.reader import Store
+from alexnet.errors import ConfigError, Interrupted, RecipeError, RunError
 from alexnet.evaluation.out_of_fold import OUT_OF_FOLD, read_out_of_fold
 from alexnet.network import dialects
+from alexnet.recipes.named import Recipe
 from alexnet.runs import workflow
 from alexnet.runs.cross_validation import CrossValidation, cross_validate, show_folds
 from alexnet.runs.display import TrainingDisplay
@@ -126,8 +128,22 @@ def test_other_folds_are_refused(small_store_path: Path, tmp_path: Path, monkeyp
         go(small_store_path, tmp_path / "mine")
 
 
-def stop_here(*arguments: Any, **options: Any) -> None:
+def stop_here(terminal: Terminal, store: Store, recipe: Recipe, run: Path, **options: Any) -> None:
+    run.mkdir()
     raise KeyboardInterrupt
+
+
+def test_what_cannot_be_trained_leaves_nothing_that_keeps_others_out(small_store_path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "folds"
+    with pytest.raises(RecipeError, match="names the layer 'conv9'"):
+        go(small_store_path, out, "optimization.rate_factors={conv9: 0}")
+    assert not out.exists()
+    with pytest.raises(ConfigError, match="checkpoint_minutes is 0"):
+        cross_validate(quiet(), alexnet.open_store(small_store_path), recipe(epochs=1), out, num_folds=2, threads=1,
+                       checkpoint_minutes=0)  # fmt: skip
+    assert [each.name for each in out.iterdir()] == ["folds.json"]
+    found, _ = go(small_store_path, out, seed=1)
+    assert len(found.folds) == 2
 
 
 def test_a_file_of_probabilities_that_is_damaged_or_missing_is_refused(small_store_path: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ FOLDER/
 import json
 import statistics
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ from alexnet.recipes.named import Recipe
 from alexnet.runs import workflow
 from alexnet.runs.existing import find_differences, identify
 from alexnet.runs.folder import MODEL
+from alexnet.runs.train import find_spec
 from alexnet.system import choose_compute
+from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
 
 FOLDS = "folds.json"
@@ -68,12 +71,14 @@ def cross_validate(
         options: Those of `runs.train.train`; `seed` fixes the folds too.
     Raises:
         ConfigError: see `divide_into_folds`.
+        RecipeError, StoreError: see `runs.train.find_spec`.
         RunError: `out` holds folds of another store, recipe, number or seed, or something else.
         Interrupted, DivergedError: see `training.loop.train_model`.
     """
     world: World = options.get("world", SINGLE_PROCESS)
     seed: int = options.get("seed", 0)
     folds, note = divide_into_folds(store, num_folds, seed=seed)
+    find_spec(store, recipe)  # refused before there is a folder
     compute = choose_compute(options.get("device", "auto"), options.get("precision", "auto"))
     identity = {
         "format": FORMAT,
@@ -84,24 +89,23 @@ def cross_validate(
     world.run_on_all_ranks(lambda: _begin_or_continue(out, identity) if world.is_main else None)
     if note and world.is_main:
         terminal.say(f"Note: {note}")
-    stores = [Fold(store, folds == number) for number in range(num_folds)]
-    for number, fold in enumerate(stores):
+    for number in range(num_folds):
         run = _name(out, number)
         if world.broadcast_result((run / MODEL).exists):
             continue
+        fold = Fold(store, folds == number)
         if world.is_main:
             trained, tested = (counted(len(split), "image") for split in (fold[TRAIN], fold[TEST]))
             terminal.say(f"Fold {number + 1} of {num_folds}: trained on {trained}, tested on {tested}.")
         workflow.train_and_report(terminal, fold, recipe, run, report=False, **options)
     if not world.is_main:
         return None
-    tests = []
+    tests: list[Evaluation] = []
     with terminal.progress("testing", "images") as meter:
-        for number, fold in enumerate(stores):
-            before = sum(len(each[TEST]) for each in stores[:number])
-            tests.append(
-                _test(_name(out, number), fold, lambda done, _, b=before: meter(b + done, len(store)), options)
-            )
+        for number in range(num_folds):
+            before = sum(test.images for test in tests)
+            tick = partial(lambda before, done, _: meter(before + done, len(store)), before)
+            tests.append(_test(_name(out, number), Fold(store, folds == number), tick, options))
     found = _gather(store, folds, tests, out)
     errors = {
         "top1_errors": [test.top1_error for test in tests],
@@ -136,8 +140,8 @@ def _name(out: Path, number: int) -> Path:
 def _begin_or_continue(out: Path, identity: dict[str, Any]) -> None:
     """Write down what is trained here, or refuse where that is another."""
     path = out / FOLDS
-    if not path.exists():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not path.exists() or not _name(out, 0).exists():  # nothing is trained yet
+        if out.exists() and (not out.is_dir() or {*out.iterdir()} - {path}):
             raise RunError(f"{out}: exists and is not a folder of folds. Choose another --out.")
         out.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(identity, indent=2) + "\n")
@@ -154,7 +158,7 @@ def _begin_or_continue(out: Path, identity: dict[str, Any]) -> None:
         )
 
 
-def _test(run: Path, fold: Fold, tick: Any, options: dict[str, Any]) -> Evaluation:
+def _test(run: Path, fold: Fold, tick: Tick, options: dict[str, Any]) -> Evaluation:
     """The test of a fold's network on its fold, kept in its run folder until a report is written there."""
     weights = digest_weights(run / MODEL)
     model = load(run, device=options.get("device", "auto"), precision=options.get("precision", "auto"))
