@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import alexnet
 from alexnet.cli import cli
+from alexnet.console.terminal import percent
 from alexnet.data.store.reader import Store
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.calibrating import (
@@ -272,7 +273,7 @@ def test_evaluate_reports_both_calibrations_and_what_became_of_the_unknown(
     table = tmp_path / "table.csv"
     raw, scaled = (
         json.loads(call("evaluate", rejecting, store.path, "--json", *more))
-        for more in (["--predictions", table], ["--calibrated"])
+        for more in (["--predictions", table, "--html", tmp_path / "page.html"], ["--calibrated"])
     )
     model, labels = load(rejecting), np.asarray(store["val"].labels)
     answer = model.compute_answer(list(store["val"].images), views=10)
@@ -299,6 +300,8 @@ def test_evaluate_reports_both_calibrations_and_what_became_of_the_unknown(
         f"{rejecting} was calibrated on these very images: its scaled calibration error and the share that it calls "
         "unknown look better than on others."
     )
+    error = raw["scaled_calibration"]["expected_calibration_error"]
+    assert percent(error).replace(" ", "\u00a0") in (tmp_path / "page.html").read_text()
     head, *rows = table.read_text().splitlines()
     assert head.endswith(",unknown,distance")
     assert [row.split(",")[-2] for row in rows].count("True") == round(60 * raw["unknown"]["share"])

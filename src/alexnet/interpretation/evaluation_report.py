@@ -69,7 +69,8 @@ def write_assessment(assessment: Assessment, typed: str, *, html: Path | None, f
     found = last.evaluation
     k = found.k
     head = ["Model", "Top-1 error", "95 % interval"] + ([f"Top-{k} error"] if k > 1 else [])
-    head += ["Cross-entropy", "Calibration error"]
+    is_scaled = any(result.scaled for result in assessment.results)
+    head += ["Cross-entropy", "Calibration error"] + (["Scaled"] if is_scaled else [])
     rows = []
     for result in assessment.results:
         measured = result.evaluation
@@ -81,6 +82,7 @@ def write_assessment(assessment: Assessment, typed: str, *, html: Path | None, f
                 *([percent(measured.topk_error)] if k > 1 else []),
                 f"{measured.cross_entropy:.4f}",
                 percent(result.calibration.expected_error),
+                *([percent(result.scaled.expected_error) if result.scaled else "–"] if is_scaled else []),
             ]
         )
     worst = sorted(
