@@ -264,7 +264,7 @@ def test_calibrate_predict_and_info_say_what_is_unknown(path: Path, store: Store
     assert line == f"{tmp_path / 'a.png'}\tunknown\t{image['distance']:.4f}"
     shown = CliRunner().invoke(cli, ["info", str(path)]).output
     assert f"{model.temperatures[1]:.3f} in one view, {model.temperatures[10]:.3f} in ten" in shown
-    assert "of the validation images 20.0% are" in " ".join(shown.split())
+    assert "of the validation images 20.00 % are" in " ".join(shown.split())
 
 
 def test_evaluate_reports_both_calibrations_and_what_became_of_the_unknown(
@@ -346,7 +346,7 @@ def test_training_with_reject_ends_with_a_calibrated_model(store: Store, tmp_pat
     assert classifier.rejection.share == 0.1
     unknown = [each.is_unknown for each in classifier.predict(list(store["val"].images), views=10)]
     assert 4 <= sum(unknown) <= 8
-    assert f"temperature {classifier.temperatures[10]:.3f} in ten views; 10.0% of them are unknown" in " ".join(
+    assert f"temperature {classifier.temperatures[10]:.3f} in ten views; 10.00 % of them are unknown" in " ".join(
         printed.output.split()
     )
     other = only_train(store, tmp_path)
