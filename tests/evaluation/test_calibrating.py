@@ -443,3 +443,22 @@ def test_temperatures_that_are_none_are_refused(path: Path, wrong: Any) -> None:
     write_tensors(path, read_tensors(path), {**document, "temperatures": wrong})
     with pytest.raises(WeightsError, match="its header is incomplete or malformed"):
         load_model(path)
+
+
+def test_info_of_a_run_tells_its_temperatures_and_refuses_what_is_none(
+    path: Path, store: Store, tmp_path: Path
+) -> None:
+    from alexnet.files.tensors import read_tensors, write_tensors
+
+    (tmp_path / "environment.json").write_text("{}")
+    found = calibrate(load(path), store)
+    save_calibration(load(path), found)
+    assert (
+        f"{found.temperatures[1]:.3f} in one view, {found.temperatures[10]:.3f} in ten"
+        in CliRunner().invoke(cli, ["info", str(tmp_path)]).output
+    )
+    document = read_document(path, kinds=("model",), newest_format=2)
+    write_tensors(path, read_tensors(path), {**document, "temperatures": [1.0]})
+    refused = CliRunner().invoke(cli, ["info", str(tmp_path)]).exception
+    assert isinstance(refused, WeightsError)
+    assert str(refused).startswith(f"{path}: its header is incomplete or malformed (")
