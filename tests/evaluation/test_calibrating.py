@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import alexnet
 from alexnet.cli import cli
+from alexnet.console.terminal import percent
 from alexnet.data.store.reader import Store
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.calibrating import (
@@ -263,7 +264,7 @@ def test_calibrate_predict_and_info_say_what_is_unknown(path: Path, store: Store
     assert line == f"{tmp_path / 'a.png'}\tunknown\t{image['distance']:.4f}"
     shown = CliRunner().invoke(cli, ["info", str(path)]).output
     assert f"{model.temperatures[1]:.3f} in one view, {model.temperatures[10]:.3f} in ten" in shown
-    assert "of the validation images 20.0% are" in " ".join(shown.split())
+    assert "of the validation images 20.00 % are" in " ".join(shown.split())
 
 
 def test_evaluate_reports_both_calibrations_and_what_became_of_the_unknown(
@@ -272,7 +273,7 @@ def test_evaluate_reports_both_calibrations_and_what_became_of_the_unknown(
     table = tmp_path / "table.csv"
     raw, scaled = (
         json.loads(call("evaluate", rejecting, store.path, "--json", *more))
-        for more in (["--predictions", table], ["--calibrated"])
+        for more in (["--predictions", table, "--html", tmp_path / "page.html"], ["--calibrated"])
     )
     model, labels = load(rejecting), np.asarray(store["val"].labels)
     answer = model.compute_answer(list(store["val"].images), views=10)
@@ -299,6 +300,8 @@ def test_evaluate_reports_both_calibrations_and_what_became_of_the_unknown(
         f"{rejecting} was calibrated on these very images: its scaled calibration error and the share that it calls "
         "unknown look better than on others."
     )
+    error = raw["scaled_calibration"]["expected_calibration_error"]
+    assert percent(error).replace(" ", "\u00a0") in (tmp_path / "page.html").read_text()
     head, *rows = table.read_text().splitlines()
     assert head.endswith(",unknown,distance")
     assert [row.split(",")[-2] for row in rows].count("True") == round(60 * raw["unknown"]["share"])
@@ -343,7 +346,7 @@ def test_training_with_reject_ends_with_a_calibrated_model(store: Store, tmp_pat
     assert classifier.rejection.share == 0.1
     unknown = [each.is_unknown for each in classifier.predict(list(store["val"].images), views=10)]
     assert 4 <= sum(unknown) <= 8
-    assert f"temperature {classifier.temperatures[10]:.3f} in ten views; 10.0% of them are unknown" in " ".join(
+    assert f"temperature {classifier.temperatures[10]:.3f} in ten views; 10.00 % of them are unknown" in " ".join(
         printed.output.split()
     )
     other = only_train(store, tmp_path)
@@ -440,3 +443,22 @@ def test_temperatures_that_are_none_are_refused(path: Path, wrong: Any) -> None:
     write_tensors(path, read_tensors(path), {**document, "temperatures": wrong})
     with pytest.raises(WeightsError, match="its header is incomplete or malformed"):
         load_model(path)
+
+
+def test_info_of_a_run_tells_its_temperatures_and_refuses_what_is_none(
+    path: Path, store: Store, tmp_path: Path
+) -> None:
+    from alexnet.files.tensors import read_tensors, write_tensors
+
+    (tmp_path / "environment.json").write_text("{}")
+    found = calibrate(load(path), store)
+    save_calibration(load(path), found)
+    assert (
+        f"{found.temperatures[1]:.3f} in one view, {found.temperatures[10]:.3f} in ten"
+        in CliRunner().invoke(cli, ["info", str(tmp_path)]).output
+    )
+    document = read_document(path, kinds=("model",), newest_format=2)
+    write_tensors(path, read_tensors(path), {**document, "temperatures": [1.0]})
+    refused = CliRunner().invoke(cli, ["info", str(tmp_path)]).exception
+    assert isinstance(refused, WeightsError)
+    assert str(refused).startswith(f"{path}: its header is incomplete or malformed (")

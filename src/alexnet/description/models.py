@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.batches.preprocessing import Preprocessing
+from alexnet.console.terminal import percent
 from alexnet.description.dialects import tabulate_layers, values_of
 from alexnet.description.page import Description, Facts, Table, command, count_towers, name_classes
 from alexnet.network.model_file import by_views, describe, find_model, load_model
@@ -54,7 +55,7 @@ def list_confidence(document: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append((
             "unknown",
             f"what is farther from all it learned than {_by_views(rejection['thresholds'])}; of the validation images "
-            f"{rejection['share']:.1%} are",
+            f"{percent(rejection['share'])} are",
         ))  # fmt: skip
     return facts
 

@@ -61,7 +61,13 @@ def describe_run(path: Path, *, verify: bool = False, every: bool = False) -> De
                 f"{counted(test['images'], 'image')} of {measured['split'] if measured else ''}",
             ))  # fmt: skip
     if newest and is_finished:
-        facts += list_confidence(read_document(newest, kinds=("model",), newest_format=FORMAT))
+        document = read_document(newest, kinds=("model",), newest_format=FORMAT)
+        try:
+            facts += list_confidence(document)
+        except (AttributeError, KeyError, TypeError, ValueError) as problem:
+            raise WeightsError(
+                f"{newest}: its header is incomplete or malformed ({problem}). Obtain the file again."
+            ) from None
     if (path / REPORT).exists():
         others = "" if measured else f" (of other weights than these; anew: {command('report', path)})"
         facts.append(("report", f"{path / REPORT}{others}"))

@@ -110,7 +110,9 @@ def write_assessment(assessment: Assessment, typed: str, *, html: Path | None, f
     found = last.evaluation
     k = found.k
     head = ["Model", "Top-1 error", "95 % interval"] + ([f"Top-{k} error"] if k > 1 else [])
+    is_scaled = any(result.scaled for result in assessment.results)
     head += ["Balanced error", "95 % interval", "Macro F1", "Cross-entropy", "Calibration error"]
+    head += ["Scaled"] if is_scaled else []
     rows = []
     for result in assessment.results:
         measured = result.evaluation
@@ -125,6 +127,7 @@ def write_assessment(assessment: Assessment, typed: str, *, html: Path | None, f
                 f"{measured.f1_macro:.3f}",
                 f"{measured.cross_entropy:.4f}",
                 percent(result.calibration.expected_error),
+                *([percent(result.scaled.expected_error) if result.scaled else "–"] if is_scaled else []),
             ]
         )
     worst = sorted(

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from alexnet.console.terminal import Meter, Terminal
+from alexnet.console.terminal import Meter, Terminal, percent
 from alexnet.data.store.format import VAL, choose_reported
 from alexnet.data.store.reader import Store
 from alexnet.distribution.world import SINGLE_PROCESS, World
@@ -98,7 +98,7 @@ def _calibrate(terminal: Terminal, store: Store, out: Path, reject: float, optio
     save_calibration(classifier, found)
     terminal.say(
         f"Calibrated on {counted(found.images, 'image')} of {found.split}: temperature {found.temperatures[10]:.3f} in "
-        f"ten views; {reject:.1%} of them are unknown. More: {command('info', out / MODEL)}"
+        f"ten views; {percent(reject)} of them are unknown. More: {command('info', out / MODEL)}"
     )
 
 
