@@ -1,12 +1,15 @@
 """The figures of a test: what is taken for what, and whether confidence can be trusted."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import torch
 
 from alexnet.evaluation.calibration import Calibration
 from alexnet.evaluation.evaluate import measure_errors
 from alexnet.interpretation.evaluation_figures import MOST_NAMED, count_confusions, draw_confusion, draw_reliability
-from alexnet.interpretation.evaluation_report import choose_disagreements
+from alexnet.interpretation.evaluation_report import _draw_disagreements, choose_disagreements
 
 NAMES = ("<b>&\"'", "a$b$_c", "very " * 20 + "long")
 
@@ -49,6 +52,30 @@ def test_reliability_shows_accuracy_confidence_and_share_of_each_range() -> None
     assert drawing.render("png")
     empty = Calibration(0.0, (0.0, 0.5), (0, 0), (None, None), (None, None))
     assert draw_reliability(empty).render("svg")
+
+
+def test_pictures_are_shown_both_ways_under_the_names_of_the_two() -> None:
+    labels, paths = np.array([0, 1, 0]), ["x.png", "y.png", "z.png"]
+    tests = [
+        SimpleNamespace(
+            name=name,
+            evaluation=measure_errors(torch.tensor(rows), labels, class_names=("a", "b"), num_views=1, k=1),
+        )
+        for name, rows in (
+            ("ONE", [[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]]),
+            ("TWO", [[0.2, 0.8], [0.3, 0.7], [0.6, 0.4]]),
+        )
+    ]
+    images = SimpleNamespace(decode=lambda number: np.full((8, 8, 3), 40 * number, np.uint8))
+    trial = SimpleNamespace(images=images, paths=paths, numbers=np.arange(3))
+    assessment: Any = SimpleNamespace(results=tests, trial=trial, class_titles=("a", "b"))
+    found = {themed.light.name: themed.light for themed in _draw_disagreements(assessment)}
+    assert {name: drawing.title for name, drawing in found.items()} == {
+        "lost-2": "Right by ONE, wrong by TWO, whose answers these are",
+        "won-2": "Right by TWO, wrong by ONE, whose answers these are",
+    }
+    shown = {name: set(drawing.numbers["image"]) for name, drawing in found.items()}
+    assert shown == {"lost-2": {"x.png"}, "won-2": {"y.png"}}
 
 
 def test_disagreements_are_what_one_gets_right_and_the_other_wrong_the_furthest_apart_first() -> None:
