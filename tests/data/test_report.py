@@ -86,9 +86,10 @@ def test_a_strip_shows_two_standard_deviations_to_both_sides() -> None:
 
 def test_what_the_square_cuts_off_is_told_of_what_can_be_read(draw: Draw, encode: Encode) -> None:
     assert say_cropped([b"no picture"]) == ""
+    assert say_cropped([encode(draw(1, 50, 50), "PNG")]) == "Their originals are square already."
     square, wide = encode(draw(1, 50, 50), "PNG"), encode(draw(2, 200, 150), "JPEG")
     assert say_cropped([square, b"", wide]) == (
-        "Of the 2 pictures above, the square cuts off 12 % of the area on average, at most 25 %: what lies at the ends "
+        "Of the 2 pictures below, the square cuts off 12 % of the area on average, at most 25 %: what lies at the ends "
         "of the longer side."
     )
 

@@ -103,9 +103,11 @@ def say_cropped(originals: Iterable[bytes]) -> str:
         lost.append(1 - min(width, height) / max(width, height))
     if not lost:
         return ""
+    if not max(lost):
+        return "Their originals are square already."
     most = f", at most {100 * max(lost):.0f} %" if len(lost) > 1 else ""
     return (
-        f"Of the {counted(len(lost), 'picture')} above, the square cuts off {100 * float(np.mean(lost)):.0f} % of the "
+        f"Of the {counted(len(lost), 'picture')} below, the square cuts off {100 * float(np.mean(lost)):.0f} % of the "
         f"area on average{most}: what lies at the ends of the longer side."
     )
 
