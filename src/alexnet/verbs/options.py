@@ -134,8 +134,8 @@ timeout_option = click.option(
 reject_option = click.option(
     "--reject",
     type=Number(0, 1, min_open=True, max_open=True),
-    help='Answer "unknown" where a picture is further from the training images than all but this share of the validation '
-    "images; 0.05 is usual.",
+    help='Answer "unknown" where a picture is further from the training images than all but this share of the '
+    "validation images; 0.05 is usual.",
 )
 calibrated_option = click.option(
     "--calibrated", is_flag=True, help="Scale the probabilities with the temperature that alexnet calibrate found."
