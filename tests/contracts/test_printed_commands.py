@@ -2,6 +2,7 @@
 the program is brought to print from each of them, and what it printed is carried out."""
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -239,6 +240,9 @@ def meet_mistakes(world: Path, patch: pytest.MonkeyPatch) -> None:
     call("evaluate", "run", "store", "--average")
     call("evaluate", "run", "again", "photos/val", "--fit-weights", "train")
     call("evaluate", "run", "again", "store", "--fit-weights", "val")
+    environment = world / "again" / "environment.json"
+    environment.write_text(json.dumps({**json.loads(environment.read_text()), "store_fingerprint": "of a fold"}))
+    call("train", "again", "--more-epochs", 2, "--out", "elsewhere")
     (world / "ensemble.json").write_text('{"kind": "alexnet ensemble"}')
     call("predict", "ensemble.json", "picture.jpg")
     (world / "empty").mkdir()

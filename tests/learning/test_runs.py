@@ -162,6 +162,12 @@ def test_only_a_finished_run_whose_store_is_there_goes_on(small_store_path: Path
         go_on(small_store_path, 2)
     shutil.copytree(small_store_path, tmp_path / "store")
     run(tmp_path / "store", tmp_path / "run", Listener(), epochs=1)
+    environment = json.loads((tmp_path / "run/environment.json").read_text())
+    other = json.dumps({**environment, "store_fingerprint": "of a fold"})
+    shutil.copytree(tmp_path / "run", tmp_path / "fold")
+    (tmp_path / "fold/environment.json").write_text(other)
+    with pytest.raises(RunError, match=r"was trained on other images than .* on a fold of them"):
+        go_on(tmp_path / "fold", 2)
     shutil.rmtree(tmp_path / "store")
     with pytest.raises(RunError) as caught:
         go_on(tmp_path / "run", 2)

@@ -123,7 +123,7 @@ def go_on(run: Path, epochs: int, assignments: Sequence[str] = ()) -> tuple[Stor
     Args:
         assignments: Changes of the recipe, as --set takes them.
     Raises:
-        RunError: it is no finished run, or its store is not where it was.
+        RunError: it is no finished run, or its store is not where it was, or another.
     """
     if not (run / RECIPE).exists() or not (run / MODEL).exists():
         raise RunError(f"{run}: is no finished run, and --more-epochs goes on from one. Give the folder of a run.")
@@ -134,6 +134,12 @@ def go_on(run: Path, epochs: int, assignments: Sequence[str] = ()) -> tuple[Stor
         raise RunError(
             f"{run}: was trained on {recorded}, which is not there. Put it back, or train on another store from its "
             f"weights: {command('train', 'STORE', from_=run, out='RUN')}"
+        )
+    opened, start = open_store(store), read_start(run)
+    if environment.get("store_fingerprint") != opened.fingerprint:
+        raise RunError(
+            f"{run}: was trained on other images than {store} holds: on a fold of them, or the store was prepared "
+            f"anew. Train on these from its weights: {command('train', store, from_=run, out='RUN')}"
         )
     recipe = read_recipe(run / RECIPE)
     before = recipe.optimization
@@ -148,7 +154,6 @@ def go_on(run: Path, epochs: int, assignments: Sequence[str] = ()) -> tuple[Stor
             "total_epochs": epochs,
         }
     )
-    opened, start = open_store(store), read_start(run)
     chosen = change_recipe(recipe.model_copy(update={"optimization": optimization}), assignments)
     return opened, start, adapt_recipe(chosen, start, opened.class_names, sixth_convolution=False)
 
