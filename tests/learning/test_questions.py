@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,13 @@ from alexnet.recipes.named import find_recipe
 from conftest import write_pictures
 
 PAGE = (Path(__file__).parents[2] / "docs" / "questions.md").read_text(encoding="utf-8")
-SECTIONS = ("What if classes are unequal?", "Is the error honest?", "When should training stop?",
+SECTIONS = ("None of these", "What if classes are unequal?", "Is the error honest?", "When should training stop?",
             "Which of two networks is better, and where?")  # fmt: skip
 SMALL = ["batches.size=8", "optimization.total_epochs=2", "optimization.drop_epochs=[1]"]
 
 
 def commands(section: str) -> list[str]:
-    block = re.search(rf"## {re.escape(section)}\n\n```sh\n(.*?)```", PAGE, re.DOTALL)
+    block = re.search(rf"## {re.escape(section)}\n[^#]*?```sh\n(.*?)```", PAGE, re.DOTALL)
     assert block
     return block[1].splitlines()
 
@@ -30,6 +31,7 @@ def test_every_command_of_the_sections_works(tmp_path: Path, monkeypatch: pytest
         write_pictures(tmp_path / "PHOTOS" / split, per_class=count, classes=("ant", "bee"), seed=count)
     write_pictures(tmp_path / "PHOTOS" / "train", per_class=100, classes=("cat",), seed=3)
     write_pictures(tmp_path / "PHOTOS" / "val", per_class=40, classes=("cat",), seed=4)
+    shutil.copyfile(tmp_path / "PHOTOS" / "val" / "ant" / "ant-0.png", tmp_path / "picture.jpg")
     (tmp_path / "small.yaml").write_text(find_recipe("cifar-80sec", SMALL).to_yaml())
     said = {}
 
@@ -53,6 +55,8 @@ def test_every_command_of_the_sections_works(tmp_path: Path, monkeypatch: pytest
     assert "split test, ten views" in tested[0]
     assert "split val, ten views" in tested[1]
     assert "Classes are unequal: cat has 40 images here, ant 4." in tested[1]
+    (calibrated,) = [output for line, output in said.items() if line.startswith("alexnet evaluate RUN STORE")]
+    assert "unknown" in calibrated
     assert "epoch" in alexnet.load(tmp_path / "BEST").model.provenance
     assert (tmp_path / "PATIENT" / "best.safetensors").exists()
     page = (tmp_path / "unequal.html").read_text(encoding="utf-8")

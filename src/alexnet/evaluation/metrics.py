@@ -89,7 +89,9 @@ def f1_scores(probabilities: Tensor, labels: Tensor) -> Tensor:
     classes = probabilities.shape[1]
     best = probabilities == probabilities.max(1, keepdim=True).values
     share = 1 / best.sum(1).clamp(min=1).double()
-    answered = best.T.double() @ torch.where(torch.isfinite(probabilities).all(1), share, 0)
+    share = torch.where(torch.isfinite(probabilities).all(1), share, 0)
+    rows, columns = best.nonzero(as_tuple=True)
+    answered = torch.bincount(columns, weights=share[rows], minlength=classes)
     right = torch.bincount(labels, weights=top_k_credit(probabilities, labels, 1), minlength=classes)
     images = torch.bincount(labels, minlength=classes)
     return torch.where(images > 0, 2 * right / (images + answered), torch.nan)
