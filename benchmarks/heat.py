@@ -21,18 +21,18 @@ from numpy.typing import NDArray
 from alexnet.benchmark.suite import write_record
 from alexnet.data.scenes.scenes import CLASS_NAMES, VALIDATION_START, draw_scene_and_mask
 from alexnet.evaluation.classifier import Classifier, load
-from alexnet.interpretation.heat_quality import (
+from alexnet.interpretation.saliency import crop_center
+from alexnet.interpretation.why import METHODS, explain
+from alexnet.network.alexnet import build_spec
+from alexnet.network.model_file import Model
+from alexnet.system import set_threads
+from heat_quality import (
     area_under,
     correlate_ranks,
     deletion_curves,
     points_inside,
     share_inside,
 )
-from alexnet.interpretation.saliency import crop_center
-from alexnet.interpretation.why import METHODS, explain
-from alexnet.network.alexnet import build_spec
-from alexnet.network.model_file import Model
-from alexnet.system import set_threads
 
 MEASURES = ("share_inside", "points_inside", "deletion_area", "rank_correlation")
 

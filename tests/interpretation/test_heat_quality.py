@@ -10,7 +10,7 @@ import torch
 
 from alexnet.errors import ConfigError
 from alexnet.evaluation.classifier import Classifier
-from alexnet.interpretation.heat_quality import (
+from heat_quality import (
     area_under,
     correlate_ranks,
     deletion_curves,
