@@ -1,5 +1,6 @@
 """What people see: progress, tables and notices. On a terminal with colour and bars, elsewhere as plain lines."""
 
+import json
 import re
 import sys
 import time
@@ -70,9 +71,9 @@ class Terminal:
         else:
             self.output.file.write(f"{escape_controls(text)}\n")
 
-    def print_json(self, text: str) -> None:
-        """Print JSON on standard output, as it is."""
-        sys.stdout.write(text + "\n")
+    def print_json(self, value: object) -> None:
+        """Print a value as a line of JSON on standard output; what JSON has no form for, as paths, by its text."""
+        sys.stdout.write(json.dumps(value, default=str) + "\n")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
         """Print a table on standard output; columns of numbers are aligned to the right."""

@@ -29,13 +29,9 @@ from alexnet.verbs.options import PATH, Whole, json_option, threads_option
 def bench(
     subjects: tuple[str, ...],
     more: tuple[str, ...],
-    batch: int,
-    rounds: int,
-    images: Path | None,
-    requests: int,
     record: Path | None,
-    threads: int | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Measure this machine: ours beside stock PyTorch, in turns, with the ceiling of the hardware.
 
@@ -52,7 +48,6 @@ def bench(
       serve     one client and 32, against evaluating; 64 clients for long: lost or exchanged answers, memory
     All of them, if none is named; serve only where the extra web is installed.
     """
-    import json
     from importlib.util import find_spec
 
     from alexnet.benchmark.suite import WHAT, run_benchmark, write_record
@@ -65,19 +60,15 @@ def bench(
     terminal = Terminal()
     for what in wanted:
         with terminal.progress(f"measuring {what}", "rounds") as meter:
-            rows = run_benchmark(
-                what, batch=batch, rounds=rounds, images=images, threads=threads, requests=requests, tick=meter
-            )
+            rows = run_benchmark(what, tick=meter, **options)
         if as_json:
             for row in rows:
-                terminal.print_json(json.dumps(row.to_json()))
+                terminal.print_json(row.to_json())
         else:
             _show_benchmark(terminal, what, rows)
         if record:
-            of_serve = requests if what == "serve" else None
-            typed = command(
-                "bench", what, batch=batch, rounds=rounds, images=images, threads=threads, requests=of_serve
-            )
+            given = ("batch", "rounds", "images", "threads", *(["requests"] if what == "serve" else []))
+            typed = command("bench", what, **{name: options[name] for name in given})
             terminal.say(f"Record: {write_record(record, what, [row.to_json() for row in rows], typed)}")
 
 

@@ -28,7 +28,6 @@ def calibrate(model: Path, store: Path, reject: float | None, split: str, as_jso
     alexnet calibrate RUN STORE
     alexnet calibrate RUN STORE --reject 0.05
     """
-    import json
 
     from alexnet.data.store.reader import open_store
     from alexnet.evaluation.calibrating import calibrate as measure
@@ -41,7 +40,7 @@ def calibrate(model: Path, store: Path, reject: float | None, split: str, as_jso
         found = measure(classifier, opened, split=split, reject=reject, tick=meter)
     file = save_calibration(classifier, found)
     if as_json:
-        terminal.print_json(json.dumps({"file": str(file), **found.to_json()}))
+        terminal.print_json({"file": str(file), **found.to_json()})
         return
     show_confidence(terminal, found)
     terminal.say(f"Kept in {file}. Use it: {command('predict', model, 'picture.jpg', calibrated=True)}")

@@ -1,17 +1,10 @@
 """alexnet demo."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from alexnet.verbs.options import (
-    PATH,
-    SEED,
-)
-
-if TYPE_CHECKING:
-    pass
+from alexnet.verbs.options import PATH, SEED
 
 
 @click.command()

@@ -1,7 +1,5 @@
 """What every `alexnet draw` has in common: the options of a figure, where it goes, and writing it."""
 
-import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from alexnet.errors import ConfigError
+from alexnet.verbs.opening import tell_left_out
 from alexnet.verbs.options import PATH, Command, json_option
 
 if TYPE_CHECKING:
@@ -92,15 +91,12 @@ def write_figure(files: Files, panel: "Callable[[Any], Drawing]", left_out: Sequ
             "files": [str(path) for path in paths],
             "left_out": [str(reason) for reason in left_out],
         }
-        terminal.print_json(json.dumps(document))
+        terminal.print_json(document)
     else:
         for path in paths:
             terminal.print(str(path))
         terminal.say(drawing.caption)
-    for reason in left_out:
-        terminal.show_error("Left out", str(reason))
-    if left_out:
-        sys.exit(1)
+    tell_left_out(terminal, left_out)
 
 
 def write_found(files: Files, found: "Found") -> None:

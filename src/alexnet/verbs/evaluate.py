@@ -1,6 +1,5 @@
 """alexnet evaluate."""
 
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import click
 
 from alexnet.text.commands import command
-from alexnet.verbs.opening import begin, tell_unfinished
+from alexnet.verbs.opening import begin, tell_left_out, tell_unfinished
 from alexnet.verbs.options import (
     FOLDER,
     NEW_FILE,
@@ -71,7 +70,6 @@ def evaluate(
       alexnet evaluate A B C STORE --split test --fit-weights val --save-ensemble three.json
       alexnet evaluate FOLDS STORE --suspects suspects.csv --html suspects.html
     """
-    import json
 
     from alexnet.distribution.launch import REPEAT
     from alexnet.distribution.session import join_world, start_if_asked
@@ -109,13 +107,10 @@ def evaluate(
     for sentence in assessment.doubts:
         terminal.say(f"Note: {sentence}")
     if as_json:
-        terminal.print_json(json.dumps(assessment.to_json()))
+        terminal.print_json(assessment.to_json())
     else:
         show_assessment(terminal, assessment)
-    for reason in assessment.left_out:
-        terminal.show_error("Left out", reason)
-    if assessment.left_out:
-        sys.exit(1)
+    tell_left_out(terminal, assessment.left_out)
 
 
 def _refuse_beside_suspects(models: tuple[Path, ...]) -> None:

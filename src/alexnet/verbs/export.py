@@ -57,7 +57,6 @@ def export(
     alexnet export alexnet-owt.pth --to alexnet --out model.safetensors
     alexnet export bvlc_alexnet.caffemodel --mean imagenet_mean.binaryproto --to alexnet --out model.safetensors
     """
-    import json
 
     from alexnet.console.terminal import Terminal
     from alexnet.evaluation.ensemble import is_ensemble, load_ensemble
@@ -72,7 +71,7 @@ def export(
         ensemble = load_ensemble(model, precision="float32")
         done = export_ensemble(ensemble, to, out, plain_normalization=plain_norm)
         if as_json:
-            terminal.print_json(json.dumps({**done._asdict(), "members": len(ensemble.members)}, default=str))
+            terminal.print_json({**done._asdict(), "members": len(ensemble.members)})
             return
         terminal.say(
             f"{out}: {counted(len(ensemble.members), 'network')}, from stored images to ten-view probabilities, "
@@ -84,7 +83,7 @@ def export(
     done = export_model(opened, to, out, plain_normalization=plain_norm, ten_views=ten_views)
     if as_json:
         values = {**done._asdict(), "dialect": opened.network.spec.dialect}
-        terminal.print_json(json.dumps(values, default=str))
+        terminal.print_json(values)
         return
     agreement = (
         "the weights themselves"

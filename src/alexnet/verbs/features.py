@@ -1,12 +1,11 @@
 """alexnet features."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from alexnet.verbs.opening import open_classifier
+from alexnet.verbs.opening import open_classifier, tell_left_out
 from alexnet.verbs.options import NEW_FILE, PATH, Whole, compute_options, image_files, json_option
 
 
@@ -37,7 +36,6 @@ def features(
     code 1). docs/dialects.md has a picture of the layers' names; a wrong one lists them all. The file also holds where
     it comes from: weights, dialect, preprocessing.
     """
-    import json
 
     from alexnet.exchange.features import write_features
     from alexnet.text.names import escape_name
@@ -49,11 +47,8 @@ def features(
             classifier, image_files(images), [name.strip() for name in names], out, batch_size=batch_size, tick=meter
         )
     if as_json:
-        terminal.print_json(json.dumps({**report._asdict(), "path": escape_name(str(report.path))}))
+        terminal.print_json({**report._asdict(), "path": escape_name(str(report.path))})
     else:
         rows = [[name, " x ".join(map(str, (report.rows, *shape)))] for name, shape in report.shapes.items()]
         terminal.table(["layer", "shape"], rows, title=str(out))
-    for reason in report.left_out:
-        terminal.show_error("Left out", reason)
-    if report.left_out:
-        sys.exit(1)
+    tell_left_out(terminal, report.left_out)

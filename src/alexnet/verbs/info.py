@@ -27,7 +27,6 @@ def info(
     alexnet info source-2012+no-norm                   a dialect, with modifiers: its layers, parameters and memory
     alexnet info --compare paper source-2012 caffe     where dialects differ
     """
-    import json
 
     from alexnet.console.terminal import Terminal
     from alexnet.description.describe import describe
@@ -44,7 +43,10 @@ def info(
         raise click.UsageError("Name the store whose images are to be listed.")
     if list_images:
         for row in list_images_of(what[0]):
-            terminal.print_json(json.dumps(row) if as_json else "\t".join(row.values()))
+            if as_json:
+                terminal.print_json(row)
+            else:
+                terminal.print("\t".join(row.values()))
         return
     if show_system:
         report = describe_system()
@@ -53,7 +55,7 @@ def info(
     else:
         report = describe(what[0], verify=verify, every=every)
     if as_json:
-        terminal.print_json(json.dumps(report.values, default=str))
+        terminal.print_json(report.values)
         return
     for number, part in enumerate(report.parts):
         if number:

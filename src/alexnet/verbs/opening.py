@@ -1,5 +1,9 @@
-"""Opening a model for a verb: threads and memory are set up first, and a run that is not finished is said to be."""
+"""How verbs begin and end: threads and memory are set up before a model is opened, and what is unfinished or was left
+out is said.
+"""
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +47,14 @@ def open_classifier(path: Path, *, device: str, precision: str, threads: int | N
     terminal = begin(threads)
     tell_unfinished(terminal, path)
     return terminal, load(path, device=device, precision=precision)
+
+
+def tell_left_out(terminal: "Terminal", reasons: Sequence[object]) -> None:
+    """Say of every image that was left out why, and exit with 1 if any was."""
+    for reason in reasons:
+        terminal.show_error("Left out", str(reason))
+    if reasons:
+        sys.exit(1)
 
 
 def tell_unfinished(terminal: "Terminal", *paths: Path) -> None:

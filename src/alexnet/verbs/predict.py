@@ -1,12 +1,11 @@
 """alexnet predict."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from alexnet.verbs.opening import open_model
+from alexnet.verbs.opening import open_model, tell_left_out
 from alexnet.verbs.options import (
     PATH,
     Whole,
@@ -51,7 +50,6 @@ def predict(
     alexnet predict RUN picture.jpg
     alexnet predict RUN PHOTOS --one-line | cut -f 2 | sort | uniq -c     how many of each class
     """
-    import json
 
     from alexnet.console.terminal import percent
     from alexnet.errors import ImageError
@@ -102,10 +100,7 @@ def predict(
             "images": predictions,
             "left_out": left_out,
         }
-        terminal.print_json(json.dumps(document))
+        terminal.print_json(document)
     elif len(left_out) < len(paths):
         terminal.say(f"Each picture was seen in {say_views(int(views))} (--views {views}).")
-    for reason in left_out:
-        terminal.show_error("Left out", reason)
-    if left_out:
-        sys.exit(1)
+    tell_left_out(terminal, left_out)

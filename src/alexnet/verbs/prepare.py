@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
@@ -12,9 +12,6 @@ from alexnet.verbs.options import MOST_THREADS, PATH, SEED, Number, Whole, json_
 
 SOURCE_KINDS = ["table", "ilsvrc", "cifar", "parquet", "webdataset", "numpy", "archive", "folders"]
 """Names of `data.sources.kinds.KINDS`, here so that --help need not load them; a test compares the two."""
-
-
-"""Smaller images are trained on with the networks for CIFAR-10."""
 
 
 @click.command()
@@ -86,7 +83,7 @@ SOURCE_KINDS = ["table", "ilsvrc", "cifar", "parquet", "webdataset", "numpy", "a
     help="Share of unreadable images above which something systematic is wrong, and the run stops. "
     "Ten are never too many.",
 )
-@click.option("--class-names", type=PATH, help="TSV with a readable name for each class.")
+@click.option("--class-names", "class_names_file", type=PATH, help="TSV with a readable name for each class.")
 @click.option("--workers", type=Whole(1, MOST_THREADS), help="Threads that decode.  [default: one more than cores]")
 @click.option(
     "--part",
@@ -95,27 +92,7 @@ SOURCE_KINDS = ["table", "ilsvrc", "cifar", "parquet", "webdataset", "numpy", "a
     help="Do one of N shares of the work, on N machines that share --out; the last to end finishes the store.",
 )
 @json_option
-def prepare(
-    source: Path,
-    out: Path,
-    kind: str | None,
-    val_fraction: float | None,
-    test_fraction: float | None,
-    val_list: Path | None,
-    group: str | None,
-    classes_at: int | str | None,
-    corrections: Path | None,
-    codec: Literal["raw", "jpeg"],
-    quality: int,
-    size: int,
-    seed: int,
-    on_bad_image: Literal["skip", "stop"],
-    max_bad: float,
-    class_names: Path | None,
-    workers: int | None,
-    part: tuple[int, int],
-    as_json: bool,
-) -> None:
+def prepare(source: Path, out: Path, size: int, part: tuple[int, int], as_json: bool, **options: Any) -> None:
     """Bring images to 256x256 and measure their mean and colours, once (paper, section 2).
 
     SOURCE holds train/<class>/… and val/<class>/…, or <class>/… together with --val-fraction: a folder, or a zip or
@@ -124,7 +101,6 @@ def prepare(
     Interrupted, the same command continues.
     """
     import dataclasses
-    import json
 
     from alexnet.console.terminal import Terminal
     from alexnet.data.prepare.prepare import prepare as prepare_store
@@ -134,26 +110,13 @@ def prepare(
         report = prepare_store(
             source,
             out,
-            kind=kind,
             size=size,
-            codec=codec,
-            quality=quality,
-            val_fraction=val_fraction,
-            test_fraction=test_fraction,
-            val_list=val_list,
-            group=group,
-            classes_at=classes_at,
-            corrections=corrections,
-            seed=seed,
-            on_bad_image=on_bad_image,
-            max_bad=max_bad,
-            workers=workers,
-            class_names_file=class_names,
             part=part,
             progress=lambda done, total, skipped: meter(done, total, f"{skipped:,} left out" if skipped else ""),
+            **options,
         )
     if as_json:
-        terminal.print_json(json.dumps(dataclasses.asdict(report), default=str))
+        terminal.print_json(dataclasses.asdict(report))
         return
     if not report.per_class:
         terminal.say(

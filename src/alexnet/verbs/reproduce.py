@@ -13,7 +13,9 @@ from alexnet.verbs.options import MOST_THREADS, PATH, Number, Whole, json_option
 @click.option("--store", "store_path", type=PATH, help="Prepared images; the experiment trains and tests on them.")
 @click.option("--out", type=PATH, default=Path("reproduced"), show_default=True, help="Folder for runs and results.")
 @click.option("--seeds", default=1, show_default=True, type=Whole(1, 1000), help="Trainings of each variant.")
-@click.option("--budget", type=Number(0, min_open=True), metavar="HOURS", help="Begin nothing that ends later.")
+@click.option(
+    "--budget", "budget_hours", type=Number(0, min_open=True), metavar="HOURS", help="Begin nothing that ends later."
+)
 @click.option("--recipe", help="Recipe that is varied.  [default: the experiment's own]")
 @click.option(
     "--epochs", type=Whole(1, 1_000_000), help="Epochs of each training; drops of the rate move in proportion."
@@ -36,18 +38,11 @@ def reproduce(
     name: str | None,
     store_path: Path | None,
     out: Path,
-    seeds: int,
-    budget: float | None,
-    recipe: str | None,
-    epochs: int | None,
-    assignments: tuple[str, ...],
     larger_path: Path | None,
     devices: str | None,
     side_by_side: int,
-    precision: str,
-    threads: int | None,
-    dry_run: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Repeat an experiment of the paper on your images, and set the result beside the paper's.
 
@@ -81,20 +76,11 @@ def reproduce(
         name,
         open_store(store_path),
         out,
-        seeds=seeds,
-        budget_hours=budget,
-        recipe=recipe,
-        epochs=epochs,
-        assignments=assignments,
         larger=open_store(larger_path) if larger_path else None,
         devices=(read_devices(devices) or ("auto",)) * side_by_side,
-        precision=precision,
-        threads=threads,
-        dry_run=dry_run,
+        **options,
     )
     if as_json:
-        import json
-
-        terminal.print_json(json.dumps(document))
+        terminal.print_json(document)
     if document.get("failed"):
         raise SystemExit(1)

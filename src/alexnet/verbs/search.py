@@ -1,7 +1,5 @@
 """alexnet search: an index of features, its nearest images, binary codes and near-identical images."""
 
-import json
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +9,7 @@ import click
 from alexnet.text.commands import command
 from alexnet.text.names import escape_name, unescape_name
 from alexnet.text.wording import counted
-from alexnet.verbs.opening import begin, tell_unfinished
+from alexnet.verbs.opening import begin, tell_left_out, tell_unfinished
 from alexnet.verbs.options import (
     NEW_FILE,
     PATH,
@@ -87,16 +85,14 @@ def make(
     model: Path,
     images: tuple[Path, ...],
     out: Path,
-    layer: str | None,
-    dtype: str,
     splits: tuple[str, ...],
-    batch_size: int,
     device: str,
     precision: str,
     threads: int | None,
     devices: str | None,
     timeout_seconds: float,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Write the features of IMAGES, as MODEL sees them, into a new index.
 
@@ -119,9 +115,7 @@ def make(
         chosen = world.run_on_all_ranks(lambda: choose_images(images, splits))
         opened = world.run_on_all_ranks(lambda: open_model(model, device=own_device, precision=precision))
         with terminal.progress("indexing", "images") if world.is_main else nullcontext() as meter:
-            report = make_index(
-                opened, chosen, out, layer=layer, dtype=dtype, batch_size=batch_size, tick=meter, world=world
-            )
+            report = make_index(opened, chosen, out, tick=meter, world=world, **options)
     if world.is_main:
         tell_changes(terminal, out, report, as_json)
 
@@ -211,7 +205,7 @@ def remove(index: Path, images: tuple[Path, ...], ids: tuple[int, ...], missing:
 
     removed, left = remove_rows(index, choose)
     if as_json:
-        terminal.print_json(json.dumps({"index": escape_name(str(index)), "removed": removed, "images": left}))
+        terminal.print_json({"index": escape_name(str(index)), "removed": removed, "images": left})
     else:
         terminal.print(f"{index}: {counted(removed, 'image')} removed, {left:,} left.")
 
@@ -284,13 +278,10 @@ def query(
         write_answers(opened, answers, html)
         terminal.say(f"Page: {html}")
     if as_json:
-        terminal.print_json(json.dumps(answers_json(index, k, answers, questions.left_out)))
+        terminal.print_json(answers_json(index, k, answers, questions.left_out))
     else:
         show_answers(terminal, answers, index)
-    for reason in questions.left_out:
-        terminal.show_error("Left out", reason)
-    if questions.left_out:
-        sys.exit(1)
+    tell_left_out(terminal, questions.left_out)
 
 
 for _verb in (codes, compare, duplicates, info):

@@ -1,6 +1,5 @@
 """alexnet search codes, compare and duplicates."""
 
-import json
 from pathlib import Path
 
 import click
@@ -69,7 +68,7 @@ def codes(index: Path, bits: str, method: str, seed: int, threads: int | None, a
             "bytes": size,
             "seconds": seconds,
         }
-        terminal.print_json(json.dumps(document))
+        terminal.print_json(document)
         return
     terminal.print(
         f"{index}: {bits}-bit codes of {counted(len(opened), 'image')}, {size:,} bytes, by {method} in {seconds:.0f} "
@@ -113,7 +112,7 @@ def compare(
         for path in save_drawing(draw_codes(result), out):
             terminal.say(str(path))
     if as_json:
-        terminal.print_json(json.dumps({**result._asdict(), "results": [each._asdict() for each in result.results]}))
+        terminal.print_json({**result._asdict(), "results": [each._asdict() for each in result.results]})
     else:
         show_comparison(terminal, result)
 
@@ -159,7 +158,7 @@ def duplicates(index: Path, threshold: float, html: Path | None, threads: int | 
             for group in found.groups
         ]
         document = {"median_distance": found.median_distance, "threshold": threshold, "groups": groups}
-        terminal.print_json(json.dumps(document))
+        terminal.print_json(document)
         return
     terminal.print(
         f"{counted(len(found.groups), 'group')} of near-identical images among {len(opened):,}, {across:,} of them "

@@ -1,6 +1,5 @@
 """alexnet search info."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -31,8 +30,10 @@ def info(index: Path, verify: bool, check: bool, list_images: bool, as_json: boo
     if list_images:
         for row in opened.rows().tolist():
             entry = opened.entry(row)
-            words = (str(entry.id), entry.split, titled(entry) or "", shown(entry))
-            terminal.print_json(json.dumps(entry_json(entry)) if as_json else "\t".join(words))
+            if as_json:
+                terminal.print_json(entry_json(entry))
+            else:
+                terminal.print("\t".join([str(entry.id), entry.split, titled(entry) or "", shown(entry)]))
         return
     problems: list[str] = []
     if check:
@@ -58,7 +59,7 @@ def info(index: Path, verify: bool, check: bool, list_images: bool, as_json: boo
         "problems": problems,
     }
     if as_json:
-        terminal.print_json(json.dumps(values))
+        terminal.print_json(values)
     else:
         names = ", ".join(f"{bits} bits ({method})" for bits, method in values["codes"].items())
         terminal.table(

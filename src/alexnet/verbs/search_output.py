@@ -1,7 +1,5 @@
 """What alexnet search shows: lines, JSON and pages."""
 
-import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from alexnet.text.commands import command
 from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
+from alexnet.verbs.opening import tell_left_out
 
 if TYPE_CHECKING:
     from alexnet.console.terminal import Terminal
@@ -28,7 +27,7 @@ def new_terminal() -> "Terminal":
 def tell_changes(terminal: "Terminal", index: Path, report: Any, as_json: bool) -> None:
     """Say what an index holds now, and exit with 1 if images were left out."""
     if as_json:
-        terminal.print_json(json.dumps({"index": escape_name(str(index)), **report._asdict()}))
+        terminal.print_json({"index": escape_name(str(index)), **report._asdict()})
     elif report.was_complete:
         terminal.print(
             f"{index} is already complete, made from these images with these options; nothing was written. Search it: "
@@ -40,10 +39,7 @@ def tell_changes(terminal: "Terminal", index: Path, report: Any, as_json: bool) 
         words += [f"{report.kept:,} there already"] if report.kept else []
         words += [f"{counted(report.replaced, 'changed file')} read again"] if report.replaced else []
         terminal.print(f"{index}: {', '.join(words)}. Search it: {command('search', 'query', index, 'picture.jpg')}")
-    for reason in report.left_out:
-        terminal.show_error("Left out", reason)
-    if report.left_out:
-        sys.exit(1)
+    tell_left_out(terminal, report.left_out)
 
 
 def shown(entry: Any) -> str:

@@ -174,7 +174,6 @@ def show_suspects(
     terminal: "Terminal", folder: "Path", store: "Path", csv: "Path", html: "Path | None", *, as_json: bool
 ) -> None:
     """Write the doubtful labels of a store, and their page where one is named; print what they are."""
-    import json
 
     from alexnet.console.terminal import percent
     from alexnet.data.store.reader import open_store
@@ -196,7 +195,7 @@ def show_suspects(
             {"label": escape_name(opened.class_names[a]), "suggested": escape_name(opened.class_names[b]), "images": n}
             for a, b, n in found.confusions
         ]
-        terminal.print_json(json.dumps({"images": images, "suspects": doubtful, "pairs": pairs}))
+        terminal.print_json({"images": images, "suspects": doubtful, "pairs": pairs})
     else:
         titles = opened.class_titles
         share = percent(doubtful / images)

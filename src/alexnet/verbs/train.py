@@ -95,18 +95,14 @@ def train(
     freeze: str | None,
     sixth: bool,
     out: Path,
-    seed: int,
-    checkpoint_minutes: float,
     no_report: bool,
     reject: float | None,
     device: str,
-    precision: str,
-    threads: int | None,
-    local_batch: int | None,
     devices: str | None,
     towers: int | None,
     mesh: str | None,
     timeout_seconds: float,
+    **options: Any,
 ) -> None:
     """Train a network on STORE (paper, sections 3 to 5), test it and report on it.
 
@@ -190,16 +186,7 @@ def train(
         frozen = [layer for layer, factor in chosen.optimization.rate_factors.items() if factor == 0]
         if world.is_main and frozen:
             terminal.say(f"Frozen: {', '.join(frozen)}.")
-        options: dict[str, Any] = {
-            "start": start,
-            "seed": seed,
-            "checkpoint_minutes": checkpoint_minutes,
-            "device": own_device,
-            "precision": precision,
-            "threads": threads,
-            "local_batch": local_batch,
-            "world": world,
-        }
+        options |= {"start": start, "device": own_device, "world": world}
         if folds is None:
             train_and_report(terminal, opened, chosen, out, report=not no_report, reject=reject, **options)
         elif found := cross_validate(terminal, opened, chosen, out, num_folds=folds, **options):
