@@ -7,7 +7,8 @@ import csv
 import functools
 import inspect
 import io
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, ParamSpec
@@ -182,6 +183,15 @@ def save_drawing(
     return paths
 
 
+def columns_of(names: Sequence[str], rows: Iterable[Sequence[Value]]) -> dict[str, list[Value]]:
+    """Return rows of numbers as the columns of a `Drawing`; every row has a value for each name."""
+    columns: dict[str, list[Value]] = {name: [] for name in names}
+    for row in rows:
+        for column, value in zip(columns.values(), row, strict=True):
+            column.append(value)
+    return columns
+
+
 def new_figure(width_in: float, height_in: float, theme: Theme) -> Figure:
     """Return an empty figure that can measure text."""
     figure = Figure(figsize=(width_in, height_in), dpi=SCREEN_DPI, facecolor=theme.background)
@@ -214,7 +224,16 @@ def place_image(axes: Axes, image: NDArray[np.uint8], left_in: float, top_in: fl
 
 
 def write(
-    axes: Axes, x: float, y: float, text: str, color: str, size: float = SMALL, *, align: str = "left", **style: Any
+    axes: Axes,
+    x: float,
+    y: float,
+    text: str,
+    color: str,
+    size: float = SMALL,
+    *,
+    align: str = "left",
+    within_in: float = math.inf,
+    **style: Any,
 ) -> Text:
     """Write text exactly as it is: neither $ nor _ has a meaning. It is centred on y unless `style` says otherwise.
 
@@ -222,9 +241,10 @@ def write(
         x, y: In data coordinates, unless `style` has another transform.
         size: In points.
         align: "left", "center" or "right".
+        within_in: Room for it; what is longer is cut off, see `fit`.
         style: Further properties of matplotlib's Text.
     """
-    text = printable(text)
+    text = fit(axes.figure, text, within_in, size=size, weight=style.get("weight", "normal"))
     style = {"verticalalignment": "center_baseline", "fontfamily": families(text), **style}
     return axes.text(x, y, text, color=color, fontsize=size, ha=align, parse_math=False, **style)
 
@@ -232,7 +252,7 @@ def write(
 def fit(figure: Figure, text: str, width_in: float, *, size: float, weight: str = "normal") -> str:
     """Return text that is at most this wide in points `size`: whole, or cut off with an ellipsis."""
     text = printable(text)
-    if measure_in(figure, text, size=size, weight=weight) <= width_in:
+    if width_in == math.inf or measure_in(figure, text, size=size, weight=weight) <= width_in:
         return text
     low, high = 0, len(text)
     while high - low > 1:

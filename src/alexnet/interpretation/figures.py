@@ -22,10 +22,11 @@ from alexnet.interpretation.drawing import (
     LARGE,
     NORMAL,
     PNG_DPI,
-    SMALL,
     WIDTH_IN,
     Drawing,
+    Value,
     bare_axes,
+    columns_of,
     fit,
     new_figure,
     place_image,
@@ -169,21 +170,19 @@ def draw_predictions(
     gap_in, row_gap_in, label_in, bar_in = 0.22, 0.3, 0.34 if labeled else 0.1, 0.235
     side_in = (WIDTH_IN - (IMAGES_PER_ROW - 1) * gap_in) / IMAGES_PER_ROW
     cell_in = side_in + label_in + bar_in * (num_bars + missed)
-    rows = math.ceil(len(images) / columns)
-    figure = new_figure(columns * (side_in + gap_in) - gap_in, rows * (cell_in + row_gap_in) - row_gap_in, colors)
+    height_in = math.ceil(len(images) / columns) * (cell_in + row_gap_in) - row_gap_in
+    figure = new_figure(columns * (side_in + gap_in) - gap_in, height_in, colors)
     page = sheet(figure)
-    numbers: dict[str, list[Any]] = {
-        name: [] for name in ("image", "label", "place_of_label", "place", "class", "probability", "is_label")
-    }
+    rows: list[tuple[Value, ...]] = []
     for index, (image, prediction, label) in enumerate(zip(images, predictions, known, strict=True)):
         left, top = index % columns * (side_in + gap_in), index // columns * (cell_in + row_gap_in)
         best, place = ranked[index]
         names, written = prediction.class_names, legible(prediction.class_names)
         place_image(page, image, left, top, side_in)
         if label is not None:
-            name = fit(figure, written[label], side_in, size=LARGE, weight="bold")
             middle, below = left + side_in / 2, top + side_in + label_in / 2
-            write(page, middle, below, name, colors.ink, LARGE, align="center", weight="bold")
+            bold: dict[str, Any] = {"align": "center", "weight": "bold", "within_in": side_in}
+            write(page, middle, below, written[label], colors.ink, LARGE, **bold)
             if place != 1:
                 badge = {"boxstyle": "round,pad=0.32,rounding_size=0.5", "facecolor": colors.wrong, "edgecolor": "none"}
                 corner: dict[str, Any] = {"align": "right", "va": "top", "weight": "bold", "bbox": badge}
@@ -195,27 +194,18 @@ def draw_predictions(
         page.hlines(middles[: len(best)] + 0.47 * bar_in, left, left + side_in, colors.rule, linewidth=0.6)
         for position, (kind, probability, middle) in enumerate(zip(best, chances, middles, strict=False), start=1):
             weight = "bold" if kind == label else "normal"
-            name = fit(figure, written[kind], side_in - 0.62, size=SMALL, weight=weight)
-            write(page, left + 0.06, middle, name, colors.ink, weight=weight)
+            write(page, left + 0.06, middle, written[kind], colors.ink, weight=weight, within_in=side_in - 0.62)
             percents = whole_percent(probability)
             write(page, left + side_in - 0.06, middle, percents, colors.ink, align="right", weight=weight)
-            values = (
-                prediction.source,
-                None if label is None else names[label],
-                place,
-                position,
-                names[kind],
-                probability,
-                None if label is None else int(kind == label),
-            )
-            for column, value in zip(numbers.values(), values, strict=True):
-                column.append(value)
+            own, is_own = (None, None) if label is None else (names[label], int(kind == label))
+            rows.append((prediction.source, own, place, position, names[kind], probability, is_own))
         if label is not None and label not in best:
-            own = whole_percent(float(prediction.probabilities[label]))
-            write(
-                page, left + 0.06, middles[len(best)], f"correct class: place {place}, {own}", colors.ink, weight="bold"
-            )
+            verdict = f"correct class: place {place}, {whole_percent(float(prediction.probabilities[label]))}"
+            write(page, left + 0.06, middles[len(best)], verdict, colors.ink, weight="bold")
     shown = f"its {num_bars} most probable classes" if num_bars > 1 else "its most probable class"
+    shown_classes = [
+        kind for (best, _), label in zip(ranked, known, strict=True) for kind in (label, *best) if kind is not None
+    ]
     teaching = (
         " The correct class is written under the image and has the yellow bar. Look at the second and third guesses "
         "too: a network that has understood something confuses things that look alike."
@@ -223,19 +213,11 @@ def draw_predictions(
     return Drawing(
         name="predictions",
         figure=figure,
-        numbers=numbers,
+        numbers=columns_of(("image", "label", "place_of_label", "place", "class", "probability", "is_label"), rows),
         title="What the network believes",
         caption=(
             f"Under each image {shown}, as bars from 0 to 100 %.{teaching if labeled else ''}"
-            + explain_stand_ins(
-                predictions[0].class_names,
-                [
-                    kind
-                    for (best, _), label in zip(ranked, known, strict=True)
-                    for kind in (label, *best)
-                    if kind is not None
-                ],
-            )
+            + explain_stand_ins(predictions[0].class_names, shown_classes)
         ),
         has_photographs=True,
     )
@@ -318,7 +300,7 @@ def draw_class_errors(evaluation: Evaluation, theme: ThemeName = "light") -> Dra
     return Drawing(
         name="class-errors",
         figure=figure,
-        numbers={name: list(column) for name, column in zip(columns, zip(*rows, strict=True), strict=True)},
+        numbers=columns_of(columns, rows),
         title="Error by class",
         caption=(
             "Share of each class's images whose most probable class is another one, worst first; the dotted line is "

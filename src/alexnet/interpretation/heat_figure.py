@@ -12,7 +12,6 @@ from alexnet.interpretation.drawing import (
     WIDTH_IN,
     Drawing,
     Value,
-    fit,
     new_figure,
     place_image,
     sheet,
@@ -77,8 +76,7 @@ def draw_heat(
         own_towers = towers[index] if num_towers else ()
         end, _ = find_scale(np.stack([values, *np.maximum(own_towers, 0)]))
         place_image(page, image, left, top, side_in)
-        own = fit(figure, known[index], side_in, size=LARGE, weight="bold")
-        write(page, left, below_in, own, colors.ink, LARGE, weight="bold")
+        write(page, left, below_in, known[index], colors.ink, LARGE, weight="bold", within_in=side_in)
         for place, part in enumerate((*own_towers, values), start=1):
             painted = shade(np.maximum(part, 0) / end, colors, signed=False)
             if over_picture:
@@ -89,7 +87,7 @@ def draw_heat(
         for place, letter in enumerate(letters, start=1):
             write(page, left + place * pitch_in, below_in, f"tower {letter}", colors.muted, NORMAL)
         map_in = left + (1 + num_towers) * pitch_in
-        write(page, map_in, below_in, fit(figure, titles[index], side_in, size=LARGE), colors.ink, LARGE)
+        write(page, map_in, below_in, titles[index], colors.ink, LARGE, within_in=side_in)
         write(page, map_in, below_in + 0.21, notes[index], colors.muted, NORMAL)
         y, x = np.divmod(np.arange(values.size), values.shape[1])
         numbers["image"] += [sources[index]] * values.size

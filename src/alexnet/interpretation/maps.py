@@ -20,7 +20,6 @@ from alexnet.interpretation.drawing import (
     Drawing,
     Value,
     bare_axes,
-    fit,
     new_figure,
     write,
 )
@@ -93,7 +92,7 @@ def draw_activations(
     write(words, 0, 0.14, layer, colors.ink, LARGE + 3, weight="bold")
     kind = f"{shape} units" if is_dense else f"{shape}: maps, rows, columns"
     write(words, 0, 0.45, kind, colors.muted, NORMAL)
-    write(words, 0, 0.70, fit(figure, source, text_in, size=NORMAL), colors.muted, NORMAL)
+    write(words, 0, 0.70, source, colors.muted, NORMAL, within_in=text_in)
     if silent:
         write(words, 0, 0.95, silence, colors.muted, NORMAL)
     bar = bare_axes(figure, _IMAGE_IN + _GAP_IN, _IMAGE_IN - 0.42, 2.6, 0.19)

@@ -9,11 +9,9 @@ from numpy.typing import NDArray
 from alexnet.errors import ConfigError
 from alexnet.interpretation.drawing import (
     NORMAL,
-    SMALL,
     WIDTH_IN,
     Drawing,
-    Value,
-    fit,
+    columns_of,
     new_figure,
     place_image,
     sheet,
@@ -112,30 +110,25 @@ def draw_neighbors(
     page = sheet(figure)
     write(page, 0, 0.14, "Query", colors.ink, NORMAL, weight="bold")
     write(page, lefts[1], 0.14, "Nearest images, the nearest first", colors.ink, NORMAL, weight="bold")
-    numbers: dict[str, list[Value]] = {
-        name: [] for name in ("query", "query_class", "place", "image", "class", "distance", "is_same_class")
-    }
+    lines = []
     for number, (query, found) in enumerate(rows):
         top = head_in + number * cell_in
         for place, (left, each) in enumerate(zip(lefts, (query, *found), strict=False)):
             place_image(page, each.image, left, top, side_in)
             is_known = query.label is not None and each.label is not None
             differs = is_known and each.label != query.label
-            name = fit(figure, each.written, side_in, size=SMALL, weight="normal" if place else "bold")
-            color = colors.wrong if differs else colors.ink
-            write(page, left, top + side_in + 0.12, name, color, SMALL, weight="normal" if place else "bold")
+            color, weight = colors.wrong if differs else colors.ink, "normal" if place else "bold"
+            write(page, left, top + side_in + 0.12, each.written, color, weight=weight, within_in=side_in)
             if place:
-                write(page, left, top + side_in + 0.28, f"{each.distance:#.4g}".rstrip("."), colors.muted, SMALL)
+                write(page, left, top + side_in + 0.28, f"{each.distance:#.4g}".rstrip("."), colors.muted)
                 same = int(not differs) if is_known else None
-                values = (query.source, query.kind, place, each.source, each.kind, each.distance, same)
-                for column, value in zip(numbers.values(), values, strict=True):
-                    column.append(value)
-    verdicts = [value for value in numbers["is_same_class"] if value is not None]
-    agreement = f" Of their query's class: {sum(map(int, verdicts))} of {len(verdicts)}." if verdicts else ""
+                lines.append((query.source, query.kind, place, each.source, each.kind, each.distance, same))
+    verdicts = [same for *_, same in lines if same is not None]
+    agreement = f" Of their query's class: {sum(verdicts)} of {len(verdicts)}." if verdicts else ""
     return Drawing(
         name="neighbours",
         figure=figure,
-        numbers=numbers,
+        numbers=columns_of(("query", "query_class", "place", "image", "class", "distance", "is_same_class"), lines),
         title="Images that the network finds alike",
         caption=(
             f"Each row: a query, then the images among {collection} whose features in the last hidden layer are "
