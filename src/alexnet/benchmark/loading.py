@@ -97,8 +97,8 @@ def bench_epoch(images: Sequence[bytes], batch: int, rounds: int, tick: Tick) ->
             from_jpeg.append(rate(jpeg.epoch(number)))
             tick(number + 1, rounds)
     return [
-        compare_rates("epoch with data : bare step", from_raw, bare, ceiling=None, unit="images/s"),
-        compare_rates("epoch from JPEG : bare step", from_jpeg, bare, ceiling=None, unit="images/s"),
+        compare_rates("epoch with data : bare step", from_raw, bare, unit="images/s"),
+        compare_rates("epoch from JPEG : bare step", from_jpeg, bare, unit="images/s"),
     ]
 
 

@@ -70,7 +70,7 @@ class Row:
 
 
 def compare_rates(
-    what: str, ours: Sequence[float], theirs: Sequence[float] | None, *, ceiling: float | None, unit: str
+    what: str, ours: Sequence[float], theirs: Sequence[float] | None, *, ceiling: float | None = None, unit: str
 ) -> Row:
     """Return the row of two series of rates, of which more is better."""
     mine, other = Spread.of(ours), Spread.of(theirs) if theirs else None
@@ -84,6 +84,13 @@ def compare_rates(
         mine.median / ceiling if ceiling else None,
         {"ours": list(ours), "theirs": list(theirs or [])},
     )
+
+
+def show_amounts(what: str, ours: float, theirs: float | None = None, *, unit: str) -> Row:
+    """Return the row of an amount that is told once, beside another where there is one; the ratio is ours to theirs."""
+    samples = {"ours": [ours], **({} if theirs is None else {"theirs": [theirs]})}
+    other = None if theirs is None else Spread.of([theirs])
+    return Row(what, Spread.of([ours]), other, None, unit, None if theirs is None else ours / theirs, None, samples)
 
 
 class Contender:

@@ -1,6 +1,7 @@
 """Search: exact, by codes, and its features, beside the rates of memory, matrix products and inference."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -29,61 +30,41 @@ def _bench_scans(rounds: int, tick: Tick) -> list[Row]:
     features = torch.randn(ROWS, DIMENSIONS, generator=generator).relu_().numpy()
     queries = torch.randn(QUERIES, DIMENSIONS, generator=generator).relu_().numpy()
     tensor = torch.from_numpy(features)
-    rows = []
-
-    one = queries[:1]
-    mine, theirs = _take_turns(
-        rounds,
-        lambda: find_nearest(features, one, K),
-        lambda: torch.cdist(torch.from_numpy(one), tensor).topk(K, largest=False),
-    )
-    gigabytes = features.nbytes / 1e9
-    rows.append(
-        compare_rates(
-            "1 query : cdist",
-            [gigabytes / seconds for seconds in mine],
-            [gigabytes / seconds for seconds in theirs],
-            ceiling=measure_read_rate(tensor) / 1e9,
-            unit="GB/s",
+    gigabytes, gigaflop = features.nbytes / 1e9, 2 * QUERIES * ROWS * DIMENSIONS / 1e9
+    rows, one = [], queries[:1]
+    seconds_per_row = 0.0
+    for what, asked, amount, ceiling, unit in (
+        ("1 query : cdist", one, gigabytes, measure_read_rate(tensor) / 1e9, "GB/s"),
+        (f"{QUERIES} queries : cdist", queries, gigaflop, measure_matrix_rate(torch.float32) / 1e9, "GFLOP/s"),
+    ):
+        mine, theirs = _take_turns(
+            rounds,
+            partial(find_nearest, features, asked, K),
+            partial(_find_with_cdist, torch.from_numpy(asked), tensor),
         )
-    )
-    tick(1, 4)
-
-    seconds_per_row = np.median(mine) / ROWS
-    gigaflop = 2 * QUERIES * ROWS * DIMENSIONS / 1e9
-    mine, theirs = _take_turns(
-        rounds,
-        lambda: find_nearest(features, queries, K),
-        lambda: torch.cdist(torch.from_numpy(queries), tensor).topk(K, largest=False),
-    )
-    rows.append(
-        compare_rates(
-            f"{QUERIES} queries : cdist",
-            [gigaflop / seconds for seconds in mine],
-            [gigaflop / seconds for seconds in theirs],
-            ceiling=measure_matrix_rate(torch.float32) / 1e9,
-            unit="GFLOP/s",
-        )
-    )
-    tick(2, 4)
-
+        seconds_per_row = seconds_per_row or float(np.median(mine)) / ROWS
+        ours, others = ([amount / seconds for seconds in series] for series in (mine, theirs))
+        rows.append(compare_rates(what, ours, others, ceiling=ceiling, unit=unit))
+        tick(len(rows), 4)
     codes = np.random.default_rng(0).integers(0, 256, (CODES, BITS // 8), dtype=np.uint8)
-    asked = codes[:1].copy()
+    asked_code = codes[:1].copy()
     exact_rate = 1 / (seconds_per_row * CODES)
     candidates = np.random.default_rng(1).permutation(ROWS)[None, :RERANK]
     mine, again = _take_turns(
         max(rounds, 5),
-        lambda: find_nearest_codes(codes, asked, RERANK),
+        lambda: find_nearest_codes(codes, asked_code, RERANK),
         lambda: rank_exactly([features], one, candidates, K),
     )
     both = [scan + rank for scan, rank in zip(mine, again, strict=True)]
     for what, taken in (("", mine), (f", {RERANK} again", both)):
         rates = [1 / seconds for seconds in taken]
-        rows.append(
-            compare_rates(f"{BITS}-bit codes{what} : exact", rates, [exact_rate], ceiling=None, unit="queries/s")
-        )
+        rows.append(compare_rates(f"{BITS}-bit codes{what} : exact", rates, [exact_rate], unit="queries/s"))
     tick(3, 4)
     return rows
+
+
+def _find_with_cdist(queries: torch.Tensor, features: torch.Tensor) -> object:
+    return torch.cdist(queries, features).topk(K, largest=False)
 
 
 def _bench_features(batch: int, rounds: int, tick: Tick) -> Row:
@@ -96,7 +77,7 @@ def _bench_features(batch: int, rounds: int, tick: Tick) -> Row:
         seconds = alternate([ours, inference], rounds, lambda done, total: None)
     extracted, inferred = ([batch / value for value in series] for series in seconds)
     tick(4, 4)
-    return compare_rates("features : inference", extracted, inferred, ceiling=None, unit="images/s")
+    return compare_rates("features : inference", extracted, inferred, unit="images/s")
 
 
 def measure_read_rate(memory: torch.Tensor, *, rounds: int = 5) -> float:

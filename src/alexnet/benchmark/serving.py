@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from alexnet.batches.preprocessing import Preprocessing
-from alexnet.benchmark.measure import Contender, Row, Spread, compare_rates
+from alexnet.benchmark.measure import Contender, Row, compare_rates, show_amounts
 from alexnet.errors import ConfigError
 from alexnet.network.alexnet import build
 from alexnet.network.model_file import Model, save_model
@@ -84,14 +84,14 @@ def bench_serve(images: Sequence[bytes], rounds: int, tick: Tick, *, requests: i
     exchanged = count_exchanged(expected, first.answers) + count_exchanged(expected, rest.answers)
     long_run = f"{ENDURING} clients, {requests:,} requests"
     return [
-        compare_rates("1 client : in one process", one, in_process, ceiling=None, unit="requests/s"),
-        compare_rates(f"{MANY} clients : evaluate", many, evaluated, ceiling=None, unit="requests/s"),
-        compare_rates(f"{MANY} clients : predict on files", many, from_files, ceiling=None, unit="requests/s"),
-        compare_rates(long_run, [rest.rate or first.rate], None, ceiling=None, unit="requests/s"),
-        _count_row(f"{long_run}: lost", lost, "answers"),
-        _count_row(f"{long_run}: of another picture", exchanged, "answers"),
-        _count_row(f"{long_run}: resets", first.resets + rest.resets, "connections"),
-        _memory_row(bytes_at_end, bytes_at_first),
+        compare_rates("1 client : in one process", one, in_process, unit="requests/s"),
+        compare_rates(f"{MANY} clients : evaluate", many, evaluated, unit="requests/s"),
+        compare_rates(f"{MANY} clients : predict on files", many, from_files, unit="requests/s"),
+        compare_rates(long_run, [rest.rate or first.rate], None, unit="requests/s"),
+        show_amounts(f"{long_run}: lost", lost, unit="answers"),
+        show_amounts(f"{long_run}: of another picture", exchanged, unit="answers"),
+        show_amounts(f"{long_run}: resets", first.resets + rest.resets, unit="connections"),
+        show_amounts(f"memory at the end : after {FIRST:,}", bytes_at_end / 2**30, bytes_at_first / 2**30, unit="GiB"),
     ]
 
 
@@ -197,13 +197,3 @@ def _resident_bytes(pid: int) -> int:
     found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"))
     assert found
     return 1024 * int(found[1])
-
-
-def _count_row(what: str, count: int, unit: str) -> Row:
-    return Row(what, Spread.of([count]), None, None, unit, None, None, {"ours": [float(count)]})
-
-
-def _memory_row(at_end: int, at_first: int) -> Row:
-    mine, other = (Spread.of([value / 2**30]) for value in (at_end, at_first))
-    samples = {"ours": [mine.median], "theirs": [other.median]}
-    return Row(f"memory at the end : after {FIRST:,}", mine, other, None, "GiB", at_end / at_first, None, samples)

@@ -2,7 +2,7 @@
 
 import torch
 
-from alexnet.benchmark.measure import Contender, Row, Spread, alternate, compare_rates, measure_matrix_rate
+from alexnet.benchmark.measure import Contender, Row, alternate, compare_rates, measure_matrix_rate, show_amounts
 from alexnet.network.dialects import find_dialect
 from alexnet.network.shapes import count_training_operations, measure
 from alexnet.system import has_bfloat16
@@ -38,7 +38,8 @@ def bench_step(batch: int, rounds: int, tick: Tick) -> list[Row]:
             mine, other = ([batch / value for value in series] for series in seconds)
             rows.append(compare_rates(what, mine, other, ceiling=ceiling, unit="images/s"))
             if what == "stock-float32":
-                rows.append(_compare_memory(ours.peak_bytes, theirs.peak_bytes))
+                sizes = (ours.peak_bytes / 2**30, theirs.peak_bytes / 2**30)
+                rows.append(show_amounts("peak memory : stock-float32", *sizes, unit="GiB"))
     return rows
 
 
@@ -67,18 +68,3 @@ def bench_evaluation(batch: int, rounds: int, tick: Tick) -> list[Row]:
                 )
         rows.append(min(candidates, key=lambda row: row.ratio or 0))
     return rows
-
-
-def _compare_memory(ours: int, theirs: int) -> Row:
-    gibibytes = [value / 2**30 for value in (ours, theirs)]
-    mine, other = (Spread.of([value]) for value in gibibytes)
-    return Row(
-        "peak memory : stock-float32",
-        mine,
-        other,
-        None,
-        "GiB",
-        gibibytes[0] / gibibytes[1],
-        None,
-        {"ours": gibibytes[:1], "theirs": gibibytes[1:]},
-    )

@@ -12,63 +12,47 @@ def build_stock_paper(num_classes: int = 1000) -> nn.Sequential:
 
     return nn.Sequential(
         nn.ZeroPad2d((0, 3, 0, 3)),
-        nn.Conv2d(3, 96, 11, stride=4),
-        nn.ReLU(inplace=True),
+        *_rectified(nn.Conv2d(3, 96, 11, stride=4)),
         normalize(),
         nn.MaxPool2d(3, 2),
-        nn.Conv2d(96, 256, 5, padding=2, groups=2),
-        nn.ReLU(inplace=True),
+        *_rectified(nn.Conv2d(96, 256, 5, padding=2, groups=2)),
         normalize(),
         nn.MaxPool2d(3, 2),
-        nn.Conv2d(256, 384, 3, padding=1),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(384, 384, 3, padding=1, groups=2),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(384, 256, 3, padding=1, groups=2),
-        nn.ReLU(inplace=True),
+        *_rectified(nn.Conv2d(256, 384, 3, padding=1)),
+        *_rectified(nn.Conv2d(384, 384, 3, padding=1, groups=2)),
+        *_rectified(nn.Conv2d(384, 256, 3, padding=1, groups=2)),
         nn.MaxPool2d(3, 2),
         nn.Flatten(),
-        *_dense(9216, num_classes),
+        *_rectified(nn.Linear(9216, 4096)),
+        nn.Dropout(),
+        *_rectified(nn.Linear(4096, 4096)),
+        nn.Dropout(),
+        nn.Linear(4096, num_classes),
     )
 
 
 def build_stock_2014(num_classes: int = 1000) -> nn.Sequential:
     """Return torchvision's AlexNet: one tower of 64-192-384-256-256 and no response normalisation."""
     return nn.Sequential(
-        nn.Conv2d(3, 64, 11, stride=4, padding=2),
-        nn.ReLU(inplace=True),
+        *_rectified(nn.Conv2d(3, 64, 11, stride=4, padding=2)),
         nn.MaxPool2d(3, 2),
-        nn.Conv2d(64, 192, 5, padding=2),
-        nn.ReLU(inplace=True),
+        *_rectified(nn.Conv2d(64, 192, 5, padding=2)),
         nn.MaxPool2d(3, 2),
-        nn.Conv2d(192, 384, 3, padding=1),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(384, 256, 3, padding=1),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(256, 256, 3, padding=1),
-        nn.ReLU(inplace=True),
+        *_rectified(nn.Conv2d(192, 384, 3, padding=1)),
+        *_rectified(nn.Conv2d(384, 256, 3, padding=1)),
+        *_rectified(nn.Conv2d(256, 256, 3, padding=1)),
         nn.MaxPool2d(3, 2),
         nn.Flatten(),
         nn.Dropout(),
-        nn.Linear(9216, 4096),
-        nn.ReLU(inplace=True),
+        *_rectified(nn.Linear(9216, 4096)),
         nn.Dropout(),
-        nn.Linear(4096, 4096),
-        nn.ReLU(inplace=True),
+        *_rectified(nn.Linear(4096, 4096)),
         nn.Linear(4096, num_classes),
     )
 
 
-def _dense(inputs: int, num_classes: int) -> list[nn.Module]:
-    return [
-        nn.Linear(inputs, 4096),
-        nn.ReLU(inplace=True),
-        nn.Dropout(),
-        nn.Linear(4096, 4096),
-        nn.ReLU(inplace=True),
-        nn.Dropout(),
-        nn.Linear(4096, num_classes),
-    ]
+def _rectified(layer: nn.Module) -> tuple[nn.Module, nn.Module]:
+    return layer, nn.ReLU(inplace=True)
 
 
 def make_inputs(batch: int, dtype: torch.dtype, *, channels_last: bool) -> torch.Tensor:

@@ -25,6 +25,10 @@ WHAT = ("kernels", "step", "loader", "evaluate", "prepare", "search", "scaling",
 """What can be measured, in this order."""
 
 
+ON_NOISE = {"step": bench_step, "evaluate": bench_evaluation, "search": bench_search, "scaling": bench_scaling}
+"""Those that measure with inputs made up for them."""
+
+
 def run_benchmark(
     what: str, *, batch: int, rounds: int, images: Path | None, threads: int | None, requests: int, tick: Tick
 ) -> list[Row]:
@@ -41,19 +45,14 @@ def run_benchmark(
     """
     set_threads(threads)
     if what == "kernels":
-        dtype = torch.bfloat16 if has_bfloat16(torch.device("cpu")) else torch.float32
-        return bench_kernels(batch, rounds, tick, dtype=dtype)
-    if what == "step":
-        return bench_step(batch, rounds, tick)
-    if what == "evaluate":
-        return bench_evaluation(batch, rounds, tick)
-    if what == "search":
-        return bench_search(batch, rounds, tick)
-    if what == "scaling":
-        return bench_scaling(batch, rounds, tick)
-    if what == "prepare":
-        return bench_prepare(collect_images(images), rounds, tick)
+        return bench_kernels(
+            batch, rounds, tick, dtype=torch.bfloat16 if has_bfloat16(torch.device("cpu")) else torch.float32
+        )
+    if what in ON_NOISE:
+        return ON_NOISE[what](batch, rounds, tick)
     found = collect_images(images)
+    if what == "prepare":
+        return bench_prepare(found, rounds, tick)
     if what == "serve":
         return bench_serve(found, rounds, tick, requests=requests)
     return [*bench_loader(found, rounds, tick), *bench_epoch(found, batch, rounds, tick)]

@@ -35,12 +35,24 @@ from alexnet.training.update import Update
 WARM_UP_ROUNDS = 2
 
 
+def _set_up(dtype: str) -> torch.dtype:
+    """Set memory and kernels up as the program does; return the type to compute in."""
+    system.tune_allocator()
+    compute: torch.dtype = getattr(torch, dtype)
+    kernels.warm_up(compute)
+    return compute
+
+
+def _build_stock(network: str, dtype: str) -> tuple[nn.Module, bool]:
+    """Return a stock network, and whether it computes in bfloat16, which means autocast and channels_last."""
+    model, half = build_stock_paper() if network == "paper" else build_stock_2014(), dtype == "bfloat16"
+    return (model.to(memory_format=torch.channels_last) if half else model), half  # type: ignore[call-overload]
+
+
 def ours_step(batch: int, dtype: str, threads: int | None = None) -> Callable[[], object]:
     """One training step of the paper's network as `alexnet train` makes it."""
     system.set_threads(threads)
-    system.tune_allocator()
-    compute = getattr(torch, dtype)
-    kernels.warm_up(compute)
+    compute = _set_up(dtype)
     optimizer = MomentumDescent(build("paper"), Optimization(), dtype=compute)
     optimizer.working.train()
     inputs = make_inputs(batch, compute, channels_last=True)
@@ -51,10 +63,8 @@ def ours_step(batch: int, dtype: str, threads: int | None = None) -> Callable[[]
 
 def shared_step(mesh: str, batch: int, dtype: str, threads: int) -> Callable[[], object]:
     """One process's part of a training step that several share, as `alexnet train --mesh` makes it; bytes sent."""
-    system.tune_allocator()
     world = _meet(mesh, threads)
-    compute = getattr(torch, dtype)
-    kernels.warm_up(compute)
+    compute = _set_up(dtype)
     optimizer = MomentumDescent(world.shard_network(build("paper")), Optimization(), dtype=compute, world=world)
     optimizer.working.train()
     (positions,) = world.batch_shard(None).parts(batch)
@@ -94,10 +104,7 @@ def _meet(mesh: str, threads: int) -> DistributedWorld:
 
 def stock_step(batch: int, network: str, dtype: str) -> Callable[[], object]:
     """One training step of stock modules; bfloat16 means autocast and channels_last."""
-    model: nn.Module = build_stock_paper() if network == "paper" else build_stock_2014()
-    half = dtype == "bfloat16"
-    if half:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model, half = _build_stock(network, dtype)
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9, weight_decay=5e-4)
     inputs = make_inputs(batch, torch.float32, channels_last=half)
@@ -116,9 +123,7 @@ def stock_step(batch: int, network: str, dtype: str) -> Callable[[], object]:
 
 def ours_inference(batch: int, dtype: str) -> Callable[[], object]:
     """One forward pass of the paper's network in testing."""
-    system.tune_allocator()
-    compute = getattr(torch, dtype)
-    kernels.warm_up(compute)
+    compute = _set_up(dtype)
     network = build("paper").to(compute).eval()
     inputs = make_inputs(batch, compute, channels_last=True)
 
@@ -131,9 +136,7 @@ def ours_inference(batch: int, dtype: str) -> Callable[[], object]:
 
 def ours_features(batch: int, dtype: str) -> Callable[[], object]:
     """Features of stored images as `alexnet search index` computes them: assembled, computed, digested."""
-    system.tune_allocator()
-    compute = getattr(torch, dtype)
-    kernels.warm_up(compute)
+    _set_up(dtype)
     preprocessing = Preprocessing(np.full((256, 256, 3), 120, np.float32), 1.0)
     names = tuple(map(str, range(1000)))
     model = Model(build("paper").eval(), names, names, preprocessing, {})
@@ -151,10 +154,8 @@ def ours_features(batch: int, dtype: str) -> Callable[[], object]:
 
 def stock_inference(batch: int, dtype: str) -> Callable[[], object]:
     """One forward pass of stock modules in testing; bfloat16 means autocast and channels_last."""
-    half = dtype == "bfloat16"
-    model: nn.Module = build_stock_paper().eval()
-    if half:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model, half = _build_stock("paper", dtype)
+    model.eval()
     inputs = make_inputs(batch, torch.float32, channels_last=half)
 
     def infer() -> None:
@@ -166,9 +167,7 @@ def stock_inference(batch: int, dtype: str) -> Callable[[], object]:
 
 def ours_ten_views(images: int, dtype: str) -> Callable[[], object]:
     """Ten-view probabilities of stored images, as `alexnet evaluate` computes them."""
-    system.tune_allocator()
-    compute = Compute(torch.device("cpu"), getattr(torch, dtype), "")
-    kernels.warm_up(compute.dtype)
+    compute = Compute(torch.device("cpu"), _set_up(dtype), "")
     network = build("paper").to(compute.dtype).eval()
     stored = _stored_images(images)
     preprocessing = Preprocessing(np.full((256, 256, 3), 120, np.float32), 1.0)
@@ -211,10 +210,8 @@ def ours_evaluation(model: str, pictures: str) -> Callable[[], object]:
 
 def stock_ten_views(images: int, dtype: str) -> Callable[[], object]:
     """Ten passes of stock modules over crops of the same images, softmax averaged."""
-    half = dtype == "bfloat16"
-    model: nn.Module = build_stock_paper().eval()
-    if half:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model, half = _build_stock("paper", dtype)
+    model.eval()
     stored = torch.from_numpy(np.stack(_stored_images(images))).permute(0, 3, 1, 2)
 
     def test() -> torch.Tensor:

@@ -1,6 +1,6 @@
 """A trained model ready for use: the network with its classes and its preprocessing, which cannot disagree."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,13 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from alexnet.batches.loader import Images
-from alexnet.data.images.decode import Framing
 from alexnet.errors import ImageError, WeightsError
 from alexnet.evaluation.evaluate import Evaluation, Outputs, compute_outputs, evaluate_network, match_classes
 from alexnet.evaluation.given import Given
 from alexnet.evaluation.prediction import Answer, Predictor
 from alexnet.network.alexnet import AlexNet
-from alexnet.network.confidence import Rejection
 from alexnet.network.model_file import Model, find_model, load_model
 from alexnet.system import Compute, choose_compute
 from alexnet.text.progress import Tick
@@ -32,7 +30,11 @@ class Classifier(Predictor):
         self.model = model
         self.path = path
         self.compute: Compute = choose_compute(device, precision)
-        self._network = model.network.to(device=self.compute.device, dtype=self.compute.dtype).eval()
+        self.network: AlexNet = model.network.to(device=self.compute.device, dtype=self.compute.dtype).eval()
+        """In evaluation mode, on the device and in the precision it computes in."""
+        self.class_names, self.class_titles = model.class_names, model.class_titles
+        self.image_px, self.framing = model.preprocessing.image_px, model.preprocessing.framing
+        self.temperatures, self.rejection = model.temperatures, model.rejection
 
     def __repr__(self) -> str:
         spec, image_px = self.model.network.spec, self.model.preprocessing.image_px
@@ -42,41 +44,6 @@ class Classifier(Predictor):
             f"{spec.dialect}, images of {image_px} px, inputs of {spec.input_px} px, {precision} on "
             f"{self.compute.device})"
         )
-
-    @property
-    def network(self) -> AlexNet:
-        """The network in evaluation mode, on the device and in the precision it computes in."""
-        return self._network
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the logits."""
-        return self.model.class_names
-
-    @property
-    def class_titles(self) -> tuple[str, ...]:
-        """Readable names of the classes, in the same order; the names where there are no others."""
-        return self.model.class_titles
-
-    @property
-    def image_px(self) -> int:
-        """Side of the images that views are cropped from."""
-        return self.model.preprocessing.image_px
-
-    @property
-    def framing(self) -> Framing:
-        """How photographs become such images: as for the images that the model was trained on."""
-        return self.model.preprocessing.framing
-
-    @property
-    def temperatures(self) -> Mapping[int, float]:
-        """Number of views -> temperature of the probabilities; empty where they were not calibrated."""
-        return self.model.temperatures
-
-    @property
-    def rejection(self) -> Rejection | None:
-        """When the answer is "unknown"; None where every image gets a class."""
-        return self.model.rejection
 
     def compute_answer(self, images: Sequence[NDArray[np.uint8]], *, views: int) -> Answer:
         """Return probabilities and distances of decoded images, (S, S, 3) uint8 RGB; each is the mean of its views'."""
@@ -90,7 +57,7 @@ class Classifier(Predictor):
 
     def compute_outputs(self, images: Images, *, views: int) -> Iterator[Outputs]:
         """Yield probabilities and features of decoded images, batch by batch; see `evaluate.compute_outputs`."""
-        return compute_outputs(self._network, images, self.model.preprocessing, self.compute, num_views=views)
+        return compute_outputs(self.network, images, self.model.preprocessing, self.compute, num_views=views)
 
     def activations(
         self, images: Given | Iterable[Given], layers: Sequence[str], *, batch_size: int = 16
@@ -158,7 +125,7 @@ class Classifier(Predictor):
         images = store[split]
         index = match_classes(store.class_names, self.class_names, given_by=str(store.path), known_by=str(self.path))
         return evaluate_network(
-            self._network,
+            self.network,
             images.images,
             index[images.labels],
             self.model.preprocessing,

@@ -1,7 +1,7 @@
 """Two classifiers on the same images: the difference of their errors, not two errors side by side."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -30,13 +30,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures for programs."""
-        return {
-            "difference": self.difference,
-            "interval": list(self.interval),
-            "only_first": self.only_first,
-            "only_second": self.only_second,
-            "p_value": self.p_value,
-        }
+        return asdict(self)
 
 
 def compare_errors(first: NDArray[np.float64], second: NDArray[np.float64]) -> Comparison:

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from alexnet.data.images.decode import Framing
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.metrics import top_k_credit
@@ -52,6 +51,7 @@ class Ensemble(Predictor):
     """Classifiers whose probabilities are averaged; used like one.
 
     Members may have other networks and crops, and their classes in another order; their images have the same size.
+    Their features have no mean, so nothing is rejected.
     """
 
     def __init__(
@@ -81,46 +81,19 @@ class Ensemble(Predictor):
             )
         self.weights = tuple(value / sum(values) for value in values)
         self.fitted_on = fitted_on
-        self._temperatures = dict(temperatures or {})
-        self.path = members[0].path
-        self._columns = [_match_columns(member, members[0]) for member in members]
+        self.temperatures = dict(temperatures or {})
+        first, framings = members[0], {member.framing for member in members}
+        self.path, self.image_px = first.path, first.image_px
+        self.class_names, self.class_titles = first.class_names, first.class_titles
+        self.framing = framings.pop() if len(framings) == 1 else "square"  # where they differ, as prepare does it
+        self._columns = [_match_columns(member, first) for member in members]
         for member in members:
             if member.image_px != self.image_px:
                 raise WeightsError(
-                    f"{member.path} reads images of {member.image_px} px, {members[0].path} of "
+                    f"{member.path} reads images of {member.image_px} px, {first.path} of "
                     f"{self.image_px} px, so they cannot be compared or averaged. Test models that were trained on "
                     "stores of one size together, or one at a time."
                 )
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the classes, as the first member orders them."""
-        return self.members[0].class_names
-
-    @property
-    def class_titles(self) -> tuple[str, ...]:
-        """Readable names of the classes, in the same order; the names where there are no others."""
-        return self.members[0].class_titles
-
-    @property
-    def temperatures(self) -> Mapping[int, float]:
-        """Number of views -> temperature of the weighted mean; empty where it was not calibrated."""
-        return self._temperatures
-
-    @property
-    def rejection(self) -> None:
-        """None: networks have features of their own, which have no mean, so every image gets a class."""
-
-    @property
-    def image_px(self) -> int:
-        """Side of the images that views are cropped from."""
-        return self.members[0].image_px
-
-    @property
-    def framing(self) -> Framing:
-        """How photographs become images: as the members want it, where they agree, else as prepare does it."""
-        wanted = {member.framing for member in self.members}
-        return wanted.pop() if len(wanted) == 1 else "square"
 
     def __repr__(self) -> str:
         names = ", ".join(

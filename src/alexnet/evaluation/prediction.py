@@ -61,36 +61,18 @@ class Predictor(ABC):
     """Of its model, or its first."""
     file: Path | None = None
     """Of the ensemble, where it was loaded from one."""
-
-    @property
-    @abstractmethod
-    def temperatures(self) -> Mapping[int, float]:
-        """Number of views -> temperature of the probabilities; empty where they were not calibrated."""
-
-    @property
-    @abstractmethod
-    def rejection(self) -> Rejection | None:
-        """When the answer is "unknown"; None where every image gets a class."""
-
-    @property
-    @abstractmethod
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the probabilities."""
-
-    @property
-    @abstractmethod
-    def class_titles(self) -> tuple[str, ...]:
-        """Readable names of the classes, in the same order; the names where there are no others."""
-
-    @property
-    @abstractmethod
-    def image_px(self) -> int:
-        """Side of the images that views are cropped from."""
-
-    @property
-    @abstractmethod
-    def framing(self) -> Framing:
-        """How photographs become such images."""
+    class_names: tuple[str, ...]
+    """Names of the classes, in the order of the probabilities."""
+    class_titles: tuple[str, ...]
+    """Readable names of the classes, in the same order; the names where there are no others."""
+    image_px: int
+    """Side of the images that views are cropped from."""
+    framing: Framing
+    """How photographs become such images: as those did that it was trained on."""
+    temperatures: Mapping[int, float]
+    """Number of views -> temperature of the probabilities; empty where they were not calibrated."""
+    rejection: Rejection | None = None
+    """When the answer is "unknown"; None where every image gets a class."""
 
     @abstractmethod
     def compute_answer(self, images: Sequence[NDArray[np.uint8]], *, views: int) -> Answer:

@@ -244,6 +244,7 @@ def write(
         within_in: Room for it; what is longer is cut off, see `fit`.
         style: Further properties of matplotlib's Text.
     """
+    assert isinstance(axes.figure, Figure)
     text = fit(axes.figure, text, within_in, size=size, weight=style.get("weight", "normal"))
     style = {"verticalalignment": "center_baseline", "fontfamily": families(text), **style}
     return axes.text(x, y, text, color=color, fontsize=size, ha=align, parse_math=False, **style)

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from alexnet.data.store.reader import open_store
 from alexnet.evaluation.comparison import compare_errors
-from alexnet.evaluation.metrics import top_k_credit
+from alexnet.evaluation.metrics import find_errors
 from alexnet.files.documents import parse_json
 from alexnet.files.writing import write_text
 from alexnet.reproduction.engine import read_failure
@@ -181,13 +180,6 @@ def read_probabilities(job: Job, views: int) -> NDArray[np.float32]:
 def read_labels(job: Job) -> NDArray[np.int64]:
     """Return (N,) labels of the images that a job was tested on."""
     return np.asarray(open_store(job.store)["val"].labels, np.int64)
-
-
-def find_errors(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return (N,) the top-1 errors of (N, K) probabilities, 0 or 1; between them where classes tie."""
-    credit = top_k_credit(torch.from_numpy(probabilities), torch.from_numpy(labels), 1)
-    errors: NDArray[np.float64] = 1 - credit.numpy()
-    return errors
 
 
 def write_results(

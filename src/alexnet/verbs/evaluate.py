@@ -21,7 +21,6 @@ from alexnet.verbs.options import (
     timeout_option,
     views_option,
 )
-from alexnet.verbs.showing import show_assessment
 
 
 @click.command()
@@ -75,10 +74,9 @@ def evaluate(
     from alexnet.distribution.session import join_world, start_if_asked
     from alexnet.evaluation.assessment import Options, assess
     from alexnet.text.wording import list_reasons
+    from alexnet.verbs.showing import show_assessment, show_suspects
 
     if suspects:
-        from alexnet.verbs.showing import show_suspects
-
         _refuse_beside_suspects(models)
         show_suspects(begin(threads), models[0], images, suspects, options["html"], as_json=as_json)
         return

@@ -1,23 +1,23 @@
 """How a test looks on the terminal."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from alexnet.console.terminal import Terminal
-    from alexnet.evaluation.assessment import Assessment, Unknown
-    from alexnet.evaluation.calibrating import Confidence
+from alexnet.console.terminal import Terminal, percent
+from alexnet.data.store.reader import open_store
+from alexnet.evaluation.assessment import Assessment, Unknown
+from alexnet.evaluation.calibrating import Confidence
+from alexnet.evaluation.metrics import wilson_interval
+from alexnet.evaluation.suspects import find_suspects
+from alexnet.text.commands import command
+from alexnet.text.names import escape_name
+from alexnet.text.wording import counted, say_unequal, say_views
 
 MOST_CLASSES = 20
 """Classes that are listed; of more, the worst."""
 
 
-def show_assessment(terminal: "Terminal", assessment: "Assessment") -> None:
+def show_assessment(terminal: Terminal, assessment: Assessment) -> None:
     """Print errors, differences, calibration, and the classes of the model that counts."""
-    from alexnet.console.terminal import percent
-    from alexnet.text.wording import counted, say_unequal
-
     first = assessment.results[0].evaluation
     views = {1: "centre view", 9: "nine views", 10: "ten views"}[first.num_views]
     head = ["model" if len(assessment.results) > 1 else "", "top-1 error", "95 % interval"]
@@ -90,10 +90,8 @@ def show_assessment(terminal: "Terminal", assessment: "Assessment") -> None:
     _show_classes(terminal, assessment)
 
 
-def say_unknown(unknown: "Unknown") -> str:
+def say_unknown(unknown: Unknown) -> str:
     """Return how many images were "unknown", and the errors of both parts."""
-    from alexnet.console.terminal import percent
-
     parts = [
         f"{what} {percent(error)}"
         for what, error in (("of the others", unknown.accepted_error), ("of these", unknown.rejected_error))
@@ -105,11 +103,8 @@ def say_unknown(unknown: "Unknown") -> str:
     )
 
 
-def show_confidence(terminal: "Terminal", found: "Confidence") -> None:
+def show_confidence(terminal: Terminal, found: Confidence) -> None:
     """Print temperatures, and what they do to the calibration; thresholds where there are some."""
-    from alexnet.console.terminal import percent
-    from alexnet.text.wording import counted, say_views
-
     rejection = found.rejection
     head = ["", "temperature", "calibration error", "scaled"] + (["largest distance"] if rejection else [])
     terminal.table(
@@ -129,10 +124,7 @@ def show_confidence(terminal: "Terminal", found: "Confidence") -> None:
         terminal.print(f'{percent(rejection.share)} of these images are farther from all it learned, and "unknown".')
 
 
-def _show_classes(terminal: "Terminal", assessment: "Assessment") -> None:
-    from alexnet.console.terminal import percent
-    from alexnet.evaluation.metrics import wilson_interval
-    from alexnet.text.wording import counted
+def _show_classes(terminal: Terminal, assessment: Assessment) -> None:
 
     found = assessment.results[-1].evaluation
     rows = sorted(
@@ -171,17 +163,9 @@ MOST_PAIRS = 10
 
 
 def show_suspects(
-    terminal: "Terminal", folder: "Path", store: "Path", csv: "Path", html: "Path | None", *, as_json: bool
+    terminal: Terminal, folder: Path, store: Path, csv: Path, html: Path | None, *, as_json: bool
 ) -> None:
     """Write the doubtful labels of a store, and their page where one is named; print what they are."""
-
-    from alexnet.console.terminal import percent
-    from alexnet.data.store.reader import open_store
-    from alexnet.evaluation.suspects import find_suspects
-    from alexnet.text.commands import command
-    from alexnet.text.names import escape_name
-    from alexnet.text.wording import counted
-
     opened = open_store(store)
     found = find_suspects(folder, opened)
     found.write(csv)
