@@ -175,7 +175,7 @@ def test_a_line_feed_in_a_quoted_label_is_kept_and_escaped_in_print(photos: Phot
         ("path,label\nimages/r1.png,\"red\nimages/r2.png,red\n", ", line 2: cannot be read (unexpected end of data). A quotation mark at the beginning of a cell needs another at its end."),
         ("id,label\nr1,red\nr7,red\n", ", line 3: no image below {root} is named r7. Paths are relative to the folder of the table; names and ids without suffix are looked for in it."),
         ("path\nimages/r1.png\n", " has the columns path. Name one of them path and one label in the first row; a third may be split. For example: path,label in the first line and images/1.jpg,cat in the second."),
-        ("path,label\nimages/r1.png,\"a\nb\"\nimages/r2.png,\n", ", line 4: has no path or no label. Fill in the row, or remove it."),
+        ("path,label\nimages/r1.png,\"a\nb\"\nimages/r2.png,\n", ", line 4: has no path or no label. Fill in the row, or remove it; with --labels several an empty label is a picture of none of the classes."),
     ],
 )  # fmt: skip
 def test_a_table_that_cannot_be_read_names_the_line(photos: Photos, text: str, message: str) -> None:

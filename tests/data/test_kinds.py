@@ -136,7 +136,7 @@ def test_a_table_names_paths_labels_and_splits(photos: Photos, tmp_path: Path) -
     [
         ("", "is empty. Give a table with the columns path and label, and perhaps split."),
         ("a,b\n1,2\n", "has the columns a, b. Name one of them path and one label in the first row; a third may be split. For example: path,label in the first line and images/1.jpg,cat in the second."),
-        ("path,label\n1.png\n", ", line 2: has no path or no label. Fill in the row, or remove it."),
+        ("path,label\n1.png\n", ", line 2: has no path or no label. Fill in the row, or remove it; with --labels several an empty label is a picture of none of the classes."),
         ("path,label,split\n1.png,a,later\n", ", line 2: 'later' is no split. Accepted are train, val and test."),
         ("path,label\n1.png,a\n1.png,b\n", "lists 1.png twice, in lines 2 and 3. Keep one of them."),
         ("path,label\n1.png,a\n2.png,b\n", "does not say which images are for validation. Add --val-fraction 0.1 to set a tenth of each class aside."),

@@ -193,9 +193,9 @@ def test_the_mask_is_where_the_thing_is_seen_and_leaves_the_picture_as_it_was(cl
 
 def test_what_lies_in_front_of_the_thing_is_not_on_it(monkeypatch):
     whole = [draw_scene_and_mask(name, index, size=64)[1].sum() for name in CLASS_NAMES for index in range(3)]
-    monkeypatch.setattr(scenes, "_draw_occluders", lambda rng, center, half: [square(0, 64, (0.5, 0.5, 0.5))])
+    monkeypatch.setattr(scenes, "draw_occluders", lambda rng, center, half: [square(0, 64, (0.5, 0.5, 0.5))])
     assert not draw_scene_and_mask("mug", 0, size=64)[1].any()
-    monkeypatch.setattr(scenes, "_draw_occluders", lambda rng, center, half: [])
+    monkeypatch.setattr(scenes, "draw_occluders", lambda rng, center, half: [])
     free = [draw_scene_and_mask(name, index, size=64)[1].sum() for name in CLASS_NAMES for index in range(3)]
     assert all(more >= seen for more, seen in zip(free, whole, strict=True))
     assert sum(free) > sum(whole)

@@ -200,9 +200,9 @@ def test_an_unfinished_store_says_how_to_finish_it(tmp_path: Path) -> None:
 
 
 def test_a_store_of_a_newer_version_or_codec_does_not_open(store: Store) -> None:
-    rewrite_header(store, version=4)
+    rewrite_header(store, version=5)
     assert message_of(store.path) == (
-        f"{store.path} is a store of version 4; this alexnet reads version 3. "
+        f"{store.path} is a store of version 5; this alexnet reads versions 3 and 4. "
         "Update alexnet, or prepare the images again with this one."
     )
     rewrite_header(store, codec="png")

@@ -10,7 +10,7 @@ from alexnet.text.commands import start_training
 from alexnet.text.wording import counted, list_reasons
 from alexnet.verbs.options import MOST_THREADS, PATH, SEED, Number, Whole, json_option
 
-SOURCE_KINDS = ["table", "ilsvrc", "cifar", "parquet", "webdataset", "numpy", "archive", "folders"]
+SOURCE_KINDS = ["table", "coco", "ilsvrc", "cifar", "parquet", "webdataset", "numpy", "archive", "folders"]
 """Names of `data.sources.kinds.KINDS`, here so that --help need not load them; a test compares the two."""
 
 
@@ -50,6 +50,12 @@ SOURCE_KINDS = ["table", "ilsvrc", "cifar", "parquet", "webdataset", "numpy", "a
     callback=lambda context, parameter, value: _read_depth(value),
     help="Which folders are the classes: 1, 2, … folders down, or path for each folder with images, as a/airfield.  "
     "[default: 1, where that is clear]",
+)
+@click.option(
+    "--labels",
+    type=click.Choice(["one", "several"]),
+    help="How many labels a picture of a table or of COCO's JSON has; several: dog|cat, or nothing for none of the "
+    "classes.  [default: one for tables, unless a label has |; several for COCO]",
 )
 @click.option(
     "--corrections",
@@ -97,8 +103,8 @@ def prepare(source: Path, out: Path, size: int, part: tuple[int, int], as_json: 
 
     SOURCE holds train/<class>/… and val/<class>/…, or <class>/… together with --val-fraction: a folder, or a zip or
     tar archive, which is not unpacked. Also read are ImageNet's and CIFAR's own archives, tables of paths and labels
-    (CSV, TSV), WebDataset, Parquet and .npz: see docs/data.md. The shorter side becomes 256 pixels, the centre is kept.
-    Interrupted, the same command continues.
+    (CSV, TSV), COCO's JSON, WebDataset, Parquet and .npz: see docs/data.md. The shorter side becomes 256 pixels, the
+    centre is kept. Interrupted, the same command continues.
     """
     import dataclasses
 

@@ -45,7 +45,7 @@ def look_over(
     class_titles: Sequence[str],
     splits: Mapping[str, Mapping[str, int]],
     train: Callable[[int], NDArray[np.uint8]],
-    labels: NDArray[np.int64],
+    labels: NDArray[np.int64] | NDArray[np.bool_],
     paths: Sequence[str],
     statistics: PixelStatistics,
     read: Callable[[str], bytes],
@@ -55,7 +55,7 @@ def look_over(
     Args:
         splits: Split -> class -> number of its images, in the order of class_titles.
         train: Place of a training image -> (S, S, 3) uint8 RGB.
-        labels: (N,) class of each training image; paths: where each came from.
+        labels: (N,) class of each training image, or (N, K) whether it has each class; paths: where each came from.
         statistics: Of the training images.
         read: Path -> bytes of the original; OSError and ValueError where they cannot be had.
     """
@@ -64,7 +64,10 @@ def look_over(
         (title, *(f"{column[label]:,}" for column in columns))
         for label, title in enumerate(class_titles[:LISTED_CLASSES])
     ]
-    places = [np.flatnonzero(labels == label)[:SHOWN_IMAGES] for label in range(min(len(class_titles), SHOWN_CLASSES))]
+    places = [
+        np.flatnonzero(labels[:, label] if labels.ndim == 2 else labels == label)[:SHOWN_IMAGES]
+        for label in range(min(len(class_titles), SHOWN_CLASSES))
+    ]
     samples = [
         (title, [_encode(train(int(place))) for place in own]) for title, own in zip(class_titles, places, strict=False)
     ]

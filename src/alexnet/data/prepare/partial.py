@@ -30,8 +30,8 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from alexnet.data.prepare.statistics import PixelStatistics
-from alexnet.data.sources.listing import Source
-from alexnet.data.store.format import PARTIAL_SUFFIX, TRAIN, VERSION, check_file, list_shard_files
+from alexnet.data.sources.listing import Label, Source
+from alexnet.data.store.format import PARTIAL_SUFFIX, SETS_VERSION, TRAIN, VERSION, check_file, list_shard_files
 from alexnet.data.store.writer import StoreFiles, encode_json, publish, split_rows, write_whole_file
 from alexnet.errors import StoreError
 from alexnet.files.record import FileRecord
@@ -49,7 +49,7 @@ class Part:
 
     shard: FileRecord | None
     """None where no image of the part could be read."""
-    labels: list[int]
+    labels: list[Label]
     paths: list[str]
     skipped: list[tuple[str, str]]
     """Path and reason of every image that was left out."""
@@ -147,6 +147,7 @@ class PartialStore:
             fields = json.loads(self._part_file(split, number, "json").read_bytes())
         except FileNotFoundError:
             return None
+        fields["labels"] = [tuple(label) if isinstance(label, list) else label for label in fields["labels"]]
         return Part(
             **{**fields, **{name: [(path, what) for path, what in fields[name]] for name in ("skipped", "odd")}}
         )
@@ -156,7 +157,7 @@ class PartialStore:
         split: str,
         number: int,
         images: NDArray[np.uint8],
-        labels: list[int],
+        labels: list[Label],
         paths: list[str],
         skipped: list[tuple[str, str]],
         digests: Sequence[str],
@@ -267,7 +268,7 @@ def describe_job(images: Source, options: Mapping[str, Any]) -> tuple[dict[str, 
         **options,
         **versions,
         "kind": images.kind,
-        "store_version": VERSION,
+        "store_version": SETS_VERSION if images.has_sets else VERSION,
         "classes": list(zip(images.class_names, images.class_titles, strict=True)),
     }
     return provenance, {**job, "source": provenance["source"], "images": state.hexdigest()}

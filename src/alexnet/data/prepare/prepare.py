@@ -15,6 +15,7 @@ from alexnet.data.prepare.part import Settings
 from alexnet.data.prepare.partial import PartialStore, describe_job
 from alexnet.data.prepare.run import Progress, Run
 from alexnet.data.sources.kinds import Source, find_images
+from alexnet.data.sources.listing import LabelsAre
 from alexnet.data.store.existing import find_same_store, read_report
 from alexnet.data.store.writer import rows_per_shard
 from alexnet.errors import ConfigError, ImageError, Interrupted, StoreError
@@ -76,6 +77,7 @@ def prepare(
     group: str | None = None,
     classes_at: int | str | None = None,
     corrections: str | os.PathLike[str] | None = None,
+    labels: LabelsAre | None = None,
     shard_rows: int | None = None,
     part: tuple[int, int] = (1, 1),
 ) -> PrepareReport:
@@ -87,7 +89,7 @@ def prepare(
 
     Args:
         source: What `find_images` reads; it also explains kind, val_fraction, test_fraction, val_list, seed,
-            class_names_file, group, classes_at and corrections.
+            class_names_file, group, classes_at, corrections and labels.
         out: The store to make: a new or empty folder, or one that this very call made. OUT.partial beside it holds the
             work.
         size: Height and width of the stored images in pixels.
@@ -125,6 +127,7 @@ def prepare(
         group=group,
         classes_at=classes_at,
         corrections=corrections,
+        labels=labels,
     )
     rows = shard_rows or rows_per_shard(size)
     options = {
@@ -138,6 +141,7 @@ def prepare(
         **({"group": group} if group is not None else {}),
         **({"classes_at": classes_at} if classes_at is not None else {}),
         **({"corrections": hash_file(Path(corrections))} if corrections is not None else {}),
+        **({"labels": "several"} if images.has_sets else {}),
         "shard_rows": rows,
     }
     provenance, job = describe_job(images, options)

@@ -20,9 +20,10 @@ from alexnet.data.prepare.part import PartReading, Settings, begin_part
 from alexnet.data.prepare.partial import Part, PartialStore, split_into_parts
 from alexnet.data.prepare.report import build_page
 from alexnet.data.prepare.statistics import PixelStatistics
-from alexnet.data.sources.listing import Source
+from alexnet.data.sources.listing import Label, Source
 from alexnet.data.store.duplicates import describe_duplicates, find_duplicates
 from alexnet.data.store.format import TEST, TRAIN, VAL
+from alexnet.data.store.label_sets import BoolArray, mark_sets
 from alexnet.data.store.reader import IMAGES
 from alexnet.data.store.writer import SplitContent
 from alexnet.errors import ImageError, SourceError, StoreError
@@ -119,9 +120,11 @@ class Run:
         odd: list[tuple[str, str]] = []
         per_class: dict[str, list[int]] = {}
         digests: dict[str, list[str]] = {}
+        own: dict[str, list[Label]] = {}
         num_classes = len(self.source.class_names)
         for split, entries in self.source.splits.items():
-            shards, labels, paths = [], [], []
+            shards, paths = [], []
+            labels: list[Label] = []
             digests[split] = []
             for number in range(len(split_into_parts(len(entries), self.settings.rows))):
                 part = partial.load_part(split, number)
@@ -135,16 +138,20 @@ class Run:
                 skipped += part.skipped
                 odd += part.odd
                 digests[split] += part.digests
-            contents[split] = SplitContent(shards=shards, labels=np.array(labels, np.int64), paths=paths)
-            per_class[split] = np.bincount(contents[split].labels, minlength=num_classes).tolist()
+            targets = _mark(labels, num_classes) if self.source.has_sets else np.array(labels, np.int64)
+            contents[split] = SplitContent(shards=shards, labels=targets, paths=paths)
+            own[split] = labels
+            every = np.array([label for each in labels for label in _classes(each)], np.int64)
+            per_class[split] = np.bincount(every, minlength=num_classes).tolist()
         self._check_classes(per_class, dict(skipped))
         duplicates = find_duplicates(
             {split: content.paths for split, content in contents.items()},
-            {split: content.labels.tolist() for split, content in contents.items()},
+            own,
             digests,
             self.source.read,
         )
-        notes = [*self.source.notes, *_describe_odd(odd), *describe_duplicates(duplicates)]
+        equal = describe_duplicates(duplicates, has_sets=self.source.has_sets)
+        notes = [*self.source.notes, *_describe_odd(odd), *equal]
         options = provenance["options"]
         for split, called in ((VAL, "validation"), (TEST, "test")):
             if options.get(f"{split}_fraction") is not None and options.get("group") is None:
@@ -269,14 +276,16 @@ class Run:
 
     def _check_classes(self, per_class: Mapping[str, Sequence[int]], skipped: Mapping[str, str]) -> None:
         for split, counts in per_class.items():
-            bad = [entry for entry in self.source.splits[split] if not counts[entry.label]]
+            entries = self.source.splits[split]
+            bad = [(label, entry.path) for entry in entries for label in entry.classes if not counts[label]]
             if not bad or (split != TRAIN and any(counts)):
                 continue
-            what = f"class {self.source.class_names[bad[0].label]}" if any(counts) else f"the {split} split"
-            number = sum(1 for entry in bad if entry.label == bad[0].label) if any(counts) else len(bad)
+            what = f"class {self.source.class_names[bad[0][0]]}" if any(counts) else f"the {split} split"
+            number = sum(1 for label, _ in bad if label == bad[0][0]) if any(counts) else len(entries)
+            first = bad[0][1]
             raise SourceError(
                 f"{self.source.root}: {what} has {counted(number, 'image')}, none of which can be read. The first: "
-                f"{bad[0].path}: {skipped[bad[0].path]}"
+                f"{first}: {skipped[first]}"
             )
 
 
@@ -287,6 +296,14 @@ def _describe_odd(odd: Sequence[tuple[str, str]]) -> list[str]:
     kinds = Counter(oddity for _, oddity in odd).most_common()
     what = "; ".join(f"{count:,} with {oddity}" for oddity, count in kinds)
     return [f"Odd, but whole, and kept: {counted(len(odd), 'image')} ({what}). report.json names them."]
+
+
+def _classes(label: Label) -> tuple[int, ...]:
+    return label if isinstance(label, tuple) else (label,)
+
+
+def _mark(labels: Sequence[Label], num_classes: int) -> BoolArray:
+    return mark_sets(list(map(_classes, labels)), num_classes)
 
 
 def _count(part: Part) -> int:

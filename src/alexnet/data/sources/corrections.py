@@ -31,6 +31,11 @@ def apply_corrections(source: Source, table: Path) -> Source:
         SourceError: the table cannot be read; or a line names an image, a class or a choice that there is not, or an
             image a second time. It names the line.
     """
+    if source.has_sets:
+        raise SourceError(
+            f"{table}: corrects one label for each image, and those of {source.root} have any number. Put them right "
+            f"in {source.root} itself, and leave --corrections out."
+        )
     numbers = {name: number for number, name in enumerate(source.class_names)}
     entries = {entry.path: entry for split in source.splits.values() for entry in split}
     chosen: dict[str, tuple[int, str, LabeledPath]] = {}
@@ -64,9 +69,10 @@ def apply_corrections(source: Source, table: Path) -> Source:
     }
     left = {entry.label for entry in splits[TRAIN]}
     if lost := [entry for entry in source.splits[TRAIN] if entry.label not in left]:
+        (label,) = lost[0].classes
         raise SourceError(
-            f"{table}: leaves no training image of {source.class_names[lost[0].label]}. Keep one, or remove the class "
-            "from the images."
+            f"{table}: leaves no training image of {source.class_names[label]}. Keep one, or remove the class from the "
+            "images."
         )
     changed = sum(entry != entries[path] for path, (_, _, entry) in chosen.items())
     note = f"By {table.name}: {counted(changed, 'label')} changed, {counted(len(dropped), 'image')} left out."

@@ -101,11 +101,42 @@ def divide_by_group(
     Raises:
         SourceError: no group can be spared.
     """
-    totals: Counter[str] = Counter(record.class_name for record in records)
-    groups: dict[str, Counter[str]] = {}
     found = [grouping.find(record) for record in records]
-    for record, group in zip(records, found, strict=True):
-        groups.setdefault(group, Counter())[record.class_name] += 1
+    chosen = choose_groups(records, found, fraction, seed)
+    aside = [record for record, group in zip(records, found, strict=True) if group in chosen]
+    if not chosen:
+        names = sorted(set(found))
+        raise SourceError(
+            f"{root}: --group {grouping.rule} makes {counted(len(names), 'group')} of {counted(len(records), 'image')}"
+            f" ({shorten(names, 3)}), and without any of them a class would have no training images. Give an "
+            "expression that tells more groups apart."
+        )
+    notes.append(
+        f"By --group {grouping.rule}: {len(chosen):,} of {counted(len(set(found)), 'group')} set aside for {aim}, "
+        f"{len(aside):,} of {counted(len(records), 'image')} ({100 * len(aside) / len(records):.0f} %)."
+    )
+    without = sorted(
+        {name for record in records for name in record.classes} - {name for record in aside for name in record.classes}
+    )
+    if without:
+        notes.append(
+            f"Without {aim} images, as no group of theirs can be spared: "
+            f"{counted(len(without), 'class', 'classes')} ({shorten(without)})."
+        )
+    return {record.path for record in aside}
+
+
+def choose_groups(records: "Sequence[Record]", names: Sequence[str], fraction: float, seed: int) -> set[str]:
+    """The groups that are set aside, see `divide_by_group`; none where none can be spared.
+
+    Args:
+        names: The group of each record. Images without a class are a class of their own.
+    """
+    totals: Counter[str] = Counter()
+    groups: dict[str, Counter[str]] = {}
+    for record, group in zip(records, names, strict=True):
+        groups.setdefault(group, Counter()).update(record.classes or ("",))
+        totals.update(record.classes or ("",))
     wanted = {name: count_aside(total, fraction) for name, total in totals.items()}
     taken: Counter[str] = Counter()
     chosen: set[str] = set()
@@ -134,23 +165,7 @@ def divide_by_group(
         spare = next((group for group in order if name in groups[group] and can_spare(group)), None)
         if not taken[name] and spare is not None:
             take(spare)
-    if not chosen:
-        raise SourceError(
-            f"{root}: --group {grouping.rule} makes {counted(len(groups), 'group')} of {counted(len(records), 'image')}"
-            f" ({shorten(sorted(groups), 3)}), and without any of them a class would have no training images. Give an "
-            "expression that tells more groups apart."
-        )
-    notes.append(
-        f"By --group {grouping.rule}: {len(chosen):,} of {counted(len(groups), 'group')} set aside for {aim}, "
-        f"{taken.total():,} of {counted(len(records), 'image')} ({100 * taken.total() / len(records):.0f} %)."
-    )
-    without = sorted(name for name in totals if not taken[name])
-    if without:
-        notes.append(
-            f"Without {aim} images, as no group of theirs can be spared: "
-            f"{counted(len(without), 'class', 'classes')} ({shorten(without)})."
-        )
-    return {record.path for record, group in zip(records, found, strict=True) if group in chosen}
+    return chosen
 
 
 def count_aside(total: int, fraction: float) -> int:

@@ -13,10 +13,11 @@ from alexnet.data.sources.archives import is_archive
 from alexnet.data.sources.arrays import find_arrays, is_numpy
 from alexnet.data.sources.cifar import find_cifar, is_cifar
 from alexnet.data.sources.class_folders import WHOLE_PATH, find_folders, find_in_archive
+from alexnet.data.sources.coco import find_in_coco, is_coco
 from alexnet.data.sources.corrections import apply_corrections
 from alexnet.data.sources.grouping import Grouping
 from alexnet.data.sources.ilsvrc import find_ilsvrc, is_ilsvrc
-from alexnet.data.sources.listing import LabeledPath, Options, Source
+from alexnet.data.sources.listing import LabeledPath, LabelsAre, Options, Source
 from alexnet.data.sources.parquet import find_in_parquet, is_parquet
 from alexnet.data.sources.tables import find_in_table, is_table
 from alexnet.data.sources.webdataset import find_shards, is_webdataset
@@ -39,6 +40,7 @@ class Kind:
 
 KINDS = (
     Kind("table", "a .csv or .tsv file with the columns path, label and perhaps split", is_table, find_in_table),
+    Kind("coco", "COCO's JSON, or the folder with its annotations/instances_….json", is_coco, find_in_coco),
     Kind("ilsvrc", "a folder with ILSVRC2012_img_train.tar and its companions (or 2010)", is_ilsvrc, find_ilsvrc),
     Kind("cifar", "CIFAR-10 or CIFAR-100, its archive or the folder with its batches", is_cifar, find_cifar),
     Kind("parquet", "Parquet files as Hugging Face writes image data sets", is_parquet, find_in_parquet),
@@ -48,6 +50,9 @@ KINDS = (
     Kind("folders", "train/<class>/... with val/<class>/..., or <class>/...", Path.is_dir, find_folders),
 )
 """In the order in which they are tried: the particular before the general."""
+
+SETS_KINDS = ("table", "coco")
+"""Kinds of which an image may have any number of labels."""
 
 
 def find_images(
@@ -62,6 +67,7 @@ def find_images(
     group: str | None = None,
     classes_at: int | str | None = None,
     corrections: str | os.PathLike[str] | None = None,
+    labels: LabelsAre | None = None,
 ) -> Source:
     """The images of a source, split and labelled.
 
@@ -87,6 +93,8 @@ def find_images(
         classes_at: Of folders and archives: the depth of the folders that are the classes, counted from 1, or "path"
             where every folder with images is one, named by its path (see `class_folders.gather_classes`). When None,
             1, unless class folders hold nothing but several folders: that is refused.
+        labels: Of tables and COCO: "several" where an image may have any number of labels, "one" where it has one. When
+            None, one for tables, unless a label holds "|", which is refused; any number for COCO.
         corrections: A table of labels to change and images to leave out, see `corrections.apply_corrections`.
     Raises:
         SourceError: the source is damaged or laid out in another way; the message says what to do.
@@ -112,6 +120,7 @@ def find_images(
         class_names_file=Path(class_names_file) if class_names_file is not None else None,
         grouping=Grouping(group) if group is not None else None,
         classes_at=classes_at,
+        labels=labels,
     )
     for path in filter(None, (options.val_list, options.class_names_file, None if root.is_dir() else root)):
         if path.exists():
@@ -119,6 +128,11 @@ def find_images(
     chosen = _choose_kind(root, kind)
     if classes_at is not None and chosen.name not in ("folders", "archive"):
         raise ConfigError(f"{root} is {chosen.summary}; it has no class folders. Leave out --classes-at.")
+    if labels == "several" and chosen.name not in SETS_KINDS:
+        raise ConfigError(
+            f"{root} is {chosen.summary}; it has one label for each image. Leave out --labels, or give a table or "
+            "COCO's JSON."
+        )
     found = chosen.find(root, options)
     return found if corrections is None else apply_corrections(found, Path(corrections))
 

@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from alexnet.data.images.decode import read_file
-from alexnet.data.sources.grouping import Grouping, count_aside, digest, divide_by_group
+from alexnet.data.sources.grouping import Grouping, choose_groups, count_aside, digest, divide_by_group
 from alexnet.data.sources.image_names import ValList
 from alexnet.data.store.format import TEST, TRAIN, VAL
 from alexnet.errors import SourceError
@@ -29,11 +29,20 @@ SPLIT_NAMES = {
 """Split -> the words for it in names of folders and files and in columns of tables, lower case."""
 
 
+Label = int | tuple[int, ...]
+"""The class of an image; or all of its classes, ascending, where it may have any number."""
+
+
 class LabeledPath(NamedTuple):
-    """One image: where it is inside its source, with forward slashes, and its class."""
+    """One image: where it is inside its source, with forward slashes, and its class or classes."""
 
     path: str
-    label: int
+    label: Label
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """Its classes, ascending."""
+        return self.label if isinstance(self.label, tuple) else (self.label,)
 
 
 class Files(Protocol):
@@ -81,6 +90,8 @@ class Source:
     """Readable names, from a table if there is one; otherwise the class names."""
     splits: Mapping[str, Sequence[LabeledPath]]
     """"train", "val" and perhaps "test", in the order in which the store will hold them."""
+    has_sets: bool = False
+    """Whether an image may have any number of labels, which are then tuples."""
     ignored: Mapping[str, int] = field(default_factory=dict)
     """How many files and folders were passed over, by reason."""
     notes: tuple[str, ...] = ()
@@ -107,6 +118,10 @@ class Source:
                     yield entry.path, -1, -1
 
 
+LabelsAre = Literal["one", "several"]
+"""How many labels an image has: "one", or "several", which is any number of them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What a user says about splits and names; each kind of source uses what applies to it."""
@@ -120,6 +135,12 @@ class Options:
     """Which images belong together, so that they stand on one side of the division."""
     classes_at: int | str | None = None
     """Which folders are the classes: of that depth, counted from 1, or "path", see `class_folders.gather_classes`."""
+    labels: LabelsAre | None = None
+    """How many labels an image has; None where the user did not say."""
+
+
+SEPARATOR = "|"
+"""Between the classes of an image that has several."""
 
 
 class Record(NamedTuple):
@@ -127,10 +148,25 @@ class Record(NamedTuple):
 
     path: str
     class_name: str
+    """Of several classes, all of them with SEPARATOR between."""
     split: str | None
     """A key of SPLIT_NAMES, or None where the source does not say."""
     group: str | None = None
     """What the source says it belongs together with."""
+
+    several: tuple[str, ...] | None = None
+    """Its classes, where it may have any number of them."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Its class or classes."""
+        return (self.class_name,) if self.several is None else self.several
+
+    @property
+    def normalized(self) -> "Record":
+        """The same with the names of its classes in normal form."""
+        several = self.several and tuple(map(normalize_name, self.several))
+        return self._replace(class_name=normalize_name(self.class_name), several=several)
 
 
 def collect(
@@ -155,8 +191,7 @@ def collect(
     notes: list[str] = []
     splits: dict[str, list[Record]] = {}
     for record in records:
-        record = record._replace(class_name=normalize_name(record.class_name))
-        splits.setdefault(record.split or "", []).append(record)
+        splits.setdefault(record.split or "", []).append(record.normalized)
     if not records:
         raise SourceError(f"{root} holds no images. Check the path.")
     if "" in splits and len(splits) > 1:
@@ -188,27 +223,55 @@ def collect(
             f"{root} has the class {class_names[repeat[0]]} twice: labels {repeat[0]} and {repeat[1]}. Give each class "
             "a name of its own."
         )
-    names = list(map(normalize_name, class_names or sort_classes({r.class_name for r in splits[TRAIN]})))
+    names = list(map(normalize_name, class_names or sort_classes(name for r in splits[TRAIN] for name in r.classes)))
+    if not names:
+        raise SourceError(f"{root} names no class for any training image. Label at least some of them.")
     if len(names) < 2:
         raise SourceError(f"{root} has one class, {names[0]}; a classifier needs two or more.")
     labels = {name: label for label, name in enumerate(names)}
-    unknown = sorted({r.class_name for group in splits.values() for r in group} - set(labels))
+    unknown = sorted({name for group in splits.values() for r in group for name in r.classes} - set(labels))
     if unknown:
         raise SourceError(
             f"{root} has classes without training images: {shorten([suggest(name, names) for name in unknown])}. "
             "Rename, move or remove them."
         )
     order = [split for split in (TRAIN, VAL, TEST) if split in splits]
+    has_sets = any(record.several is not None for record in records)
+    if has_sets:
+        notes += _describe_sets(splits, names)
+
+    def number(record: Record) -> Label:
+        found = tuple(sorted(labels[name] for name in record.classes))
+        return found if has_sets else found[0]
+
     return Source(
         root=root,
         kind=kind,
         files=files,
         class_names=tuple(names),
         class_titles=find_titles(root, names, options.class_names_file, notes, titles),
-        splits={split: [LabeledPath(r.path, labels[r.class_name]) for r in splits[split]] for split in order},
+        splits={split: [LabeledPath(r.path, number(r)) for r in splits[split]] for split in order},
+        has_sets=has_sets,
         ignored=dict(sorted((ignored or {}).items())),
         notes=tuple(notes),
     )
+
+
+def _describe_sets(splits: Mapping[str, Sequence[Record]], names: Sequence[str]) -> list[str]:
+    """What is to be said of images with any number of labels: how many they have, and which classes a split lacks."""
+    sizes = Counter(min(len(record.classes), 2) for records in splits.values() for record in records)
+    notes = [
+        f"Any number of classes in a picture: {counted(sizes[2], 'image')} with several, {sizes[1]:,} with one, "
+        f"{sizes[0]:,} with none."
+    ]
+    for split, records in splits.items():
+        there = {name for record in records for name in record.classes}
+        without = [name for name in names if name not in there]
+        if without:
+            notes.append(
+                f"Without images in {split}: {counted(len(without), 'class', 'classes')} ({shorten(without)})."
+            )
+    return notes
 
 
 def divide(root: Path, records: Sequence[Record], options: Options, notes: list[str]) -> dict[str, list[Record]]:
@@ -242,6 +305,8 @@ def set_test_aside(
     if options.grouping is not None:
         fraction = options.test_fraction * len(whole) / len(train)
         chosen = divide_by_group(root, train, options.grouping, fraction, options.seed, notes, aim="testing")
+    elif any(record.several is not None for record in train):
+        chosen = _take_near(root, train, options.test_fraction * len(whole) / len(train), options.seed)
     else:
         totals = Counter(record.class_name for record in whole)
         chosen = _take_first(
@@ -263,6 +328,17 @@ def _take_first(records: Sequence[Record], count: Callable[[str, int], int], see
         for name, paths in classes.items()
         for path in sorted(paths, key=lambda path: digest(seed, path))[: count(name, len(paths))]
     }
+
+
+def _take_near(root: Path, records: Sequence[Record], fraction: float, seed: int) -> set[str]:
+    """Paths of images with any number of classes, near the fraction of each class; see `grouping.choose_groups`."""
+    chosen = choose_groups(records, [record.path for record in records], fraction, seed)
+    if not chosen:
+        raise SourceError(
+            f"{root} has {counted(len(records), 'image')}, none of which can be set aside: a class would have no "
+            "training images. Name a split for each image."
+        )
+    return chosen
 
 
 def set_aside(
@@ -288,6 +364,8 @@ def set_aside(
         )
     elif options.grouping is not None:
         chosen = divide_by_group(root, records, options.grouping, options.val_fraction, options.seed, notes)
+    elif any(record.several is not None for record in records):
+        chosen = _take_near(root, records, options.val_fraction, options.seed)
     else:
         fraction = options.val_fraction
         chosen = _take_first(records, lambda name, left: count_aside(left, fraction), options.seed)
@@ -319,7 +397,7 @@ def note_contradictions(
 
 def sort_classes(names: Iterable[str]) -> list[str]:
     """By code point; by value where all names are whole numbers."""
-    listed = list(names)
+    listed = set(names)
     if all(re.fullmatch(r"\d+", name) for name in listed):
         return sorted(listed, key=lambda name: (int(name), name))
     return sorted(listed)

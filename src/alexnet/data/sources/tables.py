@@ -9,12 +9,13 @@ from pathlib import Path
 from alexnet.data.sources.folders import has_image_suffix, scan_folder
 from alexnet.data.sources.grouping import FOLDER
 from alexnet.data.sources.image_names import ImageNames
+from alexnet.data.sources.label_sets import divide_labels
 from alexnet.data.sources.listing import FolderFiles, Options, Record, Source, collect, find_split
 from alexnet.errors import SourceError
 from alexnet.files.writing import read_text, split_lines
 
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "filepath", "image", "image_path", "id", "image_id", "imageid")
-LABEL_COLUMNS = ("label", "class", "class_name", "category", "wordnet_id", "wordnet id", "wnid", "target")
+LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "wordnet_id", "wordnet id", "wnid", "target")
 SPLIT_COLUMNS = ("split", "set", "subset", "partition")
 DELIMITERS = "\t;,|"
 
@@ -70,8 +71,12 @@ def find_in_table(root: Path, options: Options) -> Source:
         if not any(row):
             continue
         needed = max(path_at, label_at, split_at or 0, group_at or 0)
-        if len(row) <= needed or not row[path_at].strip() or not row[label_at].strip():
-            raise SourceError(f"{root}, line {number}: has no path or no label. Fill in the row, or remove it.")
+        has_label = len(row) > label_at and (options.labels == "several" or bool(row[label_at].strip()))
+        if len(row) <= needed or not row[path_at].strip() or not has_label:
+            raise SourceError(
+                f"{root}, line {number}: has no path or no label. Fill in the row, or remove it; with --labels several "
+                "an empty label is a picture of none of the classes."
+            )
         split = None
         if split_at is not None:
             split = find_split(row[split_at])
@@ -82,7 +87,8 @@ def find_in_table(root: Path, options: Options) -> Source:
         group = None if group_at is None else row[group_at].strip()
         records.append(Record(row[path_at].strip().replace("\\", "/"), row[label_at].strip(), split, group))
         numbers.append(number)
-    records = _locate(root, records, numbers)
+    records = divide_labels(root, records, numbers, options.labels)
+    records = locate_images(root, root.parent, records, numbers)
     _refuse_repeats(root, records, numbers)
     return collect(root, "table", FolderFiles(root.parent), records, options)
 
@@ -117,25 +123,28 @@ def _find_column(header: Sequence[str], names: Sequence[str]) -> int | None:
     return next((header.index(name) for name in names if name in header), None)
 
 
-def _locate(root: Path, records: Sequence[Record], numbers: Sequence[int]) -> list[Record]:
+def locate_images(
+    root: Path, folder: Path, records: Sequence[Record], numbers: Sequence[int], *, called: str = "line"
+) -> list[Record]:
     """The records with the paths of their files, where these are found only by the end of the path or by an id.
 
     A path with the suffix of an image that is found nowhere stays as it is: preparing lists it as missing.
     """
-    missing = [not os.path.exists(os.path.join(root.parent, record.path)) for record in records]
+    missing = [not os.path.exists(os.path.join(folder, record.path)) for record in records]
     if not any(missing):
         return list(records)
-    images = ImageNames(scan_folder(root.parent).walk(root.parent))
+    images = ImageNames(scan_folder(folder).walk(folder))
     located = []
     for record, number, is_missing in zip(records, numbers, missing, strict=True):
         found = images.find(record.path) if is_missing else [record.path]
         if len(found) > 1:
             raise SourceError(
-                f"{root}, line {number}: {record.path} may be {found[0]} or {found[1]}. Write the path into the table."
+                f"{root}, {called} {number}: {record.path} may be {found[0]} or {found[1]}. Write the path into the "
+                "table."
             )
         if not found and not has_image_suffix(record.path):
             raise SourceError(
-                f"{root}, line {number}: no image below {root.parent} is named {record.path}. Paths are relative to "
+                f"{root}, {called} {number}: no image below {folder} is named {record.path}. Paths are relative to "
                 "the folder of the table; names and ids without suffix are looked for in it."
             )
         located.append(record._replace(path=found[0]) if found else record)

@@ -18,7 +18,7 @@ LISTED_GROUPS = 1000
 
 def find_duplicates(
     paths: Mapping[str, Sequence[str]],
-    labels: Mapping[str, Sequence[int]],
+    labels: Mapping[str, Sequence[int | tuple[int, ...]]],
     digests: Mapping[str, Sequence[str]],
     read: Callable[[str], bytes],
 ) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def _compare_whole(
     return [members for members in equal.values() if len(members) > 1]
 
 
-def describe_duplicates(duplicates: Mapping[str, Any]) -> list[str]:
+def describe_duplicates(duplicates: Mapping[str, Any], *, has_sets: bool = False) -> list[str]:
     """Sentences for people; none where there are no duplicates."""
     sentences = []
     if duplicates["across_splits"]:
@@ -89,7 +89,6 @@ def describe_duplicates(duplicates: Mapping[str, Any]) -> list[str]:
     if duplicates["files"]:
         sentences.append(f"With the same bytes as an earlier image: {counted(duplicates['files'], 'image')}.")
     if duplicates["across_classes"]:
-        sentences.append(
-            f"In more than one class: {counted(duplicates['across_classes'], 'file')}; one of the labels is wrong."
-        )
+        where = "Labelled in more than one way" if has_sets else "In more than one class"
+        sentences.append(f"{where}: {counted(duplicates['across_classes'], 'file')}; one of the labels is wrong.")
     return sentences

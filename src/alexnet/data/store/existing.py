@@ -7,6 +7,7 @@ from typing import Any
 
 from alexnet.data.sources.listing import Source
 from alexnet.data.store.format import PARTIAL_SUFFIX, read_file
+from alexnet.data.store.label_sets import list_sets
 from alexnet.data.store.reader import Store, open_store
 from alexnet.errors import StoreError
 from alexnet.files.documents import parse_json
@@ -78,7 +79,8 @@ def _has_same_labels(store: Store, images: Source) -> bool:
         return False
     for name, entries in images.splits.items():
         labels, split = dict(entries), store.splits[name]
-        if any(labels.get(path) != label for path, label in zip(split.paths, split.labels.tolist(), strict=True)):
+        own = list_sets(split.label_sets) if split.has_sets else split.labels.tolist()
+        if any(labels.get(path) != label for path, label in zip(split.paths, own, strict=True)):
             return False
     return True
 

@@ -19,6 +19,8 @@ from alexnet.text.commands import command, recall_command
 
 FORMAT = "alexnet-store"
 VERSION = 3
+SETS_VERSION = 4
+"""Of a store whose images have any number of labels: older readers, who know one label an image, refuse it."""
 HEADER_NAME = "store.json"
 CODECS = ("raw", "jpeg")
 PARTIAL_SUFFIX = ".partial"  # prepare works in OUT.partial and renames it when all is written and checked
@@ -86,9 +88,9 @@ def read_header(folder: Path) -> dict[str, Any]:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise StoreError(f"{path} is not the header of a store. Make one: {_make()}")
     version = header.get("version")
-    if version != VERSION:
+    if version not in (VERSION, SETS_VERSION):
         raise StoreError(
-            f"{folder} is a store of version {version}; this alexnet reads version {VERSION}. "
+            f"{folder} is a store of version {version}; this alexnet reads versions {VERSION} and {SETS_VERSION}. "
             "Update alexnet, or prepare the images again with this one."
         )
     if header.get("checksum") != header_checksum(header):

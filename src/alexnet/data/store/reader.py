@@ -29,6 +29,7 @@ from alexnet.data.store.format import (
     read_header,
 )
 from alexnet.data.store.jpeg import JpegImages
+from alexnet.data.store.label_sets import BoolArray, unpack_sets
 from alexnet.data.store.raw import Images
 from alexnet.errors import StoreError
 from alexnet.text.class_names import apply_titles
@@ -82,6 +83,8 @@ class Store:
             name: Split(folder, name, fields, self.size, header["codec"], len(self.class_names))
             for name, fields in header["splits"].items()
         }
+        self.has_sets: bool = "labels" in header
+        """Whether an image may have any number of labels, none among them: `Split.label_sets` in place of `labels`."""
         self.provenance: dict[str, Any] = header["provenance"]
         """Where the images came from and how they were read: plain values, as recorded by the writer."""
         self.fingerprint: str = header["checksum"]
@@ -170,7 +173,7 @@ class Store:
         if "page" in self.header:
             yield self.header["page"]
         for fields in self.header["splits"].values():
-            yield fields["labels"]
+            yield fields["label_sets" if self.has_sets else "labels"]
             yield fields["paths"]
             for shard in fields["shards"]:
                 yield from list_shard_files(shard)
@@ -199,7 +202,9 @@ class Split:
         self.paths: Sequence[str] = Paths(folder, fields["paths"], fields["count"])
         """Path of each image inside its source, with forward slashes."""
         self._folder = folder
-        self._labels_record = fields["labels"]
+        self.has_sets = "label_sets" in fields
+        """Whether an image may have any number of labels."""
+        self._labels_record = fields["label_sets" if self.has_sets else "labels"]
         self._num_classes = num_classes
 
     def __len__(self) -> int:
@@ -210,11 +215,48 @@ class Split:
 
     @functools.cached_property
     def labels(self) -> Int64Array:
-        """Label of each image, (N,), from 0 to the number of classes less one. Read when first used."""
+        """Label of each image, (N,), from 0 to the number of classes less one. Read when first used.
+
+        Raises:
+            StoreError: an image may have any number of labels; or the file is damaged.
+        """
+        if self.has_sets:
+            raise StoreError(
+                f"{self._folder} holds any number of labels for an image; this needs one for each. Prepare the images "
+                "with one label each."
+            )
         labels = load_array(self._folder, self._labels_record)
         if labels.shape != (len(self),) or np.any(labels < 0) or np.any(labels >= self._num_classes):
             raise damaged(self._folder / self._labels_record["file"], "does not hold one label for each image")
         return labels.astype(np.int64, copy=False)
+
+    @functools.cached_property
+    def label_sets(self) -> BoolArray:
+        """Whether each image has each class, (N, K). Read when first used.
+
+        Raises:
+            StoreError: an image has one label; or the file is damaged.
+        """
+        if not self.has_sets:
+            raise StoreError(
+                f"{self._folder} holds one label for each image; this needs one with any number of them. Prepare a "
+                "table with --labels several."
+            )
+        file = self._folder / self._labels_record["file"]
+        try:
+            sets = unpack_sets(load_array(self._folder, self._labels_record), self._num_classes)
+        except ValueError as problem:
+            if isinstance(problem, StoreError):
+                raise
+            raise damaged(file, f"does not hold the labels of each image ({problem})") from None
+        if len(sets) != len(self):
+            raise damaged(file, "does not hold the labels of each image")
+        return sets
+
+    @property
+    def targets(self) -> Int64Array | BoolArray:
+        """What a network is to learn: `labels`, or `label_sets` where the store has these."""
+        return self.label_sets if self.has_sets else self.labels
 
 
 class Paths(Sequence[str]):

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.data.prepare.statistics import PixelStatistics
-from alexnet.data.store.format import FORMAT, HEADER_NAME, VERSION
+from alexnet.data.store.format import FORMAT, HEADER_NAME, SETS_VERSION, VERSION
+from alexnet.data.store.label_sets import pack_sets
 from alexnet.data.store.raw import checksum_of_image
 from alexnet.files.record import FileRecord, header_checksum, new_checksum
 from alexnet.files.writing import sync_folder
@@ -47,8 +48,14 @@ class SplitContent:
 
     shards: Sequence[FileRecord]
     """Records with one more key, "rows": the number of images in the shard."""
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64] | NDArray[np.bool_]
+    """(N,) the class of each image; or (N, K), whether it has each class."""
     paths: Sequence[str]
+
+    @property
+    def has_sets(self) -> bool:
+        """Whether an image has any number of labels."""
+        return self.labels.ndim == 2
 
 
 class StoreFiles:
@@ -143,9 +150,11 @@ class StoreFiles:
             codec: What the shards hold: "raw" or "jpeg".
         """
         colors = statistics.summarize_colors()
+        has_sets = any(content.has_sets for content in splits.values())
         header: dict[str, Any] = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": SETS_VERSION if has_sets else VERSION,
+            **({"labels": "sets"} if has_sets else {}),
             "size": size,
             "codec": codec,
             "class_names": list(class_names),
@@ -172,10 +181,16 @@ class StoreFiles:
 
     def _write_split(self, name: str, content: SplitContent, num_classes: int) -> dict[str, Any]:
         lines = "".join(json.dumps(escape_name(path)) + "\n" for path in content.paths)
+        if content.has_sets:
+            per_class = content.labels.sum(0)
+            labels = {"label_sets": self.write_array(f"{name}/label-sets.npy", pack_sets(content.labels))}
+        else:
+            per_class = np.bincount(content.labels, minlength=num_classes)
+            labels = {"labels": self.write_array(f"{name}/labels.npy", content.labels.astype(np.int64))}
         return {
             "count": len(content.labels),
-            "per_class": np.bincount(content.labels, minlength=num_classes).tolist(),
-            "labels": self.write_array(f"{name}/labels.npy", content.labels.astype(np.int64)),
+            "per_class": per_class.tolist(),
+            **labels,
             "paths": self.write(f"{name}/paths.jsonl", [lines.encode()]),
             "shards": list(content.shards),
         }

@@ -1,0 +1,100 @@
+"""Drawn scenes with any number of things: none, one or two, of different classes, and a table of what is in them.
+
+A picture is a function of (seed, index): which things, where, and all that `scenes.draw_scene` varies.
+"""
+
+import csv
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from alexnet.data.scenes.scenes import CLASS_NAMES, JPEG_QUALITY, VALIDATION_START, Placed, paint_scene
+from alexnet.errors import ConfigError
+from alexnet.files.writing import write_bytes, write_text
+from alexnet.text.progress import Tick
+
+TABLE = "labels.csv"
+"""Name of the table: path, labels with "|" between, split."""
+SHARES = (0.1, 0.45, 0.45)
+"""Share of the pictures with no thing, with one, and with two."""
+SCALE = 0.68
+"""Extent of a thing, against one that is alone in its picture by design: two have room, and size tells nothing."""
+APART = 0.23
+"""Distance of a thing's place from the middle, as a fraction of the picture; two stand on opposite sides."""
+_STREAM = 1_000
+"""Keeps these scenes' random numbers apart from those of one thing, whose second number is that of a class."""
+
+
+def draw_several(index: int, *, seed: int = 0, size: int = 256) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """A picture, (size, size, 3) uint8 RGB, and the classes in it, in the order of CLASS_NAMES.
+
+    Raises:
+        ConfigError: an argument is outside what is accepted.
+    """
+    for name, value, least in (("index", index, 0), ("seed", seed, 0), ("size", size, 16)):
+        if value < least:
+            raise ConfigError(f"{name} is {value}; it must be {least} or more.")
+    rng = np.random.default_rng([seed, _STREAM, index])
+    count = int(rng.choice(len(SHARES), p=SHARES))
+    chosen = rng.choice(len(CLASS_NAMES), count, replace=False).tolist()
+    angle = rng.uniform(0, 2 * math.pi)
+    things = [
+        Placed(
+            CLASS_NAMES[label],
+            (0.5 + APART * math.cos(angle + turn * math.pi), 0.5 + APART * math.sin(angle + turn * math.pi)),
+            SCALE,
+        )
+        for turn, label in enumerate(chosen)
+    ]
+    picture, _ = paint_scene(rng, things, size)
+    return picture, tuple(CLASS_NAMES[label] for label in sorted(chosen))
+
+
+def write_several(
+    folder: str | Path,
+    *,
+    train: int = 3000,
+    val: int = 500,
+    test: int = 500,
+    seed: int = 0,
+    size: int = 256,
+    progress: Tick | None = None,
+) -> None:
+    """Write pictures as folder/<split>/<index>.jpg, and what is in them as folder/labels.csv.
+
+    `alexnet prepare folder/labels.csv --labels several` reads them. Files appear whole or not at all, the table last.
+
+    Args:
+        train, val, test: Number of pictures of each split; none of them above VALIDATION_START / 2.
+        seed: Which data set.
+        size: Side of the pictures in pixels.
+        progress: Called with the pictures that are there and the total, after each.
+    Raises:
+        ConfigError: a number is outside what is accepted.
+    """
+    counts = {"train": train, "val": val, "test": test}
+    for name, value in counts.items():
+        if not 0 <= value <= VALIDATION_START // 2:
+            raise ConfigError(f"{name} is {value}; it must be between 0 and {VALIDATION_START // 2}.")
+    starts = {"train": 0, "val": VALIDATION_START, "test": VALIDATION_START * 3 // 2}
+    root, done = Path(folder), 0
+    rows: list[tuple[str, str, str]] = [("path", "labels", "split")]
+    for split, count in counts.items():
+        (root / split).mkdir(parents=True, exist_ok=True)
+        for index in range(starts[split], starts[split] + count):
+            picture, classes = draw_several(index, seed=seed, size=size)
+            path = f"{split}/{index:05d}.jpg"
+            stream = io.BytesIO()
+            Image.fromarray(picture).save(stream, "JPEG", quality=JPEG_QUALITY)
+            write_bytes(root / path, stream.getvalue())
+            rows.append((path, "|".join(classes), split))
+            done += 1
+            if progress is not None:
+                progress(done, sum(counts.values()))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_text(root / TABLE, text.getvalue())
