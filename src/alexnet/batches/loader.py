@@ -36,7 +36,8 @@ class Batch(NamedTuple):
     inputs: Tensor
     """(N, 3, crop, crop), channels_last."""
     labels: Tensor
-    """(N,) int64; `shard.IGNORED_LABEL` where an image only fills up."""
+    """(N,) int64; or (N, K) float32 of 0 and 1 where images have any number of classes. `shard.IGNORED_LABEL` where an
+    image only fills up."""
     keys: Tensor
     """(N,) int64: what fixes the dropout mask of each image."""
     total: int
@@ -55,7 +56,7 @@ class TrainingBatches:
     def __init__(
         self,
         images: Images,
-        labels: NDArray[np.int64],
+        labels: NDArray[np.int64] | NDArray[np.bool_],
         mean_image: NDArray[np.float32],
         recipe: Batches,
         *,
@@ -69,11 +70,13 @@ class TrainingBatches:
         """Hold what batches are made of.
 
         Args:
+            labels: (N,) class of each image; or (N, K), whether it has each class.
             mean_image: (S, S, 3), of the size of the images.
             color_axes: See `views.draw_views`.
             shard: What is yielded of every batch.
         """
-        self._images, self._labels, self._mean = images, labels, mean_image
+        self._images, self._mean = images, mean_image
+        self._labels = labels.astype(np.float32) if labels.ndim == 2 else labels
         self._recipe, self._seed, self._color_axes = recipe, seed, color_axes
         self._device, self._shard = device, shard
         self._assembled = 0
@@ -152,7 +155,8 @@ class TrainingBatches:
             mean_place=recipe.mean,
         )
         keys = hash_samples(samples, seed=self._seed, epoch=epoch, purpose=Purpose.DROPOUT).view(np.int64)
-        labels = torch.from_numpy(np.where(positions < 0, IGNORED_LABEL, self._labels[indices]))
+        labels = torch.from_numpy(self._labels[indices])  # a copy
+        labels[torch.from_numpy(positions < 0)] = IGNORED_LABEL
         return Batch(
             inputs.to(self._device, non_blocking=True),
             labels.to(self._device),

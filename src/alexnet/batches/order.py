@@ -1,5 +1,7 @@
 """(seed, epoch) -> the order of the examples; a pure function, so resuming is arithmetic."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,7 @@ def epoch_order(num_images: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
     return _generator(seed, epoch).permutation(num_images)
 
 
-def epoch_samples(labels: NDArray[np.int64], balance: Balance, *, seed: int, epoch: int) -> NDArray[np.int64]:
+def epoch_samples(labels: NDArray[Any], balance: Balance, *, seed: int, epoch: int) -> NDArray[np.int64]:
     """Return the N samples of an epoch of N images in their order, a function of labels, balance, seed and epoch.
 
     Sample s is image s % N, seen for the (s // N)-th time in this epoch, counted from 0. What is drawn for a sample
@@ -23,7 +25,7 @@ def epoch_samples(labels: NDArray[np.int64], balance: Balance, *, seed: int, epo
     it goes; those that are seen once more, or not at all, are others in each epoch.
 
     Args:
-        labels: (N,) class of each image.
+        labels: (N,) class of each image; without balance, anything of that length.
     """
     if balance == "none":
         return epoch_order(len(labels), seed=seed, epoch=epoch)

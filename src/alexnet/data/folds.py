@@ -24,8 +24,14 @@ def divide_into_folds(store: Store, count: int, *, seed: int) -> tuple[Int64Arra
     A pure function of seed, paths, labels and groups, see `assign_folds`.
 
     Raises:
-        ConfigError: count is below 2; a fold would have no image; or what it leaves to train on lacks a class.
+        ConfigError: images have any number of labels; count is below 2; a fold would have no image; or what it leaves
+            to train on lacks a class.
     """
+    if store.has_sets:
+        raise ConfigError(
+            f"--folds {count}: divides images of one class each, and those of {store.path} have any number. Train "
+            "without it; a third split tells the error on new images: prepare with --test-fraction."
+        )
     if count < 2:
         raise ConfigError(f"--folds {count}: accepted are 2 or more. Four or five are usual.")
     paths, labels = list(store.paths), store.labels
@@ -123,7 +129,7 @@ class _Rows(Split):
     """Some images of a split, in its order."""
 
     def __init__(self, name: str, split: Split, rows: Int64Array) -> None:
-        self.name = name
+        self.name, self.has_sets = name, False
         self.images = _RowImages(split.images, rows)
         self.paths = [split.paths[int(row)] for row in rows]
         self.labels = split.labels[rows]

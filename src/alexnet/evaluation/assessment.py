@@ -30,8 +30,10 @@ from alexnet.evaluation.prediction_files import (
     LISTED,
     check_prediction_file,
     write_predictions,
+    write_set_predictions,
     write_submission,
 )
+from alexnet.evaluation.set_evaluation import SetEvaluation
 from alexnet.evaluation.trial import Trial, run_trial
 from alexnet.files.record import hash_file
 from alexnet.network.confidence import scale_probabilities
@@ -114,6 +116,16 @@ class Result:
     """With the first model, on the same images; None for the first itself."""
 
 
+@dataclass(frozen=True, slots=True)
+class SetResult:
+    """One model of independent classes, or the average of all."""
+
+    name: str
+    evaluation: SetEvaluation
+    comparison: Comparison | None
+    """Of the sets that are not told exactly with those of the first model; None for the first itself."""
+
+
 @dataclass(slots=True)
 class Assessment:
     """What was found."""
@@ -131,6 +143,8 @@ class Assessment:
     """How many files of a folder are no images, by reason."""
     written: dict[Path, str] = field(default_factory=dict)
     """Files, and what they are."""
+    set_results: list[SetResult] = field(default_factory=list)
+    """In place of `results`, where images have any number of labels."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures for programs; with one model its own are on the top level."""
@@ -144,6 +158,13 @@ class Assessment:
                 **({"against_first": result.comparison.to_json()} if result.comparison else {}),
             }
             for result in self.results
+        ] or [
+            {
+                "model": result.name,
+                **result.evaluation.to_json(),
+                **({"against_first": result.comparison.to_json()} if result.comparison else {}),
+            }
+            for result in self.set_results
         ]
         shared: dict[str, Any] = {"on": self.images, "doubts": self.doubts, "left_out": self.left_out}
         if self.passed_over:
@@ -201,6 +222,8 @@ def assess(
     if options.predictions:
         check_prediction_file(options.predictions)
     models, entries = world.run_on_all_ranks(lambda: _load(paths, options))
+    if models.independent is not None:
+        _refuse_for_sets(options)
     if options.calibrated:
         for entry in entries:
             assert entry.model is not None
@@ -234,8 +257,9 @@ def assess(
         entries.append(_Entry(f"average of {len(entries)}", mean, fitted_on))
     trial = run_trial(models, tested, num_views=options.views, tick=tick, world=world)
     results: list[Result] = []
+    set_results = [] if models.independent is None else _measure_sets(models, entries, trial)
     first: NDArray[np.float64] | None = None
-    for entry in entries:
+    for entry in entries if models.independent is None else ():
         probabilities = trial.average(entry.weights)
         errors = find_errors(probabilities, trial.labels)
         comparison = None if first is None else compare_errors(first, errors)
@@ -249,7 +273,7 @@ def assess(
         evaluation = trial.measure(probabilities, k=options.top)
         unknown = _find_unknown(entry, trial, errors)
         results.append(Result(entry.name, evaluation, calibration, scaled, unknown, comparison))
-    if averaging:
+    if averaging and results:
         doubts += _find_better(results)
     fits = [entry.fitted_on for entry in entries if entry.fitted_on]
     assessment = Assessment(
@@ -265,10 +289,36 @@ def assess(
         doubts=doubts + find_doubts(models.members, trial, fits),
         left_out=tested.left_out,
         passed_over=tested.passed_over,
+        set_results=set_results,
     )
     # The notes of files that were written are rank 0's; nobody else speaks.
     world.run_on_all_ranks(lambda: _write_files(assessment, models, entries[-1], options) if world.is_main else None)
     return assessment
+
+
+def _measure_sets(models: Ensemble, entries: Sequence[_Entry], trial: Trial) -> list[SetResult]:
+    """The results of models of independent classes; the thresholds of an average are the mean of its members'."""
+    found: list[SetResult] = []
+    first: NDArray[np.float64] | None = None
+    for entry in entries:
+        thresholds = models.mix_thresholds(entry.weights.tolist(), trial.num_views)
+        measured = trial.measure_sets(trial.average(entry.weights), thresholds)
+        errors = (measured.said != measured.labels).any(1).astype(np.float64)
+        found.append(SetResult(entry.name, measured, None if first is None else compare_errors(first, errors)))
+        first = errors if first is None else first
+    return found
+
+
+def _refuse_for_sets(options: Options) -> None:
+    """Refuse what has no meaning where a picture may have any number of classes."""
+    for given, option, why in (
+        (options.top, "--top", "asks whether the one class of a picture is among the best"),
+        (options.submission, "--submission", "lists the best classes of pictures that have one"),
+        (options.fit_on, "--fit-weights", "lowers the top-k error of pictures that have one class; --average goes"),
+        (options.calibrated, "--calibrated", "scales probabilities that sum to 1"),
+    ):
+        if given:
+            raise ConfigError(f"{option} {why}; here a picture may have any number of classes. Leave it out.")
 
 
 def _find_better(results: Sequence[Result]) -> list[str]:
@@ -414,9 +464,12 @@ def _part(tick: Tick | None, before: int, total: int) -> Tick | None:
 
 
 def _write_files(assessment: Assessment, models: Ensemble, last: _Entry, options: Options) -> None:
-    evaluation = assessment.results[-1].evaluation
     trial, written = assessment.trial, assessment.written
-    if options.predictions:
+    if options.predictions and assessment.set_results:
+        write_set_predictions(options.predictions, assessment.set_results[-1].evaluation, trial.paths)
+        written[options.predictions] = "Predictions"
+    elif options.predictions:
+        evaluation = assessment.results[-1].evaluation
         unknown = assessment.results[-1].unknown
         measured = {"unknown": unknown.distances > unknown.threshold, "distance": unknown.distances} if unknown else {}
         write_predictions(options.predictions, evaluation, trial.paths, measured)
@@ -427,7 +480,7 @@ def _write_files(assessment: Assessment, models: Ensemble, last: _Entry, options
             f"{counted(len(assessment.left_out), 'image')} could not be read."
         )
     elif options.submission:
-        write_submission(options.submission, evaluation.probabilities, trial.paths)
+        write_submission(options.submission, assessment.results[-1].evaluation.probabilities, trial.paths)
         written[options.submission] = "Submission"
     if options.save_ensemble:
         kept = [place for place, weight in enumerate(last.weights) if weight]

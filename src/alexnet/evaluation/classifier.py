@@ -10,9 +10,17 @@ from numpy.typing import NDArray
 
 from alexnet.batches.loader import Images
 from alexnet.errors import ImageError, WeightsError
-from alexnet.evaluation.evaluate import Evaluation, Outputs, compute_outputs, evaluate_network, match_classes
+from alexnet.evaluation.evaluate import (
+    Evaluation,
+    Outputs,
+    compute_outputs,
+    evaluate_network,
+    gather_probabilities,
+    match_classes,
+)
 from alexnet.evaluation.given import Given
 from alexnet.evaluation.prediction import Answer, Predictor
+from alexnet.evaluation.set_evaluation import SetEvaluation, arrange_columns, explain_labels, measure_sets
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model, find_model, load_model
 from alexnet.system import Compute, choose_compute
@@ -35,6 +43,7 @@ class Classifier(Predictor):
         self.class_names, self.class_titles = model.class_names, model.class_titles
         self.image_px, self.framing = model.preprocessing.image_px, model.preprocessing.framing
         self.temperatures, self.rejection = model.temperatures, model.rejection
+        self.independent = model.independent
 
     def __repr__(self) -> str:
         spec, image_px = self.model.network.spec, self.model.preprocessing.image_px
@@ -57,7 +66,14 @@ class Classifier(Predictor):
 
     def compute_outputs(self, images: Images, *, views: int) -> Iterator[Outputs]:
         """Yield probabilities and features of decoded images, batch by batch; see `evaluate.compute_outputs`."""
-        return compute_outputs(self.network, images, self.model.preprocessing, self.compute, num_views=views)
+        return compute_outputs(
+            self.network,
+            images,
+            self.model.preprocessing,
+            self.compute,
+            num_views=views,
+            independent=self.independent is not None,
+        )
 
     def activations(
         self, images: Given | Iterable[Given], layers: Sequence[str], *, batch_size: int = 16
@@ -118,9 +134,11 @@ class Classifier(Predictor):
         """Return the errors on a split of a store; its classes are matched with the model's by name.
 
         Raises:
-            WeightsError: the store has a class that the model does not know, or images of another size.
-            StoreError: the store has no such split.
+            WeightsError: the store has a class that the model does not know, or images of another size; or a picture
+                may have any number of classes, see `evaluate_sets`.
+            StoreError: the store has no such split, or any number of labels for an image.
         """
+        self.check_labels(store)
         self.check_size(store)
         images = store[split]
         index = match_classes(store.class_names, self.class_names, given_by=str(store.path), known_by=str(self.path))
@@ -134,6 +152,41 @@ class Classifier(Predictor):
             num_views=views,
             tick=tick,
         )
+
+    def evaluate_sets(
+        self, store: "Store", *, split: str = "val", views: int = 1, tick: Tick | None = None
+    ) -> SetEvaluation:
+        """Return how well a model of independent classes does on a split of a store with any number of labels.
+
+        Raises:
+            WeightsError, StoreError: as `evaluate`; or the model names one class for a picture.
+        """
+        self.check_labels(store)
+        self.check_size(store)
+        images = store[split]
+        known = match_classes(store.class_names, self.class_names, given_by=str(store.path), known_by=str(self.path))
+        labels = arrange_columns(images.label_sets, known, len(self.class_names))
+        found = gather_probabilities(
+            self.network,
+            images.images,
+            self.model.preprocessing,
+            self.compute,
+            num_views=views,
+            tick=tick,
+            independent=True,
+        )
+        return measure_sets(
+            found.numpy(), labels, self.thresholds(views), class_names=self.class_names, num_views=views
+        )
+
+    def check_labels(self, store: "Store") -> None:
+        """Refuse a store whose images have another kind of labels than those that the model learned.
+
+        Raises:
+            WeightsError: they have.
+        """
+        if (self.independent is not None) != store.has_sets:
+            raise WeightsError(explain_labels(str(self.path), str(store.path), learned_sets=not store.has_sets))
 
 
 def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> Classifier:

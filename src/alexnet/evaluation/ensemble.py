@@ -23,6 +23,8 @@ from alexnet.evaluation.prediction import Answer, Predictor
 from alexnet.files.documents import parse_json
 from alexnet.files.record import hash_file, header_checksum
 from alexnet.files.writing import write_text
+from alexnet.network.confidence import MEASURED_VIEWS
+from alexnet.network.independent import Independent
 from alexnet.network.model_file import ENSEMBLE_KIND, by_views, find_model, read_by_views
 from alexnet.text.commands import command
 from alexnet.text.names import escape_name, unescape_name
@@ -94,6 +96,20 @@ class Ensemble(Predictor):
                     f"{self.image_px} px, so they cannot be compared or averaged. Test models that were trained on "
                     "stores of one size together, or one at a time."
                 )
+            if (member.independent is None) != (members[0].independent is None):
+                one, other = (members[0], member) if member.independent else (member, members[0])
+                raise WeightsError(
+                    f"{one.path} names one class for a picture, {other.path} any number of them, so they cannot be "
+                    "compared or averaged. Test models of one kind together, or one at a time."
+                )
+
+        if first.independent is not None:
+            self.independent = Independent({n: tuple(self.mix_thresholds(self.weights, n)) for n in MEASURED_VIEWS})
+
+    def mix_thresholds(self, weights: Sequence[float], views: int) -> list[float]:
+        """Return the mean of the members' thresholds under these weights, one for each, in the order of the classes."""
+        rows = [m.thresholds(views)[columns] for m, columns in zip(self.members, self._columns, strict=True)]
+        return [float(value) for value in np.average(rows, 0, weights)]
 
     def __repr__(self) -> str:
         names = ", ".join(

@@ -18,6 +18,7 @@ from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.metrics import balanced_error, f1_scores, top_k_credit, wilson_interval
 from alexnet.evaluation.shared_views import can_share, share_first_layer
 from alexnet.network.alexnet import AlexNet
+from alexnet.network.independent import to_probabilities
 from alexnet.system import Compute
 from alexnet.text.class_names import normalize_name
 from alexnet.text.names import escape_name
@@ -51,6 +52,7 @@ def predict_probabilities(
     *,
     num_views: int = 1,
     batch_size: int = VIEWS_AT_A_TIME,
+    independent: bool = False,
 ) -> Iterator[Tensor]:
     """Yield (n, K) float32 probabilities of consecutive images, on the CPU: the mean of the views' softmax outputs.
 
@@ -60,19 +62,26 @@ def predict_probabilities(
     Args:
         network: In evaluation mode, on compute.device, with weights of compute.dtype.
         num_views: 1, 9 or 10.
+        independent: Logistic outputs in place of softmax; see `network.independent`.
     Raises:
         ConfigError: num_views is none of these.
     """
 
     def run(first: int, x: Tensor) -> tuple[Tensor]:
-        return (network.forward_from(first, x).float().softmax(1),)
+        return (to_probabilities(network.forward_from(first, x).float(), independent=independent),)
 
     for (probabilities,) in _average_views(run, network, images, preprocessing, compute, num_views, batch_size):
         yield probabilities
 
 
 def compute_outputs(
-    network: AlexNet, images: Images, preprocessing: Preprocessing, compute: Compute, *, num_views: int = 1
+    network: AlexNet,
+    images: Images,
+    preprocessing: Preprocessing,
+    compute: Compute,
+    *,
+    num_views: int = 1,
+    independent: bool = False,
 ) -> Iterator[Outputs]:
     """Yield probabilities, as `predict_probabilities` does, and from the same pass the features they were made of.
 
@@ -83,7 +92,8 @@ def compute_outputs(
 
     def run(first: int, x: Tensor) -> tuple[Tensor, Tensor]:
         features = network.read_last_layer(first, x)
-        return network.forward_from(last, features).float().softmax(1), features.flatten(1).float()
+        logits = network.forward_from(last, features).float()
+        return to_probabilities(logits, independent=independent), features.flatten(1).float()
 
     for means in _average_views(run, network, images, preprocessing, compute, num_views, VIEWS_AT_A_TIME):
         yield Outputs(*means)
@@ -210,26 +220,51 @@ def evaluate_network(
     Raises:
         ConfigError: there are no images, or num_views is none of 1, 9 and 10.
     """
+    if len(images) and len(images) != len(labels):
+        raise ConfigError(
+            f"{counted(len(images), 'image')} with {counted(len(labels), 'label')} cannot be tested; there must be one "
+            "each."
+        )
+    probabilities = gather_probabilities(
+        network, images, preprocessing, compute, num_views=num_views, tick=tick, data=data
+    )
+    return measure_errors(probabilities, labels, class_names=class_names, num_views=num_views)
+
+
+def gather_probabilities(
+    network: AlexNet,
+    images: Images,
+    preprocessing: Preprocessing,
+    compute: Compute,
+    *,
+    num_views: int = 1,
+    tick: Tick | None = None,
+    data: ProcessGroup | None = None,
+    independent: bool = False,
+) -> Tensor:
+    """Return the (N, K) probabilities of all images; see `evaluate_network` and `predict_probabilities`.
+
+    Raises:
+        ConfigError: there are no images, or num_views is none of 1, 9 and 10.
+    """
     total = len(images)
     if total == 0:
         raise ConfigError("there are no images to evaluate. Choose a split that has some.")
-    if total != len(labels):
-        raise ConfigError(
-            f"{counted(total, 'image')} with {counted(len(labels), 'label')} cannot be tested; there must be one each."
-        )
     shard = WHOLE_BATCH if data is None else BatchShard(data.rank, data.size)
     parts: list[Tensor] = []
     done = 0
     for positions in shard.turns(total, images_at_a_time(num_views)):
         own = [images[int(position) % total] for position in positions]  # position -1 fills up with the last image
-        (part,) = predict_probabilities(network, own, preprocessing, compute, num_views=num_views)
+        (part,) = predict_probabilities(
+            network, own, preprocessing, compute, num_views=num_views, independent=independent
+        )
         if data is not None:
             part = data.all_gather(part.to(compute.device), "probabilities").wait().flatten(0, 1)[: total - done].cpu()
         parts.append(part)
         done += len(part)
         if tick:
             tick(done, total)
-    return measure_errors(torch.cat(parts), labels, class_names=class_names, num_views=num_views)
+    return torch.cat(parts)
 
 
 def measure_errors(

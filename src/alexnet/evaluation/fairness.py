@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet.data.store.format import TRAIN, find_store
+from alexnet.data.store.format import TRAIN, VAL, find_store
 from alexnet.data.store.reader import Store, open_store
 from alexnet.errors import AlexNetError
 from alexnet.evaluation.classifier import Classifier
@@ -47,6 +47,12 @@ def find_doubts(models: Sequence[Classifier], trial: Trial, fits: Sequence[Fitte
             doubts.append(
                 f"{names} trained on {counted(shared, 'image')} of these, pixel for pixel: leakage makes the error "
                 "look lower."
+            )
+    for model in models if store is not None and images.split == VAL else ():
+        assert store is not None
+        if model.independent is not None and _environment(model).get("store_fingerprint") == store.fingerprint:
+            doubts.append(
+                f"The thresholds of {model.path} were found on these very images: F1 scores look better than on others."
             )
     if any(_are_same(fit, images) for fit in fits):
         doubts.append("Weights of the average were found on these very images: its error here looks lower than it is.")

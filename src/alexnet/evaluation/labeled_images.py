@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +31,8 @@ class LabeledImages:
     """What messages call them."""
     class_names: tuple[str, ...]
     class_titles: tuple[str, ...]
-    labels: NDArray[np.int64]
-    """(N,), indexes of class_names."""
+    labels: NDArray[Any]
+    """(N,) int64, indexes of class_names; or (N, K) bool, whether each image has each class."""
     paths: Sequence[str]
     decode: Decode
     store: Store | None = None
@@ -44,6 +45,11 @@ class LabeledImages:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def has_sets(self) -> bool:
+        """Whether an image may have any number of classes."""
+        return self.labels.ndim == 2
 
     def fingerprint(self) -> str:
         """Return what tells these images from others: that of their store, or a digest of their paths and classes."""
@@ -174,7 +180,7 @@ def _open_split(store: Store, split: str, image_px: int) -> LabeledImages:
         f"{store.path}, split {split}",
         tuple(store.class_names),
         tuple(store.class_titles),
-        np.asarray(part.labels, np.int64),
+        part.targets,
         part.paths,
         lambda number: np.asarray(part.images[number]),
         store,

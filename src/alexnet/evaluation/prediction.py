@@ -14,6 +14,7 @@ from alexnet.data.images.decode import Framing
 from alexnet.errors import ConfigError, ImageError
 from alexnet.evaluation.given import Given, list_given, name_given, read_given
 from alexnet.network.confidence import Rejection, for_views, scale_probabilities
+from alexnet.network.independent import Independent
 from alexnet.text.commands import command
 
 _IMAGES_AT_A_TIME = 128
@@ -22,22 +23,48 @@ _IMAGES_AT_A_TIME = 128
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Probabilities of one image."""
+    """Probabilities of one image, and what they say."""
 
     source: str
     """Path of the image, or its position if it was given without one."""
     class_names: tuple[str, ...]
     probabilities: NDArray[np.float32]
-    """(K,) in the order of class_names; they sum to 1."""
+    """(K,) in the order of class_names; they sum to 1, unless classes are independent."""
     distance: float | None = None
     """From what the model learned, see `Rejection.measure`; None where the model does not measure it."""
     is_unknown: bool = False
     """Whether the distance is too large for any class, so that the probabilities mean nothing."""
+    thresholds: NDArray[np.float64] | None = None
+    """(K,) from which probability on each class is there, where any number may be; None where a picture has one."""
+
+    @property
+    def found(self) -> list[tuple[str, float]]:
+        """The classes that are there, the most probable first: of independent classes those at or above their
+        thresholds, perhaps none; else the best."""
+        if self.thresholds is None:
+            return self.top(1)
+        there = self.probabilities >= self.thresholds
+        return [(name, value) for name, value in self.top(len(there)) if there[self.class_names.index(name)]]
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """Return the k best classes, best first, with their probabilities; all of them if there are fewer than k."""
         order = np.argsort(-self.probabilities, kind="stable")[:k]
         return [(self.class_names[i], float(self.probabilities[i])) for i in order]
+
+
+def describe_labels(prediction: Prediction, titles: Mapping[str, str]) -> dict[str, Any]:
+    """Return the classes that are in a picture, as programs get them; nothing where it has just one.
+
+    Args:
+        titles: Class name -> readable name.
+    """
+    if prediction.thresholds is None:
+        return {}
+    return {
+        "labels": [
+            {"name": name, "title": titles[name], "probability": probability} for name, probability in prediction.found
+        ]
+    }
 
 
 def describe_distance(prediction: Prediction) -> dict[str, Any]:
@@ -73,6 +100,13 @@ class Predictor(ABC):
     """Number of views -> temperature of the probabilities; empty where they were not calibrated."""
     rejection: Rejection | None = None
     """When the answer is "unknown"; None where every image gets a class."""
+    independent: Independent | None = None
+    """When a class is said to be there, where a picture may have any number of them, of an ensemble the mean of its
+    members' thresholds; None where a picture has one class."""
+
+    def thresholds(self, views: int) -> NDArray[np.float64]:
+        """Return the (K,) thresholds of independent classes for a number of views."""
+        return (self.independent or Independent()).for_views(views, len(self.class_names))
 
     @abstractmethod
     def compute_answer(self, images: Sequence[NDArray[np.uint8]], *, views: int) -> Answer:
@@ -88,8 +122,13 @@ class Predictor(ABC):
         Raises:
             ConfigError: the model was not calibrated.
         """
+        where = self.file or self.path
+        if self.independent is not None:
+            raise ConfigError(
+                f"{where}: a picture may have any number of its classes, each with a probability of its own; there is "
+                "no temperature for these. Leave --calibrated out."
+            )
         if not self.temperatures:
-            where = self.file or self.path
             raise ConfigError(
                 f"{where}: has no temperature to scale its probabilities with. Find one on validation images: "
                 f"{command('calibrate', where, 'STORE')}"
@@ -123,6 +162,7 @@ class Predictor(ABC):
         """Yield, for each image in order, its prediction or the reason why it cannot be decoded; memory is bounded."""
         temperature = self.temperature(views) if calibrated else 1.0
         threshold = self.rejection.threshold(views) if self.rejection else 0.0
+        thresholds = None if self.independent is None else self.thresholds(views)
         for names, outcomes in self._decode(images, _IMAGES_AT_A_TIME):
             decoded = [outcome for outcome in outcomes if not isinstance(outcome, ImageError)]
             answer = self.compute_answer(decoded, views=views)
@@ -137,7 +177,7 @@ class Predictor(ABC):
                 else:
                     row, distance = next(rows)
                     is_unknown = distance is not None and distance > threshold
-                    yield Prediction(name, self.class_names, row, distance, is_unknown)
+                    yield Prediction(name, self.class_names, row, distance, is_unknown, thresholds)
 
     def _decode(
         self, images: Given | Iterable[Given], most: int

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.data.sources.listing import SEPARATOR
 from alexnet.errors import ConfigError
 from alexnet.evaluation.evaluate import Evaluation
+from alexnet.evaluation.set_evaluation import SetEvaluation
 from alexnet.files.writing import write_bytes, write_text
 from alexnet.text.names import escape_name
 
@@ -47,9 +49,37 @@ def write_predictions(
     Raises:
         ConfigError: see `check_prediction_file`.
     """
-    check_prediction_file(path)
     columns = _columns(evaluation, image_paths)
     columns |= {name: values.tolist() for name, values in (measured or {}).items()}
+    _write_table(path, columns)
+
+
+def write_set_predictions(path: Path, evaluation: SetEvaluation, image_paths: Sequence[str]) -> None:
+    """Write a row per image: path, its labels, those that were said, and the probability of each class.
+
+    Labels stand with "|" between them, as tables give them to `prepare`; the column of a class is called "p:" and its
+    name.
+
+    Raises:
+        ConfigError: see `check_prediction_file`.
+    """
+    names = list(map(escape_name, evaluation.class_names))
+
+    def join(sets: NDArray[np.bool_]) -> list[str]:
+        return [SEPARATOR.join(names[place] for place in np.flatnonzero(row)) for row in sets]
+
+    columns: dict[str, list[Any]] = {
+        "path": list(map(escape_name, image_paths)),
+        "labels": join(evaluation.labels),
+        "said": join(evaluation.said),
+    }
+    for name, own in zip(names, evaluation.probabilities.T, strict=True):
+        columns[f"p:{name}"] = own.astype(float).tolist()
+    _write_table(path, columns)
+
+
+def _write_table(path: Path, columns: dict[str, list[Any]]) -> None:
+    check_prediction_file(path)
     if path.suffix == ".parquet":
         _write_parquet(path, columns)
         return

@@ -4,17 +4,19 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.batches.shard import BatchShard
 from alexnet.distribution.world import SINGLE_PROCESS, World
-from alexnet.errors import ConfigError
+from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.ensemble import Ensemble
 from alexnet.evaluation.evaluate import Evaluation, images_at_a_time, match_classes, measure_errors
 from alexnet.evaluation.labeled_images import LabeledImages
 from alexnet.evaluation.prediction import Answer
+from alexnet.evaluation.set_evaluation import SetEvaluation, arrange_columns, explain_labels, measure_sets
 from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
 
@@ -25,8 +27,8 @@ class Trial:
 
     probabilities: list[NDArray[np.float32]]
     """(N, K) of each model."""
-    labels: NDArray[np.int64]
-    """(N,) of the images that could be decoded, as the models number their classes."""
+    labels: NDArray[Any]
+    """(N,) int64 of the images that could be decoded, as the models number their classes; or (N, K) bool."""
     numbers: NDArray[np.int64]
     """(N,) which images these are."""
     marks: list[bytes]
@@ -59,6 +61,16 @@ class Trial:
             torch.from_numpy(probabilities), self.labels, class_names=self.class_names, num_views=self.num_views, k=k
         )
 
+    def measure_sets(self, probabilities: NDArray[np.float32], thresholds: Sequence[float]) -> SetEvaluation:
+        """Return what these probabilities are worth, at (K,) thresholds, where classes are independent."""
+        return measure_sets(
+            probabilities,
+            self.labels,
+            np.array(thresholds),
+            class_names=self.class_names,
+            num_views=self.num_views,
+        )
+
 
 def run_trial(
     models: Ensemble, images: LabeledImages, *, num_views: int, tick: Tick | None = None, world: World = SINGLE_PROCESS
@@ -68,9 +80,11 @@ def run_trial(
     Args:
         world: Processes that call this together. Each computes a part of the images, which counts once; all return all.
     Raises:
-        WeightsError: the images have a class that the models do not know.
+        WeightsError: the images have a class that the models do not know, or another kind of labels.
         ConfigError: no image could be decoded.
     """
+    if (models.independent is not None) != images.has_sets:
+        raise WeightsError(explain_labels(str(models.members[0].path), images.name, learned_sets=not images.has_sets))
     known = match_classes(
         images.class_names, models.class_names, given_by=images.name, known_by=str(models.members[0].path)
     )
@@ -104,7 +118,9 @@ def run_trial(
     chosen = np.array(numbers, np.int64)
     return Trial(
         [np.concatenate(own) for own in parts],
-        known[images.labels[chosen]],
+        arrange_columns(images.labels[chosen], known, len(models.class_names))
+        if images.has_sets
+        else known[images.labels[chosen]],
         chosen,
         marks,
         images,

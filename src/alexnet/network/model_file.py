@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from alexnet.errors import WeightsError
 from alexnet.files.tensors import copy_into, is_finite, read_document, read_tensors, write_tensors
 from alexnet.files.writing import check_file
 from alexnet.network.confidence import MEASURED_VIEWS, Rejection
+from alexnet.network.independent import Independent, read_thresholds
 from alexnet.network.rows import Spec
 from alexnet.runs.folder import CHECKPOINTS, LATEST, MODEL, NEXT, PREVIOUS
 from alexnet.text.class_names import apply_titles, normalize_name
@@ -29,8 +30,11 @@ if TYPE_CHECKING:
 
     from alexnet.network.alexnet import AlexNet
 
-FORMAT = 2
-"""Version of the document in the header of model files and checkpoints; older ones stay readable."""
+FORMAT = 3
+"""Newest version of the document in the header of model files and checkpoints; older ones stay readable."""
+
+_FORMAT_OF_ONE = 2
+"""Of a model that names one class for a picture: what reads no more than this takes its outputs right."""
 
 ENSEMBLE_KIND = "alexnet ensemble"
 """What an ensemble file says it is; they are in `evaluation.ensemble`."""
@@ -38,6 +42,7 @@ ENSEMBLE_KIND = "alexnet ensemble"
 FAR_MEAN = 16.0
 """Grey levels by which the mean colour of images may differ from `Model.color_mean` before it is worth a sentence."""
 
+T = TypeVar("T")
 _MEAN, _REFERENCES = "mean_image", "references"
 
 
@@ -54,6 +59,8 @@ class Model:
     """Number of views -> what its probabilities are scaled with on request; empty where it was not calibrated."""
     rejection: Rejection | None = None
     """When it answers "unknown"; None where it names a class for every picture."""
+    independent: Independent | None = None
+    """When it says that a class is there, where a picture may have any number of them; None where it has one."""
 
     @property
     def color_mean(self) -> NDArray[np.float64]:
@@ -80,6 +87,8 @@ def describe(model: Model) -> dict[str, Any]:
     optional: dict[str, Any] = {"temperatures": by_views(model.temperatures)} if model.temperatures else {}
     if rejection is not None:
         optional["rejection"] = {"thresholds": by_views(rejection.thresholds), "share": rejection.share}
+    if model.independent is not None:
+        optional["independent"] = {"thresholds": by_views(model.independent.thresholds)}
     return {
         "spec": model.network.spec.model_dump_json(),
         "class_names": list(model.class_names),
@@ -92,7 +101,12 @@ def describe(model: Model) -> dict[str, Any]:
     }
 
 
-def by_views(values: Mapping[int, float]) -> dict[str, float]:
+def choose_format(model: Model) -> int:
+    """Return the version of a model's document: the oldest that says all of it."""
+    return _FORMAT_OF_ONE if model.independent is None else FORMAT
+
+
+def by_views(values: Mapping[int, T]) -> dict[str, T]:
     """Return values for numbers of views as JSON has them; `read_by_views` returns what it was."""
     return {str(views): value for views, value in values.items()}
 
@@ -126,7 +140,9 @@ def save_model(path: Path, model: Model, tensors: "Mapping[str, Tensor] | None" 
         tensors: What `tensors_of` returns for the whole network, where the model holds a part of it.
     """
     write_tensors(
-        path, tensors_of(model) if tensors is None else tensors, {"kind": "model", "format": FORMAT, **describe(model)}
+        path,
+        tensors_of(model) if tensors is None else tensors,
+        {"kind": "model", "format": choose_format(model), **describe(model)},
     )
 
 
@@ -154,6 +170,9 @@ def load_model(path: Path) -> Model:
         rejection = document.get("rejection")
         thresholds = read_by_views(rejection["thresholds"]) if rejection is not None else {}
         share = float(rejection["share"]) if rejection is not None else 0.0
+        independent = document.get("independent")
+        if independent is not None:
+            independent = Independent(read_thresholds(independent["thresholds"], len(names)))
     except (KeyError, TypeError, ValueError) as problem:
         if isinstance(problem, WeightsError):
             raise
@@ -203,6 +222,7 @@ def load_model(path: Path) -> Model:
         provenance,
         temperatures,
         Rejection(references.numpy(), thresholds, share) if thresholds and references is not None else None,
+        independent,
     )
 
 

@@ -49,11 +49,15 @@ class TrainingDisplay:
         num_validated: int = 0,
         validate_every: int = 1,
         afterwards: Afterwards | None = None,
+        has_sets: bool = False,
+        chance: str | None = None,
     ) -> None:
         """Show what is told.
 
         Args:
             at_most: Whether training may end before `total_epochs`.
+            has_sets: Whether images have any number of labels, so that mean average precision takes the place of top-1.
+            chance: The loss of chance in words; ln K where it is None.
             num_validated: Images of each validation, of which there is one every `validate_every` epochs.
             afterwards: What follows, if anything does.
         """
@@ -70,6 +74,8 @@ class TrainingDisplay:
         self._terminal = terminal
         self._meter = meter
         self._num_classes = num_classes
+        self._has_sets = has_sets
+        self._chance = chance or f"ln {num_classes} = {math.log(num_classes):.3f}"
         self._total_epochs = total_epochs
         self._at_most = at_most
         self._printed_header = False
@@ -88,8 +94,7 @@ class TrainingDisplay:
             self._meter.restart(f"epoch {progress.epoch + 1}/{self._total_epochs}")
             if not self._said_chance and progress.epoch == 0:
                 self._said_chance = True
-                chance = f"ln {self._num_classes} = {math.log(self._num_classes):.3f}"
-                self._terminal.say(f"A loss near {chance} is chance; that is normal in the first epoch or so.")
+                self._terminal.say(f"A loss near {self._chance} is chance; that is normal in the first epoch or so.")
         per_batch = progress.images / progress.batch
         self._images_per_epoch = per_batch * num_batches
         if not self._foreseen:
@@ -159,6 +164,11 @@ class TrainingDisplay:
             self._terminal.say(
                 "Training errors are those of the crops as they were seen, with dropout, while it learned."
             )
+            if self._has_sets:
+                self._terminal.say(
+                    "Set: images whose classes, those above one half, are not told exactly. mAP: mean average "
+                    "precision over the classes; higher is better."
+                )
             for line in self._head():
                 self._terminal.print(line)
         rate = row["images_per_second"]
@@ -166,13 +176,18 @@ class TrainingDisplay:
         training, after = self._seconds_left(row["epoch"], row["seconds"])
         left = after if "ended" in row else training + after
         k = self._k()
+        train, first, second = (
+            ("train_set_error", "val_mean_average_precision", "val_set_error")
+            if self._has_sets
+            else ("train_top1_error", "val_top1_error", f"val_top{k}_error")
+        )
         cells = [
             f"{row['epoch']}/{self._total_epochs}",
             _loss(row["train_loss"]),
-            _short_percent(row["train_top1_error"]),
+            _short_percent(row[train]),
             _loss(row.get("val_loss")),
-            _short_percent(row.get("val_top1_error")),
-            _short_percent(row.get(f"val_top{k}_error")) if k > 1 else "",
+            _short_percent(row.get(first)),
+            _short_percent(row.get(second)) if k > 1 or self._has_sets else "",
             f"{row['learning_rate']:.2g}",
             f"{rate:,.0f}" if rate >= 1000 else f"{rate:.1f}",
             duration(left),
@@ -189,6 +204,8 @@ class TrainingDisplay:
         """Return the two lines above the columns."""
         groups = [group.center(sum(width for _, width in columns)) for group, columns in _COLUMNS]
         names = {"K": f"top-{self._k()}" if self._k() > 1 else "", "LEFT": "at most" if self._at_most else "about"}
+        names |= {"TRAIN": "top-1", "VAL": "top-1"}
+        names |= {"TRAIN": "set", "VAL": "mAP", "K": "set"} if self._has_sets else {}
         heads = [f"{names.get(name, name):>{width}}" for _, columns in _COLUMNS for name, width in columns]
         return "".join(groups).rstrip(), "".join(heads)
 
@@ -199,8 +216,8 @@ class TrainingDisplay:
 
 _COLUMNS: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
     ("", (("epoch", 7),)),
-    ("training", (("loss", 8), ("top-1", 8))),
-    ("validation", (("loss", 9), ("top-1", 8), ("K", 8))),
+    ("training", (("loss", 8), ("TRAIN", 8))),
+    ("validation", (("loss", 9), ("VAL", 8), ("K", 8))),
     ("learning", (("rate", 9),)),
     ("", (("images/s", 10),)),
     ("   time left", (("LEFT", 12),)),

@@ -19,21 +19,25 @@ from alexnet.batches.views import scale_axes
 from alexnet.data.store.reader import Store
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import ConfigError, RecipeError, StoreError
-from alexnet.evaluation.evaluate import Evaluation, evaluate_network
+from alexnet.evaluation.evaluate import Evaluation, evaluate_network, gather_probabilities
 from alexnet.evaluation.record import digest_weights, forget_others
+from alexnet.evaluation.set_evaluation import measure_sets
 from alexnet.files.writing import remember_place
 from alexnet.network.alexnet import AlexNet, build_spec
 from alexnet.network.dialects import find_dialect
-from alexnet.network.model_file import FAR_MEAN, Model, save_model, tensors_of
+from alexnet.network.independent import Independent
+from alexnet.network.model_file import FAR_MEAN, Model, load_model, save_model, tensors_of
 from alexnet.network.rows import Spec
 from alexnet.recipes.named import Recipe
 from alexnet.runs.existing import identify, open_run
 from alexnet.runs.folder import BEST, LAST, MODEL, Journal
+from alexnet.runs.thresholds import choose_thresholds
 from alexnet.text.progress import Tick
 from alexnet.text.wording import counted, say_unequal
 from alexnet.training.checkpoint import load_checkpoint
 from alexnet.training.class_weights import weigh_classes
 from alexnet.training.loop import Listener, train_model
+from alexnet.training.objective import Objective, each_by_itself, one_of_all
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.progress import Progress
 from alexnet.training.transfer import Start, copy_layers
@@ -50,7 +54,8 @@ class Outcome:
     history: list[dict[str, Any]]
     """One row per epoch, as in metrics.jsonl."""
     validation: Evaluation | None = None
-    """The test of the finished network with which training ended; None where that was another process, or no images."""
+    """The test of the finished network with which training ended; None where that was another process, there are no
+    images, or these have any number of labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +165,8 @@ def _check(
                 "it with some, or leave these fields of stop as they are."
             )
         spec = find_spec(store, recipe)
+        if store.has_sets:
+            refuse_for_sets(store, recipe)
         world.check_spec(spec)
         weights = weigh_classes(recipe.optimization.class_weights, count_classes(store), store.class_names)
         return spec, system.choose_compute(device, precision), weights
@@ -198,12 +205,13 @@ def _build(plan: _Plan, checkpoint: Path | None, local_batch: int | None) -> _Tr
         class_titles=tuple(store.class_titles),
         preprocessing=Preprocessing(mean_image, recipe.batches.divisor, recipe.batches.mean),
         provenance={"recipe": recipe.model_dump(mode="json"), "environment": plan.environment},
+        independent=Independent() if store.has_sets else None,
     )
     optimizer = MomentumDescent(model.network, recipe.optimization, dtype=compute.dtype, world=plan.world)
     progress = Progress() if checkpoint is None else load_checkpoint(checkpoint, optimizer, plan.world)
     batches = TrainingBatches(
         store["train"].images,
-        np.asarray(store["train"].labels),
+        store["train"].targets,
         mean_image,
         recipe.batches,
         seed=plan.seed,
@@ -232,6 +240,30 @@ def _train(
             if tick:
                 tick(done, total)
 
+        if validation.has_sets:
+            found = gather_probabilities(
+                network,
+                validation.images,
+                model.preprocessing,
+                plan.compute,
+                tick=count,
+                data=world.data_group,
+                independent=True,
+            ).numpy()
+            # At one half: thresholds that were found on these very images would flatter.
+            measured = measure_sets(
+                found,
+                validation.label_sets,
+                Independent().for_views(1, len(model.class_names)),
+                class_names=model.class_names,
+                num_views=1,
+            )
+            return {
+                "val_loss": measured.loss,
+                "val_mean_average_precision": measured.mean_average_precision,
+                "val_set_error": measured.set_error,
+                "val_f1_macro": measured.f1_macro,
+            }
         result = evaluate_network(
             network,
             validation.images,
@@ -261,20 +293,55 @@ def _train(
         folder=out,
         validate=validate if validation is not None else None,
         listener=_Recorded(plan.listener, journal) if world.is_main else plan.listener,
+        objective=choose_objective(plan.store),
         class_weights=None if plan.class_weights is None else plan.class_weights.to(plan.compute.device),
         checkpoint_minutes=checkpoint_minutes,
         world=world,
     )
     tensors = world.gather_shards(tensors_of(model))
     keep = plan.recipe.stop.keep
-    world.run_on_all_ranks(lambda: _finish(out, model, tensors, keep) if world.is_main else None)
+    world.run_on_all_ranks(lambda: _finish(plan, out, model, tensors, tick) if world.is_main else None)
     of_model = validated and (keep != "best" or progress.history[-1].get("is_best"))
     return Outcome(out, progress.history, validated[0] if of_model else None)
 
 
 def count_classes(store: Store) -> NDArray[np.int64]:
-    """Return (K,) training images of each class."""
+    """Return (K,) training images of each class; one with several counts for each of them."""
+    if store.has_sets:
+        return np.asarray(store["train"].label_sets.sum(0), np.int64)
     return np.bincount(np.asarray(store["train"].labels), minlength=len(store.class_names))
+
+
+def refuse_for_sets(store: Store, recipe: Recipe) -> None:
+    """Refuse what has no meaning where an image has any number of labels.
+
+    Raises:
+        RecipeError: the recipe asks for it.
+        StoreError: no validation image has any class.
+    """
+    if "val" in store.filled_splits and not store["val"].label_sets.any():
+        raise StoreError(
+            f"{store.path}: no validation image has any of the classes, so that nothing can be measured. Prepare the "
+            "images again with some that have."
+        )
+    if recipe.batches.balance != "none":
+        raise RecipeError(
+            f"batches.balance={recipe.batches.balance} shows images of small classes more often; an image with several "
+            "labels is of no one class. Leave it out, or let losses count more: --set "
+            "optimization.class_weights=square-root"
+        )
+    if recipe.stop.looks_for_best and recipe.stop.metric == "balanced_error":
+        raise RecipeError(
+            "stop.metric=balanced_error counts classes alike, as the mean average precision of images with several "
+            "labels does already. Leave it out, or give --set stop.metric=loss."
+        )
+
+
+def choose_objective(store: Store) -> Objective:
+    """Return what the labels of a store ask for."""
+    if store.has_sets:
+        return each_by_itself(count_classes(store), len(store["train"]))
+    return one_of_all(len(store.class_names))
 
 
 def _warm_up(plan: _Plan) -> None:
@@ -308,15 +375,23 @@ def _advise(plan: _Plan) -> None:
             "little is learned. Train longer, or give --set optimization.warmup_epochs=0."
         )
     unequal = say_unequal(count_classes(plan.store).tolist(), plan.store.class_titles, "training images")
-    if unequal and recipe.batches.balance == recipe.optimization.class_weights == "none":
+    if unequal and plan.store.has_sets:
+        notice(f"{unequal} The mean average precision counts every class alike; look at each in the report.")
+    elif unequal and recipe.batches.balance == recipe.optimization.class_weights == "none":
         notice(
             f"{unequal} Large classes are learned first. Look at the balanced error of evaluate, which counts every "
             "class alike; to have small classes seen more often: --set batches.balance=square-root"
         )
 
 
-def _finish(out: Path, model: Model, tensors: dict[str, Tensor], keep: str) -> None:
+def _finish(plan: _Plan, out: Path, model: Model, tensors: dict[str, Tensor], tick: Tick | None) -> None:
     """Write the finished model, see `Stop.keep`; a report of the half-trained network is not one of it."""
+    keep = plan.recipe.stop.keep
+    if plan.store.has_sets:
+        model = choose_thresholds(plan.store, model, plan.compute, tensors, tick=tick)
+        if keep != "last":
+            best = load_model(out / BEST)
+            save_model(out / BEST, choose_thresholds(plan.store, best, plan.compute, tensors_of(best), tick=tick))
     if keep == "best":
         save_model(out / LAST, model, tensors)
         (out / BEST).replace(out / MODEL)

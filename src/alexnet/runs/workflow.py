@@ -18,7 +18,7 @@ from alexnet.recipes.named import Recipe
 from alexnet.runs.display import Afterwards, TrainingDisplay
 from alexnet.runs.existing import identify, refuse_other
 from alexnet.runs.folder import MODEL, read_metrics
-from alexnet.runs.train import Outcome, train
+from alexnet.runs.train import Outcome, choose_objective, train
 from alexnet.system import choose_compute
 from alexnet.text.commands import command
 from alexnet.text.wording import counted
@@ -67,6 +67,8 @@ def train_and_report(
             num_validated=validated,
             validate_every=recipe.evaluation.every_epochs,
             afterwards=_foresee(store, recipe) if report else None,
+            has_sets=store.has_sets,
+            chance=choose_objective(store).chance_called,
         )
         outcome = Outcome(out, [])
         if not only_report:

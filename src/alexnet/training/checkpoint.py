@@ -9,7 +9,7 @@ from pathlib import Path
 
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.files.tensors import copy_into, read_tensors, write_tensors
-from alexnet.network.model_file import FORMAT, Model, describe, save_model, tensors_of
+from alexnet.network.model_file import Model, choose_format, describe, save_model, tensors_of
 from alexnet.runs.folder import BEST, CHECKPOINTS, LATEST, NEXT, PREVIOUS
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.progress import Progress, read_progress
@@ -33,7 +33,12 @@ def save_checkpoint(
         place = folder / CHECKPOINTS
         place.mkdir(exist_ok=True)
         latest, staged = place / LATEST, place / NEXT
-        document = {"kind": "checkpoint", "format": FORMAT, **describe(model), "progress": asdict(progress)}
+        document = {
+            "kind": "checkpoint",
+            "format": choose_format(model),
+            **describe(model),
+            "progress": asdict(progress),
+        }
         write_tensors(staged, tensors, document)
         if latest.exists():
             latest.replace(place / PREVIOUS)

@@ -24,6 +24,7 @@ from alexnet.network.model_file import Model
 from alexnet.recipes.named import Recipe
 from alexnet.text.wording import counted
 from alexnet.training.checkpoint import save_best, save_checkpoint
+from alexnet.training.objective import Objective, one_of_all
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.progress import Progress
 from alexnet.training.schedule import Schedule
@@ -57,14 +58,14 @@ class Silent:
 
 
 Validate = Callable[[AlexNet, Callable[[], None]], dict[str, float]]
-"""From a network in evaluation mode to what is recorded about it; "val_top1_error" among it. The second argument is to
-be called between its batches: it raises where the user asks to stop."""
+"""From a network in evaluation mode to what is recorded about it, with what the objective compares. The second argument
+is to be called between its batches: it raises where the user asks to stop."""
 
 AT_CHANCE_UPDATES = 100
 """Updates before which a network is not expected to have left chance."""
 
 AT_CHANCE_MARGIN = 0.02
-"""A mean loss closer than this share to ln K counts as chance."""
+"""A mean loss closer than this share to that of chance, ln K, counts as chance."""
 STOPPING = "Stopping after this batch, and saving. Ctrl-C again stops at once and loses what came after the last save."
 _LOWER_RATE = "Train again with another --out and a lower rate, for example a third: --set optimization.learning_rate=…"
 
@@ -79,6 +80,7 @@ def train_model(
     folder: Path,
     validate: Validate | None,
     listener: Listener,
+    objective: Objective | None = None,
     class_weights: Tensor | None = None,
     checkpoint_minutes: float = 5.0,
     world: World = SINGLE_PROCESS,
@@ -89,13 +91,23 @@ def train_model(
     the weights of an uninterrupted run, bit for bit on the same machine and number of threads.
 
     Args:
+        objective: What the labels of the batches ask for; `one_of_all` where it is None.
         class_weights: See `training.class_weights.weigh_classes`.
         world: The processes that train together.
     Raises:
         DivergedError: the loss is not finite; the last checkpoint is kept as it was.
         Interrupted: SIGINT or SIGTERM arrived; a checkpoint was saved, or with a second SIGINT the last one kept.
     """
-    schedule = Schedule(recipe.optimization, stop=recipe.stop, num_batches=len(batches), scale=recipe.rate_scale)
+    objective = objective or one_of_all(model.network.spec.num_classes)
+    schedule = Schedule(
+        recipe.optimization,
+        stop=recipe.stop,
+        num_batches=len(batches),
+        scale=recipe.rate_scale,
+        train_error_called=objective.called,
+        error_called=objective.compared,
+        metric_called=objective.name_metric(recipe.stop.metric),
+    )
     if progress.schedule:
         schedule.restore(progress.schedule)
     network = optimizer.working
@@ -160,9 +172,9 @@ def train_model(
                 clock = time.perf_counter()
 
             start = time.perf_counter()
-            row = _summarize(progress, schedule, num_batches)
+            row = _summarize(progress, schedule, num_batches, objective)
             before = schedule.state()
-            schedule.observe_training(row["train_top1_error"])
+            schedule.observe_training(row[objective.train_error])
             if validate and (
                 schedule.ended(progress.epoch + 1) or (progress.epoch + 1) % recipe.evaluation.every_epochs == 0
             ):
@@ -173,10 +185,12 @@ def train_model(
                     schedule.restore(before)
                     stop()
                 if recipe.stop.looks_for_best:
-                    row["is_best"] = schedule.observe_best(progress.epoch, row[f"val_{recipe.stop.metric}"])
+                    row["is_best"] = schedule.observe_best(
+                        progress.epoch, objective.read_metric(row, recipe.stop.metric)
+                    )
                     if row["is_best"] and recipe.stop.keep != "last":
                         save_best(folder, model, progress.epoch, world)
-                sentence = schedule.observe(progress.epoch, row["val_top1_error"])
+                sentence = schedule.observe(progress.epoch, objective.read_error(row))
                 if sentence:
                     row["schedule"] = sentence
                     listener.notice(f"Epoch {progress.epoch + 1}: {sentence}.")
@@ -186,7 +200,7 @@ def train_model(
             row["seconds_with_validation"] = row["seconds"] + time.perf_counter() - start
             progress.history.append(row)
             progress.total_seconds += row["seconds_with_validation"]
-            _warn_at_chance(progress, num_batches, model.network.spec.num_classes, recipe, listener)
+            _warn_at_chance(progress, num_batches, objective, recipe, listener)
             progress.epoch += 1
             progress.batch = progress.images = progress.errors = 0
             progress.loss_sum = progress.seconds = progress.waited_seconds = 0.0
@@ -223,27 +237,28 @@ def _refuse_diverged(loss: float, rates: dict[str, float], progress: Progress) -
         )
 
 
-def _summarize(progress: Progress, schedule: Schedule, num_batches: int) -> dict[str, Any]:
+def _summarize(progress: Progress, schedule: Schedule, num_batches: int, objective: Objective) -> dict[str, Any]:
     """Return the training half of an epoch's line."""
     return {
         "epoch": progress.epoch + 1,
         "learning_rate": schedule.rate(progress.epoch + (num_batches - 1) / num_batches),
         "train_loss": progress.loss_sum / progress.images,
-        "train_top1_error": progress.errors / progress.images,
+        objective.train_error: progress.errors / progress.images,
         "images_per_second": progress.images / progress.seconds,
         "waiting_share": progress.waited_seconds / progress.seconds,
         "seconds": progress.seconds,
     }
 
 
-def _warn_at_chance(progress: Progress, num_batches: int, num_classes: int, recipe: Recipe, listener: Listener) -> None:
-    """Say so after every third epoch in a row whose training loss stayed at ln K, once there were enough updates."""
+def _warn_at_chance(
+    progress: Progress, num_batches: int, objective: Objective, recipe: Recipe, listener: Listener
+) -> None:
+    """Say so after every third epoch in a row whose training loss stayed at chance, once there were enough updates."""
     if (progress.epoch + 1) * num_batches < AT_CHANCE_UPDATES:
         return
-    chance = math.log(num_classes)
     losses = [row["train_loss"] for row in progress.history]
     stuck = 0
-    while stuck < len(losses) and losses[-1 - stuck] > chance * (1 - AT_CHANCE_MARGIN):
+    while stuck < len(losses) and losses[-1 - stuck] > objective.chance * (1 - AT_CHANCE_MARGIN):
         stuck += 1
     if stuck and stuck % 3 == 0:
         weights = (
@@ -252,9 +267,9 @@ def _warn_at_chance(progress: Progress, num_batches: int, num_classes: int, reci
             else ""
         )
         listener.notice(
-            f"The training loss has been at chance (ln {num_classes} = {chance:.3f}) for {stuck} epochs. Usual causes: "
-            f"{weights}a learning rate too high or too low for the batch size, or labels that do not belong to the "
-            "images."
+            f"The training loss has been at chance ({objective.chance_called.rstrip(',')}) for {stuck} epochs. Usual "
+            f"causes: {weights}a learning rate too high or too low for the batch size, or labels that do not belong to "
+            "the images."
         )
 
 

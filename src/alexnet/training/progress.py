@@ -20,7 +20,7 @@ class Progress:
     loss_sum: float = 0.0
     """Sum over the images of this epoch so far."""
     errors: int = 0
-    """Images of this epoch so far whose best class was wrong, as seen in training."""
+    """Images of this epoch so far whose best class was wrong, or whose set of classes, as seen in training."""
     images: int = 0
     """Images of this epoch so far."""
     seconds: float = 0.0

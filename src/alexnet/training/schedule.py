@@ -34,6 +34,11 @@ class Schedule:
     """Updates in an epoch; what schedule "steps" counts in."""
     scale: float = 1.0
     """Factor of the rates, see `Recipe.rate_scale`."""
+    train_error_called: str = "top-1 error"
+    """What people call the error of `observe_training`, and below that of `observe` and the metric of `stop`."""
+    error_called: str = "error"
+    metric_called: str | None = None
+    """`stop.metric` itself where it is None."""
 
     def rate(self, progress_epochs: float) -> float:
         """Return the learning rate for an update at this point, in epochs since the start."""
@@ -79,7 +84,9 @@ class Schedule:
         """Take the training error of an epoch, which may end the training."""
         limit = self.optimization.stop_train_error
         if limit and error <= limit:
-            self.ending = f"its training top-1 error of {error:.2%} is no more than stop_train_error, {limit:.2%}"
+            self.ending = (
+                f"its training {self.train_error_called} of {error:.2%} is no more than stop_train_error, {limit:.2%}"
+            )
 
     def observe(self, epoch: int, error: float) -> str | None:
         """Take the validation error measured after an epoch; return a sentence if the rule lowered the rate."""
@@ -91,7 +98,7 @@ class Schedule:
             return None
         if epoch - self.best_epoch < optimization.plateau_patience_epochs:
             return None
-        waited = f"no improvement on {self.best_error:.2%} error for {epoch - self.best_epoch} epochs"
+        waited = f"no improvement on {self.best_error:.2%} {self.error_called} for {epoch - self.best_epoch} epochs"
         if self.drops == optimization.plateau_drops:
             self.ending = f"{waited} after {counted(self.drops, 'drop')} of the learning rate"
             return None
@@ -107,7 +114,9 @@ class Schedule:
             return True
         waited, patience = epoch - self.best_metric_epoch, self.stop.patience_epochs
         if patience is not None and waited >= patience:
-            best = f"{self.stop.metric} {self.best_metric:.4g} in epoch {self.best_metric_epoch + 1}"
+            best = (
+                f"{self.metric_called or self.stop.metric} {self.best_metric:.4g} in epoch {self.best_metric_epoch + 1}"
+            )
             self.ending = f"no improvement on the best {best} for {counted(waited, 'epoch')}"
         return False
 
@@ -120,7 +129,10 @@ class Schedule:
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps, as JSON values."""
         values = asdict(self)
-        del values["optimization"], values["stop"], values["num_batches"], values["scale"]
+        for name in ("optimization", "stop", "num_batches", "scale"):
+            del values[name]
+        for name in ("train_error_called", "error_called", "metric_called"):
+            del values[name]
         return {name: None if value == math.inf else value for name, value in values.items()}
 
     def restore(self, values: dict[str, Any]) -> None:

@@ -2,12 +2,11 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from alexnet.batches.loader import Batch
-from alexnet.batches.shard import IGNORED_LABEL
 from alexnet.distribution.gradients import GradientSums
 from alexnet.distribution.world import SINGLE_PROCESS, World
+from alexnet.training.objective import find_wrong, sum_losses
 from alexnet.training.optimizer import MomentumDescent
 
 
@@ -55,8 +54,10 @@ class Update:
         if self._sums and batch.is_last:
             self._sums.expect_last()
         logits = self._optimizer.working(batch.inputs, batch.keys).float()
-        loss = self._sum_losses(logits, batch.labels)
-        wrong = (logits.detach().argmax(1) != batch.labels) & (batch.labels != IGNORED_LABEL)
+        loss = sum_losses(
+            logits, batch.labels, label_smoothing=self._label_smoothing, class_weights=self._class_weights
+        )
+        wrong = find_wrong(logits.detach(), batch.labels)
         self._totals += torch.stack([loss.detach().double(), wrong.sum()])
         pending = self._group.all_reduce(self._totals, "losses") if self._group and batch.is_last else None
         (loss / batch.total).backward()  # type: ignore[no-untyped-call]
@@ -66,10 +67,3 @@ class Update:
         loss_sum, errors = (pending.wait() if pending else self._totals).tolist()
         self._totals = None
         return loss_sum / batch.total, round(errors)
-
-    def _sum_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
-        smoothing = self._label_smoothing
-        if self._class_weights is None:
-            return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=smoothing)
-        losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
-        return losses @ self._class_weights[labels.clamp(min=0)]  # those that only fill up have a loss of 0

@@ -20,11 +20,16 @@ from alexnet.verbs.options import (
 @click.command()
 @click.argument("model", type=PATH)
 @click.argument("images", nargs=-1, required=True, type=PATH)
-@click.option("--top", type=Whole(1), help="Classes to list.  [default: 5; with --one-line 1]")
+@click.option(
+    "--top",
+    type=Whole(1),
+    help="Classes to list.  [default: 5; with --one-line 1; where several may be there, those that are]",
+)
 @click.option(
     "--one-line",
     is_flag=True,
-    help="A line for each image: path, class, probability, …, with tabs between; or path, unknown, distance.",
+    help="A line for each image: path, class, probability, …, with tabs between; or path, unknown, distance; or path, "
+    "none.",
 )
 @views_option
 @calibrated_option
@@ -44,7 +49,8 @@ def predict(
 
     IMAGES are files or folders of any size and mode. One that cannot be read is named and left out (exit code 1).
     Probabilities are those of ten views, averaged; alexnet serve takes one unless told otherwise. Of a model that was
-    calibrated with --reject, a picture unlike all it learned is "unknown", with its distance.
+    calibrated with --reject, a picture unlike all it learned is "unknown", with its distance. Of one that learned
+    pictures with any number of classes, those are listed that are at or above their thresholds, or "none".
 
     \b
     alexnet predict RUN picture.jpg
@@ -53,8 +59,9 @@ def predict(
 
     from alexnet.console.terminal import percent
     from alexnet.errors import ImageError
-    from alexnet.evaluation.prediction import describe_distance
+    from alexnet.evaluation.prediction import describe_distance, describe_labels
     from alexnet.network.confidence import UNKNOWN
+    from alexnet.network.independent import NO_CLASS
     from alexnet.text.names import escape_name
     from alexnet.text.wording import say_views
 
@@ -74,10 +81,12 @@ def predict(
                     {"name": escape_name(name), "title": titles[name], "probability": probability}
                     for name, probability in outcome.top(best_k)
                 ]
-                row = {"path": escape_name(outcome.source), **describe_distance(outcome), "top": best}
+                labels = describe_labels(outcome, titles)
+                row = {"path": escape_name(outcome.source), **describe_distance(outcome), **labels, "top": best}
                 predictions.append(row)
             elif one_line:
-                cells = [f"{titles[name]}\t{probability:.4f}" for name, probability in outcome.top(best_k)]
+                listed = outcome.found if outcome.thresholds is not None and top is None else outcome.top(best_k)
+                cells = [f"{titles[name]}\t{probability:.4f}" for name, probability in listed] or [NO_CLASS]
                 if outcome.is_unknown:
                     cells = [f"{UNKNOWN}\t{outcome.distance:.4f}"]
                 terminal.print("\t".join([escape_name(outcome.source), *cells]))
@@ -87,7 +96,12 @@ def predict(
                     terminal.print(
                         f"  {UNKNOWN}: its distance is {outcome.distance:.4f}, accepted are up to {most:.4f}"
                     )
-                for name, probability in outcome.top(best_k):
+                listed = outcome.top(best_k)
+                if outcome.thresholds is not None:
+                    listed = outcome.found if top is None else listed
+                    if not outcome.found:
+                        terminal.print(f"  {NO_CLASS} of the classes is at or above its threshold")
+                for name, probability in listed:
                     bar = "█" * round(20 * probability)
                     terminal.print(f"  {percent(probability):>9}  {bar:<20}  {titles[name]}")
             meter(number + 1, len(paths))

@@ -158,7 +158,7 @@ def _show_preparation(terminal: Any, report: Any, out: Path, size: int) -> None:
 
     terminal.table(
         ["split", "images", "classes"],
-        [[split, f"{sum(counts.values()):,}", str(len(counts))] for split, counts in report.per_class.items()],
+        [[split, f"{report.kept[split]:,}", str(len(counts))] for split, counts in report.per_class.items()],
     )
     for note in report.notes:
         terminal.say(note)

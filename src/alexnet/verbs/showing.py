@@ -11,13 +11,14 @@ from alexnet.evaluation.suspects import find_suspects
 from alexnet.text.commands import command
 from alexnet.text.names import escape_name
 from alexnet.text.wording import counted, say_unequal, say_views
-
-MOST_CLASSES = 20
-"""Classes that are listed; of more, the worst."""
+from alexnet.verbs.showing_sets import MOST_CLASSES, show_sets
 
 
 def show_assessment(terminal: Terminal, assessment: Assessment) -> None:
     """Print errors, differences, calibration, and the classes of the model that counts."""
+    if assessment.set_results:
+        show_sets(terminal, assessment)
+        return
     first = assessment.results[0].evaluation
     views = {1: "centre view", 9: "nine views", 10: "ten views"}[first.num_views]
     head = ["model" if len(assessment.results) > 1 else "", "top-1 error", "95 % interval"]

@@ -30,7 +30,9 @@ class PrepareReport:
 
     store: Path
     per_class: Mapping[str, Mapping[str, int]]
-    """Images kept: split -> class name -> number."""
+    """Images kept: split -> class name -> number; one with several classes counts for each of them."""
+    kept: Mapping[str, int]
+    """Images kept: split -> number."""
     skipped: Sequence[tuple[str, str]]
     """Path and reason of every image left out."""
     odd: Sequence[tuple[str, str]]
@@ -54,7 +56,7 @@ class PrepareReport:
     @property
     def num_images(self) -> int:
         """Images kept, all splits together."""
-        return sum(sum(counts.values()) for counts in self.per_class.values())
+        return sum(self.kept.values())
 
 
 def prepare(
@@ -194,6 +196,7 @@ def _summarize(
     return PrepareReport(
         store=target,
         per_class={split: fields["per_class"] for split, fields in report["splits"].items()},
+        kept={split: fields["kept"] for split, fields in report["splits"].items()},
         skipped=[(unescape_name(item["path"]), item["reason"]) for item in report["skipped"]],
         odd=[(unescape_name(item["path"]), item["oddity"]) for item in report.get("odd", ())],
         ignored=images.ignored,

@@ -160,7 +160,7 @@ class Run:
             "splits": {
                 split: {
                     "found": len(self.source.splits[split]),
-                    "kept": sum(counts),
+                    "kept": len(own[split]),
                     "per_class": dict(zip(self.source.class_names, counts, strict=True)),
                 }
                 for split, counts in per_class.items()
