@@ -9,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from alexnet.benchmark import operations, searching, step, suite
+from alexnet.benchmark import operations, searching, step, suite, worker
 from alexnet.benchmark.measure import Contender, Spread, compare_rates, measure_copy_rate, measure_matrix_rate
 from alexnet.benchmark.scaling import bench_scaling, meet
 from alexnet.benchmark.stock import build_stock_2014, build_stock_paper, make_inputs
@@ -18,6 +18,7 @@ from alexnet.cli import cli
 from alexnet.network.alexnet import build
 from alexnet.network.dialects import find_dialect
 from alexnet.network.shapes import count_training_operations
+from alexnet.system import Compute
 
 
 def test_the_stock_network_computes_what_ours_does() -> None:
@@ -118,3 +119,40 @@ def test_steps_on_a_mesh_send_what_the_model_counts_and_take_about_what_it_says(
     assert row.fraction == pytest.approx(row.ours.median / row.ceiling)
     assert row.samples["model compute s"][0] > 0
     assert row.samples["bytes"][0] > 2**20
+
+
+def test_a_gpu_by_name_is_refused_where_only_the_processor_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Compute(torch.device("cuda:0"), torch.float32, "")
+    monkeypatch.setattr("alexnet.system.choose_compute", lambda device: found)
+    result = CliRunner().invoke(cli, ["bench", "prepare", "--device", "cuda"])
+    assert result.exit_code == 2
+    assert "prepare is measured on the processor. --device is for kernels, step, loader, evaluate." in result.output
+
+
+def test_a_gpu_by_name_is_what_the_benchmarks_of_devices_get_and_all_that_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: list[tuple[str, str]] = []
+    monkeypatch.setattr("alexnet.system.choose_compute", lambda d: Compute(torch.device("cuda:0"), torch.float32, ""))
+    monkeypatch.setattr(suite, "run_benchmark", lambda what, device, **_: given.append((what, device)) or [])
+    monkeypatch.setattr(suite, "check_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
+    result = CliRunner().invoke(cli, ["bench", "--device", "cuda", "--rounds", "1", "--record", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert given == [(what, "cuda:0") for what in ("kernels", "step", "loader", "evaluate")]
+    records = sorted(tmp_path.iterdir())
+    assert all(path.name.endswith("_nvidia-h200.jsonl") for path in records)
+    head = json.loads(records[0].read_text(encoding="utf-8"))
+    assert head["command"] == "alexnet bench evaluate --batch 128 --rounds 1 --device cuda:0"
+
+
+def test_a_gpu_gets_several_runs_between_two_waits(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(worker, "wait_for", lambda device: calls.append(f"wait for {device}"))
+    monkeypatch.setattr(worker, "peak_bytes", lambda device: 7)
+    monkeypatch.setattr(worker, "GPU_TURNS", 2)
+    worker.serve(lambda: calls.append("run"), iter(["run\n"]), torch.device("cuda:1"))
+    assert calls == ["run"] * worker.WARM_UP_ROUNDS + ["wait for cuda:1", "run", "run", "wait for cuda:1"]
+    assert [json.loads(line)["peak_bytes"] for line in capsys.readouterr().out.splitlines()] == [7, 7]

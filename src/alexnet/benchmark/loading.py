@@ -13,7 +13,7 @@ from PIL import Image
 
 from alexnet import kernels
 from alexnet.batches.loader import Batch, TrainingBatches
-from alexnet.benchmark.measure import Row, compare_rates, measure_copy_rate
+from alexnet.benchmark.measure import CPU, Row, compare_rates, measure_copy_rate, wait_for
 from alexnet.data.images.decode import decode_image
 from alexnet.data.images.jpeg import encode_jpeg
 from alexnet.data.scenes.scenes import CLASS_NAMES, draw_scene
@@ -32,15 +32,15 @@ CROP_BYTES = 224 * 224 * 3
 """Values in one crop."""
 
 
-def bench_loader(images: Sequence[bytes], rounds: int, tick: Tick) -> list[Row]:
+def bench_loader(images: Sequence[bytes], rounds: int, tick: Tick, device: torch.device = CPU) -> list[Row]:
     """Return a row of training batches per core: from decoded images as a store holds them, and from JPEG files.
 
-    Theirs is what a torchvision ImageFolder loader does, in Pillow and PyTorch: decode, resize the shorter side to 256,
-    crop at random, mirror, scale to [0, 1], normalise. The ceiling is reading a crop and writing it in bfloat16 at the
-    measured copy rate.
+    Ours arrive on the device. Theirs is what a torchvision ImageFolder loader does, in Pillow and PyTorch: decode,
+    resize the shorter side to 256, crop at random, mirror, scale to [0, 1], normalise. The ceiling is reading a crop
+    and writing it in bfloat16 at the measured copy rate of this machine's memory.
     """
     stored = [decode_image(data) for data in images]
-    batches = _training_batches(stored, 64, torch.bfloat16)
+    batches = _training_batches(stored, 64, torch.bfloat16, device)
     for _ in batches.epoch(0):
         pass
     ours, theirs = [], []
@@ -48,6 +48,7 @@ def bench_loader(images: Sequence[bytes], rounds: int, tick: Tick) -> list[Row]:
         start = time.perf_counter()
         for _ in batches.epoch(number):
             pass
+        wait_for(device)
         ours.append(len(stored) / (time.perf_counter() - start))
         start = time.perf_counter()
         for index, data in enumerate(images):
@@ -58,18 +59,19 @@ def bench_loader(images: Sequence[bytes], rounds: int, tick: Tick) -> list[Row]:
     return [compare_rates("loader : image folder", ours, theirs, ceiling=ceiling, unit="images/s per core")]
 
 
-def bench_epoch(images: Sequence[bytes], batch: int, rounds: int, tick: Tick) -> list[Row]:
+def bench_epoch(images: Sequence[bytes], batch: int, rounds: int, tick: Tick, device: torch.device = CPU) -> list[Row]:
     """Return two rows of training with data, as images per second, against the bare step on a batch always there.
 
     Data are the images as a raw store holds them in memory, and a JPEG store on the disk. Rounds of eight batches
     alternate in one process.
     """
-    compute = choose_compute("cpu")
+    compute = choose_compute(str(device))
     tune_allocator()
-    kernels.warm_up(compute.dtype)
+    if device.type == "cpu":
+        kernels.warm_up(compute.dtype)
     decoded = [decode_image(data) for data in images]
-    raw = _training_batches([decoded[index % len(decoded)] for index in range(8 * batch)], batch, compute.dtype)
-    optimizer = MomentumDescent(build("paper"), Optimization(), dtype=compute.dtype)
+    raw = _training_batches([decoded[index % len(decoded)] for index in range(8 * batch)], batch, compute.dtype, device)
+    optimizer = MomentumDescent(build("paper").to(device), Optimization(), dtype=compute.dtype)
     optimizer.working.train()
     update, rates = Update(optimizer), dict.fromkeys(optimizer.velocities, 1e-6)
 
@@ -84,13 +86,14 @@ def bench_epoch(images: Sequence[bytes], batch: int, rounds: int, tick: Tick) ->
         start = time.perf_counter()
         for item in items:
             step(item)
+        wait_for(device)
         return 8 * batch / (time.perf_counter() - start)
 
     from_raw: list[float] = []
     from_jpeg: list[float] = []
     bare: list[float] = []
     with tempfile.TemporaryDirectory() as scratch:
-        jpeg = _training_batches(_store_as_jpeg(Path(scratch), decoded, 8 * batch), batch, compute.dtype)
+        jpeg = _training_batches(_store_as_jpeg(Path(scratch), decoded, 8 * batch), batch, compute.dtype, device)
         for number in range(rounds):
             from_raw.append(rate(raw.epoch(number)))
             bare.append(rate([fixed] * 8))
@@ -111,7 +114,9 @@ def _store_as_jpeg(scratch: Path, images: Sequence[NDArray[np.uint8]], count: in
     return JpegImages(files.folder, [record], 256)
 
 
-def _training_batches(images: Sequence[NDArray[np.uint8]] | Images, batch: int, dtype: torch.dtype) -> TrainingBatches:
+def _training_batches(
+    images: Sequence[NDArray[np.uint8]] | Images, batch: int, dtype: torch.dtype, device: torch.device
+) -> TrainingBatches:
     return TrainingBatches(
         images,
         np.arange(len(images)) % 1000,
@@ -121,7 +126,7 @@ def _training_batches(images: Sequence[NDArray[np.uint8]] | Images, batch: int, 
         crop_px=224,
         color_axes=np.eye(3) * 50,
         dtype=dtype,
-        device=torch.device("cpu"),
+        device=device,
     )
 
 

@@ -197,30 +197,34 @@ def alternate(contenders: Sequence[Contender | Crew], rounds: int, tick: Tick) -
     return seconds
 
 
-def time_once(function: Callable[[], object]) -> float:
-    """Return the seconds that one call takes."""
+CPU = torch.device("cpu")
+
+
+def wait_for(device: torch.device) -> None:
+    """Return when a device has done all that it was given; a processor has done it already."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def time_once(function: Callable[[], object], device: torch.device = CPU) -> float:
+    """Return the seconds that one call takes, until a device that works on its own is done with it."""
+    wait_for(device)
     start = time.perf_counter()
     function()
+    wait_for(device)
     return time.perf_counter() - start
 
 
-def measure_matrix_rate(
-    dtype: torch.dtype, device: torch.device | None = None, *, size: int = 4096, rounds: int = 5
-) -> float:
-    """Return the FLOP/s of a square matrix product on a device, the processor where None, at this moment: the best of
-    a few rounds."""
+def measure_matrix_rate(dtype: torch.dtype, device: torch.device = CPU, *, size: int = 4096, rounds: int = 5) -> float:
+    """Return the FLOP/s of a square matrix product on a device at this moment: the best of a few rounds."""
     a = torch.ones(size, size, dtype=dtype, device=device)
-
-    def multiply() -> None:
-        (a @ a)[0, 0].item()  # which waits for a device that works on its own
-
-    multiply()
-    return 2 * size**3 / min(time_once(multiply) for _ in range(rounds))
+    a @ a
+    return 2 * size**3 / min(time_once(lambda: a @ a, device) for _ in range(rounds))
 
 
-def measure_copy_rate(*, num_bytes: int = 2**28, rounds: int = 5) -> float:
-    """Return the bytes/s, read plus written, of a large copy on this machine at this moment."""
-    source = torch.ones(num_bytes, dtype=torch.uint8)
+def measure_copy_rate(device: torch.device = CPU, *, num_bytes: int = 2**28, rounds: int = 5) -> float:
+    """Return the bytes/s, read plus written, of a large copy in a device's own memory at this moment."""
+    source = torch.ones(num_bytes, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     target.copy_(source)
-    return 2 * num_bytes / min(time_once(lambda: target.copy_(source)) for _ in range(rounds))
+    return 2 * num_bytes / min(time_once(lambda: target.copy_(source), device) for _ in range(rounds))

@@ -11,20 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from alexnet import kernels
-from alexnet.benchmark.measure import Row, compare_rates, measure_copy_rate, time_once
+from alexnet.benchmark.measure import CPU, Row, compare_rates, measure_copy_rate, time_once
 from alexnet.text.progress import Tick
 
 WEIGHTS = 60_954_656
 """Weights of the paper's network without its biases."""
 
 
-def bench_kernels(batch: int, rounds: int, tick: Tick, *, dtype: torch.dtype) -> list[Row]:
+def bench_kernels(batch: int, rounds: int, tick: Tick, device: torch.device = CPU, *, dtype: torch.dtype) -> list[Row]:
     """Return a row per kernel, as calls per second; the ceiling is its bytes moved at the measured copy rate."""
-    kernels.warm_up(dtype)
+    if device.type == "cpu":
+        kernels.warm_up(dtype)
     normalize = nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0)
     stage = nn.Sequential(nn.ReLU(), normalize, nn.MaxPool2d(3, 2))
     pool = nn.Sequential(nn.ReLU(), nn.MaxPool2d(3, 2))
-    copy_rate = measure_copy_rate()
+    copy_rate = measure_copy_rate(device)
     comparisons: list[tuple[str, Callable[[], Any], Callable[[], Any], int]] = []
     for what, ours, stock, channels, side in (
         ("relu, norm, pool of conv1", kernels.normalize_and_pool, stage, 96, 55),
@@ -32,16 +33,16 @@ def bench_kernels(batch: int, rounds: int, tick: Tick, *, dtype: torch.dtype) ->
         ("norm of conv2", kernels.normalize_responses, normalize, 256, 27),
         ("relu, pool of conv5", lambda x: kernels.pool_maximum(x, rectify=True), pool, 256, 13),
     ):
-        comparisons += _maps(what, ours, stock, (batch, channels, side, side), dtype)
-    comparisons.append(_update(dtype))
+        comparisons += _maps(what, ours, stock, (batch, channels, side, side), dtype, device)
+    comparisons.append(_update(dtype, device))
     rows = []
     for what, ours_once, stock_once, num_bytes in comparisons:
         ours_once()
         stock_once()
         mine, theirs = [], []
         for _ in range(rounds):
-            mine.append(1 / time_once(ours_once))
-            theirs.append(1 / time_once(stock_once))
+            mine.append(1 / time_once(ours_once, device))
+            theirs.append(1 / time_once(stock_once, device))
         rows.append(compare_rates(what, mine, theirs, ceiling=copy_rate / num_bytes, unit="calls/s"))
         tick(len(rows), len(comparisons))
     return rows
@@ -53,9 +54,10 @@ def _maps(
     stock: Callable[[Tensor], Tensor],
     shape: tuple[int, int, int, int],
     dtype: torch.dtype,
+    device: torch.device,
 ) -> list[tuple[str, Callable[[], Any], Callable[[], Any], int]]:
     """Forward: x in, y and a byte per pooled value out. Backward: x, the gradient and the bytes in, a gradient out."""
-    x_stock = (torch.randn(shape) * 10).contiguous(memory_format=torch.channels_last).requires_grad_()
+    x_stock = (torch.randn(shape, device=device) * 10).contiguous(memory_format=torch.channels_last).requires_grad_()
     x = x_stock.detach().to(dtype).requires_grad_()
     y, y_stock = ours(x), stock(x_stock)
     gradient, gradient_stock = torch.randn_like(y), torch.randn_like(y_stock)
@@ -76,9 +78,9 @@ def _maps(
     ]
 
 
-def _update(dtype: torch.dtype) -> tuple[str, Callable[[], Any], Callable[[], Any], int]:
-    weight, velocity = torch.randn(WEIGHTS), torch.zeros(WEIGHTS)
-    gradient = torch.randn(WEIGHTS).to(dtype)
+def _update(dtype: torch.dtype, device: torch.device) -> tuple[str, Callable[[], Any], Callable[[], Any], int]:
+    weight, velocity = torch.randn(WEIGHTS, device=device), torch.zeros(WEIGHTS, device=device)
+    gradient = torch.randn(WEIGHTS, device=device).to(dtype)
     working = weight.bfloat16() if dtype == torch.bfloat16 else None
     parameter = nn.Parameter(weight.clone())
     parameter.grad = gradient.float()

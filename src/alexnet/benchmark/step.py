@@ -2,7 +2,7 @@
 
 import torch
 
-from alexnet.benchmark.measure import Contender, Row, alternate, compare_rates, measure_matrix_rate, show_amounts
+from alexnet.benchmark.measure import CPU, Contender, Row, alternate, compare_rates, measure_matrix_rate, show_amounts
 from alexnet.network.dialects import find_dialect
 from alexnet.network.shapes import count_training_operations, measure
 from alexnet.system import has_bfloat16
@@ -18,21 +18,21 @@ STEPS = (
 """What is compared: its name, our precision, and the stock contender."""
 
 
-def bench_step(batch: int, rounds: int, tick: Tick) -> list[Row]:
-    """Return a row for each of `STEPS` that this processor can run, and one for peak memory.
+def bench_step(batch: int, rounds: int, tick: Tick, device: torch.device = CPU) -> list[Row]:
+    """Return a row for each of `STEPS` that the device can run, and one for peak memory.
 
     The ceiling is the measured matrix-product rate in our precision, divided by the operations of a step.
     """
     rows = []
     for what, precision, stock in STEPS:
-        if precision == "bfloat16" and not has_bfloat16(torch.device("cpu")):
+        if precision == "bfloat16" and not has_bfloat16(device):
             continue
         with (
-            Contender("ours-step", batch=batch, dtype=precision) as ours,
-            Contender("stock-step", batch=batch, **stock) as theirs,
+            Contender("ours-step", batch=batch, dtype=precision, device=str(device)) as ours,
+            Contender("stock-step", batch=batch, device=str(device), **stock) as theirs,
         ):
             seconds = alternate([ours, theirs], rounds, tick)
-            ceiling = measure_matrix_rate(getattr(torch, precision)) / count_training_operations(
+            ceiling = measure_matrix_rate(getattr(torch, precision), device) / count_training_operations(
                 find_dialect("paper", 1000)
             )
             mine, other = ([batch / value for value in series] for series in seconds)
@@ -43,18 +43,18 @@ def bench_step(batch: int, rounds: int, tick: Tick) -> list[Row]:
     return rows
 
 
-def bench_evaluation(batch: int, rounds: int, tick: Tick) -> list[Row]:
+def bench_evaluation(batch: int, rounds: int, tick: Tick, device: torch.device = CPU) -> list[Row]:
     """Return rows of testing with one and with ten views, each against the faster setting of stock modules.
 
     Ten views are of whole stored images, cropping included; one view is a forward pass.
     """
-    precision = "bfloat16" if has_bfloat16(torch.device("cpu")) else "float32"
+    precision = "bfloat16" if has_bfloat16(device) else "float32"
     forward = 2 * sum(shape.multiply_adds for shape in measure(find_dialect("paper", 1000)))
     images = max(1, batch // 4)
     rows = []
     for what, name, options, done, flops in (
-        ("inference", "inference", {"batch": batch}, batch, forward),
-        ("ten views", "ten-views", {"images": images}, images, 10 * forward),
+        ("inference", "inference", {"batch": batch, "device": str(device)}, batch, forward),
+        ("ten views", "ten-views", {"images": images, "device": str(device)}, images, 10 * forward),
     ):
         candidates = []
         with Contender(f"ours-{name}", dtype=precision, **options) as ours:
@@ -62,7 +62,7 @@ def bench_evaluation(batch: int, rounds: int, tick: Tick) -> list[Row]:
                 with Contender(f"stock-{name}", dtype=dtype, **options) as theirs:
                     seconds = alternate([ours, theirs], rounds, tick)
                 mine, other = ([done / value for value in series] for series in seconds)
-                ceiling = measure_matrix_rate(getattr(torch, precision)) / flops
+                ceiling = measure_matrix_rate(getattr(torch, precision), device) / flops
                 candidates.append(
                     compare_rates(f"{what} : stock-{dtype}", mine, other, ceiling=ceiling, unit="images/s")
                 )

@@ -55,8 +55,11 @@ def _rectified(layer: nn.Module) -> tuple[nn.Module, nn.Module]:
     return layer, nn.ReLU(inplace=True)
 
 
-def make_inputs(batch: int, dtype: torch.dtype, *, channels_last: bool) -> torch.Tensor:
-    """Return (batch, 3, 224, 224) noise on the 0-255 scale, the same for every contender."""
+def make_inputs(
+    batch: int, dtype: torch.dtype, device: torch.device | str = "cpu", *, channels_last: bool
+) -> torch.Tensor:
+    """Return (batch, 3, 224, 224) noise on the 0-255 scale, the same for every contender and device."""
     generator = torch.Generator().manual_seed(0)
     inputs = (torch.randn(batch, 3, 224, 224, generator=generator) * 60).to(dtype)
-    return inputs.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return inputs.contiguous(memory_format=layout).to(device)

@@ -18,36 +18,52 @@ from alexnet.benchmark.searching import bench_search
 from alexnet.benchmark.serving import bench_serve
 from alexnet.benchmark.step import bench_evaluation, bench_step
 from alexnet.files.writing import write_text
-from alexnet.system import describe_system, has_bfloat16, set_threads
+from alexnet.system import check_device, choose_compute, describe_system, set_threads
 from alexnet.text.progress import Tick
 
 WHAT = ("kernels", "step", "loader", "evaluate", "prepare", "search", "scaling", "serve")
 """What can be measured, in this order."""
 
 
-ON_NOISE = {"step": bench_step, "evaluate": bench_evaluation, "search": bench_search, "scaling": bench_scaling}
-"""Those that measure with inputs made up for them."""
+ON_NOISE = {"search": bench_search, "scaling": bench_scaling}
+"""Those of the processor that measure with inputs made up for them."""
+
+ON_DEVICES = ("kernels", "step", "loader", "evaluate")
+"""Those that can be measured on a GPU; the others are about the processor."""
 
 
 def run_benchmark(
-    what: str, *, batch: int, rounds: int, images: Path | None, threads: int | None, requests: int, tick: Tick
+    what: str,
+    *,
+    batch: int,
+    rounds: int,
+    images: Path | None,
+    threads: int | None,
+    requests: int,
+    tick: Tick,
+    device: str = "cpu",
 ) -> list[Row]:
     """Return the rows of one benchmark.
 
     Args:
         what: One of `WHAT`.
+        device: Where those of `ON_DEVICES` compute; see `choose_compute`.
         batch: Images per training step or forward pass.
         rounds: Turns of each side.
         images: Folder of photographs for loader, prepare and serve; drawn scenes without one.
         requests: Of the long run of serve.
     Raises:
-        ConfigError: the folder holds no images, or the extra that serve needs is not installed.
+        ConfigError: the folder holds no images, the extra that serve needs is not installed, or the device is not
+            there.
     """
     set_threads(threads)
+    compute = choose_compute(device)
     if what == "kernels":
-        return bench_kernels(
-            batch, rounds, tick, dtype=torch.bfloat16 if has_bfloat16(torch.device("cpu")) else torch.float32
-        )
+        return bench_kernels(batch, rounds, tick, compute.device, dtype=compute.dtype)
+    if what == "step":
+        return bench_step(batch, rounds, tick, compute.device)
+    if what == "evaluate":
+        return bench_evaluation(batch, rounds, tick, compute.device)
     if what in ON_NOISE:
         return ON_NOISE[what](batch, rounds, tick)
     found = collect_images(images)
@@ -55,13 +71,28 @@ def run_benchmark(
         return bench_prepare(found, rounds, tick)
     if what == "serve":
         return bench_serve(found, rounds, tick, requests=requests)
-    return [*bench_loader(found, rounds, tick), *bench_epoch(found, batch, rounds, tick)]
+    return [
+        *bench_loader(found, rounds, tick, compute.device),
+        *bench_epoch(found, batch, rounds, tick, compute.device),
+    ]
 
 
-def write_record(folder: Path, what: str, rows: Sequence[Mapping[str, object]], command: str) -> Path:
-    """Write folder/<date>_<what>_<processor>.jsonl: a line about the run, then a line per row with its samples."""
+def write_record(
+    folder: Path, what: str, rows: Sequence[Mapping[str, object]], command: str, *, device: str = "cpu"
+) -> Path:
+    """Write folder/<date>_<what>_<processor or GPU>.jsonl: a line about the run, then a line per row with its samples.
+
+    Args:
+        device: What was measured; its name is the file's.
+    """
     system = describe_system()
-    name = str(system["processor"]).lower().replace("(r)", "").replace("(tm)", "")
+    on_gpu = what in ON_DEVICES and check_device(device).type == "cuda"
+    name = (
+        str(torch.cuda.get_device_name(device) if on_gpu else system["processor"])
+        .lower()
+        .replace("(r)", "")
+        .replace("(tm)", "")
+    )
     processor = "-".join(name.split())
     date = datetime.date.today().isoformat()
     head: dict[str, Any] = {"command": command, "date": date, "machine": platform.machine(), **system}

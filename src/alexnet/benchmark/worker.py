@@ -18,6 +18,7 @@ from alexnet.batches.loader import Batch
 from alexnet.batches.preprocessing import Preprocessing
 from alexnet.batches.shard import IGNORED_LABEL
 from alexnet.batches.views import evaluation_views
+from alexnet.benchmark.measure import CPU, wait_for
 from alexnet.benchmark.stock import build_stock_2014, build_stock_paper, make_inputs
 from alexnet.data.images.decode import open_image
 from alexnet.distribution.mesh import parse_mesh
@@ -33,30 +34,35 @@ from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.update import Update
 
 WARM_UP_ROUNDS = 2
+GPU_TURNS = 10
+"""Runs that a GPU is given in a row, so that it is not left to wait for the next: a step there takes milliseconds."""
 
 
-def _set_up(dtype: str) -> torch.dtype:
-    """Set memory and kernels up as the program does; return the type to compute in."""
+def _set_up(dtype: str, device: str = "cpu") -> Compute:
+    """Set memory and kernels up as the program does; return what to compute on and in."""
     system.tune_allocator()
-    compute: torch.dtype = getattr(torch, dtype)
-    kernels.warm_up(compute)
+    compute = system.choose_compute(device, dtype)
+    if compute.device.type == "cpu":
+        kernels.warm_up(compute.dtype)
     return compute
 
 
-def _build_stock(network: str, dtype: str) -> tuple[nn.Module, bool]:
+def _build_stock(network: str, dtype: str, device: str) -> tuple[nn.Module, bool]:
     """Return a stock network, and whether it computes in bfloat16, which means autocast and channels_last."""
     model, half = build_stock_paper() if network == "paper" else build_stock_2014(), dtype == "bfloat16"
+    model.to(device)
     return (model.to(memory_format=torch.channels_last) if half else model), half  # type: ignore[call-overload]
 
 
-def ours_step(batch: int, dtype: str, threads: int | None = None) -> Callable[[], object]:
+def ours_step(batch: int, dtype: str, threads: int | None = None, device: str = "cpu") -> Callable[[], object]:
     """One training step of the paper's network as `alexnet train` makes it."""
     system.set_threads(threads)
-    compute = _set_up(dtype)
-    optimizer = MomentumDescent(build("paper"), Optimization(), dtype=compute)
+    compute = _set_up(dtype, device)
+    optimizer = MomentumDescent(build("paper").to(compute.device), Optimization(), dtype=compute.dtype)
     optimizer.working.train()
-    inputs = make_inputs(batch, compute, channels_last=True)
-    item = Batch(inputs, torch.arange(batch) % 1000, torch.arange(batch), total=batch)
+    inputs = make_inputs(batch, compute.dtype, compute.device, channels_last=True)
+    positions = torch.arange(batch, device=compute.device)
+    item = Batch(inputs, positions % 1000, positions, total=batch)
     update, rates = Update(optimizer), dict.fromkeys(optimizer.velocities, 1e-6)
     return lambda: update(item, rates)
 
@@ -64,7 +70,7 @@ def ours_step(batch: int, dtype: str, threads: int | None = None) -> Callable[[]
 def shared_step(mesh: str, batch: int, dtype: str, threads: int) -> Callable[[], object]:
     """One process's part of a training step that several share, as `alexnet train --mesh` makes it; bytes sent."""
     world = _meet(mesh, threads)
-    compute = _set_up(dtype)
+    compute = _set_up(dtype).dtype
     optimizer = MomentumDescent(world.shard_network(build("paper")), Optimization(), dtype=compute, world=world)
     optimizer.working.train()
     (positions,) = world.batch_shard(None).parts(batch)
@@ -102,30 +108,29 @@ def _meet(mesh: str, threads: int) -> DistributedWorld:
     )
 
 
-def stock_step(batch: int, network: str, dtype: str) -> Callable[[], object]:
+def stock_step(batch: int, network: str, dtype: str, device: str = "cpu") -> Callable[[], object]:
     """One training step of stock modules; bfloat16 means autocast and channels_last."""
-    model, half = _build_stock(network, dtype)
+    model, half = _build_stock(network, dtype, device)
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9, weight_decay=5e-4)
-    inputs = make_inputs(batch, torch.float32, channels_last=half)
-    labels = torch.arange(batch) % 1000
+    inputs = make_inputs(batch, torch.float32, device, channels_last=half)
+    labels = torch.arange(batch, device=device) % 1000
 
     def step() -> None:
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=half):
             loss = F.cross_entropy(model(inputs), labels)
-        loss.item()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return step
 
 
-def ours_inference(batch: int, dtype: str) -> Callable[[], object]:
+def ours_inference(batch: int, dtype: str, device: str = "cpu") -> Callable[[], object]:
     """One forward pass of the paper's network in testing."""
-    compute = _set_up(dtype)
-    network = build("paper").to(compute).eval()
-    inputs = make_inputs(batch, compute, channels_last=True)
+    compute = _set_up(dtype, device)
+    network = build("paper").to(device=compute.device, dtype=compute.dtype).eval()
+    inputs = make_inputs(batch, compute.dtype, compute.device, channels_last=True)
 
     def infer() -> None:
         with torch.inference_mode():
@@ -152,23 +157,23 @@ def ours_features(batch: int, dtype: str) -> Callable[[], object]:
     return extract
 
 
-def stock_inference(batch: int, dtype: str) -> Callable[[], object]:
+def stock_inference(batch: int, dtype: str, device: str = "cpu") -> Callable[[], object]:
     """One forward pass of stock modules in testing; bfloat16 means autocast and channels_last."""
-    model, half = _build_stock("paper", dtype)
+    model, half = _build_stock("paper", dtype, device)
     model.eval()
-    inputs = make_inputs(batch, torch.float32, channels_last=half)
+    inputs = make_inputs(batch, torch.float32, device, channels_last=half)
 
     def infer() -> None:
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+        with torch.inference_mode(), torch.autocast(inputs.device.type, torch.bfloat16, enabled=half):
             model(inputs)
 
     return infer
 
 
-def ours_ten_views(images: int, dtype: str) -> Callable[[], object]:
+def ours_ten_views(images: int, dtype: str, device: str = "cpu") -> Callable[[], object]:
     """Ten-view probabilities of stored images, as `alexnet evaluate` computes them."""
-    compute = Compute(torch.device("cpu"), _set_up(dtype), "")
-    network = build("paper").to(compute.dtype).eval()
+    compute = _set_up(dtype, device)
+    network = build("paper").to(device=compute.device, dtype=compute.dtype).eval()
     stored = _stored_images(images)
     preprocessing = Preprocessing(np.full((256, 256, 3), 120, np.float32), 1.0)
     return lambda: list(predict_probabilities(network, stored, preprocessing, compute, num_views=10))
@@ -208,19 +213,20 @@ def ours_evaluation(model: str, pictures: str) -> Callable[[], object]:
     return evaluate
 
 
-def stock_ten_views(images: int, dtype: str) -> Callable[[], object]:
+def stock_ten_views(images: int, dtype: str, device: str = "cpu") -> Callable[[], object]:
     """Ten passes of stock modules over crops of the same images, softmax averaged."""
-    model, half = _build_stock("paper", dtype)
+    model, half = _build_stock("paper", dtype, device)
     model.eval()
     stored = torch.from_numpy(np.stack(_stored_images(images))).permute(0, 3, 1, 2)
 
     def test() -> torch.Tensor:
-        total = torch.zeros(images, 1000)
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+        shown = stored.to(device)
+        total = torch.zeros(images, 1000, device=device)
+        with torch.inference_mode(), torch.autocast(shown.device.type, torch.bfloat16, enabled=half):
             for y, x, mirrored in evaluation_views(256, 224, 10):
-                crops = stored[:, :, y : y + 224, x : x + 224].float() - 120
+                crops = shown[:, :, y : y + 224, x : x + 224].float() - 120
                 total += model(crops.flip(3) if mirrored else crops).float().softmax(1)
-        return total / 10
+        return (total / 10).cpu()
 
     return test
 
@@ -244,27 +250,35 @@ CONTENDERS: dict[str, Callable[..., Callable[[], object]]] = {
 }
 
 
-def peak_bytes() -> int:
-    """Largest resident size of this process so far."""
+def peak_bytes(device: torch.device = CPU) -> int:
+    """Most memory of this process so far: of a GPU what tensors held, of a processor the resident size."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def serve(function: Callable[[], object], requests: Iterator[str]) -> None:
-    """Warm up, then run once per request."""
+def serve(function: Callable[[], object], requests: Iterator[str], device: torch.device = CPU) -> None:
+    """Warm up, then run once per request, or on a GPU `GPU_TURNS` times; the answer has the seconds of one run."""
+    turns = GPU_TURNS if device.type == "cuda" else 1
     for _ in range(WARM_UP_ROUNDS):
         function()
-    print(json.dumps({"seconds": 0.0, "peak_bytes": peak_bytes(), "value": None}), flush=True)
+    print(json.dumps({"seconds": 0.0, "peak_bytes": peak_bytes(device), "value": None}), flush=True)
     for _ in requests:
+        wait_for(device)
         start = time.perf_counter()
-        value = function()
-        seconds = time.perf_counter() - start
+        for _ in range(turns):
+            value = function()
+        wait_for(device)
+        seconds = (time.perf_counter() - start) / turns
         told = value if isinstance(value, dict) else None
-        print(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes(), "value": told}), flush=True)
+        print(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes(device), "value": told}), flush=True)
 
 
 if __name__ == "__main__":
     system.set_threads()
-    serve(CONTENDERS[sys.argv[1]](**json.loads(sys.argv[2])), iter(sys.stdin.readline, ""))
+    given = json.loads(sys.argv[2])
+    made = CONTENDERS[sys.argv[1]](**given)
+    serve(made, iter(sys.stdin.readline, ""), torch.device(given.get("device", "cpu")))
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

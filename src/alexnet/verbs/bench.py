@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from alexnet.text.commands import command
-from alexnet.verbs.options import PATH, Whole, json_option, threads_option
+from alexnet.verbs.options import PATH, Whole, device_option, json_option, threads_option
 
 
 @click.command()
@@ -24,6 +24,7 @@ from alexnet.verbs.options import PATH, Whole, json_option, threads_option
     "--requests", default=10_000, show_default=True, type=Whole(1, 10_000_000), help="Requests of serve's long run."
 )
 @click.option("--record", type=PATH, help="Folder to keep the raw samples in.")
+@device_option
 @threads_option
 @json_option
 def bench(
@@ -31,6 +32,7 @@ def bench(
     more: tuple[str, ...],
     record: Path | None,
     as_json: bool,
+    device: str,
     **options: Any,
 ) -> None:
     """Measure this machine: ours beside stock PyTorch, in turns, with the ceiling of the hardware.
@@ -46,21 +48,27 @@ def bench(
       scaling   steps on 2 and 4 processes of this machine, against one; the ceiling is the cost model's estimate
                 (with --batch 64 --rounds 3 three minutes on an idle machine)
       serve     one client and 32, against evaluating; 64 clients for long: lost or exchanged answers, memory
-    All of them, if none is named; serve only where the extra web is installed.
+    All of them, if none is named; serve only where the extra web is installed. --device is for the first four; on a
+    GPU by name, they are all that is measured.
     """
     from importlib.util import find_spec
 
-    from alexnet.benchmark.suite import WHAT, run_benchmark, write_record
+    from alexnet.benchmark.suite import ON_DEVICES, WHAT, run_benchmark, write_record
     from alexnet.console.terminal import Terminal
+    from alexnet.system import choose_compute
 
-    wanted = (*subjects, *more) or tuple(what for what in WHAT if what != "serve" or find_spec("gradio"))
+    chosen = choose_compute(device).device
+    known = WHAT if device == "auto" or chosen.type == "cpu" else ON_DEVICES
+    wanted = (*subjects, *more) or tuple(what for what in known if what != "serve" or find_spec("gradio"))
     for what in wanted:
         if what not in WHAT:
             raise click.UsageError(f"Unknown benchmark {what!r}. Known: {', '.join(WHAT)}.")
+        if what not in known:
+            raise click.UsageError(f"{what} is measured on the processor. --device is for {', '.join(ON_DEVICES)}.")
     terminal = Terminal()
     for what in wanted:
         with terminal.progress(f"measuring {what}", "rounds") as meter:
-            rows = run_benchmark(what, tick=meter, **options)
+            rows = run_benchmark(what, tick=meter, device=str(chosen), **options)
         if as_json:
             for row in rows:
                 terminal.print_json(row.to_json())
@@ -68,8 +76,10 @@ def bench(
             _show_benchmark(terminal, what, rows)
         if record:
             given = ("batch", "rounds", "images", "threads", *(["requests"] if what == "serve" else []))
-            typed = command("bench", what, **{name: options[name] for name in given})
-            terminal.say(f"Record: {write_record(record, what, [row.to_json() for row in rows], typed)}")
+            there = chosen if what in ON_DEVICES and chosen.type != "cpu" else None
+            typed = command("bench", what, **{name: options[name] for name in given}, device=there)
+            path = write_record(record, what, [row.to_json() for row in rows], typed, device=str(chosen))
+            terminal.say(f"Record: {path}")
 
 
 def _show_benchmark(terminal: Any, what: str, rows: Any) -> None:
