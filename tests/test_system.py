@@ -14,11 +14,33 @@ def test_a_processor_has_no_bfloat16_where_onednn_is_kept_to_older_instructions(
     monkeypatch: pytest.MonkeyPatch, limit: str, native: bool
 ) -> None:
     monkeypatch.setattr(system, "cpu_flags", lambda: frozenset({"avx512_bf16"}))
+    monkeypatch.setattr(system, "cpu_vendor", lambda: "AuthenticAMD")
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
     compute = system.choose_compute("cpu")
     assert compute.dtype == (torch.bfloat16 if native else torch.float32)
     reason = "multiplies it natively" if native else "has no native bfloat16"
     assert reason in compute.explanation
+
+
+@pytest.mark.parametrize(
+    ("flags", "vendor", "limit", "dtype"),
+    [
+        ({"avx512_bf16"}, "AuthenticAMD", "", torch.bfloat16),
+        ({"avx512_bf16"}, "GenuineIntel", "", torch.float32),
+        ({"avx512_bf16", "amx_bf16"}, "GenuineIntel", "", torch.bfloat16),
+        ({"avx512_bf16", "amx_bf16"}, "GenuineIntel", "AVX512_CORE_BF16", torch.float32),
+        ({"bf16"}, "", "", torch.bfloat16),
+    ],
+)
+def test_bfloat16_is_chosen_where_its_products_are_faster(
+    monkeypatch: pytest.MonkeyPatch, flags: set[str], vendor: str, limit: str, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(system, "cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setattr(system, "cpu_vendor", lambda: vendor)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    compute = system.choose_compute("cpu")
+    assert compute.dtype == dtype
+    assert ("multiplies bfloat16 more slowly" in compute.explanation) == (dtype == torch.float32)
 
 
 def test_a_processor_without_the_instructions_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:

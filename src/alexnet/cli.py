@@ -11,7 +11,7 @@ import sys
 import click
 
 from alexnet.errors import AlexNetError
-from alexnet.garbage import collect_seldom
+from alexnet.startup import collect_seldom, wait_briefly
 from alexnet.text.names import escape_controls
 from alexnet.verbs.bench import bench
 from alexnet.verbs.calibrate import calibrate
@@ -119,6 +119,7 @@ def main() -> None:
     from click.exceptions import Abort
 
     collect_seldom()
+    wait_briefly()
     try:
         os.getcwd()
     except FileNotFoundError:  # PyTorch would end the process, in words of its own

@@ -19,7 +19,7 @@ ARROWS = {
     "version": set(),
     "errors": set(),
     "compiling": set(),
-    "garbage": set(),
+    "startup": set(),
     "text": {"files", "errors"},
     "files": {"text", "errors"},
     "pages": {"files", "text", "errors", "version"},
@@ -38,7 +38,7 @@ ARROWS = {
     "retrieval": {"distribution", "exchange", "evaluation", "network", "data", "compiling", "files", "text", "errors"},
     "interpretation": {"pages", "runs.folder", "retrieval", "evaluation", "network", "batches", "data", "files", "system", "console", "text", "errors", "version"},
     "serving": {"pages", "interpretation", "retrieval", "runs", "runs.folder", "evaluation", "network", "batches", "data", "files", "text", "errors", "version"},
-    "reproduction": {"pages", "garbage", "interpretation", "evaluation", "benchmark", "training", "network", "data", "recipes", "runs", "runs.folder", "files", "system", "console", "text", "errors", "version"},
+    "reproduction": {"pages", "startup", "interpretation", "evaluation", "benchmark", "training", "network", "data", "recipes", "runs", "runs.folder", "files", "system", "console", "text", "errors", "version"},
     "benchmark": {"serving", "retrieval", "training", "distribution", "network", "batches", "data", "kernels", "evaluation", "recipes", "files", "system", "console", "text", "errors", "version"},
 }  # fmt: skip
 """Stage -> the stages it may import. What is not listed (cli, runs, demo, ...) may import anything, and nothing it."""

@@ -17,11 +17,11 @@ from alexnet.data.store.reader import open_store
 from alexnet.errors import AlexNetError, RunError
 from alexnet.evaluation.classifier import load
 from alexnet.files.writing import lock_file, name_in_errors, write_array, write_text
-from alexnet.garbage import collect_seldom
 from alexnet.recipes.named import Recipe, read_recipe
 from alexnet.reproduction.plan import LOCK, PROBABILITIES, RESULT, TRAINING_PASSES, count_passes
 from alexnet.runs.folder import CHECKPOINTS, MODEL, read_metrics
 from alexnet.runs.train import train
+from alexnet.startup import collect_seldom
 from alexnet.text.progress import Tick
 from alexnet.training.transfer import adapt_recipe, read_start
 
