@@ -39,9 +39,9 @@ from alexnet.runs.folder import CHECKPOINTS, LATEST, PREVIOUS, read_environment
 from alexnet.runs.train import train
 from alexnet.text.commands import train_again
 from alexnet.training import loop
+from alexnet.training.batch_loss import BatchLoss
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.transfer import read_start
-from alexnet.training.update import Update
 from conftest import Listener, write_store
 
 OPTIONS = ["batches.size=5", "batches.divisor=60", "network.initialization=he", "network.dialect=tiny",
@@ -286,8 +286,8 @@ def test_a_diverging_run_stops_at_the_step_and_keeps_its_checkpoint(small_store_
 def test_an_epoch_without_a_wrong_image_does_not_end_a_training_that_goes_to_its_last(
     small_store_path: Path, tmp_path: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    update = Update.__call__
-    monkeypatch.setattr(Update, "__call__", lambda *arguments: (update(*arguments)[0], 0))  # type: ignore[index]
+    read = BatchLoss.read
+    monkeypatch.setattr(BatchLoss, "read", lambda launched: (read(launched)[0], 0))
     outcome = run(small_store_path, tmp_path / "run", listener)
     assert [row.get("ended") for row in outcome.history] == [None, None, "3 epochs, as the recipe says"]
     assert listener.notices[-1] == "Training ended after epoch 3: 3 epochs, as the recipe says."

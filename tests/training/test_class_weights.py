@@ -57,6 +57,6 @@ def test_an_update_descends_the_weighted_loss(smoothing: float) -> None:
         batch, dict.fromkeys(optimizer.velocities, 0.0)
     )
     assert done is not None
-    assert done[0] == pytest.approx(right, rel=1e-5)
+    assert done.read()[0] == pytest.approx(right, rel=1e-5)
     alone = F.cross_entropy(network(inputs, torch.arange(4))[:3], labels[:3], label_smoothing=smoothing)
     assert abs(float(alone.detach()) - right) > 0.01

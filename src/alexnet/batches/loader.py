@@ -1,7 +1,7 @@
 """Order, store and views -> batches of inputs, made one ahead on a background thread."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import NamedTuple, Protocol
 
@@ -14,6 +14,7 @@ from alexnet.batches.assemble import assemble_views
 from alexnet.batches.order import epoch_samples
 from alexnet.batches.randomness import Purpose, hash_samples
 from alexnet.batches.shard import IGNORED_LABEL, WHOLE_BATCH, BatchShard
+from alexnet.batches.side_stream import Sent, SideStream
 from alexnet.batches.views import draw_views
 from alexnet.data.producer import produce_ahead
 from alexnet.recipes.fields import Batches
@@ -45,12 +46,22 @@ class Batch(NamedTuple):
     is_last: bool = True
     """Whether this is the last part of its batch, after which the update follows."""
 
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs, labels and keys."""
+        return self.inputs, self.labels, self.keys
+
+    def replace_tensors(self, tensors: Sequence[Tensor]) -> "Batch":
+        """Return the batch with copies of its tensors in their place."""
+        inputs, labels, keys = tensors
+        return self._replace(inputs=inputs, labels=labels, keys=keys)
+
 
 class TrainingBatches:
     """Batches of one training split: a pure function of (seed, epoch), however often it is interrupted.
 
-    Buffers are reused: a batch is valid until the next one but two is asked for. `waited_seconds` says how long
-    the caller has been kept waiting since it was last reset.
+    Buffers are reused: on a CPU, a batch is valid until the next one but two is asked for. `waited_seconds` says how
+    long the caller has been kept waiting since it was last reset.
     """
 
     def __init__(
@@ -82,6 +93,8 @@ class TrainingBatches:
         self._assembled = 0
         self.waited_seconds = 0.0
         # One being used, those waiting, one being written.
+        places = _AHEAD + 2
+        self._side = SideStream(device, places) if device.type == "cuda" else None
         self._buffers = [
             torch.empty(
                 (shard.longest_part(recipe.size), 3, crop_px, crop_px),
@@ -89,7 +102,7 @@ class TrainingBatches:
                 memory_format=torch.channels_last,
                 pin_memory=device.type == "cuda",
             )
-            for _ in range(_AHEAD + 2)
+            for _ in range(places)
         ]
 
     @property
@@ -109,7 +122,7 @@ class TrainingBatches:
         """
         order = epoch_samples(self._labels, self._recipe.balance, seed=self._seed, epoch=epoch)
 
-        def assemble_parts() -> Iterator[Batch]:
+        def assemble_parts() -> Iterator[tuple[Batch, Sent | None]]:
             for number in range(first, len(self)):
                 samples = order[number * self._recipe.size : (number + 1) * self._recipe.size]
                 parts = self._shard.parts(len(samples))
@@ -119,15 +132,19 @@ class TrainingBatches:
         with closing(produce_ahead(assemble_parts(), _AHEAD, name="alexnet-batches")) as batches:
             while True:
                 start = time.perf_counter()
-                batch = next(batches, None)
-                if batch is None:
+                made = next(batches, None)
+                if made is None:
                     return
+                batch, sent = made
+                if self._side is not None and sent is not None:
+                    batch = batch.replace_tensors(self._side.receive(sent))
                 self.waited_seconds += time.perf_counter() - start
                 yield batch
 
     def _assemble(
         self, batch: NDArray[np.int64], positions: NDArray[np.int64], epoch: int, number: int, *, is_last: bool
-    ) -> Batch:
+    ) -> tuple[Batch, Sent | None]:
+        """Return a batch on the device; or one in host memory, and the copies that a side stream makes of it."""
         samples = batch[positions]  # position -1 fills up with the last image
         indices = samples % len(self._images)
         recipe = self._recipe
@@ -144,8 +161,11 @@ class TrainingBatches:
             color_axes=self._color_axes,
             crop_indices=crops,
         )
-        inputs = self._buffers[self._assembled % len(self._buffers)][: len(samples)]
+        place = self._assembled % len(self._buffers)
+        inputs = self._buffers[place][: len(samples)]
         self._assembled += 1
+        if self._side is not None:
+            self._side.wait_until_left(place)
         assemble_views(
             [self._images[int(i)] for i in indices],
             self._mean,
@@ -157,10 +177,7 @@ class TrainingBatches:
         keys = hash_samples(samples, seed=self._seed, epoch=epoch, purpose=Purpose.DROPOUT).view(np.int64)
         labels = torch.from_numpy(self._labels[indices])  # a copy
         labels[torch.from_numpy(positions < 0)] = IGNORED_LABEL
-        return Batch(
-            inputs.to(self._device, non_blocking=True),
-            labels.to(self._device),
-            torch.from_numpy(keys).to(self._device),
-            total=len(batch),
-            is_last=is_last,
-        )
+        made = Batch(inputs, labels, torch.from_numpy(keys), total=len(batch), is_last=is_last)
+        if self._side is None:
+            return made.replace_tensors([each.to(self._device) for each in made.tensors]), None
+        return made, self._side.send(place, (inputs, labels.pin_memory(), made.keys.pin_memory()))

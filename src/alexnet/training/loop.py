@@ -23,6 +23,7 @@ from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model
 from alexnet.recipes.named import Recipe
 from alexnet.text.wording import counted
+from alexnet.training.batch_loss import UnreadLosses
 from alexnet.training.checkpoint import save_best, save_checkpoint
 from alexnet.training.objective import Objective, one_of_all
 from alexnet.training.optimizer import MomentumDescent
@@ -117,7 +118,7 @@ def train_model(
     )
     num_batches = len(batches)
     names = [name for name, _ in network.named_parameters()]
-    saved_at = time.perf_counter()
+    saved_at = clock = time.perf_counter()
     saved = _say_place(progress, num_batches) if progress.schedule else None
 
     def save() -> None:
@@ -142,34 +143,39 @@ def train_model(
             return f"{lost} Nothing had been saved; the same command starts from the beginning."
         return f"{lost} What came after the last save is lost; the same command continues in {saved}."
 
+    def count_batch(images: int, loss: float, errors: int, rates: dict[str, float]) -> None:
+        nonlocal clock
+        _refuse_diverged(loss, rates, progress)
+        progress.batch += 1
+        progress.images += images
+        progress.loss_sum += loss * images
+        progress.errors += errors
+        progress.seconds += time.perf_counter() - clock
+        progress.waited_seconds += batches.waited_seconds
+        batches.waited_seconds = 0.0
+        listener.batch_done(progress, num_batches, loss)
+        clock = time.perf_counter()
+
     with _stop_requests(listener, explain_loss) as stop_requested:
         while not schedule.ended(progress.epoch):
             network.train()
             batches.waited_seconds = 0.0
             clock = time.perf_counter()
+            unread = UnreadLosses(count_batch)
             for batch in batches.epoch(progress.epoch, first=progress.batch):
-                rates = schedule.rates(progress.epoch + progress.batch / num_batches, names)
+                rates = schedule.rates(progress.epoch + (progress.batch + len(unread)) / num_batches, names)
                 optimizer.freeze(rates)
-                done = update(batch, rates)
-                if done is None:
+                launched = update(batch, rates)
+                if launched is None:
                     continue
-                loss, errors = done
-                _refuse_diverged(loss, rates, progress)
-                progress.batch += 1
-                progress.images += batch.total
-                progress.loss_sum += loss * batch.total
-                progress.errors += errors
-                now = time.perf_counter()
-                progress.seconds += now - clock
-                progress.waited_seconds += batches.waited_seconds
-                batches.waited_seconds = 0.0
-                listener.batch_done(progress, num_batches, loss)
-                stopping, due = world.all_reduce_any(stop_requested.is_set(), now - saved_at > 60 * checkpoint_minutes)
-                if stopping:
-                    stop()
-                if due:
-                    save()
-                clock = time.perf_counter()
+                unread.add(launched, rates)
+                is_due = time.perf_counter() - saved_at > 60 * checkpoint_minutes
+                stopping, due = world.all_reduce_any(stop_requested.is_set(), is_due)
+                if stopping or due:
+                    unread.read_all()  # what is saved is counted, and known to be sound
+                    stop() if stopping else save()
+                    clock = time.perf_counter()
+            unread.read_all()
 
             start = time.perf_counter()
             row = _summarize(progress, schedule, num_batches, objective)

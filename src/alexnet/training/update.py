@@ -6,6 +6,7 @@ from torch import Tensor
 from alexnet.batches.loader import Batch
 from alexnet.distribution.gradients import GradientSums
 from alexnet.distribution.world import SINGLE_PROCESS, World
+from alexnet.training.batch_loss import BatchLoss
 from alexnet.training.objective import find_wrong, sum_losses
 from alexnet.training.optimizer import MomentumDescent
 
@@ -41,11 +42,9 @@ class Update:
         self._totals: Tensor | None = None
         """Loss and wrong images of the batch so far; None between batches."""
 
-    def __call__(self, batch: Batch, rates: dict[str, float]) -> tuple[float, int] | None:
-        """Take a batch, or a part of one; after its last, update and return its mean loss and its wrong images.
-
-        The loss is read when everything is under way, so that a GPU is not waited for in between. It may be infinite or
-        NaN; then the weights are broken.
+    def __call__(self, batch: Batch, rates: dict[str, float]) -> BatchLoss | None:
+        """Take a batch, or a part of one; after its last, update and return its loss, which is not read here: a GPU is
+        not waited for.
         """
         if self._totals is None:
             self._totals = torch.zeros(2, dtype=torch.float64, device=batch.inputs.device)
@@ -64,6 +63,5 @@ class Update:
         if not batch.is_last:
             return None
         self._optimizer.step(rates, self._sums.finish() if self._sums else None)
-        loss_sum, errors = (pending.wait() if pending else self._totals).tolist()
-        self._totals = None
-        return loss_sum / batch.total, round(errors)
+        totals, self._totals = pending.wait() if pending else self._totals, None
+        return BatchLoss(totals, batch.total)
