@@ -6,6 +6,7 @@ from alexnet.description.page import Description, Facts, name_classes
 from alexnet.files.writing import is_locked
 from alexnet.retrieval.index.format import HEADER_NAME, LOCK
 from alexnet.text.commands import command, recall_command
+from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
 
 
@@ -36,6 +37,7 @@ def describe_index(path: Path, *, verify: bool = False, every: bool = False) -> 
     if verify:
         index.verify()
     header, count = index.header, counted(len(index), "image")
+    size, removed = sum(record["bytes"] for record in index.file_records()), index.num_rows - len(index)
     codes = [f"{bits} bits ({known['method']})" for bits, known in header["codes"].items()]
     facts = [
         ("what", f"an index of {count}" if header["finished"] else f"{state}: {count} so far"),
@@ -43,6 +45,12 @@ def describe_index(path: Path, *, verify: bool = False, every: bool = False) -> 
         ("model", f"{header['model']['path']} ({header['model']['dialect']})"),
         *([("classes", name_classes(sorted(index.class_names), every=every))] if index.class_names else []),
         ("codes", ", ".join(codes) or "none"),
+        (
+            "size",
+            f"{size:,} bytes, of which {counted(removed, 'removed row')} still take room"
+            if removed
+            else f"{size:,} bytes",
+        ),
         ("checked", "that every byte is as it was written" if verify else "that all files have their sizes"),
     ]
     if header["finished"]:
@@ -52,5 +60,18 @@ def describe_index(path: Path, *, verify: bool = False, every: bool = False) -> 
         model, features = header["model"], header["features"]
         options = {"layer": index.layer, "dtype": features["dtype"], "precision": model["precision"], "out": path}
         facts.append(("next", again or command("search", "index", model["path"], "IMAGES", **options)))
-    values = {"kind": "index", "path": str(path), "finished": header["finished"], "images": len(index)}
-    return Description({**values, "model": header["model"]}, [Facts(facts, str(path))])
+    values = {
+        "kind": "index",
+        "path": escape_name(str(path)),
+        "finished": header["finished"],
+        "images": len(index),
+        "removed_rows": removed,
+        "layer": index.layer,
+        "dimensions": index.dimensions,
+        "dtype": header["features"]["dtype"],
+        "classes": len(index.class_names),
+        "codes": {bits: known["method"] for bits, known in header["codes"].items()},
+        "model": header["model"],
+        "bytes": size,
+    }
+    return Description(values, [Facts(facts, str(path))])

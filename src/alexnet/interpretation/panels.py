@@ -228,7 +228,9 @@ def why_panel(
     Raises:
         ImageError: no picture can be decoded.
     """
-    images, kept, left_out = _decode(pictures, positions)
+    images, kept, left_out = pictures.read(positions)
+    if not images:
+        raise left_out[0]
     predictions = classifier.predict(images)
     best = [int(prediction.probabilities.argmax()) for prediction in predictions]
     classes = [class_index] * len(best) if class_index is not None else best
@@ -269,12 +271,12 @@ def activations_panel(classifier: Classifier, pictures: Pictures, position: int,
     """
     network = classifier.network
     network.locate_activation(layer)
-    images, _, _ = _decode(pictures, [position])
-    values = classifier.activations(images, [layer])[layer][0]
+    image = np.asarray(pictures.images[position])
+    values = classifier.activations(image, [layer])[layer][0]
     base, _, letter = layer.partition(":")
     is_last = base.partition(".")[0] == network.spec.layers[-1].name
     towers = [letter] if letter else [] if is_last or network.spec.towers == 1 else "abcdefgh"[: network.spec.towers]
-    (crop,) = crop_center(images, classifier)
+    (crop,) = crop_center([image], classifier)
     return Found(
         partial(draw_activations, values, layer=base, towers=list(towers), image=crop, source=pictures.paths[position]),
         [],
@@ -349,20 +351,3 @@ def _gather(
     if not filled:
         return np.zeros(0, np.int64), np.zeros((0, 0), np.float32), left_out
     return np.concatenate([places for places, _ in filled]), np.concatenate([rows for _, rows in filled]), left_out
-
-
-def _decode(
-    pictures: Pictures, positions: Sequence[int]
-) -> tuple[list[NDArray[np.uint8]], list[int], list[ImageError]]:
-    """Return the images at these positions, the positions of those that can be decoded, and why others cannot."""
-    images, kept, left_out = [], [], []
-    for position in positions:
-        try:
-            images.append(np.asarray(pictures.images[position]))
-        except ImageError as problem:
-            left_out.append(problem)
-        else:
-            kept.append(position)
-    if not images:
-        raise left_out[0]
-    return images, kept, left_out

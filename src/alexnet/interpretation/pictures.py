@@ -1,6 +1,6 @@
 """What is drawn from: the images of a store's split, or files, with their paths and what is known of their classes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from alexnet.batches.loader import Images
 from alexnet.batches.preprocessing import Preprocessing
 from alexnet.data.images.decode import open_image
 from alexnet.data.store.format import HEADER_NAME
-from alexnet.data.store.reader import open_store
+from alexnet.data.store.reader import Store, open_store
 from alexnet.errors import ConfigError, ImageError, WeightsError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.evaluate import match_classes
@@ -42,6 +42,12 @@ class Pictures:
         """(N,) index of each into `class_names`; None where classes are not known."""
         self.class_names = class_names
         self.class_titles = class_titles
+
+    @classmethod
+    def of_split(cls, store: Store, split: str, where: str) -> "Pictures":
+        """Return the images of a split, with the names of classes that the store has."""
+        part = store[split]
+        return cls(where, part.images, part.paths, part.labels, store.class_names, store.class_titles)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -81,6 +87,17 @@ class Pictures:
         )
         return known[self.labels]
 
+    def read(self, positions: Iterable[int]) -> tuple[list[NDArray[np.uint8]], list[int], list[ImageError]]:
+        """Return the images at these positions, the positions of those that can be decoded, and why others cannot."""
+        images, kept, left_out = [], [], []
+        for position in positions:
+            try:
+                images.append(np.asarray(self.images[position]))
+                kept.append(position)
+            except ImageError as problem:
+                left_out.append(problem)
+        return images, kept, left_out
+
     def features(
         self, classifier: Classifier, positions: Sequence[int] | None = None
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], list[ImageError]]]:
@@ -91,22 +108,10 @@ class Pictures:
         """
         wanted = range(len(self)) if positions is None else positions
         layer = classifier.network.features_name()
-        files = self.images.files if isinstance(self.images, _Files) else None
-        given = map(self.give, wanted)
-        pending = iter(wanted)
-        for names, problems, arrays in classifier.activations_each(given, [layer], batch_size=FEATURE_BATCH):
-            taken = [next(pending) for _ in range(len(names) + len(problems))]
-            if files and problems:  # those left are the files whose names came back, in order
-                remaining = iter(names)
-                name = next(remaining, None)
-                kept = []
-                for position in taken:
-                    if name is not None and str(files[position]) == name:
-                        kept.append(position)
-                        name = next(remaining, None)
-                taken = kept
-            rows = arrays[layer].reshape(len(names), -1) if names else np.zeros((0, 0), np.float32)
-            yield np.array(taken, np.int64), rows, problems
+        for start in range(0, len(wanted), FEATURE_BATCH):
+            images, kept, left_out = self.read(wanted[start : start + FEATURE_BATCH])
+            rows = classifier.activations(images, [layer], batch_size=FEATURE_BATCH)[layer]
+            yield np.array(kept, np.int64), rows.reshape(len(kept), -1), left_out
 
 
 class _Files:
@@ -143,13 +148,12 @@ def open_split(path: Path, split: str, classifier: Classifier) -> Pictures:
             f"{path}: holds images of {store.size} px, the model was trained on {image_px} px. Prepare the images "
             f"again with --size {image_px}."
         )
-    part = store[split]
-    if not len(part):
+    if not len(store[split]):
         raise ConfigError(f"{path}: its split {split} has no images. Choose another --split.")
-    where = f"{counted(len(part), f'{split} image')} of {path.name}"
+    found = Pictures.of_split(store, split, f"{counted(len(store[split]), f'{split} image')} of {path.name}")
     own = readable_names(store.class_names, store.class_titles)
-    titles = name_readably(store.class_names, own, readable_names(model.class_names, model.class_titles))
-    return Pictures(where, part.images, part.paths, part.labels, store.class_names, titles)
+    found.class_titles = name_readably(store.class_names, own, readable_names(model.class_names, model.class_titles))
+    return found
 
 
 def open_files(files: Sequence[Path], classifier: Classifier, *, labeled: bool = False) -> Pictures:

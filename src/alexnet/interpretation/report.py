@@ -155,8 +155,7 @@ def _show_images(
     classifier: Classifier, store: "Store", split: str, evaluation: Evaluation, tick: Tick | None
 ) -> list[Themed]:
     """Return what needs images of the split: a panel, the surest mistakes, heat, and neighbours among training."""
-    part = store[split]
-    pictures = Pictures(split, part.images, part.paths, part.labels, store.class_names, store.class_titles)
+    pictures = Pictures.of_split(store, split, split)
     labels = pictures.labels_of(classifier)
 
     def show(chosen: Sequence[int], *, mistakes: bool = False) -> Themed:
@@ -168,17 +167,8 @@ def _show_images(
     if mistakes:
         drawings.append(show(mistakes, mistakes=True))
     queries = choose_queries(pictures, QUERIES)
-    training = store["train"]
-    count = len(training)
-    if count:
-        collection = Pictures(
-            counted(count, "training image"),
-            training.images,
-            training.paths,
-            training.labels,
-            store.class_names,
-            store.class_titles,
-        )
+    if count := len(store["train"]):
+        collection = Pictures.of_split(store, "train", counted(count, "training image"))
         found = neighbors_panel(
             classifier, collection, pictures, chosen=queries, k=min(NEIGHBORS, count), limit=MOST_SEARCHED, tick=tick
         )

@@ -7,7 +7,6 @@ import click
 
 from alexnet.text.commands import command
 from alexnet.text.names import escape_name
-from alexnet.text.wording import counted
 from alexnet.verbs.options import PATH, json_option
 from alexnet.verbs.search_output import entry_json, new_terminal, shown, titled
 
@@ -20,13 +19,12 @@ from alexnet.verbs.search_output import entry_json, new_terminal, shown, titled
 @json_option
 def info(index: Path, verify: bool, check: bool, list_images: bool, as_json: bool) -> None:
     """Tell what INDEX holds, and whether it and the images behind it are as they were."""
+    from alexnet.description.indexes import describe_index
     from alexnet.retrieval.index.images import Originals
     from alexnet.retrieval.index.reader import read_index
 
     terminal = new_terminal()
     opened = read_index(index)
-    if verify:
-        opened.verify()
     if list_images:
         for row in opened.rows().tolist():
             entry = opened.entry(row)
@@ -43,37 +41,12 @@ def info(index: Path, verify: bool, check: bool, list_images: bool, as_json: boo
                 problem = originals.explain(opened.entry(row))
                 problems += [f"{shown(opened.entry(row))} {problem}"] if problem else []
                 meter(place + 1, len(opened))
-    header = opened.header
-    values = {
-        "index": escape_name(str(index)),
-        "finished": header["finished"],
-        "images": len(opened),
-        "removed_rows": opened.num_rows - len(opened),
-        "layer": opened.layer,
-        "dimensions": opened.dimensions,
-        "dtype": header["features"]["dtype"],
-        "classes": len(opened.class_names),
-        "codes": {bits: codes["method"] for bits, codes in header["codes"].items()},
-        "model": header["model"],
-        "bytes": sum(record["bytes"] for record in opened.file_records()),
-        "problems": problems,
-    }
+    page = describe_index(index, verify=verify)
     if as_json:
-        terminal.print_json(values)
+        terminal.print_json({"index": escape_name(str(index)), **page.values, "problems": problems})
     else:
-        names = ", ".join(f"{bits} bits ({method})" for bits, method in values["codes"].items())
-        terminal.table(
-            ["", str(index)],
-            [
-                ["images", f"{len(opened):,}" + ("" if header["finished"] else " so far: unfinished")],
-                ["features", f"{opened.dimensions:,} of {opened.layer}, {values['dtype']}"],
-                ["classes", f"{len(opened.class_names):,}"],
-                ["codes", names or "none"],
-                ["model", f"{header['model']['dialect']}, weights {header['model']['weights_sha256'][:12]}…"],
-                ["size", f"{values['bytes']:,} bytes"],
-                ["removed", f"{counted(values['removed_rows'], 'row')} still taking room"],
-            ],
-        )
+        for part in page.parts:
+            terminal.show(part)
         if verify:
             terminal.say("Every byte of it is as it was written.")
         if check and not problems:
