@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -149,16 +150,21 @@ def shard_parameters(mesh: Mesh, spec: Spec) -> dict[str, Shard]:
 
 def count_parameters(mesh: Mesh, spec: Spec) -> int:
     """Return how many weights and biases one process holds."""
+    return sum(
+        count // (1 if shard is None else mesh.dense if shard.group == "dense" else mesh.tower)
+        for count, shard in list_parameters(mesh, spec)
+    )
+
+
+def list_parameters(mesh: Mesh, spec: Spec) -> Iterator[tuple[int, Shard | None]]:
+    """Yield how many numbers each weight and bias of the network has, and how it is divided, if it is."""
     from alexnet.network.shapes import measure
 
     shards = shard_parameters(mesh, spec)
-    total = 0
     for shape in measure(spec):
         biases = shape.kernel[0]
-        for name, count in (("weight", shape.parameters - biases), ("bias", biases)):
-            shard = shards.get(f"layers.{shape.name}.{name}")
-            total += count // (1 if shard is None else mesh.dense if shard.group == "dense" else mesh.tower)
-    return total
+        yield shape.parameters - biases, shards.get(f"layers.{shape.name}.weight")
+        yield biases, shards.get(f"layers.{shape.name}.bias")
 
 
 def largest_shard(mesh: Mesh, batch: int) -> int:

@@ -5,7 +5,7 @@ In bytes of one process, by exchange. Activations are of the dtype that computes
 
 import math
 
-from alexnet.distribution.mesh import Mesh, shard_parameters
+from alexnet.distribution.mesh import Mesh, list_parameters
 from alexnet.kernels.rules import window_reach
 from alexnet.network.rows import Convolution, Dense, Normalize, Spec
 from alexnet.network.shapes import measure, shape_after
@@ -65,14 +65,10 @@ def _count_last(mesh: Mesh, classes: int, shard: int, name: str, value_bytes: in
 
 def _count_gradients(mesh: Mesh, spec: Spec) -> int:
     """A ring sends every gradient that is not divided among the shards of a batch 2 (n - 1) / n times, in float32."""
-    shards = shard_parameters(mesh, spec)
     parameters = 0
-    for shape in measure(spec):
-        biases = shape.kernel[0]
-        for name, count in (("weight", shape.parameters - biases), ("bias", biases)):
-            shard = shards.get(f"layers.{shape.name}.{name}")
-            if shard is None:
-                parameters += count
-            elif shard.group == "tower" or mesh.dense == mesh.tower:
-                parameters += count // (mesh.tower if shard.group == "tower" else mesh.dense)
+    for count, shard in list_parameters(mesh, spec):
+        if shard is None:
+            parameters += count
+        elif shard.group == "tower" or mesh.dense == mesh.tower:
+            parameters += count // (mesh.tower if shard.group == "tower" else mesh.dense)
     return round(2 * (mesh.data - 1) / mesh.data * parameters * 4)

@@ -24,7 +24,7 @@ from alexnet.network.confidence import MEASURED_VIEWS, Rejection, scale_probabil
 from alexnet.network.model_file import find_model, load_model, save_model
 from alexnet.runs.folder import CHECKPOINTS
 from alexnet.text.commands import command
-from alexnet.text.progress import Tick
+from alexnet.text.progress import Tick, untold
 
 if TYPE_CHECKING:
     from alexnet.data.store.reader import Store
@@ -112,7 +112,7 @@ def calibrate(
     *,
     split: str = VAL,
     reject: float | None = None,
-    tick: Tick | None = None,
+    tick: Tick = untold,
 ) -> Confidence:
     """Find temperatures for one view and for ten, and with `reject` references and thresholds; nothing is written.
 
@@ -134,8 +134,7 @@ def calibrate(
     def count(views: int) -> None:
         nonlocal done
         done += views
-        if tick:
-            tick(done, total)
+        tick(done, total)
 
     distances_from: Rejection | None = None
     if reject is not None:

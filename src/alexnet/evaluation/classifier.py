@@ -24,7 +24,7 @@ from alexnet.evaluation.set_evaluation import SetEvaluation, arrange_columns, ex
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model, find_model, load_model
 from alexnet.system import Compute, choose_compute
-from alexnet.text.progress import Tick
+from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class Classifier(Predictor):
                 f"{store.size} px. Prepare the images again with --size {self.model.preprocessing.image_px}."
             )
 
-    def evaluate(self, store: "Store", *, split: str = "val", views: int = 1, tick: Tick | None = None) -> Evaluation:
+    def evaluate(self, store: "Store", *, split: str = "val", views: int = 1, tick: Tick = untold) -> Evaluation:
         """Return the errors on a split of a store; its classes are matched with the model's by name.
 
         Raises:

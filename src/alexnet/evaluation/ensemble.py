@@ -28,7 +28,7 @@ from alexnet.network.independent import Independent
 from alexnet.network.model_file import ENSEMBLE_KIND, by_views, find_model, read_by_views
 from alexnet.text.commands import command
 from alexnet.text.names import escape_name, unescape_name
-from alexnet.text.progress import Tick
+from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
 
 FORMAT = 2
@@ -154,7 +154,7 @@ def fit_weights(
     labels: NDArray[np.int64],
     *,
     k: int,
-    tick: Tick | None = None,
+    tick: Tick = untold,
 ) -> tuple[float, ...]:
     """Return weights that lower the top-k error on these images, by coordinate descent.
 
@@ -188,8 +188,7 @@ def fit_weights(
                 found = error(tried)
                 if found < best:
                     best, weights, changed = found, tried, True
-            if tick:
-                tick(member + 1, len(weights))
+            tick(member + 1, len(weights))
     return tuple(value / sum(weights) for value in weights)
 
 

@@ -22,7 +22,7 @@ from alexnet.network.independent import to_probabilities
 from alexnet.system import Compute
 from alexnet.text.class_names import normalize_name
 from alexnet.text.names import escape_name
-from alexnet.text.progress import Tick
+from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
 
 VIEWS_AT_A_TIME = 128
@@ -208,7 +208,7 @@ def evaluate_network(
     *,
     class_names: tuple[str, ...],
     num_views: int = 1,
-    tick: Tick | None = None,
+    tick: Tick = untold,
     data: ProcessGroup | None = None,
 ) -> Evaluation:
     """Return the errors on these images; each is used exactly once.
@@ -238,7 +238,7 @@ def gather_probabilities(
     compute: Compute,
     *,
     num_views: int = 1,
-    tick: Tick | None = None,
+    tick: Tick = untold,
     data: ProcessGroup | None = None,
     independent: bool = False,
 ) -> Tensor:
@@ -262,8 +262,7 @@ def gather_probabilities(
             part = data.all_gather(part.to(compute.device), "probabilities").wait().flatten(0, 1)[: total - done].cpu()
         parts.append(part)
         done += len(part)
-        if tick:
-            tick(done, total)
+        tick(done, total)
     return torch.cat(parts)
 
 

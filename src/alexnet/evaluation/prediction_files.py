@@ -1,6 +1,5 @@
 """What a test predicted, image by image, as files."""
 
-import csv
 import importlib.util
 import io
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from alexnet.data.sources.listing import SEPARATOR
 from alexnet.errors import ConfigError
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.set_evaluation import SetEvaluation
-from alexnet.files.writing import write_bytes, write_text
+from alexnet.files.writing import format_csv, write_bytes, write_text
 from alexnet.text.names import escape_name
 
 LISTED = 5
@@ -83,12 +82,11 @@ def _write_table(path: Path, columns: dict[str, list[Any]]) -> None:
     if path.suffix == ".parquet":
         _write_parquet(path, columns)
         return
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in zip(*columns.values(), strict=True):
-        writer.writerow([f"{value:.6f}" if isinstance(value, float) else value for value in row])
-    write_text(path, text.getvalue())
+    rows = (
+        [f"{value:.6f}" if isinstance(value, float) else value for value in row]
+        for row in zip(*columns.values(), strict=True)
+    )
+    write_text(path, format_csv([columns, *rows]))
 
 
 def write_submission(path: Path, probabilities: NDArray[np.float32], image_paths: Sequence[str]) -> None:

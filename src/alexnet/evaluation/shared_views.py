@@ -51,10 +51,7 @@ def share_first_layer(network: AlexNet, images: Tensor, places: Sequence[Place])
         images: (N, 3, S, S) inputs, not cropped.
         places: V crops.
     """
-    row, layer = network.spec.layers[0], network.layers[network.spec.layers[0].name]
-    assert isinstance(row, Convolution)
-    assert isinstance(layer, ConvolutionLayer)
-    (pool,) = (step for step in row.then if isinstance(step, Pool))
+    row, layer, pool = _first_layer(network)
     side, last = network.shapes[0].output[1], network.shapes[0].final[1] - 1
     crop, stride, overhang = network.spec.input_px, row.stride_px, layer.overhang_px
     margin = images.shape[2] - crop
@@ -123,10 +120,7 @@ def share_covered_first_layer(network: AlexNet, image: Tensor, places: Sequence[
         places: Top row and left column of each of P squares that lie inside the image.
         side_px: Side of the square.
     """
-    row, layer = network.spec.layers[0], network.layers[network.spec.layers[0].name]
-    assert isinstance(row, Convolution)
-    assert isinstance(layer, ConvolutionLayer)
-    (pool,) = (step for step in row.then if isinstance(step, Pool))
+    row, layer, pool = _first_layer(network)
     step, total = row.stride_px * pool.stride_px, network.shapes[0].final[1]
     reach = (pool.window_px - 1) * row.stride_px + row.window_px  # pixels along an axis that one pooled output sees
     count = min(total, (side_px + reach - 2) // step + 1)  # outputs along an axis that can see a pixel of the square
@@ -152,3 +146,10 @@ def share_covered_first_layer(network: AlexNet, image: Tensor, places: Sequence[
     for out, part, (y, x) in zip(outputs, compute(torch.stack(parts)), places, strict=True):
         out[:, first(y) : first(y) + count, first(x) : first(x) + count] = part
     return outputs
+
+
+def _first_layer(network: AlexNet) -> tuple[Convolution, ConvolutionLayer, Pool]:
+    row, layer = network.spec.layers[0], network.layers[network.spec.layers[0].name]
+    assert isinstance(row, Convolution)
+    assert isinstance(layer, ConvolutionLayer)
+    return row, layer, next(step for step in row.then if isinstance(step, Pool))

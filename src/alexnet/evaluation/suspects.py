@@ -1,7 +1,5 @@
 """Images whose label is doubtful by what the folds of a cross-validation predicted: found, ranked and listed."""
 
-import csv
-import io
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +8,7 @@ from alexnet.data.store.reader import Store
 from alexnet.errors import RunError
 from alexnet.evaluation.confident_learning import Doubts, doubt_labels
 from alexnet.evaluation.out_of_fold import OUT_OF_FOLD, OutOfFold, read_out_of_fold
-from alexnet.files.writing import write_text
+from alexnet.files.writing import format_csv, write_text
 from alexnet.text.names import escape_name
 
 COLUMNS = ("path", "label", "suggested", "score")
@@ -34,16 +32,17 @@ class Suspects:
 
     def write(self, path: Path) -> None:
         """Write a line per suspect with COLUMNS; the score is the probability of the label."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        names = list(map(escape_name, self.told.class_names))
-        for number in self.numbers:
-            label, suggested = names[self.doubts.labels[number]], names[self.doubts.suggested[number]]
-            writer.writerow(
-                [escape_name(self.told.paths[number]), label, suggested, f"{self.doubts.scores[number]:.6f}"]
+        names, doubts = list(map(escape_name, self.told.class_names)), self.doubts
+        rows = [
+            (
+                escape_name(self.told.paths[i]),
+                names[doubts.labels[i]],
+                names[doubts.suggested[i]],
+                f"{doubts.scores[i]:.6f}",
             )
-        write_text(path, text.getvalue())
+            for i in self.numbers
+        ]
+        write_text(path, format_csv([COLUMNS, *rows]))
 
 
 def find_suspects(folder: Path, store: Store) -> Suspects:

@@ -29,40 +29,17 @@ _V0_TYPES = {
 }
 """What the two older generations call the layer types of the newest."""
 
-_SCHEMA: dict[str, list[tuple[str, int, str, bool]]] = {
-    "BlobShape": [("dim", 1, "int64", True)],
-    "Blob": [
-        ("num", 1, "int64", False),
-        ("channels", 2, "int64", False),
-        ("height", 3, "int64", False),
-        ("width", 4, "int64", False),
-        ("data", 5, "bytes", True),
-        ("shape", 7, "BlobShape", False),
-        ("double_data", 8, "bytes", True),
-    ],
-    "Normalization": [
-        ("local_size", 1, "int64", False),
-        ("alpha", 2, "float", False),
-        ("beta", 3, "float", False),
-        ("k", 5, "float", False),
-    ],
-    "Layer": [
-        ("name", 1, "bytes", False),
-        ("type", 2, "bytes", False),
-        ("blobs", 7, "Blob", True),
-        ("lrn_param", 118, "Normalization", False),
-    ],
-    "V0Layer": [("name", 1, "bytes", False), ("type", 2, "bytes", False), ("blobs", 50, "Blob", True)],
-    "V1Layer": [
-        ("layer", 1, "V0Layer", False),
-        ("name", 4, "bytes", False),
-        ("type", 5, "int64", False),
-        ("blobs", 6, "Blob", True),
-        ("lrn_param", 18, "Normalization", False),
-    ],
-    "Net": [("name", 1, "bytes", False), ("layers", 2, "V1Layer", True), ("layer", 100, "Layer", True)],
+_SCHEMA = {
+    "BlobShape": "dim 1 int64*",
+    "Blob": "num 1 int64, channels 2 int64, height 3 int64, width 4 int64, data 5 bytes*, shape 7 BlobShape, "
+    "double_data 8 bytes*",
+    "Normalization": "local_size 1 int64, alpha 2 float, beta 3 float, k 5 float",
+    "Layer": "name 1 bytes, type 2 bytes, blobs 7 Blob*, lrn_param 118 Normalization",
+    "V0Layer": "name 1 bytes, type 2 bytes, blobs 50 Blob*",
+    "V1Layer": "layer 1 V0Layer, name 4 bytes, type 5 int64, blobs 6 Blob*, lrn_param 18 Normalization",
+    "Net": "name 1 bytes, layers 2 V1Layer*, layer 100 Layer*",
 }
-"""Message -> (field, number, type, repeated)."""
+"""Message -> its fields: name, number and type; * stands for one that is repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +148,10 @@ def _messages() -> dict[str, Any]:
     file = descriptor_pb2.FileDescriptorProto(name="alexnet_caffe.proto", package="alexnet_caffe", syntax="proto2")
     for message, fields in _SCHEMA.items():
         described = file.message_type.add(name=message)
-        for name, number, kind, repeated in fields:
-            label = kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL
-            added = described.field.add(name=name, number=number, label=label)
+        for name, number, kind in map(str.split, fields.split(", ")):
+            label = kinds.LABEL_REPEATED if kind.endswith("*") else kinds.LABEL_OPTIONAL
+            kind = kind.rstrip("*")
+            added = described.field.add(name=name, number=int(number), label=label)
             if kind in scalars:
                 added.type = scalars[kind]
             else:

@@ -257,11 +257,9 @@ def copy_network(model: Model) -> AlexNet:
 def compute_distances(model: Model, network: AlexNet, images: Tensor, *, ten_views: bool) -> Tensor:
     """Return the distances (N,) by which a model that rejects would judge stored images; see `compute_outputs`."""
     assert model.rejection is not None
-    inputs = model.preprocessing.make_views(
-        list(images.numpy()), network.spec.input_px, torch.float32, views=10 if ten_views else 1
-    )
+    inputs = _make_views(network, model.preprocessing, images, ten_views)
     with torch.inference_mode():
-        features = network.read_last_layer(0, inputs.flatten(0, 1)).flatten(1)
+        features = network.read_last_layer(0, inputs).flatten(1)
     means = features.unflatten(0, (len(images), -1)).mean(1)  # type: ignore[no-untyped-call]
     return torch.from_numpy(model.rejection.measure(means.numpy()))
 
@@ -273,14 +271,18 @@ def compute_outputs(network: AlexNet, preprocessing: Preprocessing, images: Tens
         network: As `copy_network` returns it.
         images: (N, S, S, 3) uint8 RGB.
     """
-    inputs = preprocessing.make_views(
-        list(images.numpy()), network.spec.input_px, torch.float32, views=10 if ten_views else 1
-    )
     with torch.inference_mode():
-        outputs: Tensor = network(inputs.flatten(0, 1))
+        outputs: Tensor = network(_make_views(network, preprocessing, images, ten_views))
     if not ten_views:
         return outputs
     return outputs.softmax(1).view(len(images), 10, -1).mean(1)
+
+
+def _make_views(network: AlexNet, preprocessing: Preprocessing, images: Tensor, ten_views: bool) -> Tensor:
+    views = 10 if ten_views else 1
+    return preprocessing.make_views(list(images.numpy()), network.spec.input_px, torch.float32, views=views).flatten(
+        0, 1
+    )
 
 
 def _compare(model: Model, run: Callable[[Tensor], Tensor], *, ten_views: bool, what: str | None = None) -> float:

@@ -13,7 +13,7 @@ import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,21 +31,11 @@ PATHS, PROVENANCE = "paths", "provenance"
 _PARQUET_GROUP_BYTES = 32 * 2**20
 
 
-class FeatureWriter(Protocol):
-    """A feature file under construction."""
-
-    def append(self, paths: Sequence[str], arrays: Arrays) -> None:
-        """Add rows."""
-
-    def finish(self, provenance: Mapping[str, Any]) -> None:
-        """Add the provenance and give the file its name."""
-
-    def discard(self) -> None:
-        """Leave nothing behind; raises nothing, whatever the disk says."""
-
-
-def open_writer(path: Path, shapes: Shapes) -> FeatureWriter:
+def open_writer(path: Path, shapes: Shapes) -> "FeatureWriter":
     """Return a writer for a new file, by its suffix.
+
+    Its `append` adds rows, their paths and arrays; `finish` adds the provenance and gives the file its name; `discard`
+    leaves nothing behind and raises nothing, whatever the disk says.
 
     Raises:
         ConfigError: the file exists, its suffix is unknown, or the package that writes it is not installed.
@@ -226,7 +216,8 @@ class _Parquet:
         self._temporary.unlink(missing_ok=True)
 
 
-_WRITERS: dict[str, type[_Npz] | type[_Hdf5] | type[_Parquet]] = {".npz": _Npz, ".h5": _Hdf5, ".parquet": _Parquet}
+FeatureWriter = _Npz | _Hdf5 | _Parquet
+_WRITERS: dict[str, type[FeatureWriter]] = {".npz": _Npz, ".h5": _Hdf5, ".parquet": _Parquet}
 
 
 def _need(package: str, path: Path) -> Any:

@@ -11,7 +11,7 @@ from alexnet.files.record import hash_file
 from alexnet.files.writing import name_in_errors
 from alexnet.network.model_file import find_model
 from alexnet.text.names import escape_name
-from alexnet.text.progress import Tick
+from alexnet.text.progress import Tick, untold
 from alexnet.version import __version__
 
 BATCH_IMAGES = 16
@@ -35,7 +35,7 @@ def write_features(
     out: Path,
     *,
     batch_size: int = BATCH_IMAGES,
-    tick: Tick | None = None,
+    tick: Tick = untold,
 ) -> FeatureReport:
     """Write the activations of the centre view of each image; images that cannot be read have no row.
 
@@ -62,8 +62,7 @@ def write_features(
             left_out += map(str, problems)
             rows += len(sources)
             done += len(sources) + len(problems)
-            if tick:
-                tick(done, len(images))
+            tick(done, len(images))
         with name_in_errors(out):
             writer.finish(describe_features(classifier, shapes))
     except BaseException:

@@ -4,10 +4,12 @@ Without PyTorch, so that preparing a store need not wait a second for its import
 """
 
 import codecs
+import csv
 import errno
+import io
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -110,6 +112,13 @@ def split_lines(text: str) -> list[str]:
 def write_text(path: Path, text: str) -> None:
     """Write a small file to a temporary name, flush, and rename."""
     write_bytes(path, text.encode())
+
+
+def format_csv(rows: Iterable[Iterable[object]]) -> str:
+    """Return rows as CSV, the first its head; cells are quoted where they need it, and lines end as on Unix."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def write_bytes(path: Path, data: bytes) -> None:

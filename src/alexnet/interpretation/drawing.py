@@ -3,7 +3,6 @@
 Figures are made with `matplotlib.figure.Figure` alone: no pyplot, no window, no settings left behind.
 """
 
-import csv
 import functools
 import inspect
 import io
@@ -27,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from alexnet.files.writing import write_bytes
+from alexnet.files.writing import format_csv, write_bytes
 from alexnet.interpretation.fonts import families, missing_glyphs_drawn_as_boxes
 from alexnet.pages.themes import COLUMN_PX, MARGIN_PX, THEMES, Theme, find_theme
 from alexnet.text.names import escape_controls, escape_name
@@ -107,12 +106,8 @@ class Drawing:
             )
 
     def _csv(self) -> bytes:
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.numbers)
-        for row in zip(*self.numbers.values(), strict=True):
-            writer.writerow(map(_write_value, row))
-        return text.getvalue().encode()
+        rows = (map(_write_value, row) for row in zip(*self.numbers.values(), strict=True))
+        return format_csv([self.numbers, *rows]).encode()
 
 
 def styled(draw: Callable[P, Drawing]) -> Callable[P, Drawing]:

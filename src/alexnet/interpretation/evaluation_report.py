@@ -1,13 +1,13 @@
 """The report of a test: figures from what `assess` found, and one HTML page."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from alexnet.console.terminal import percent
-from alexnet.evaluation.assessment import Assessment
+from alexnet.evaluation.assessment import Assessment, Result
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.metrics import wilson_interval
 from alexnet.evaluation.prediction import Prediction
@@ -109,27 +109,19 @@ def write_assessment(assessment: Assessment, typed: str, *, html: Path | None, f
     last = assessment.results[-1]
     found = last.evaluation
     k = found.k
-    head = ["Model", "Top-1 error", "95 % interval"] + ([f"Top-{k} error"] if k > 1 else [])
     is_scaled = any(result.scaled for result in assessment.results)
-    head += ["Balanced error", "95 % interval", "Macro F1", "Cross-entropy", "Calibration error"]
-    head += ["Scaled"] if is_scaled else []
-    rows = []
-    for result in assessment.results:
-        measured = result.evaluation
-        rows.append(
-            [
-                result.name,
-                percent(measured.top1_error),
-                interval(measured.top1_interval),
-                *([percent(measured.topk_error)] if k > 1 else []),
-                percent(measured.balanced_error[0]),
-                interval(measured.balanced_error[1:]),
-                f"{measured.f1_macro:.3f}",
-                f"{measured.cross_entropy:.4f}",
-                percent(result.calibration.expected_error),
-                *([percent(result.scaled.expected_error) if result.scaled else "–"] if is_scaled else []),
-            ]
-        )
+    columns: list[tuple[str, Callable[[Result], str]]] = [
+        ("Model", lambda result: result.name),
+        ("Top-1 error", lambda result: percent(result.evaluation.top1_error)),
+        ("95 % interval", lambda result: interval(result.evaluation.top1_interval)),
+        *([(f"Top-{k} error", lambda result: percent(result.evaluation.topk_error))] if k > 1 else []),
+        ("Balanced error", lambda result: percent(result.evaluation.balanced_error[0])),
+        ("95 % interval", lambda result: interval(result.evaluation.balanced_error[1:])),
+        ("Macro F1", lambda result: f"{result.evaluation.f1_macro:.3f}"),
+        ("Cross-entropy", lambda result: f"{result.evaluation.cross_entropy:.4f}"),
+        ("Calibration error", lambda result: percent(result.calibration.expected_error)),
+        *([("Scaled", lambda result: percent(result.scaled and result.scaled.expected_error))] if is_scaled else []),
+    ]
     worst = sorted(
         zip(assessment.class_titles, found.class_images, found.class_errors, found.class_f1, strict=True),
         key=lambda row: -row[2] / max(1, row[1]),
@@ -142,8 +134,8 @@ def write_assessment(assessment: Assessment, typed: str, *, html: Path | None, f
         lead=f"Tested on {counted(found.images, 'image')} of {assessment.images}.",
         description=headline(found),
         result=explain(found),
-        models=rows,
-        head=head,
+        models=[[show_cell(result) for _, show_cell in columns] for result in assessment.results],
+        head=[name for name, _ in columns],
         differences=[
             [
                 result.name,

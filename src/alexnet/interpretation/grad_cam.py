@@ -18,14 +18,14 @@ from alexnet.interpretation.saliency import center_inputs
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.layers import apply_all
 from alexnet.network.rows import Bend, Dense, Operation, Pool, Rectify
-from alexnet.text.progress import Tick
+from alexnet.text.progress import Tick, untold
 
 _BATCH = 16
 """Images computed together."""
 
 
 def measure_cam(
-    classifier: Classifier, images: Sequence[NDArray[np.uint8]], classes: Sequence[int], *, tick: Tick | None = None
+    classifier: Classifier, images: Sequence[NDArray[np.uint8]], classes: Sequence[int], *, tick: Tick = untold
 ) -> NDArray[np.float32]:
     """Return the Grad-CAM of a class for the centre view of each image: (N, crop, crop), at least 0.
 
@@ -40,7 +40,7 @@ def join_towers(towers: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def measure_cam_towers(
-    classifier: Classifier, images: Sequence[NDArray[np.uint8]], classes: Sequence[int], *, tick: Tick | None = None
+    classifier: Classifier, images: Sequence[NDArray[np.uint8]], classes: Sequence[int], *, tick: Tick = untold
 ) -> NDArray[np.float32]:
     """Return what each tower contributes to the Grad-CAM of a class: (N, T, crop, crop), of either sign.
 
@@ -78,8 +78,7 @@ def measure_cam_towers(
         cells = weighed.unflatten(1, (network.spec.towers, -1)).sum(2).cpu().numpy()  # type: ignore[no-untyped-call]
         spread = _spread_places(network, index, before, cells.shape[2])
         found.append(np.einsum("yi,ntij,xj->ntyx", spread, cells, spread, optimize=True).astype(np.float32))
-        if tick:
-            tick(start + len(kinds), len(images))
+        tick(start + len(kinds), len(images))
     return np.concatenate(found)
 
 

@@ -15,7 +15,7 @@ from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.shared_views import Place, can_share, share_covered_first_layer
 from alexnet.interpretation.saliency import center_inputs
 from alexnet.network.alexnet import AlexNet
-from alexnet.text.progress import Tick
+from alexnet.text.progress import Tick, untold
 
 SQUARES_ACROSS = 7
 """The covering square has this fraction of the view's side: 32 pixels of 224."""
@@ -29,7 +29,7 @@ def measure_occlusion(
     classes: Sequence[int],
     *,
     side_px: int | None = None,
-    tick: Tick | None = None,
+    tick: Tick = untold,
 ) -> NDArray[np.float32]:
     """Return how far covering each pixel of the centre view lowers a class: (N, crop, crop), at least 0, in nats.
 
@@ -66,8 +66,7 @@ def measure_occlusion(
                 covered = _run_covered(network, view, part, side).double().log_softmax(1)[:, kind].cpu()
             for (y, x), value in zip(part, covered.tolist(), strict=True):
                 heat[number, y : y + side, x : x + side] += whole - value
-            if tick:
-                tick(number * len(places) + start + len(part), len(images) * len(places))
+            tick(number * len(places) + start + len(part), len(images) * len(places))
     return np.maximum(heat / covering, 0).astype(np.float32)
 
 

@@ -5,10 +5,10 @@ nearest.py.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from alexnet.interpretation.pictures import Pictures
 from alexnet.interpretation.saliency import crop_center
 from alexnet.interpretation.why import METHODS, explain
 from alexnet.pages.themes import ThemeName
-from alexnet.text.progress import Tick
+from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
 
 PANEL_IMAGES, QUERIES, NEIGHBORS, WHY_IMAGES = 8, 5, 6, 4
@@ -35,11 +35,8 @@ PANEL_IMAGES, QUERIES, NEIGHBORS, WHY_IMAGES = 8, 5, 6, 4
 LEAST_MISTAKES = 2
 
 
-class Panel(Protocol):
-    """What was found, ready to be drawn in a theme."""
-
-    def __call__(self, *, theme: ThemeName = "light") -> Drawing:
-        """Return the drawing."""
+Panel = Callable[..., Drawing]
+"""What was found, ready to be drawn in the theme that it is called with, as theme="dark"."""
 
 
 class Found(NamedTuple):
@@ -57,7 +54,7 @@ def predictions_panel(
     views: int = 1,
     only_errors: bool = False,
     limit: int | None = None,
-    tick: Tick | None = None,
+    tick: Tick = untold,
 ) -> Found:
     """Return the panel of what a classifier believes about some of the pictures.
 
@@ -86,8 +83,7 @@ def predictions_panel(
         else:
             tested.append(position)
             predictions.append(outcome)
-        if tick:
-            tick(done, len(positions))
+        tick(done, len(positions))
     if not tested:
         raise left_out[0]
     chosen: Sequence[int] = range(len(tested))
@@ -147,7 +143,7 @@ def neighbors_panel(
     chosen: Sequence[int] | None = None,
     k: int = NEIGHBORS,
     limit: int | None = None,
-    tick: Tick | None = None,
+    tick: Tick = untold,
 ) -> Found:
     """Return the panel of queries with the k pictures of the collection that are nearest by the last hidden layer.
 
@@ -173,8 +169,7 @@ def neighbors_panel(
         for positions, rows, problems in collection.features(classifier, searched):
             left_out.extend(problem for problem in problems if str(problem) not in map(str, left_out))
             done += len(positions) + len(problems)
-            if tick:
-                tick(done, len(searched))
+            tick(done, len(searched))
             if len(positions):
                 yield positions, rows
 
@@ -219,7 +214,7 @@ def why_panel(
     *,
     method: str,
     class_index: int | None = None,
-    tick: Tick | None = None,
+    tick: Tick = untold,
 ) -> Found:
     """Return the panel of images beside where a class is decided: one class, or the most probable one of each.
 

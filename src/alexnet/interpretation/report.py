@@ -33,7 +33,7 @@ from alexnet.interpretation.panels import (
 from alexnet.interpretation.pictures import Pictures
 from alexnet.runs.folder import CHECKPOINTS, MODEL, RECIPE, REPORT
 from alexnet.text.commands import command, train_again
-from alexnet.text.progress import Tick
+from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def report_run(
     *,
     weights: str,
     split: str | None = None,
-    tick: Tick | None = None,
+    tick: Tick = untold,
     validation: Evaluation | None = None,
 ) -> tuple[Path, list[Evaluation]]:
     """Test a run's classifier with one and ten views, write errors.json, figures/ and report.html into its folder.
@@ -146,13 +146,13 @@ def _save(pair: Themed, folder: Path) -> None:
         save_drawing(dark, folder / f"{dark.name}-dark", formats=forms)
 
 
-def _part(tick: Tick | None, before: int, total: int, *, each: int = 1) -> Tick | None:
+def _part(tick: Tick, before: int, total: int, *, each: int = 1) -> Tick:
     """Return the progress of a part of the work, `before` views after its start, whose images have `each` views."""
-    return None if tick is None else lambda done, _: tick(before + each * done, total)
+    return lambda done, _: tick(before + each * done, total)
 
 
 def _show_images(
-    classifier: Classifier, store: "Store", split: str, evaluation: Evaluation, tick: Tick | None
+    classifier: Classifier, store: "Store", split: str, evaluation: Evaluation, tick: Tick
 ) -> list[Themed]:
     """Return what needs images of the split: a panel, the surest mistakes, heat, and neighbours among training."""
     pictures = Pictures.of_split(store, split, split)

@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from alexnet.batches.views import evaluation_views
 from alexnet.evaluation.classifier import Classifier
-from alexnet.text.progress import Tick
+from alexnet.text.progress import Tick, untold
 
 Value = TypeVar("Value", bound=np.generic)
 
@@ -29,7 +29,7 @@ def center_inputs(classifier: Classifier, images: Sequence[NDArray[np.uint8]], d
 
 
 def measure_saliency(
-    classifier: Classifier, images: Sequence[NDArray[np.uint8]], classes: Sequence[int], *, tick: Tick | None = None
+    classifier: Classifier, images: Sequence[NDArray[np.uint8]], classes: Sequence[int], *, tick: Tick = untold
 ) -> NDArray[np.float32]:
     """Return how strongly each pixel of the centre view moves the score of a class: (N, crop, crop), at least 0.
 
@@ -56,6 +56,5 @@ def measure_saliency(
             (gradient,) = torch.autograd.grad(score, inputs)
         per_level = gradient[0].float().cpu() / divisor
         maps.append(per_level.abs().amax(0).numpy())
-        if tick:
-            tick(len(maps), len(images))
+        tick(len(maps), len(images))
     return np.stack(maps) if maps else np.zeros((0, crop_px, crop_px), np.float32)

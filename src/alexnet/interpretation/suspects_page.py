@@ -1,11 +1,9 @@
 """The page of doubtful labels: each image with its label and the class that is suggested, to keep, change or drop."""
 
-import io
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
+from alexnet.data.images.jpeg import encode_jpeg
 from alexnet.evaluation.suspects import Suspects
 from alexnet.pages.writing import write_page
 from alexnet.text.names import escape_name
@@ -41,7 +39,7 @@ def write_suspects_page(path: Path, suspects: Suspects, typed: str) -> None:
     names = list(map(escape_name, store.class_names))
     pictures = [
         Doubtful(
-            data=_encode(store.images[number]),
+            data=encode_jpeg(store.images[number], 85),
             path=escape_name(store.paths[number]),
             label=store.class_titles[doubts.labels[number]],
             suggested=names[doubts.suggested[number]],
@@ -62,9 +60,3 @@ def write_suspects_page(path: Path, suspects: Suspects, typed: str) -> None:
         classes=list(zip(names, store.class_titles, strict=True)),
         commands=[typed],
     )
-
-
-def _encode(pixels: object) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=85)  # type: ignore[arg-type]
-    return stream.getvalue()

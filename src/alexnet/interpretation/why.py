@@ -1,7 +1,7 @@
 """Why this class: the methods that say where in an image a class is decided, under the names that people choose by."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,22 +11,12 @@ from alexnet.evaluation.classifier import Classifier
 from alexnet.interpretation.grad_cam import measure_cam
 from alexnet.interpretation.occlusion import measure_occlusion
 from alexnet.interpretation.saliency import measure_saliency
-from alexnet.text.progress import Tick
+from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
 
-
-class Measure(Protocol):
-    """How to find where in the centre view of an image a class is decided."""
-
-    def __call__(
-        self,
-        classifier: Classifier,
-        images: Sequence[NDArray[np.uint8]],
-        classes: Sequence[int],
-        *,
-        tick: Tick | None = None,
-    ) -> NDArray[np.float32]:
-        """Return the heat of one class for each stored image: (N, crop, crop), at least 0."""
+Measure = Callable[..., NDArray[np.float32]]
+"""Takes a classifier, stored images, a class for each and, by name, a tick. Returns where in the centre view of an image
+its class is decided: heat (N, crop, crop), at least 0."""
 
 
 class Method(NamedTuple):
@@ -73,7 +63,7 @@ def explain(
     classes: Sequence[int],
     method: str,
     *,
-    tick: Tick | None = None,
+    tick: Tick = untold,
 ) -> NDArray[np.float32]:
     """Return where in the centre views of images a class each is decided: (N, crop, crop), at least 0.
 

@@ -1,7 +1,5 @@
 """What the trainings of an experiment say together: means, spreads, paired differences, tables."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -16,7 +14,7 @@ from alexnet.data.store.reader import open_store
 from alexnet.evaluation.comparison import compare_errors
 from alexnet.evaluation.metrics import find_errors
 from alexnet.files.documents import parse_json
-from alexnet.files.writing import write_text
+from alexnet.files.writing import format_csv, write_text
 from alexnet.reproduction.engine import read_failure
 from alexnet.reproduction.experiment import TARGET_ERROR, Experiment, Variant
 from alexnet.reproduction.plan import PROBABILITIES, Job
@@ -191,14 +189,11 @@ def write_results(
 ) -> None:
     """Write results.csv (a line per variant), results.json (all of it, with the conditions) into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    columns = list(asdict(outcomes[0]))
-    writer.writerow(columns + [f"{reference.by}" for reference in experiment.references])
+    rows = [[*asdict(outcomes[0]), *(reference.by for reference in experiment.references)]]
     for outcome in outcomes:
-        cells = [_cell(value) for value in asdict(outcome).values()]
-        writer.writerow(cells + [reference.figures.get(outcome.variant, "") for reference in experiment.references])
-    write_text(folder / "results.csv", text.getvalue())
+        recorded = [reference.figures.get(outcome.variant, "") for reference in experiment.references]
+        rows.append([*map(_cell, asdict(outcome).values()), *recorded])
+    write_text(folder / "results.csv", format_csv(rows))
     document = {
         "experiment": experiment.name,
         "question": experiment.question,

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
-from alexnet.text.progress import Tick
+from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
 
 Features = NDArray[np.float32] | NDArray[np.float16]
@@ -44,7 +44,7 @@ def find_nearest(
     k: int,
     *,
     skip: NDArray[np.bool_] | None = None,
-    tick: Tick | None = None,
+    tick: Tick = untold,
 ) -> Neighbors:
     """Return the k nearest rows of each query.
 
@@ -98,7 +98,7 @@ def _search_directly(
     queries: NDArray[np.float32],
     k: int,
     skip: NDArray[np.bool_],
-    tick: Tick | None,
+    tick: Tick,
     total: int,
 ) -> Neighbors:
     from alexnet.retrieval import scanning as run
@@ -109,8 +109,7 @@ def _search_directly(
         out = np.empty((len(queries), len(block)), np.float32)
         run.measure(block, queries, out)
         run.offer(out, skip[first : first + len(block)], first, best, rows)
-        if tick:
-            tick(first + len(block), total)
+        tick(first + len(block), total)
     return Neighbors(np.sqrt(best), rows)
 
 
@@ -119,7 +118,7 @@ def _search_by_products(
     queries: NDArray[np.float32],
     k: int,
     skip: NDArray[np.bool_],
-    tick: Tick | None,
+    tick: Tick,
     total: int,
 ) -> Neighbors:
     from alexnet.retrieval import scanning as run
@@ -143,8 +142,7 @@ def _search_by_products(
         products = torch.mm(numbers, asked.T)
         hidden = skip[first : first + len(block)]
         run.offer_products(products.numpy(), lengths.numpy(), hidden, first, best, rows, stride)
-        if tick:
-            tick(first + len(block), total)
+        tick(first + len(block), total)
     own = np.square(queries, dtype=np.float64).sum(1)
     result = rank_exactly(parts, queries, rows, k)
     kth = np.square(result.distances[:, -1], dtype=np.float64)
@@ -152,7 +150,7 @@ def _search_by_products(
     unsure = (best[:, -1] + own - _ROUNDING * (longest + own) <= kth) & (count < total - int(skip.sum()))
     for chosen in np.array_split(np.flatnonzero(unsure), max(1, int(unsure.sum()) // FEW_QUERIES + 1)):
         if len(chosen):
-            again = _search_directly(parts, queries[chosen], k, skip, None, total)
+            again = _search_directly(parts, queries[chosen], k, skip, untold, total)
             result.distances[chosen], result.rows[chosen] = again
     return result
 

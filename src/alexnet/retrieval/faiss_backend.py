@@ -16,7 +16,7 @@ from alexnet.errors import ConfigError
 from alexnet.files.writing import write_text
 from alexnet.retrieval.exact import Neighbors, rank_exactly
 from alexnet.retrieval.index.reader import Index
-from alexnet.text.progress import Tick
+from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
 
 DEFAULT = "HNSW32,Flat"
@@ -27,7 +27,7 @@ _CANDIDATES = 4
 
 
 def find_nearest_with_faiss(
-    index: Index, queries: NDArray[np.float32], k: int, factory: str, *, tick: Tick | None = None
+    index: Index, queries: NDArray[np.float32], k: int, factory: str, *, tick: Tick = untold
 ) -> Neighbors:
     """Return k neighbours of each query; where faiss finds fewer, the rest has row -1 and distance infinity.
 
@@ -54,7 +54,7 @@ def find_nearest_with_faiss(
     return Neighbors(distances, found)
 
 
-def _open(faiss: Any, index: Index, factory: str, tick: Tick | None) -> Any:
+def _open(faiss: Any, index: Index, factory: str, tick: Tick) -> Any:
     slug = hashlib.sha256(factory.encode()).hexdigest()[:12]
     path, note = index.path / f"faiss-{slug}.index", index.path / f"faiss-{slug}.json"
     made_from: dict[str, Any] = {"factory": factory, "parts": [part["features"]["xxh3"] for part in index.parts]}
@@ -78,7 +78,7 @@ def _open(faiss: Any, index: Index, factory: str, tick: Tick | None) -> Any:
     return searcher
 
 
-def _make(faiss: Any, index: Index, factory: str, tick: Tick | None) -> Any:
+def _make(faiss: Any, index: Index, factory: str, tick: Tick) -> Any:
     rows = index.rows()
     try:
         searcher = faiss.IndexIDMap(faiss.index_factory(index.dimensions, factory, faiss.METRIC_L2))
@@ -88,8 +88,7 @@ def _make(faiss: Any, index: Index, factory: str, tick: Tick | None) -> Any:
         for start in range(0, len(rows), _CHUNK_ROWS):
             chunk = rows[start : start + _CHUNK_ROWS]
             searcher.add_with_ids(index.gather(chunk), chunk)
-            if tick:
-                tick(start + len(chunk), len(rows))
+            tick(start + len(chunk), len(rows))
     except RuntimeError as problem:
         reason = str(problem).strip().splitlines()[-1]
         raise ConfigError(

@@ -15,7 +15,7 @@ from alexnet.errors import ConfigError
 from alexnet.retrieval.exact import find_nearest
 from alexnet.retrieval.index.reader import Index
 from alexnet.text.commands import command
-from alexnet.text.progress import Tick
+from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
 
 THRESHOLD = 0.5
@@ -49,7 +49,7 @@ class Duplicates(NamedTuple):
     threshold: float
 
 
-def find_near_duplicates(index: Index, *, threshold: float = THRESHOLD, tick: Tick | None = None) -> Duplicates:
+def find_near_duplicates(index: Index, *, threshold: float = THRESHOLD, tick: Tick = untold) -> Duplicates:
     """Return groups of near-identical images, by exact distance between all pairs.
 
     The cost grows with the square of the number of images: 60,000 of 4,096 features are 15 trillion multiply-adds.
@@ -74,8 +74,7 @@ def find_near_duplicates(index: Index, *, threshold: float = THRESHOLD, tick: Ti
             others = np.flatnonzero(nearest.rows[position] != row)[: k - 1]
             distances[start + position] = nearest.distances[position, others]
             found[start + position] = nearest.rows[position, others]
-        if tick:
-            tick(start + len(own), len(rows))
+        tick(start + len(own), len(rows))
     around = distances[:, -1]
     median = float(np.median(around))
     scale = np.minimum(around[:, None], around[np.searchsorted(rows, found)])

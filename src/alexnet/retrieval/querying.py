@@ -18,7 +18,7 @@ from alexnet.retrieval.index.extractor import Extractor
 from alexnet.retrieval.index.images import Originals, digest_pixels
 from alexnet.retrieval.index.reader import Entry, Index
 from alexnet.retrieval.index.writer import check_model
-from alexnet.text.progress import Tick
+from alexnet.text.progress import Tick, untold
 
 _BATCH = 32
 _SPARE = 16
@@ -118,7 +118,7 @@ def answer(
     rerank: int | None = None,
     faiss: str | None = None,
     exclude_self: bool = False,
-    tick: Tick | None = None,
+    tick: Tick = untold,
 ) -> list[Answer]:
     """Return the k nearest images of each query: exact, or what another way of searching finds.
 

@@ -32,7 +32,7 @@ from alexnet.recipes.named import Recipe
 from alexnet.runs.existing import identify, open_run
 from alexnet.runs.folder import BEST, LAST, MODEL, Journal
 from alexnet.runs.thresholds import choose_thresholds
-from alexnet.text.progress import Tick
+from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted, say_unequal
 from alexnet.training.checkpoint import load_checkpoint
 from alexnet.training.class_weights import weigh_classes
@@ -97,7 +97,7 @@ def train(
     precision: str = "auto",
     threads: int | None = None,
     checkpoint_minutes: float = 5.0,
-    tick: Tick | None = None,
+    tick: Tick = untold,
     start: Start | None = None,
     local_batch: int | None = None,
     world: World = SINGLE_PROCESS,
@@ -224,9 +224,7 @@ def _build(plan: _Plan, checkpoint: Path | None, local_batch: int | None) -> _Tr
     return _Training(model, optimizer, batches, progress)
 
 
-def _train(
-    plan: _Plan, training: _Training, journal: Journal, *, checkpoint_minutes: float, tick: Tick | None
-) -> Outcome:
+def _train(plan: _Plan, training: _Training, journal: Journal, *, checkpoint_minutes: float, tick: Tick) -> Outcome:
     """Train to the end, validating on the way, and write the finished model."""
     world, model, out = plan.world, training.model, journal.folder
     validation = plan.store["val"] if "val" in plan.store.splits and len(plan.store["val"]) else None
@@ -237,8 +235,7 @@ def _train(
 
         def count(done: int, total: int) -> None:
             check_stop()
-            if tick:
-                tick(done, total)
+            tick(done, total)
 
         if validation.has_sets:
             found = gather_probabilities(
@@ -384,7 +381,7 @@ def _advise(plan: _Plan) -> None:
         )
 
 
-def _finish(plan: _Plan, out: Path, model: Model, tensors: dict[str, Tensor], tick: Tick | None) -> None:
+def _finish(plan: _Plan, out: Path, model: Model, tensors: dict[str, Tensor], tick: Tick) -> None:
     """Write the finished model, see `Stop.keep`; a report of the half-trained network is not one of it."""
     keep = plan.recipe.stop.keep
     if plan.store.has_sets:

@@ -8,6 +8,7 @@ import click
 
 from alexnet.text.commands import command
 from alexnet.text.names import escape_name, unescape_name
+from alexnet.text.progress import untold
 from alexnet.text.wording import counted
 from alexnet.verbs.opening import begin, tell_left_out, tell_unfinished
 from alexnet.verbs.options import (
@@ -114,7 +115,7 @@ def make(
         world.run_on_all_ranks(lambda: tell_unfinished(terminal, model) if world.is_main else None)
         chosen = world.run_on_all_ranks(lambda: choose_images(images, splits))
         opened = world.run_on_all_ranks(lambda: open_model(model, device=own_device, precision=precision))
-        with terminal.progress("indexing", "images") if world.is_main else nullcontext() as meter:
+        with terminal.progress("indexing", "images") if world.is_main else nullcontext(untold) as meter:
             report = make_index(opened, chosen, out, tick=meter, world=world, **options)
     if world.is_main:
         tell_changes(terminal, out, report, as_json)

@@ -91,10 +91,10 @@ def show_answers(terminal: "Terminal", answers: "list[Answer]", index: Path) -> 
 
 
 def _thumbnails(index: "Index") -> Callable[[Any], bytes | None]:
-    import io
-
+    import numpy as np
     from PIL import Image
 
+    from alexnet.data.images.jpeg import encode_jpeg
     from alexnet.retrieval.index.images import Originals
 
     originals = Originals(index)
@@ -106,20 +106,15 @@ def _thumbnails(index: "Index") -> Callable[[Any], bytes | None]:
         image = Image.fromarray(pixels)
         if image.size != (THUMBNAIL_PX, THUMBNAIL_PX):
             image = image.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=85)
-        return buffer.getvalue()
+        return encode_jpeg(np.asarray(image), 85)
 
     return draw
 
 
 def write_answers(index: "Index", answers: "list[Answer]", path: Path) -> None:
     """Write a page of queries and their neighbours."""
-    import io
-
-    from PIL import Image
-
     from alexnet.data.images.decode import open_image
+    from alexnet.data.images.jpeg import encode_jpeg
     from alexnet.interpretation.page import Thumbnail
     from alexnet.pages.writing import write_page
 
@@ -127,10 +122,9 @@ def write_answers(index: "Index", answers: "list[Answer]", path: Path) -> None:
     rows = []
     any_differs = False
     for each in answers:
-        buffer = io.BytesIO()
-        Image.fromarray(open_image(each.query, size=THUMBNAIL_PX)).save(buffer, "JPEG", quality=85)
+        asked = encode_jpeg(open_image(each.query, size=THUMBNAIL_PX), 85)
         own = None if each.label is None else index.title_of(each.label)
-        pictures = [Thumbnail(buffer.getvalue(), " · ".join(["query", *([escape_name(own)] if own else [])]))]
+        pictures = [Thumbnail(asked, " · ".join(["query", *([escape_name(own)] if own else [])]))]
         for hit in each.hits:
             words = [
                 f"{hit.distance:.4g}",

@@ -222,10 +222,9 @@ def _check_options(
     for name, value in (("size", size), ("workers", workers), ("shard_rows", shard_rows)):
         if value is not None and value < 1:
             raise ConfigError(f"{name} is {value}; it must be at least 1.")
-    if on_bad_image not in ("skip", "stop"):
-        raise ConfigError(f"on_bad_image is {on_bad_image!r}; accepted are 'skip' and 'stop'.")
-    if codec not in ("raw", "jpeg"):
-        raise ConfigError(f"codec is {codec!r}; accepted are 'raw' and 'jpeg'.")
+    for name, word, accepted in (("on_bad_image", on_bad_image, ("skip", "stop")), ("codec", codec, ("raw", "jpeg"))):
+        if word not in accepted:
+            raise ConfigError(f"{name} is {word!r}; accepted are {accepted[0]!r} and {accepted[1]!r}.")
     if not 1 <= quality <= 100:
         raise ConfigError(f"quality is {quality}; it lies between 1 and 100.")
     if not 0 <= max_bad <= 1:

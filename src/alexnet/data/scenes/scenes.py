@@ -38,7 +38,7 @@ from alexnet.data.scenes.choices import (
 from alexnet.data.scenes.objects import OBJECTS
 from alexnet.data.scenes.painting import blur, draw_pattern, find_covered, paste
 from alexnet.errors import AlexNetError, ConfigError
-from alexnet.text.progress import Tick
+from alexnet.text.progress import Tick, untold
 
 CLASS_NAMES: tuple[str, ...] = tuple(OBJECTS)
 """The ten classes, in the order of their labels."""
@@ -126,7 +126,7 @@ def write_scenes(
     val_per_class: int = 50,
     seed: int = 0,
     workers: int | None = None,
-    progress: Tick | None = None,
+    progress: Tick = untold,
 ) -> None:
     """Write the data set as class folders: folder/train/<class>/<class>-<index>.jpg and folder/val/<class>/….
 
@@ -168,8 +168,7 @@ def write_scenes(
                 stack.callback(pool.shutdown, cancel_futures=True)
                 finished = pool.map(_write_scene, jobs, chunksize=8)
             for done, _ in enumerate(finished, start=1):
-                if progress is not None:
-                    progress(done, len(jobs))
+                progress(done, len(jobs))
     except BrokenProcessPool as error:
         raise AlexNetError(
             "a process that draws scenes ended early; what is written stays. Call again to draw the rest: in a "

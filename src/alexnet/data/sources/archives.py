@@ -18,9 +18,9 @@ import zipfile
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol
+from typing import IO
 
 from alexnet.data.images.decode import MAX_FILE_BYTES
 from alexnet.data.sources.folders import Folder, add_file, pass_over_raw
@@ -28,23 +28,6 @@ from alexnet.errors import ImageError, SourceError
 
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, ValueError, NotImplementedError)
 """What archive modules raise for damaged or unusual files, beside OSError."""
-
-
-class Archive(Protocol):
-    """An open archive. Files are named by their path inside it, with forward slashes."""
-
-    path: Path
-    ignored: Counter[str]
-    """Entries passed over: "unsafe name", "link or device", "replaced by a later file"."""
-
-    def names(self) -> Sequence[str]:
-        """Paths of all files, in the order of the archive."""
-
-    def read(self, path: str) -> bytes:
-        """All bytes of one file; OSError or ImageError where they cannot be had."""
-
-    def describe(self, path: str) -> tuple[int, int]:
-        """Size in bytes, and a number that is another one where the file is another."""
 
 
 def is_archive(path: Path) -> bool:
@@ -55,8 +38,8 @@ def is_archive(path: Path) -> bool:
         return False
 
 
-def open_archive(path: Path) -> "ZipArchive | TarArchive":
-    """The archive at path.
+def open_archive(path: Path) -> "Archive":
+    """The archive at path, whose files are named by their path inside it, with forward slashes.
 
     Raises:
         SourceError: it is none, is damaged, or cannot be read.
@@ -75,6 +58,7 @@ class ZipArchive:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.ignored: Counter[str] = Counter()
+        """Entries passed over: "unsafe name", "link or device", "replaced by a later file"."""
         self._zip = zipfile.ZipFile(path)
         self._entries: dict[str, zipfile.ZipInfo] = {}
         for entry in self._zip.infolist():
@@ -177,10 +161,13 @@ class TarArchive:
         self._times.append(changed)
 
 
+Archive = ZipArchive | TarArchive
+
+
 class Mounted:
     """Several archives under names of their own: "train/cat/1.jpg" is "cat/1.jpg" of the archive named "train"."""
 
-    def __init__(self, archives: dict[str, Archive]) -> None:
+    def __init__(self, archives: Mapping[str, Archive]) -> None:
         self.archives = archives
 
     def read(self, path: str) -> bytes:

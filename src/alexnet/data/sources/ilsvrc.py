@@ -73,7 +73,7 @@ def find_ilsvrc(root: Path, options: Options) -> Source:
             Record(f"{VAL}/{name}", class_name, VAL) for class_name, name in sorted(zip(classes, names, strict=True))
         ]
         options = replace(options, val_list=None)  # it was used
-    files = Mounted(dict(archives))
+    files = Mounted(archives)
     return collect(root, "ilsvrc", files, records, options, titles=titles, ignored=files.ignored())
 
 

@@ -19,7 +19,7 @@ from alexnet.retrieval.exact import Features
 from alexnet.retrieval.index.format import load_array, write_header
 from alexnet.retrieval.index.reader import Index
 from alexnet.text.commands import command
-from alexnet.text.progress import Tick
+from alexnet.text.progress import Tick, untold
 
 ENCODER_FORMAT = 2
 _CHUNK_ROWS = 4096
@@ -50,15 +50,14 @@ class Encoder:
             x = F.linear(x if number == 0 else x.relu(), weight, bias)
         return x
 
-    def encode(self, features: Features, *, tick: Tick | None = None) -> Codes:
+    def encode(self, features: Features, *, tick: Tick = untold) -> Codes:
         """Return the codes of features (N, D), in blocks."""
         codes = np.empty((len(features), self.bits // 8), np.uint8)
         with torch.inference_mode():
             for start in range(0, len(features), _CHUNK_ROWS):
                 block = torch.from_numpy(np.array(features[start : start + _CHUNK_ROWS], np.float32))
                 codes[start : start + _CHUNK_ROWS] = pack((self.sums(block) > 0).numpy())
-                if tick:
-                    tick(start + len(block), len(features))
+                tick(start + len(block), len(features))
         return codes
 
 
@@ -103,7 +102,7 @@ def load_encoder(folder: Path, bits: str, entry: dict[str, Any], *, dimensions: 
     return encoder
 
 
-def write_codes(index: Index, encoder: Encoder, *, tick: Tick | None = None) -> dict[str, Any]:
+def write_codes(index: Index, encoder: Encoder, *, tick: Tick = untold) -> dict[str, Any]:
     """Encode every part and name the codes in the header, in place of others of their length; return the new header.
 
     The caller holds the index's lock (`index_changes.sole_writer`).
@@ -123,8 +122,7 @@ def write_codes(index: Index, encoder: Encoder, *, tick: Tick | None = None) -> 
     for part, features in zip(index.parts, index.features, strict=True):
 
         def progress(rows: int, _: int, start: int = done) -> None:
-            if tick:
-                tick(start + rows, index.num_rows)
+            tick(start + rows, index.num_rows)
 
         entry["parts"][part["name"]] = _write_part(index.path, part["name"], name, encoder, features, progress)
         done += part["rows"]
@@ -145,7 +143,7 @@ def encode_part(folder: Path, header: dict[str, Any], part: dict[str, Any]) -> d
     for key, entry in header["codes"].items():
         encoder = load_encoder(folder, key, entry, dimensions=dimensions)
         name = f"codes-{key}-v{entry['version']}"
-        record = _write_part(folder, part["name"], name, encoder, features, None)
+        record = _write_part(folder, part["name"], name, encoder, features, untold)
         codes[key] = {**entry, "parts": {**entry["parts"], part["name"]: record}}
     return {**header, "codes": codes}
 
@@ -185,7 +183,7 @@ def _make_again(folder: Path, bits: str, entry: dict[str, Any]) -> str:
 
 
 def _write_part(
-    folder: Path, part: str, name: str, encoder: Encoder, features: NDArray[Any], tick: Tick | None
+    folder: Path, part: str, name: str, encoder: Encoder, features: NDArray[Any], tick: Tick
 ) -> dict[str, Any]:
     file = f"{part}/{name}.npy"
     with name_in_errors(folder / file), (folder / file).open("wb") as stream:

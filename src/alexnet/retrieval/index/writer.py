@@ -29,7 +29,7 @@ from alexnet.retrieval.index.images import ImageFiles, StoreImages, list_known
 from alexnet.retrieval.index.parts import NewPart
 from alexnet.retrieval.index.reader import Index, read_index
 from alexnet.text.commands import COMMAND, command
-from alexnet.text.progress import Tick
+from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
 
 PART_BYTES = 256 * 2**20
@@ -62,7 +62,7 @@ def make_index(
     layer: str | None = None,
     dtype: str = "float32",
     batch_size: int = BATCH_IMAGES,
-    tick: Tick | None = None,
+    tick: Tick = untold,
     world: World = SINGLE_PROCESS,
 ) -> IndexReport:
     """Make an index of the centre views of images, or continue an interrupted one; a finished one is left as it is.
@@ -125,7 +125,7 @@ def add_images(
     images: ImageFiles | StoreImages,
     *,
     batch_size: int = BATCH_IMAGES,
-    tick: Tick | None = None,
+    tick: Tick = untold,
 ) -> IndexReport:
     """Add images to an index: new ones, and those whose files have changed in place of what they were.
 
@@ -179,7 +179,7 @@ def _extend(
     extractor: Extractor,
     images: ImageFiles | StoreImages,
     batch_size: int,
-    tick: Tick | None,
+    tick: Tick,
     world: World = SINGLE_PROCESS,
 ) -> tuple[IndexReport, dict[str, Any]]:
     """Add part after part; each is committed when it is whole. Only rank 0 writes."""
@@ -237,8 +237,7 @@ def _extend(
             if fresh:
                 world.run_on_all_ranks(partial(write, fresh, values[new]))
             done = min(done + batch_size, len(images))
-            if tick:
-                tick(done, len(images))
+            tick(done, len(images))
         world.run_on_all_ranks(lambda: finish() if part else None)
         world.run_on_all_ranks(write_titles)
     finally:
