@@ -15,8 +15,8 @@ from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
 
 Measure = Callable[..., NDArray[np.float32]]
-"""Takes a classifier, stored images, a class for each and, by name, a tick. Returns where in the centre view of an image
-its class is decided: heat (N, crop, crop), at least 0."""
+"""Takes a classifier, stored images, a class for each and, by name, a tick. Returns where in the centre views the classes
+are decided: heat (N, crop, crop), at least 0."""
 
 
 class Method(NamedTuple):
