@@ -21,8 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.evaluation.confident_learning import Doubts, doubt_labels
-from alexnet.evaluation.out_of_fold import read_out_of_fold
+from alexnet.evaluation.confident_learning import Doubts, doubt_labels, read_out_of_fold
 
 RULES: dict[str, Callable[[Doubts], NDArray[np.bool_]]] = {
     "pruned by class (`--suspects`)": lambda doubts: doubts.is_suspect,

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from alexnet.data.images import formats
 from alexnet.data.images.color import build_display_p3
 from alexnet.data.images.decode import decode_image
-from alexnet.data.images.jpeg_xl import read_jpeg_xl_size
+from alexnet.data.images.formats import read_jpeg_xl_size
 from alexnet.data.prepare.prepare import prepare
 from alexnet.errors import ImageError
 from damage.zoo import QUADRANTS, TURNS, encode, picture

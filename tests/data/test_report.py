@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet.data.prepare.overview import draw_axis, say_cropped
 from alexnet.data.prepare.prepare import prepare
-from alexnet.data.prepare.report import draw_thumbnail
+from alexnet.data.prepare.report import draw_axis, draw_thumbnail, say_cropped
 from alexnet.data.store.reader import open_store
 from alexnet.errors import SourceError
 

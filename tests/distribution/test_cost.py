@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from alexnet.distribution.cost import UPDATE_BYTES, Cluster, Link, count_messages_of_sum, estimate_step
+from alexnet.distribution.cost import UPDATE_BYTES, Cluster, Link, count_messages_of_sum, count_step, estimate_step
 from alexnet.distribution.mesh import Mesh, count_parameters
-from alexnet.distribution.volume import count_step
 from alexnet.network.dialects import find_dialect
 from alexnet.network.shapes import count_training_operations
 

@@ -17,8 +17,8 @@ from distribution.work import differentiate_part, differentiate_whole, small, tr
 import alexnet
 from alexnet import kernels
 from alexnet.data.prepare.prepare import prepare
+from alexnet.distribution.cost import count_step
 from alexnet.distribution.mesh import parse_mesh
-from alexnet.distribution.volume import count_step
 from alexnet.errors import Interrupted
 from alexnet.files.tensors import read_tensors
 from alexnet.network import dialects

@@ -2,8 +2,8 @@
 
 import pytest
 
+from alexnet.distribution.cost import count_step
 from alexnet.distribution.mesh import Mesh, check_mesh, count_parameters, parse_mesh, shard_parameters
-from alexnet.distribution.volume import count_step
 from alexnet.errors import ConfigError
 from alexnet.network.dialects import find_dialect
 

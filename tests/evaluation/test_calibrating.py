@@ -24,9 +24,9 @@ from alexnet.evaluation.calibrating import (
     find_threshold,
     save_calibration,
 )
-from alexnet.evaluation.calibration import TEMPERATURES, fit_temperature, measure_calibration
 from alexnet.evaluation.ensemble import Ensemble, load_ensemble, save_ensemble
 from alexnet.evaluation.evaluate import compute_outputs, predict_probabilities
+from alexnet.evaluation.metrics import TEMPERATURES, fit_temperature, measure_calibration
 from alexnet.evaluation.record import digest_weights, read_errors, write_errors
 from alexnet.files.tensors import read_document
 from alexnet.network.confidence import Rejection, for_views, scale_probabilities

@@ -14,10 +14,8 @@ import alexnet
 from alexnet.batches.preprocessing import Preprocessing
 from alexnet.cli import cli
 from alexnet.errors import ConfigError, WeightsError
-from alexnet.evaluation.calibration import measure_calibration
-from alexnet.evaluation.comparison import compare_errors, mcnemar_p_value
 from alexnet.evaluation.ensemble import Ensemble, FittedOn, fit_weights, load_ensemble, save_ensemble
-from alexnet.evaluation.metrics import find_errors
+from alexnet.evaluation.metrics import compare_errors, find_errors, mcnemar_p_value, measure_calibration
 from alexnet.evaluation.prediction_files import write_submission
 from alexnet.network.alexnet import build
 from alexnet.network.model_file import Model, save_model

@@ -21,7 +21,7 @@ from alexnet.evaluation.assessment import Options, assess
 from alexnet.evaluation.ensemble import Ensemble
 from alexnet.network.alexnet import build
 from alexnet.network.model_file import Model, load_model, save_model
-from alexnet.retrieval.index.extractor import Extractor
+from alexnet.retrieval.index.features import Extractor
 
 CLASSES = ("ant", "bee", "cat")
 

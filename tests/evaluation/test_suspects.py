@@ -16,9 +16,8 @@ from click.testing import CliRunner
 from alexnet.cli import cli
 from alexnet.data.store.reader import Store
 from alexnet.errors import AlexNetError, RunError
-from alexnet.evaluation.out_of_fold import OutOfFold
-from alexnet.evaluation.suspects import find_suspects
-from alexnet.interpretation import suspects_page
+from alexnet.evaluation.confident_learning import OutOfFold, find_suspects
+from alexnet.interpretation import page as suspects_page
 from conftest import write_store
 
 HOSTILE = "<script>alert('x')</script>"

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from alexnet.evaluation.calibration import Calibration
 from alexnet.evaluation.evaluate import measure_errors
+from alexnet.evaluation.metrics import Calibration
 from alexnet.interpretation.evaluation_figures import MOST_NAMED, count_confusions, draw_confusion, draw_reliability
 from alexnet.interpretation.evaluation_report import _draw_disagreements, choose_disagreements
 

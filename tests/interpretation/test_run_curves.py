@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from alexnet.errors import ConfigError
-from alexnet.interpretation.run_curves import draw_runs
+from alexnet.interpretation.curves import draw_runs
 from alexnet.pages.themes import THEMES
 
 

@@ -15,7 +15,7 @@ from alexnet.errors import ConfigError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.shared_views import can_share
 from alexnet.interpretation.grad_cam import join_towers, measure_cam, measure_cam_towers
-from alexnet.interpretation.occlusion import measure_occlusion
+from alexnet.interpretation.saliency import measure_occlusion
 from alexnet.interpretation.why import METHODS, explain
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model

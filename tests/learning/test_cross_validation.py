@@ -19,7 +19,7 @@ from alexnet.console.terminal import Terminal
 from alexnet.data.folds import divide_into_folds
 from alexnet.data.store.reader import Store
 from alexnet.errors import ConfigError, Interrupted, RecipeError, RunError
-from alexnet.evaluation.out_of_fold import OUT_OF_FOLD, read_out_of_fold
+from alexnet.evaluation.confident_learning import OUT_OF_FOLD, read_out_of_fold
 from alexnet.network import dialects
 from alexnet.recipes.named import Recipe
 from alexnet.runs import workflow

@@ -13,7 +13,7 @@ import torch
 
 import alexnet
 from alexnet.data.prepare import report
-from alexnet.data.prepare.overview import Overview
+from alexnet.data.prepare.report import Overview
 from alexnet.evaluation.evaluate import measure_errors
 from alexnet.interpretation.page import Thumbnail, explain, write_report
 from alexnet.pages.themes import THEMES

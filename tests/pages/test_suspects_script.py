@@ -10,7 +10,7 @@ import pytest
 
 from alexnet.data.sources.corrections import apply_corrections
 from alexnet.data.sources.listing import FolderFiles, LabeledPath, Source
-from alexnet.interpretation.suspects_page import Doubtful
+from alexnet.interpretation.page import Doubtful
 from alexnet.pages.writing import build_page
 
 CHROMIUM = shutil.which("chromium")

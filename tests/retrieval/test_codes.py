@@ -8,10 +8,9 @@ import torch
 
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.classifier import Classifier
-from alexnet.retrieval.codes.autoencoder import METHODS, fit_encoder
-from alexnet.retrieval.codes.baselines import principal_axes
 from alexnet.retrieval.codes.comparison import compare_codes, share_room
 from alexnet.retrieval.codes.encoding import load_codes, write_codes
+from alexnet.retrieval.codes.fitting import METHODS, fit_encoder, principal_axes
 from alexnet.retrieval.codes.hamming import find_nearest_codes
 from alexnet.retrieval.exact import find_nearest
 from alexnet.retrieval.index.images import choose_images
@@ -103,7 +102,7 @@ def test_a_comparison_holds_the_validation_split_out(scene: Path) -> None:
 
 
 def test_the_picture_has_its_numbers(scene: Path) -> None:
-    from alexnet.interpretation.code_figures import draw_codes
+    from alexnet.interpretation.evaluation_figures import draw_codes
 
     drawing = draw_codes(compare_codes(open_index(scene / "index"), [16], ["random"]))
     assert drawing.render("csv").decode().splitlines()[0] == "method,bits,recall_6,precision_1,precision_6"

@@ -7,7 +7,7 @@ import pytest
 
 from alexnet.errors import ConfigError, SearchError
 from alexnet.evaluation.ensemble import Ensemble, load_ensemble, save_ensemble
-from alexnet.retrieval.index.extractor import Extractor
+from alexnet.retrieval.index.features import Extractor
 from alexnet.retrieval.index.images import choose_images
 from alexnet.retrieval.index.reader import open_index
 from alexnet.retrieval.index.writer import add_images, make_index

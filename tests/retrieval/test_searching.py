@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from alexnet.cli import cli
 from alexnet.errors import AlexNetError, ConfigError
-from alexnet.retrieval.codes.autoencoder import METHODS
+from alexnet.retrieval.codes.fitting import METHODS
 from alexnet.retrieval.codes.hamming import BITS
 from alexnet.text.names import escape_name, unescape_name
 from alexnet.verbs import search_codes

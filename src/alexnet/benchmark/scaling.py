@@ -12,10 +12,9 @@ from functools import partial
 import torch
 
 from alexnet.benchmark.measure import Contender, Crew, Row, alternate, compare_rates
-from alexnet.distribution.cost import UPDATE_BYTES, Cluster, Link, count_messages_of_sum, estimate_step
+from alexnet.distribution.cost import UPDATE_BYTES, Cluster, Link, count_messages_of_sum, count_step, estimate_step
 from alexnet.distribution.launch import launch_variables
 from alexnet.distribution.mesh import parse_mesh
-from alexnet.distribution.volume import count_step
 from alexnet.network.dialects import find_dialect
 from alexnet.network.shapes import count_training_operations, measure
 from alexnet.system import available_cores, has_bfloat16

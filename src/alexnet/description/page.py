@@ -1,4 +1,4 @@
-"""What a page of `alexnet info` consists of."""
+"""What a page of `alexnet info` consists of, and the page of this machine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,3 +32,21 @@ def name_classes(titles: Sequence[str], *, every: bool) -> str:
 def count_towers(towers: int) -> str:
     """Return "one tower" in the words of a page."""
     return counted(towers, "tower")
+
+
+def describe_system() -> Description:
+    """Return what this machine is and what is chosen on it."""
+    from alexnet import kernels, system
+
+    values: dict[str, Any] = dict(system.describe_system())
+    values["threads"] = system.set_threads()
+    values["compute"] = system.choose_compute().explanation
+    values["allocator"] = system.tune_allocator()
+    chosen = kernels.report()
+    return Description(
+        {**values, "kernels": [list(row) for row in chosen]},
+        [
+            Facts([(name, str(value)) for name, value in values.items()], "This machine"),
+            Table(["kernel", "device", "version", "reason"], [list(map(str, row)) for row in chosen], "Kernels"),
+        ],
+    )

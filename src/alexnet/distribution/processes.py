@@ -19,10 +19,9 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from alexnet.batches.shard import BatchShard
-from alexnet.distribution.launch import CONTINUES
+from alexnet.distribution.launch import CONTINUES, name_start
 from alexnet.distribution.mesh import Mesh, Shard, check_mesh
 from alexnet.distribution.process_group import LostContactError, ProcessGroup, Traffic, watched
-from alexnet.distribution.rendezvous import name_start
 from alexnet.distribution.towers import NetworkPart
 from alexnet.distribution.world import World
 from alexnet.errors import AlexNetError, ConfigError, DistributionError, error_called

@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from alexnet.data.store.format import HEADER_NAME, TRAIN, choose_reported
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import ConfigError
-from alexnet.evaluation.calibration import Calibration, measure_calibration
 from alexnet.evaluation.classifier import Classifier
-from alexnet.evaluation.comparison import Comparison, compare_errors
 from alexnet.evaluation.ensemble import (
     Ensemble,
     FittedOn,
@@ -25,7 +23,7 @@ from alexnet.evaluation.ensemble import (
 from alexnet.evaluation.evaluate import Evaluation, default_k
 from alexnet.evaluation.fairness import find_doubts, find_doubts_of_fit, find_repeats
 from alexnet.evaluation.labeled_images import LabeledImages, list_splits, open_labeled_images
-from alexnet.evaluation.metrics import find_errors
+from alexnet.evaluation.metrics import Calibration, Comparison, compare_errors, find_errors, measure_calibration
 from alexnet.evaluation.prediction_files import (
     LISTED,
     check_prediction_file,

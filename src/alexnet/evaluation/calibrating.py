@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from alexnet.batches.loader import Images
 from alexnet.data.store.format import TRAIN, VAL
 from alexnet.errors import ConfigError, WeightsError
-from alexnet.evaluation.calibration import fit_temperature, measure_calibration
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import Ensemble, save_ensemble
 from alexnet.evaluation.evaluate import images_at_a_time, match_classes
+from alexnet.evaluation.metrics import fit_temperature, measure_calibration
 from alexnet.evaluation.record import digest_weights, keep_errors
 from alexnet.network.confidence import MEASURED_VIEWS, Rejection, scale_probabilities
 from alexnet.network.model_file import find_model, load_model, save_model

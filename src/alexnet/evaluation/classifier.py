@@ -154,7 +154,7 @@ class Classifier(Predictor):
         )
 
     def evaluate_sets(
-        self, store: "Store", *, split: str = "val", views: int = 1, tick: Tick | None = None
+        self, store: "Store", *, split: str = "val", views: int = 1, tick: Tick = untold
     ) -> SetEvaluation:
         """Return how well a model of independent classes does on a split of a store with any number of labels.
 

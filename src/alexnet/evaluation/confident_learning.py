@@ -8,12 +8,87 @@ images are suspects, namely those to which it is least probable ("prune by class
 On labels that were changed on purpose this found more of them than the images off the diagonal of the joint, which are
 the plainer rule of the same paper (benchmarks/wrong_labels.py). cleanlab has both and brings pandas and scikit-learn; a
 test compares them where it is installed.
+
+Out-of-fold probabilities are what each training image was taken for by the one network that had not seen it.
 """
 
+import io
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from alexnet.data.store.reader import Store
+from alexnet.errors import RunError
+from alexnet.files.writing import format_csv, read_bytes, write_bytes, write_text
+from alexnet.text.commands import command
+from alexnet.text.names import escape_name, unescape_name
+
+OUT_OF_FOLD = "out-of-fold.npz"
+"""Name of the file in the folder of `train --folds`."""
+MOST_BYTES = 2**36
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfFold:
+    """One row for each of N training images of K classes, in the order of the store."""
+
+    probabilities: NDArray[np.float32]
+    """(N, K)."""
+    labels: NDArray[np.int64]
+    """(N,)."""
+    folds: NDArray[np.int64]
+    """(N,) the fold that the image is in, and whose network made the row; from 0."""
+    paths: Sequence[str]
+    class_names: Sequence[str]
+    store_fingerprint: str
+
+    def write(self, folder: Path) -> Path:
+        """Write the file; NumPy alone reads it, with names as `text.names` escapes them. Return its path."""
+        stream = io.BytesIO()
+        np.savez(
+            stream,
+            probabilities=self.probabilities,
+            labels=self.labels,
+            folds=self.folds,
+            paths=np.array(list(map(escape_name, self.paths)), np.str_),
+            class_names=np.array(list(map(escape_name, self.class_names)), np.str_),
+            store_fingerprint=np.array(self.store_fingerprint),
+        )
+        write_bytes(folder / OUT_OF_FOLD, stream.getvalue())
+        return folder / OUT_OF_FOLD
+
+
+def read_out_of_fold(folder: Path) -> OutOfFold:
+    """Return what `OutOfFold.write` wrote.
+
+    Raises:
+        RunError: there is none, or it is damaged.
+    """
+    path = folder / OUT_OF_FOLD
+    try:
+        arrays = np.load(io.BytesIO(read_bytes(path, MOST_BYTES)), allow_pickle=False)
+        found = OutOfFold(
+            probabilities=arrays["probabilities"],
+            labels=arrays["labels"],
+            folds=arrays["folds"],
+            paths=[unescape_name(str(path)) for path in arrays["paths"]],
+            class_names=[unescape_name(str(name)) for name in arrays["class_names"]],
+            store_fingerprint=str(arrays["store_fingerprint"]),
+        )
+        rows, classes = found.probabilities.shape
+        fits = (len(found.labels), len(found.folds), len(found.paths), len(found.class_names)) == (*[rows] * 3, classes)
+        if not fits or np.any(found.labels < 0) or np.any(found.labels >= classes):
+            raise ValueError("its rows do not fit together")
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as problem:
+        what = "is not there" if not path.exists() else f"is damaged ({problem})"
+        again = command("train", "STORE", folds=4, out="FOLDS")
+        raise RunError(f"{path}: {what}. Finished folds of a training make it: {again}") from None
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +144,53 @@ def _count(labels: NDArray[np.int64], believed: NDArray[np.int64], num_classes: 
     counts = np.zeros((num_classes, num_classes), np.int64)
     np.add.at(counts, (labels[believed >= 0], believed[believed >= 0]), 1)
     return counts
+
+
+COLUMNS = ("path", "label", "suggested", "score")
+
+
+@dataclass(frozen=True, slots=True)
+class Suspects:
+    """The doubtful labels of a store's training images."""
+
+    store: Store
+    told: OutOfFold
+    doubts: Doubts
+    numbers: tuple[int, ...]
+    """The training images that are suspects, the most doubtful first."""
+
+    @property
+    def confusions(self) -> list[tuple[int, int, int]]:
+        """Label, suggested class and number of suspects, of each pair that there is, the most frequent first."""
+        pairs = Counter((int(self.doubts.labels[i]), int(self.doubts.suggested[i])) for i in self.numbers)
+        return [(*pair, count) for pair, count in pairs.most_common()]
+
+    def write(self, path: Path) -> None:
+        """Write a line per suspect with COLUMNS; the score is the probability of the label."""
+        names, doubts = list(map(escape_name, self.told.class_names)), self.doubts
+        rows = [
+            (
+                escape_name(self.told.paths[i]),
+                names[doubts.labels[i]],
+                names[doubts.suggested[i]],
+                f"{doubts.scores[i]:.6f}",
+            )
+            for i in self.numbers
+        ]
+        write_text(path, format_csv([COLUMNS, *rows]))
+
+
+def find_suspects(folder: Path, store: Store) -> Suspects:
+    """Return the doubtful labels by the out-of-fold probabilities in the folder of `train --folds`.
+
+    Raises:
+        RunError: there are none, they are damaged, or of another store.
+    """
+    told = read_out_of_fold(folder)
+    if told.store_fingerprint != store.fingerprint:
+        raise RunError(
+            f"{folder / OUT_OF_FOLD}: tells of the images of another store than {store.path}. Give the store that the "
+            "folds were trained on, or train on this one with train --folds."
+        )
+    doubts = doubt_labels(told.probabilities, told.labels)
+    return Suspects(store, told, doubts, tuple(doubts.ranking[: int(doubts.is_suspect.sum())].tolist()))

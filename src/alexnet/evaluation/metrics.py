@@ -1,12 +1,17 @@
-"""Error rates from probabilities, with their tie rule and their uncertainty."""
+"""Error rates and calibration from probabilities, with their tie rule and their uncertainty."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from alexnet.errors import ConfigError
+from alexnet.text.wording import counted
 
 Z_95 = 1.959964
 """Standard deviations of a normal distribution within which 95 % of it lies."""
@@ -95,3 +100,145 @@ def f1_scores(probabilities: Tensor, labels: Tensor) -> Tensor:
     right = torch.bincount(labels, weights=top_k_credit(probabilities, labels, 1), minlength=classes)
     images = torch.bincount(labels, minlength=classes)
     return torch.where(images > 0, 2 * right / (images + answered), torch.nan)
+
+
+BINS = 15
+"""Ranges of confidence of equal width, as is usual."""
+
+TEMPERATURES = (0.05, 20.0)
+"""Lowest and highest temperature that is found: beyond them, images are too few or too easy to tell one."""
+
+_HALVINGS = 40
+"""Of the logarithms between them: 40 leave 6 / 2**40, less than the temperature means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Confidence (the highest probability) against accuracy, by ranges of confidence."""
+
+    expected_error: float
+    """Expected calibration error: the mean over images of |accuracy - confidence| of their range."""
+    lower: tuple[float, ...]
+    """Lower end of each range; a range has its upper end."""
+    images: tuple[int, ...]
+    confidence: tuple[float | None, ...]
+    """Mean confidence in each range; None where it is empty."""
+    accuracy: tuple[float | None, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures for programs."""
+        return {"expected_calibration_error": self.expected_error, "images": list(self.images),
+                "confidence": list(self.confidence), "accuracy": list(self.accuracy)}  # fmt: skip
+
+
+def measure_calibration(
+    probabilities: NDArray[np.float32], labels: NDArray[np.int64], *, bins: int = BINS
+) -> Calibration:
+    """Return the calibration of (N, K) probabilities against (N,) labels; N is at least 1."""
+    confidence = probabilities.max(1).astype(np.float64)
+    right = (probabilities.argmax(1) == labels).astype(np.float64)
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    counts = np.bincount(place, minlength=bins)
+    confident = np.bincount(place, weights=confidence, minlength=bins).astype(np.float64)
+    correct = np.bincount(place, weights=right, minlength=bins).astype(np.float64)
+    gaps = np.abs(confident - correct).sum() / len(labels)
+
+    def means(sums: NDArray[np.float64]) -> tuple[float | None, ...]:
+        return tuple(float(total / count) if count else None for total, count in zip(sums, counts, strict=True))
+
+    return Calibration(
+        float(gaps), tuple(i / bins for i in range(bins)), tuple(counts.tolist()), means(confident), means(correct)
+    )
+
+
+def fit_temperature(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """Return the temperature in TEMPERATURES with the lowest cross-entropy of the scaled probabilities.
+
+    In 1 / temperature the cross-entropy is convex, so its one minimum is found by halving where its slope is 0.
+
+    Args:
+        probabilities: (N, K), means over views or models as they are; N at least 1. Those of 0 count as 1e-30.
+        labels: (N,) class indices.
+    Source: Guo, Pleiss, Sun, Weinberger 2017; see `network.confidence.scale_probabilities`.
+    """
+    logs = np.log(np.maximum(probabilities, 1e-30, dtype=np.float64))
+    of_labels = logs[np.arange(len(labels)), labels].mean()
+
+    def slope(inverse: float) -> float:
+        """Of the cross-entropy along 1 / temperature: what the scaled probabilities expect less what came."""
+        powers = np.exp(inverse * (logs - logs.max(1, keepdims=True)))
+        return float(((powers * logs).sum(1) / powers.sum(1)).mean() - of_labels)
+
+    low, high = map(math.log, TEMPERATURES)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if slope(math.exp(-middle)) <= 0:  # better with a larger inverse, a lower temperature
+            high = middle
+        else:
+            low = middle
+    return math.exp((low + high) / 2)
+
+
+RESAMPLES = 2000
+"""Bootstrap samples of images behind an interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Paired differences of top-1 errors; rates are fractions."""
+
+    difference: float
+    """Error of the second less that of the first: negative where the second is better."""
+    interval: tuple[float, float]
+    """95 %, from resampling images in pairs."""
+    only_first: int
+    """Images that only the first gets wrong."""
+    only_second: int
+    p_value: float
+    """Two-sided exact McNemar test: the chance of so uneven a split of these images between equals."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures for programs."""
+        return asdict(self)
+
+
+def compare_errors(first: NDArray[np.float64], second: NDArray[np.float64]) -> Comparison:
+    """Return the paired comparison of (N,) top-1 errors on the same images, in the same order.
+
+    Args:
+        first, second: 1 where wrong, 0 where right; means over several trainings lie between and count as wrong from
+            one half on in McNemar's test.
+    Raises:
+        ConfigError: they are of different images, or of none.
+    """
+    if first.shape != second.shape or not len(first):
+        raise ConfigError(f"errors of {len(first):,} and {counted(len(second), 'image')} cannot be compared in pairs.")
+    only_first = int(((first >= 0.5) & (second < 0.5)).sum())
+    only_second = int(((second >= 0.5) & (first < 0.5)).sum())
+    return Comparison(
+        float((second - first).mean()),
+        resample_mean(second - first),
+        only_first,
+        only_second,
+        mcnemar_p_value(only_first, only_second),
+    )
+
+
+def resample_mean(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the mean of (N,) values; the same for the same values."""
+    generator = np.random.default_rng(0)
+    means = [values[generator.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def mcnemar_p_value(only_first: int, only_second: int) -> float:
+    """Return the two-sided exact p-value that so many images fall on either side by chance (McNemar 1947)."""
+    count, fewer = only_first + only_second, min(only_first, only_second)
+    if count == 0:
+        return 1.0
+    # In logarithms, as 2**-count underflows from a thousand images on.
+    terms = [math.lgamma(count + 1) - math.lgamma(i + 1) - math.lgamma(count - i + 1) for i in range(fewer + 1)]
+    top = max(terms)
+    tail = math.exp(top - count * math.log(2)) * sum(math.exp(term - top) for term in terms)
+    return min(1.0, 2 * tail)

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from alexnet.console.terminal import duration, percent
+from alexnet.data.images.jpeg import encode_jpeg
+from alexnet.evaluation.confident_learning import Suspects
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.interpretation.drawing import MARGIN_IN, SCREEN_DPI, Themed, Value
 from alexnet.pages.writing import embed, write_page
+from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
 
 MOST_ROWS = 1000
@@ -151,3 +154,56 @@ def _value(column: str, value: Value) -> str:
 
 def _views(evaluation: Evaluation) -> str:
     return VIEWS.get(evaluation.num_views, counted(evaluation.num_views, "view"))
+
+
+MOST_PICTURES = 500
+"""Suspects on the page, the most doubtful: as many as a person looks through in half an hour."""
+
+
+class Doubtful(NamedTuple):
+    """One picture of the page."""
+
+    data: bytes
+    """JPEG."""
+    path: str
+    label: str
+    """Readable name."""
+    suggested: str
+    """Class name, as corrections take it."""
+    title: str
+    """Readable name of the suggested class."""
+    score: float
+
+
+def write_suspects_page(path: Path, suspects: Suspects, typed: str) -> None:
+    """Write the page; it appears whole or not at all.
+
+    Args:
+        typed: The command that writes it again.
+    """
+    store, doubts = suspects.store, suspects.doubts
+    shown = suspects.numbers[:MOST_PICTURES]
+    names = list(map(escape_name, store.class_names))
+    pictures = [
+        Doubtful(
+            data=encode_jpeg(store.images[number], 85),
+            path=escape_name(store.paths[number]),
+            label=store.class_titles[doubts.labels[number]],
+            suggested=names[doubts.suggested[number]],
+            title=store.class_titles[doubts.suggested[number]],
+            score=float(doubts.scores[number]),
+        )
+        for number in shown
+    ]
+    images, found = counted(len(store), "training image"), counted(len(suspects.numbers), "label")
+    write_page(
+        path,
+        "suspects.html",
+        kicker="AlexNet labels",
+        title=f"{found} in doubt",
+        lead=f"Of {images} of {store.path.name}, each judged by a network that had not seen it.",
+        cut=len(suspects.numbers) - len(shown),
+        pictures=pictures,
+        classes=list(zip(names, store.class_titles, strict=True)),
+        commands=[typed],
+    )

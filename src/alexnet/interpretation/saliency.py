@@ -1,4 +1,8 @@
-"""Where in an image a class score is decided: the gradient of the score by the pixels (Simonyan et al., 2013)."""
+"""Where in an image a class is decided, found at its pixels: by the gradient of the score, or by covering squares.
+
+Simonyan, Vedaldi and Zisserman, "Deep Inside Convolutional Networks" (2013); Zeiler and Fergus, "Visualizing and
+Understanding Convolutional Networks" (2013), section 4.2.
+"""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -6,10 +10,14 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.func import functional_call
 
 from alexnet.batches.views import evaluation_views
+from alexnet.errors import ConfigError
 from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.shared_views import Place, can_share, share_covered_first_layer
+from alexnet.network.alexnet import AlexNet
 from alexnet.text.progress import Tick, untold
 
 Value = TypeVar("Value", bound=np.generic)
@@ -58,3 +66,66 @@ def measure_saliency(
         maps.append(per_level.abs().amax(0).numpy())
         tick(len(maps), len(images))
     return np.stack(maps) if maps else np.zeros((0, crop_px, crop_px), np.float32)
+
+
+SQUARES_ACROSS = 7
+"""The covering square has this fraction of the view's side: 32 pixels of 224."""
+_BATCH = 64
+"""Covered views computed together."""
+
+
+def measure_occlusion(
+    classifier: Classifier,
+    images: Sequence[NDArray[np.uint8]],
+    classes: Sequence[int],
+    *,
+    side_px: int | None = None,
+    tick: Tick = untold,
+) -> NDArray[np.float32]:
+    """Return how far covering each pixel of the centre view lowers a class: (N, crop, crop), at least 0, in nats.
+
+    A square is moved over the view in steps of half its side, and to its last row and column. A pixel's value is the
+    mean, over the squares that cover it, of the fall of the logarithm of the class's probability; 0 where it rises.
+    Covered means: replaced by the mean image, zeros for the network. Zeiler and Fergus cover with grey and show the
+    probability itself; its logarithm does not stand still where a network is sure.
+
+    Args:
+        images: (S, S, 3) uint8 RGB of the stored size.
+        classes: Class index for each image.
+        side_px: Side of the square; None for one of SQUARES_ACROSS parts of the view.
+        tick: Called with squares done and in all, over all images.
+    Raises:
+        ConfigError: the square is larger than the view, or has no pixel.
+    """
+    network, crop_px = classifier.network, classifier.network.spec.input_px
+    side = max(1, round(crop_px / SQUARES_ACROSS)) if side_px is None else side_px
+    if not 1 <= side <= crop_px:
+        raise ConfigError(f"a square of {side} px cannot cover a view of {crop_px} px. Choose 1 to {crop_px}.")
+    starts = sorted({*range(0, crop_px - side, max(1, side // 2)), crop_px - side})
+    places = [(y, x) for y in starts for x in starts]
+    heat = np.zeros((len(images), crop_px, crop_px))
+    covering = np.zeros((crop_px, crop_px))
+    for y, x in places:
+        covering[y : y + side, x : x + side] += 1
+    for number, (image, kind) in enumerate(zip(images, classes, strict=True)):
+        view = center_inputs(classifier, [image], classifier.compute.dtype)
+        with torch.inference_mode():
+            whole = float(network(view).double().log_softmax(1)[0, kind])
+        for start in range(0, len(places), _BATCH):
+            part = places[start : start + _BATCH]
+            with torch.inference_mode():
+                covered = _run_covered(network, view, part, side).double().log_softmax(1)[:, kind].cpu()
+            for (y, x), value in zip(part, covered.tolist(), strict=True):
+                heat[number, y : y + side, x : x + side] += whole - value
+            tick(number * len(places) + start + len(part), len(images) * len(places))
+    return np.maximum(heat / covering, 0).astype(np.float32)
+
+
+def _run_covered(network: AlexNet, view: Tensor, places: Sequence[Place], side_px: int) -> Tensor:
+    """Return logits (P, K) of a view (1, 3, S, S) with a square of zeros at each place."""
+    if can_share(network, network.spec.input_px, [(0, 0)]):
+        return network.forward_from(1, share_covered_first_layer(network, view, places, side_px))
+    covered = view.repeat(len(places), 1, 1, 1)
+    for each, (y, x) in zip(covered, places, strict=True):
+        each[:, y : y + side_px, x : x + side_px] = 0
+    return network(covered)  # type: ignore[no-any-return]

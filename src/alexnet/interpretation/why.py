@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 from alexnet.errors import ConfigError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.interpretation.grad_cam import measure_cam
-from alexnet.interpretation.occlusion import measure_occlusion
-from alexnet.interpretation.saliency import measure_saliency
+from alexnet.interpretation.saliency import measure_occlusion, measure_saliency
 from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
 
 Measure = Callable[..., NDArray[np.float32]]
-"""Takes a classifier, stored images, a class for each and, by name, a tick. Returns where in the centre views the classes
-are decided: heat (N, crop, crop), at least 0."""
+"""Takes a classifier, stored images, a class for each and, by name, a tick. Returns where in the centre views these
+classes are decided: heat (N, crop, crop), at least 0."""
 
 
 class Method(NamedTuple):

@@ -14,8 +14,7 @@ from alexnet.interpretation.drawing import save_drawing
 from alexnet.pages.themes import THEMES
 from alexnet.recipes.named import check_batch, find_recipe, scale_epochs
 from alexnet.reproduction.engine import State, read_failure, run_jobs
-from alexnet.reproduction.experiment import Experiment
-from alexnet.reproduction.experiments import TABLES, find_experiment
+from alexnet.reproduction.experiments import TABLES, Experiment, find_experiment
 from alexnet.reproduction.figure import draw_outcomes, draw_training_errors
 from alexnet.reproduction.outlook import Estimate, Outlook, estimate_jobs
 from alexnet.reproduction.plan import FAILED, RUNS, Job, begin_experiment, plan_jobs

@@ -18,7 +18,7 @@ from alexnet.interpretation.drawing import (
     write,
 )
 from alexnet.pages.themes import ThemeName, find_theme
-from alexnet.reproduction.experiment import TARGET_ERROR, Experiment
+from alexnet.reproduction.experiments import TARGET_ERROR, Experiment
 from alexnet.reproduction.results import Curve, Outcome, show_difference, show_error
 
 _ROW_IN = 0.42

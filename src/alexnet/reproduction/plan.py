@@ -20,7 +20,7 @@ from alexnet.files.writing import write_text
 from alexnet.network.dialects import find_dialect
 from alexnet.network.shapes import count_training_operations
 from alexnet.recipes.named import Recipe, find_recipe
-from alexnet.reproduction.experiment import TARGET_ERROR, Experiment, Variant
+from alexnet.reproduction.experiments import TARGET_ERROR, Experiment, Variant
 from alexnet.text.commands import record_command
 
 RESULT = "result.json"

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.data.store.reader import open_store
-from alexnet.evaluation.comparison import compare_errors
-from alexnet.evaluation.metrics import find_errors
+from alexnet.evaluation.metrics import compare_errors, find_errors
 from alexnet.files.documents import parse_json
 from alexnet.files.writing import format_csv, write_text
 from alexnet.reproduction.engine import read_failure
-from alexnet.reproduction.experiment import TARGET_ERROR, Experiment, Variant
+from alexnet.reproduction.experiments import TARGET_ERROR, Experiment, Variant
 from alexnet.reproduction.plan import PROBABILITIES, Job
 
 

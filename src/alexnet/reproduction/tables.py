@@ -8,13 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.data.store.reader import Store
-from alexnet.evaluation.comparison import compare_errors
 from alexnet.evaluation.evaluate import default_k
-from alexnet.evaluation.metrics import find_errors
+from alexnet.evaluation.metrics import compare_errors, find_errors
 from alexnet.recipes.named import find_recipe
 from alexnet.reproduction.engine import read_failure
-from alexnet.reproduction.experiment import Experiment, Reference, Variant
-from alexnet.reproduction.experiments import TABLES
+from alexnet.reproduction.experiments import TABLES, Experiment, Reference, Variant
 from alexnet.reproduction.plan import Job, make_job
 from alexnet.reproduction.results import Outcome, read_labels, read_probabilities
 from alexnet.training.transfer import choose_dialect

@@ -14,7 +14,7 @@ from alexnet.evaluation.ensemble import Ensemble
 from alexnet.retrieval.codes.encoding import load_codes
 from alexnet.retrieval.codes.hamming import find_nearest_by_codes
 from alexnet.retrieval.exact import Neighbors, check_request, find_nearest
-from alexnet.retrieval.index.extractor import Extractor
+from alexnet.retrieval.index.features import Extractor
 from alexnet.retrieval.index.images import Originals, digest_pixels
 from alexnet.retrieval.index.reader import Entry, Index
 from alexnet.retrieval.index.writer import check_model

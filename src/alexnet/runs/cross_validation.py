@@ -3,7 +3,7 @@
 FOLDER/
   folds.json          what is divided and trained, so that only the same continues; the errors, when all are there
   fold-1, fold-2, …   a run each
-  out-of-fold.npz     the probabilities of every training image, see `evaluation.out_of_fold`
+  out-of-fold.npz     the probabilities of every training image, see `confident_learning`
 """
 
 import json
@@ -23,8 +23,8 @@ from alexnet.data.store.reader import Int64Array, Store
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import RunError
 from alexnet.evaluation.classifier import load
+from alexnet.evaluation.confident_learning import OutOfFold
 from alexnet.evaluation.evaluate import Evaluation, measure_errors
-from alexnet.evaluation.out_of_fold import OutOfFold
 from alexnet.evaluation.record import KeptTests, digest_weights
 from alexnet.files.documents import parse_json
 from alexnet.files.writing import write_text

@@ -19,7 +19,7 @@ from alexnet.text.progress import Tick
 
 
 def choose_thresholds(
-    store: Store, model: Model, compute: Compute, tensors: Mapping[str, Tensor], *, tick: Tick | None = None
+    store: Store, model: Model, compute: Compute, tensors: Mapping[str, Tensor], *, tick: Tick = untold
 ) -> Model:
     """Return the model with the thresholds that give the best F1 of each class on the validation images.
 

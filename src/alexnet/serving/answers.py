@@ -16,7 +16,7 @@ from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import Ensemble
 from alexnet.evaluation.prediction import Prediction, describe_distance
 from alexnet.interpretation.why import METHODS, Method
-from alexnet.retrieval.index.extractor import Extractor
+from alexnet.retrieval.index.features import Extractor
 from alexnet.retrieval.index.images import Originals
 from alexnet.retrieval.index.reader import Index
 from alexnet.retrieval.index.writer import check_model

@@ -196,8 +196,7 @@ def curves(runs: tuple[Path, ...], **options: Any) -> None:
 
     RUNS are run folders, finished or not.
     """
-    from alexnet.interpretation.curves import draw_curves
-    from alexnet.interpretation.run_curves import draw_runs
+    from alexnet.interpretation.curves import draw_curves, draw_runs
 
     files = plan_files("curves", options, runs)
     histories = {name: _read_history(run) for name, run in zip(_name_runs(runs), runs, strict=True)}

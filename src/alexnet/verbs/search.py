@@ -25,8 +25,7 @@ from alexnet.verbs.options import (
     threads_option,
     timeout_option,
 )
-from alexnet.verbs.search_codes import BITS, codes, compare, duplicates
-from alexnet.verbs.search_info import info
+from alexnet.verbs.search_codes import BITS, codes, compare, duplicates, info
 from alexnet.verbs.search_output import (
     answers_json,
     new_terminal,

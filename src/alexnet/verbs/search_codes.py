@@ -1,5 +1,6 @@
-"""alexnet search codes, compare and duplicates."""
+"""alexnet search codes, compare, duplicates and info."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -9,11 +10,11 @@ from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
 from alexnet.verbs.opening import begin
 from alexnet.verbs.options import NEW_FILE, PATH, SEED, Number, json_option, threads_option
-from alexnet.verbs.search_output import entry_json, show_comparison, shown, titled, write_groups
+from alexnet.verbs.search_output import entry_json, new_terminal, show_comparison, shown, titled, write_groups
 
 BITS = ("16", "32", "64", "128", "256")
 METHODS = ("autoencoder", "random", "pca", "itq")
-"""Names of `retrieval.codes.autoencoder.METHODS`, here so that --help need not load them; a test compares the two."""
+"""Names of `retrieval.codes.fitting.METHODS`, here so that --help need not load them; a test compares the two."""
 SHOWN_GROUPS = 20
 
 seed_option = click.option("--seed", default=0, show_default=True, type=SEED, help="Fixes samples and first weights.")
@@ -42,9 +43,9 @@ def codes(index: Path, bits: str, method: str, seed: int, threads: int | None, a
 
     import torch
 
-    from alexnet.retrieval.codes.autoencoder import fit_encoder
     from alexnet.retrieval.codes.comparison import choose_fit_rows
     from alexnet.retrieval.codes.encoding import write_codes
+    from alexnet.retrieval.codes.fitting import fit_encoder
     from alexnet.retrieval.index.changes import sole_writer
     from alexnet.retrieval.index.reader import open_index
 
@@ -106,8 +107,8 @@ def compare(
     with terminal.progress("comparing", "codes") as meter:
         result = compare_codes(opened, [int(length) for length in lengths], methods, seed=seed, report=meter)
     if out:
-        from alexnet.interpretation.code_figures import draw_codes
         from alexnet.interpretation.drawing import save_drawing
+        from alexnet.interpretation.evaluation_figures import draw_codes
 
         for path in save_drawing(draw_codes(result), out):
             terminal.say(str(path))
@@ -177,3 +178,53 @@ def duplicates(index: Path, threshold: float, html: Path | None, threads: int | 
             terminal.print("  " + "  ".join(filter(None, [entry.split, titled(entry), shown(entry)])))
     if len(found.groups) > SHOWN_GROUPS:
         terminal.print(f"\n{len(found.groups) - SHOWN_GROUPS:,} more: give --json, or --html PAGE to see them.")
+
+
+@click.command()
+@click.argument("index", type=PATH)
+@click.option("--verify", is_flag=True, help="Read every file of the index and compare checksums.")
+@click.option("--check", is_flag=True, help="Compare every indexed image with its file as it is now.")
+@click.option("--images", "list_images", is_flag=True, help="List the images: id, split, class, path.")
+@json_option
+def info(index: Path, verify: bool, check: bool, list_images: bool, as_json: bool) -> None:
+    """Tell what INDEX holds, and whether it and the images behind it are as they were."""
+    from alexnet.description.indexes import describe_index
+    from alexnet.retrieval.index.images import Originals
+    from alexnet.retrieval.index.reader import read_index
+
+    terminal = new_terminal()
+    opened = read_index(index)
+    if list_images:
+        for row in opened.rows().tolist():
+            entry = opened.entry(row)
+            if as_json:
+                terminal.print_json(entry_json(entry))
+            else:
+                terminal.print("\t".join([str(entry.id), entry.split, titled(entry) or "", shown(entry)]))
+        return
+    problems: list[str] = []
+    if check:
+        originals = Originals(opened)
+        with terminal.progress("checking", "images") as meter:
+            for place, row in enumerate(opened.rows().tolist()):
+                problem = originals.explain(opened.entry(row))
+                problems += [f"{shown(opened.entry(row))} {problem}"] if problem else []
+                meter(place + 1, len(opened))
+    page = describe_index(index, verify=verify)
+    if as_json:
+        terminal.print_json({"index": escape_name(str(index)), **page.values, "problems": problems})
+    else:
+        for part in page.parts:
+            terminal.show(part)
+        if verify:
+            terminal.say("Every byte of it is as it was written.")
+        if check and not problems:
+            terminal.say("Every image is as it was indexed.")
+    for problem in problems:
+        terminal.show_error("Not as indexed", problem)
+    if problems:
+        terminal.say(
+            f"Index what has changed: {command('search', 'add', index, 'IMAGES')}. Remove what is gone: "
+            f"{command('search', 'remove', index, missing=True)}"
+        )
+        sys.exit(1)

@@ -6,8 +6,8 @@ from alexnet.console.terminal import Terminal, percent
 from alexnet.data.store.reader import open_store
 from alexnet.evaluation.assessment import Assessment, Unknown
 from alexnet.evaluation.calibrating import Confidence
+from alexnet.evaluation.confident_learning import find_suspects
 from alexnet.evaluation.metrics import wilson_interval
-from alexnet.evaluation.suspects import find_suspects
 from alexnet.text.commands import command
 from alexnet.text.names import escape_name
 from alexnet.text.wording import counted, say_unequal, say_views
@@ -171,7 +171,7 @@ def show_suspects(
     found = find_suspects(folder, opened)
     found.write(csv)
     if html:
-        from alexnet.interpretation.suspects_page import write_suspects_page
+        from alexnet.interpretation.page import write_suspects_page
 
         write_suspects_page(html, found, command("evaluate", folder, store, suspects=csv, html=html))
     images, doubtful = len(opened), len(found.numbers)

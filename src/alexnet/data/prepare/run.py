@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from alexnet.data.prepare.near_copies import describe_near_copies, find_near_copies
-from alexnet.data.prepare.overview import Overview, look_over
 from alexnet.data.prepare.part import PartReading, Settings, begin_part
 from alexnet.data.prepare.partial import Part, PartialStore, split_into_parts
-from alexnet.data.prepare.report import build_page
+from alexnet.data.prepare.report import Overview, build_page, look_over
 from alexnet.data.prepare.statistics import PixelStatistics
 from alexnet.data.sources.listing import Label, Source
 from alexnet.data.store.duplicates import describe_duplicates, find_duplicates

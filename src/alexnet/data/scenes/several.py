@@ -62,7 +62,7 @@ def write_several(
     test: int = 500,
     seed: int = 0,
     size: int = 256,
-    progress: Tick | None = None,
+    progress: Tick = untold,
 ) -> None:
     """Write pictures as folder/<split>/<index>.jpg, and what is in them as folder/labels.csv.
 

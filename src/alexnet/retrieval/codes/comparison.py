@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alexnet.errors import ConfigError
-from alexnet.retrieval.codes.autoencoder import count_fit_operations, fit_encoder
+from alexnet.retrieval.codes.fitting import count_fit_operations, fit_encoder
 from alexnet.retrieval.codes.hamming import Codes, as_words, measure_codes
 from alexnet.retrieval.exact import Neighbors, find_nearest
 from alexnet.retrieval.index.format import NO_LABEL
@@ -95,7 +95,7 @@ def compare_codes(
     """Return recall and precision of exact search and of every method at every length.
 
     Args:
-        methods: Of `autoencoder.METHODS`, and PIXELS.
+        methods: Of `fitting.METHODS`, and PIXELS.
         report: Progress; see `Report`.
     Raises:
         ConfigError: there are too few images for the queries or for the bits.

@@ -105,7 +105,7 @@ def load_encoder(folder: Path, bits: str, entry: dict[str, Any], *, dimensions: 
 def write_codes(index: Index, encoder: Encoder, *, tick: Tick = untold) -> dict[str, Any]:
     """Encode every part and name the codes in the header, in place of others of their length; return the new header.
 
-    The caller holds the index's lock (`index_changes.sole_writer`).
+    The caller holds the index's lock (`changes.sole_writer`).
     """
     key = str(encoder.bits)
     before = index.header["codes"].get(key)

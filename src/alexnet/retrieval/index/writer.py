@@ -20,13 +20,11 @@ from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import Ensemble
 from alexnet.files.record import hash_file
 from alexnet.retrieval.codes.encoding import encode_part
-from alexnet.retrieval.index.changes import commit, sole_writer, without_rows
+from alexnet.retrieval.index.changes import NewPart, commit, sole_writer, without_rows
 from alexnet.retrieval.index.existing import begin_index, find_unread
-from alexnet.retrieval.index.extractor import Extractor
-from alexnet.retrieval.index.features import Row, compute_features
+from alexnet.retrieval.index.features import Extractor, Row, compute_features
 from alexnet.retrieval.index.format import HEADER_NAME, read_header, say_how_it_goes_on, write_header
 from alexnet.retrieval.index.images import ImageFiles, StoreImages, list_known
-from alexnet.retrieval.index.parts import NewPart
 from alexnet.retrieval.index.reader import Index, read_index
 from alexnet.text.commands import COMMAND, command
 from alexnet.text.progress import Tick, untold
