@@ -15,7 +15,7 @@ from alexnet.network.confidence import MEASURED_VIEWS
 from alexnet.network.independent import Independent
 from alexnet.network.model_file import Model
 from alexnet.system import Compute
-from alexnet.text.progress import Tick
+from alexnet.text.progress import Tick, untold
 
 
 def choose_thresholds(

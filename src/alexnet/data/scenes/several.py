@@ -15,7 +15,7 @@ from PIL import Image
 from alexnet.data.scenes.scenes import CLASS_NAMES, JPEG_QUALITY, VALIDATION_START, Placed, paint_scene
 from alexnet.errors import ConfigError
 from alexnet.files.writing import write_bytes, write_text
-from alexnet.text.progress import Tick
+from alexnet.text.progress import Tick, untold
 
 TABLE = "labels.csv"
 """Name of the table: path, labels with "|" between, split."""
@@ -93,8 +93,7 @@ def write_several(
             write_bytes(root / path, stream.getvalue())
             rows.append((path, "|".join(classes), split))
             done += 1
-            if progress is not None:
-                progress(done, sum(counts.values()))
+            progress(done, sum(counts.values()))
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     write_text(root / TABLE, text.getvalue())
