@@ -58,6 +58,7 @@ class Answers:
         self.title = title or file.resolve().name
         self.class_names = model.class_names
         self.class_titles = model.class_titles
+        self._titles = dict(zip(self.class_names, self.class_titles, strict=True))
         if index is not None:
             check_model(index, self.extractor)
         self._originals = Originals(index) if index is not None else None
@@ -137,9 +138,8 @@ class Answers:
         The one place that knows what a prediction can say. Where the model measures how far a picture is from all it
         was trained on, `unknown` and `distance` say so; an unknown picture has a class all the same.
         """
-        titles = dict(zip(self.class_names, self.class_titles, strict=True))
         best = [
-            {"name": name, "title": titles[name], "probability": probability}
+            {"name": name, "title": self._titles[name], "probability": probability}
             for name, probability in prediction.top(top)
         ]
         return {

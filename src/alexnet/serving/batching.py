@@ -1,14 +1,15 @@
 """Images that wait together are computed together, by one thread: a batch costs less than its images one by one.
 
-An image never waits while nothing else is on its way: one client is served at once. While a batch is computed, others
-gather for the next.
+While a batch is computed the next one gathers. It begins at once where it holds as many images as the last, or as a
+batch may; otherwise it waits a moment for the next image, since clients that were answered together ask again together.
+So one client never waits. Everything but the computation happens on the event loop: no lock, one switch a batch.
 """
 
 import asyncio
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -41,46 +42,46 @@ class Batcher:
     """A queue of images and the thread that computes them. To be used from one event loop."""
 
     def __init__(self, metrics: Metrics, *, largest: int, wait_seconds: float, queue: int) -> None:
-        """Start the thread.
+        """Prepare to compute.
 
         Args:
             largest: Images in a batch, at most.
-            wait_seconds: How long an image waits for others that are on their way, at most.
+            wait_seconds: How long a batch that is not computed waits for the next image, at most.
             queue: Images that wait, at most.
         """
         self._metrics = metrics
         self._largest, self._wait_seconds, self._queue = largest, wait_seconds, queue
         self._jobs: deque[_Job] = deque()
-        self._computing = 0
+        self._computing: list[_Job] = []
         self._arriving = 0
+        self._expected = 1
+        """Images of the last batch."""
+        self._timer: asyncio.TimerHandle | None = None
         self._seconds_per_image = 0.02
-        self._changed = threading.Condition()
         self._closed = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="compute")
         metrics.watch_queue(lambda: len(self._jobs))
-        self._thread = threading.Thread(target=self._run, name="compute", daemon=True)
-        self._thread.start()
 
     @property
     def pending(self) -> int:
         """Images that wait or are being computed."""
-        return len(self._jobs) + self._computing
+        return len(self._jobs) + len(self._computing)
 
     @property
     def is_alive(self) -> bool:
         """Whether images are computed."""
-        return self._thread.is_alive() and not self._closed
+        return not self._closed
 
     @contextmanager
     def arriving(self) -> Iterator[None]:
         """Say that an image is on its way, for which others may wait a little."""
-        with self._changed:
-            self._arriving += 1
+        self._arriving += 1
         try:
             yield
         finally:
-            with self._changed:
-                self._arriving -= 1
-                self._changed.notify()
+            self._arriving -= 1
+            if not self._arriving:
+                self._begin_if_complete()
 
     def check_room(self, images: int = 1) -> None:
         """Raise a Refusal, 503 with Retry-After, where so many images find no room in the queue."""
@@ -94,65 +95,71 @@ class Batcher:
             Refusal: the queue is full, or the server ends.
         """
         self.check_room(len(images))
+        if self._closed:
+            raise refuse_busy()
         loop = asyncio.get_running_loop()
         jobs = [_Job(computation, arguments, image, loop.create_future()) for image in images]
-        with self._changed:
-            if self._closed:
-                raise refuse_busy()
-            self._jobs.extend(jobs)
-            self._changed.notify()
+        self._jobs.extend(jobs)
+        self._wait(loop)
+        self._begin_if_complete()
         return list(await asyncio.gather(*(job.answer for job in jobs)))
 
     def close(self) -> None:
         """End the thread after the batch that it computes; whoever still waits is refused."""
-        with self._changed:
-            self._closed = True
-            jobs = list(self._jobs)
-            self._jobs.clear()
-            self._changed.notify()
-        _deliver(jobs, [refuse_busy()] * len(jobs))
-        self._thread.join()
+        self._closed = True
+        jobs = list(self._jobs)
+        self._jobs.clear()
+        if jobs and not (loop := jobs[0].answer.get_loop()).is_closed():
+            loop.call_soon_threadsafe(_resolve, jobs, [refuse_busy()] * len(jobs))
+        self._thread.shutdown()
 
-    def _run(self) -> None:
-        while batch := self._collect():
-            start = time.perf_counter()
-            results: Sequence[Any]
-            try:
-                results = batch[0].computation([job.image for job in batch], *batch[0].arguments)
-            except Exception as problem:  # whatever it is belongs to those who asked, not to this thread
-                results = [problem] * len(batch)
-            seconds = (time.perf_counter() - start) / len(batch)
-            self._seconds_per_image += _RATE_SHARE * (seconds - self._seconds_per_image)
-            self._metrics.batch_size.observe(len(batch))
-            self._computing = 0
-            _deliver(batch, results)
+    def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin, at the latest, when nothing more came for a while."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_later(self._wait_seconds, self._begin)
 
-    def _collect(self) -> list[_Job]:
-        """Wait for images and take the first with those that are alike; none when closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._jobs or self._closed)
-            self._changed.wait_for(
-                lambda: len(self._jobs) >= self._largest or not self._arriving or self._closed, self._wait_seconds
-            )
-            if self._closed:
-                return []
-            batch: list[_Job] = []
-            others: list[_Job] = []
-            while self._jobs and len(batch) < self._largest:
-                job = self._jobs.popleft()
-                (others if batch and not job.is_like(batch[0]) else batch).append(job)
-            self._jobs.extendleft(reversed(others))
-            self._computing = len(batch)
-            return batch
+    def _begin_if_complete(self) -> None:
+        if len(self._jobs) >= (self._largest if self._arriving else min(self._largest, self._expected)):
+            self._begin()
 
+    def _begin(self) -> None:
+        """Compute the first image with those that are alike, unless a batch is computed."""
+        if self._computing or not self._jobs:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        batch: list[_Job] = []
+        others: list[_Job] = []
+        while self._jobs and len(batch) < self._largest:
+            job = self._jobs.popleft()
+            (others if batch and not job.is_like(batch[0]) else batch).append(job)
+        self._jobs.extendleft(reversed(others))
+        self._computing = batch
+        loop = batch[0].answer.get_loop()
+        loop.run_in_executor(self._thread, self._compute, batch).add_done_callback(self._end)
 
-def _deliver(jobs: Sequence[_Job], results: Sequence[Any]) -> None:
-    """Hand results to the event loop, all of a batch at once."""
-    if not jobs:
-        return
-    loop = jobs[0].answer.get_loop()
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(_resolve, jobs, results)
+    def _compute(self, batch: Sequence[_Job]) -> tuple[Sequence[Any], float]:
+        """Return a result for each image, and the seconds that an image took."""
+        start = time.perf_counter()
+        results: Sequence[Any]
+        try:
+            results = batch[0].computation([job.image for job in batch], *batch[0].arguments)
+        except Exception as problem:  # whatever it is belongs to those who asked, not to this thread
+            results = [problem] * len(batch)
+        return results, (time.perf_counter() - start) / len(batch)
+
+    def _end(self, computed: "asyncio.Future[tuple[Sequence[Any], float]]") -> None:
+        batch, self._computing = self._computing, []
+        results, seconds = computed.result()
+        self._seconds_per_image += _RATE_SHARE * (seconds - self._seconds_per_image)
+        self._metrics.batch_size.observe(len(batch))
+        self._expected = len(batch)
+        _resolve(batch, results)
+        if self._jobs:
+            self._wait(computed.get_loop())
+            self._begin_if_complete()
 
 
 def _resolve(jobs: Sequence[_Job], results: Sequence[Any]) -> None:
