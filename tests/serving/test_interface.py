@@ -29,8 +29,9 @@ from alexnet.retrieval.index.writer import make_index
 from alexnet.serving.answers import Answers
 from alexnet.serving.application import Options
 from alexnet.serving.limits import Limits
-from alexnet.serving.page import Page, Picture, Session
+from alexnet.serving.markup import Markup
 from alexnet.serving.server import open_socket
+from alexnet.serving.visit import Picture, Visit
 from conftest import write_pictures
 from serving.conftest import Address, ask, form, picture, serving
 
@@ -97,10 +98,11 @@ def test_an_unknown_picture_is_said_to_be_one_with_its_distance_and_the_least_un
             1, "a.png", np.zeros((32, 32, 3), np.uint8), answer=server.service.answers.describe(prediction, 2)
         )
         shown.chosen = image["class"]
-        html = Page(server.service)._write_result(shown)
+        markup = Markup(server.service.answers, takes_corrections=False)
+        html = markup.write_result(shown)
         assert f"<h2>{'Unknown' if threshold < 2 else image['title']}</h2>" in html
         assert (f"the nearest is at distance {image['distance']:.3f}." in html) == (threshold < 2)
-        table = Page(server.service)._write_table(Session([shown, shown]))
+        table = markup.write_table(Visit([shown, shown]))
         assert ('<td>unknown</td><td class="number">–</td>' in table) == (threshold < 2)
         encoded = re.findall("csv;base64,([A-Za-z0-9+/=]+)", table)[0]
         for line in base64.b64decode(encoded).decode().splitlines()[1:]:

@@ -365,7 +365,8 @@ def test_every_method_that_is_known_is_offered(page: Page, place: Path, monkeypa
 
     methods = {**answering.WHY, "corner": Method(corner, "images", "the corner", "there is a corner")}
     monkeypatch.setattr(answering, "WHY", methods)
-    monkeypatch.setattr("alexnet.serving.page.WHY", methods)
+    monkeypatch.setattr("alexnet.serving.inspection.WHY", methods)
+    monkeypatch.setattr("alexnet.serving.markup.WHY", methods)
     choose(page, place / "p0.png")
     await_all(page)
     before = page.locator(".pair img").nth(1).get_attribute("src")

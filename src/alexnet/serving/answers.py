@@ -58,7 +58,8 @@ class Answers:
         self.title = title or file.resolve().name
         self.class_names = model.class_names
         self.class_titles = model.class_titles
-        self._titles = dict(zip(self.class_names, self.class_titles, strict=True))
+        self.titles = dict(zip(self.class_names, self.class_titles, strict=True))
+        """Readable names by the names of the classes."""
         if index is not None:
             check_model(index, self.extractor)
         self._originals = Originals(index) if index is not None else None
@@ -101,6 +102,11 @@ class Answers:
         assert self._originals is not None
         return self._originals.read(hit.entry, self.image_px)
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of what `activations` computes, in the order of the network."""
+        return self.shown.network.activation_names()
+
     def places(self, views: int) -> list[Place]:
         """Return the views of an image as the shown network crops them, each once."""
         return list(dict.fromkeys(evaluation_views(self.image_px, self.crop_px, views)))
@@ -139,7 +145,7 @@ class Answers:
         was trained on, `unknown` and `distance` say so; an unknown picture has a class all the same.
         """
         best = [
-            {"name": name, "title": self._titles[name], "probability": probability}
+            {"name": name, "title": self.titles[name], "probability": probability}
             for name, probability in prediction.top(top)
         ]
         return {
