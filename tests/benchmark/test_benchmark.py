@@ -9,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from alexnet.benchmark import operations, searching, step, suite, worker
+from alexnet.benchmark import measure, searching, step, suite, worker
 from alexnet.benchmark.measure import Contender, Spread, compare_rates, measure_copy_rate, measure_matrix_rate
 from alexnet.benchmark.scaling import bench_scaling, meet
 from alexnet.benchmark.stock import build_stock_2014, build_stock_paper, make_inputs
@@ -98,11 +98,53 @@ def test_a_record_is_named_by_date_subject_and_processor(tmp_path: Path, monkeyp
 @pytest.mark.slow
 def test_every_benchmark_runs_on_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
     quick = functools.partial(measure_matrix_rate, size=256, rounds=1)  # ceilings have a test of their own
-    for module in (operations, step, searching):
-        monkeypatch.setattr(module, "measure_matrix_rate", quick, raising=False)
-    for what in ("kernels", "step", "loader", "evaluate"):
-        result = CliRunner().invoke(cli, ["bench", what, "--batch", "1", "--rounds", "1", "--json"])
+    for module in (measure, searching):
+        monkeypatch.setattr(module, "measure_matrix_rate", quick)
+    for words in ("kernels", "step", "step --dialect cifar-11pct", "loader --dialect cifar-80sec", "evaluate"):
+        result = CliRunner().invoke(cli, ["bench", *words.split(), "--batch", "1", "--rounds", "1", "--json"])
         assert result.exit_code == 0, result.output
+
+
+def test_the_faster_of_two_rates_is_the_ceiling_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "measure_matrix_rate", lambda dtype, device: 3e11)
+    for convolution, ceiling in (
+        (2e11, (3e11, "a product of 4096 x 4096, 300 GFLOP/s")),
+        (4e11, (4e11, "the forward pass of conv3, 400 GFLOP/s")),
+    ):
+        monkeypatch.setattr(measure, "measure_convolution_rate", lambda dtype, device, rate=convolution: rate)
+        assert measure.measure_ceiling(torch.float32) == ceiling
+
+
+def test_without_bfloat16_a_step_is_compared_with_every_float32_contender(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, object]] = []
+
+    class Still:
+        peak_bytes, value = 2**30, None
+
+        def __init__(self, name: str, **options: object) -> None:
+            asked.append({"name": name, **options})
+
+        def __enter__(self) -> "Still":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def seconds(self) -> float:
+            return 2.0
+
+    monkeypatch.setattr(step, "Contender", Still)
+    monkeypatch.setattr(step, "has_bfloat16", lambda device: False)
+    monkeypatch.setattr(step, "measure_ceiling", lambda dtype, device: (529e9, "a ceiling"))
+    rows = step.bench_step(128, 1, lambda done, total: None)
+    names = ["stock-float32", "peak memory : stock-float32", "torchvision-float32", "torchvision-channels-last"]
+    assert [row.what for row in rows] == names
+    assert rows[0].fraction == pytest.approx(0.5, rel=0.01)
+    assert rows[0].ceiling_of == "a ceiling"
+    assert all(each["dtype"] == "float32" for each in asked)
+    (row, memory) = step.bench_step(128, 1, lambda done, total: None, dialect="cifar-11pct")
+    assert (row.what, memory.ratio) == ("cifar-11pct : plain PyTorch", 1)
+    assert [each["name"] for each in asked[-2:]] == ["ours-step", "plain-step"]
 
 
 def test_processes_that_meet_answer_together() -> None:

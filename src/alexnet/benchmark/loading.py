@@ -14,6 +14,7 @@ from PIL import Image
 from alexnet import kernels
 from alexnet.batches.loader import Batch, TrainingBatches
 from alexnet.benchmark.measure import CPU, Row, compare_rates, measure_copy_rate, wait_for
+from alexnet.benchmark.stock import NUM_CLASSES
 from alexnet.data.images.decode import decode_image
 from alexnet.data.images.jpeg import encode_jpeg
 from alexnet.data.scenes.scenes import CLASS_NAMES, draw_scene
@@ -28,6 +29,7 @@ from alexnet.text.progress import Tick
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.update import Update
 
+CIFAR_PX = 32
 CROP_BYTES = 224 * 224 * 3
 """Values in one crop."""
 
@@ -59,19 +61,31 @@ def bench_loader(images: Sequence[bytes], rounds: int, tick: Tick, device: torch
     return [compare_rates("loader : image folder", ours, theirs, ceiling=ceiling, unit="images/s per core")]
 
 
-def bench_epoch(images: Sequence[bytes], batch: int, rounds: int, tick: Tick, device: torch.device = CPU) -> list[Row]:
+def bench_epoch(
+    images: Sequence[bytes],
+    batch: int,
+    rounds: int,
+    tick: Tick,
+    device: torch.device = CPU,
+    *,
+    dialect: str = "paper",
+) -> list[Row]:
     """Return two rows of training with data, as images per second, against the bare step on a batch always there.
 
-    Data are the images as a raw store holds them in memory, and a JPEG store on the disk. Rounds of eight batches
-    alternate in one process.
+    Data are the images as a raw store holds them in memory, and a JPEG store on the disk: 256 px wide, or the 32 px of
+    CIFAR for a dialect that takes no more. Rounds of eight batches alternate in one process.
     """
     compute = choose_compute(str(device))
     tune_allocator()
     if device.type == "cpu":
         kernels.warm_up(compute.dtype)
-    decoded = [decode_image(data) for data in images]
-    raw = _training_batches([decoded[index % len(decoded)] for index in range(8 * batch)], batch, compute.dtype, device)
-    optimizer = MomentumDescent(build("paper").to(device), Optimization(), dtype=compute.dtype)
+    network = build(dialect, num_classes=NUM_CLASSES).to(device)
+    crop_px = network.spec.input_px
+    side_px = 256 if crop_px > CIFAR_PX else CIFAR_PX
+    decoded = [decode_image(data, size=side_px) for data in images]
+    repeated = [decoded[index % len(decoded)] for index in range(8 * batch)]
+    raw = _training_batches(repeated, batch, compute.dtype, device, crop_px=crop_px, side_px=side_px)
+    optimizer = MomentumDescent(network, Optimization(), dtype=compute.dtype)
     optimizer.working.train()
     update, rates = Update(optimizer), dict.fromkeys(optimizer.velocities, 1e-6)
 
@@ -93,7 +107,8 @@ def bench_epoch(images: Sequence[bytes], batch: int, rounds: int, tick: Tick, de
     from_jpeg: list[float] = []
     bare: list[float] = []
     with tempfile.TemporaryDirectory() as scratch:
-        jpeg = _training_batches(_store_as_jpeg(Path(scratch), decoded, 8 * batch), batch, compute.dtype, device)
+        stored = _store_as_jpeg(Path(scratch), decoded, 8 * batch, side_px)
+        jpeg = _training_batches(stored, batch, compute.dtype, device, crop_px=crop_px, side_px=side_px)
         for number in range(rounds):
             from_raw.append(rate(raw.epoch(number)))
             bare.append(rate([fixed] * 8))
@@ -105,25 +120,31 @@ def bench_epoch(images: Sequence[bytes], batch: int, rounds: int, tick: Tick, de
     ]
 
 
-def _store_as_jpeg(scratch: Path, images: Sequence[NDArray[np.uint8]], count: int) -> Images:
+def _store_as_jpeg(scratch: Path, images: Sequence[NDArray[np.uint8]], count: int, side_px: int) -> Images:
     """The images of a JPEG store with `count` of them, repeated."""
     files = StoreFiles(scratch / "store", scratch / "scratch")
     files.make_folders()
     encoded = [encode_jpeg(image, 90) for image in images]
     record = files.write_jpegs("train", 0, [encoded[index % len(encoded)] for index in range(count)])
-    return JpegImages(files.folder, [record], 256)
+    return JpegImages(files.folder, [record], side_px)
 
 
 def _training_batches(
-    images: Sequence[NDArray[np.uint8]] | Images, batch: int, dtype: torch.dtype, device: torch.device
+    images: Sequence[NDArray[np.uint8]] | Images,
+    batch: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    crop_px: int = 224,
+    side_px: int = 256,
 ) -> TrainingBatches:
     return TrainingBatches(
         images,
-        np.arange(len(images)) % 1000,
-        np.full((256, 256, 3), 120, np.float32),
+        np.arange(len(images)) % NUM_CLASSES,
+        np.full((side_px, side_px, 3), 120, np.float32),
         Batches(size=batch),
         seed=0,
-        crop_px=224,
+        crop_px=crop_px,
         color_axes=np.eye(3) * 50,
         dtype=dtype,
         device=device,

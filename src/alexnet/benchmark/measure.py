@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from alexnet.text.progress import Tick
 
@@ -51,6 +52,8 @@ class Row:
     fraction: float | None
     """Ours as a share of the ceiling."""
     samples: dict[str, list[float]]
+    ceiling_of: str = ""
+    """What the ceiling is the rate of, in words, where it is not said elsewhere."""
 
     def to_json(self) -> dict[str, object]:
         """Return the row for programs: medians, and the samples behind them."""
@@ -60,6 +63,7 @@ class Row:
             "theirs": self.theirs.median if self.theirs else None,
             "ratio": self.ratio,
             "ceiling": self.ceiling,
+            "ceiling_of": self.ceiling_of,
             "fraction": self.fraction,
             "unit": self.unit,
             "n": self.ours.n,
@@ -70,7 +74,13 @@ class Row:
 
 
 def compare_rates(
-    what: str, ours: Sequence[float], theirs: Sequence[float] | None, *, ceiling: float | None = None, unit: str
+    what: str,
+    ours: Sequence[float],
+    theirs: Sequence[float] | None,
+    *,
+    ceiling: float | None = None,
+    ceiling_of: str = "",
+    unit: str,
 ) -> Row:
     """Return the row of two series of rates, of which more is better."""
     mine, other = Spread.of(ours), Spread.of(theirs) if theirs else None
@@ -83,6 +93,7 @@ def compare_rates(
         mine.median / other.median if other else None,
         mine.median / ceiling if ceiling else None,
         {"ours": list(ours), "theirs": list(theirs or [])},
+        ceiling_of,
     )
 
 
@@ -220,6 +231,28 @@ def measure_matrix_rate(dtype: torch.dtype, device: torch.device = CPU, *, size:
     a = torch.ones(size, size, dtype=dtype, device=device)
     a @ a
     return 2 * size**3 / min(time_once(lambda: a @ a, device) for _ in range(rounds))
+
+
+def measure_convolution_rate(dtype: torch.dtype, device: torch.device = CPU, *, images: int = 32) -> float:
+    """Return the FLOP/s of PyTorch's own convolution at this moment, conv3's forward pass with channels innermost.
+
+    It can pass the rate of a matrix product: its kernels are written for the shape.
+    """
+    x = torch.ones(images, 256, 13, 13, dtype=dtype, device=device).contiguous(memory_format=torch.channels_last)
+    weight = torch.ones(384, 256, 3, 3, dtype=dtype, device=device).contiguous(memory_format=torch.channels_last)
+    F.conv2d(x, weight, padding=1)
+    seconds = min(time_once(lambda: F.conv2d(x, weight, padding=1), device) for _ in range(5))
+    return 2 * images * 13 * 13 * weight.numel() / seconds
+
+
+def measure_ceiling(dtype: torch.dtype, device: torch.device = CPU) -> tuple[float, str]:
+    """Return the FLOP/s of the faster of a matrix product and a convolution on a device, and which it is."""
+    rates = {
+        "a product of 4096 x 4096": measure_matrix_rate(dtype, device),
+        "the forward pass of conv3": measure_convolution_rate(dtype, device),
+    }
+    faster = max(rates, key=lambda name: rates[name])
+    return rates[faster], f"{faster}, {rates[faster] / 1e9:,.0f} GFLOP/s"
 
 
 def measure_copy_rate(device: torch.device = CPU, *, num_bytes: int = 2**28, rounds: int = 5) -> float:

@@ -3,8 +3,11 @@
 import torch
 from torch import nn
 
+NUM_CLASSES = 1000
+"""Of every network that is measured."""
 
-def build_stock_paper(num_classes: int = 1000) -> nn.Sequential:
+
+def build_stock_paper(num_classes: int = NUM_CLASSES) -> nn.Sequential:
     """Return the paper's network from stock modules: nn.LocalResponseNorm, nn.MaxPool2d, nn.Dropout."""
 
     def normalize() -> nn.Module:  # PyTorch divides alpha by the window
@@ -31,7 +34,7 @@ def build_stock_paper(num_classes: int = 1000) -> nn.Sequential:
     )
 
 
-def build_stock_2014(num_classes: int = 1000) -> nn.Sequential:
+def build_stock_2014(num_classes: int = NUM_CLASSES) -> nn.Sequential:
     """Return torchvision's AlexNet: one tower of 64-192-384-256-256 and no response normalisation."""
     return nn.Sequential(
         *_rectified(nn.Conv2d(3, 64, 11, stride=4, padding=2)),
@@ -56,10 +59,15 @@ def _rectified(layer: nn.Module) -> tuple[nn.Module, nn.Module]:
 
 
 def make_inputs(
-    batch: int, dtype: torch.dtype, device: torch.device | str = "cpu", *, channels_last: bool
+    batch: int,
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
+    *,
+    channels_last: bool,
+    side_px: int = 224,
 ) -> torch.Tensor:
-    """Return (batch, 3, 224, 224) noise on the 0-255 scale, the same for every contender and device."""
+    """Return (batch, 3, side, side) noise on the 0-255 scale, the same for every contender and device."""
     generator = torch.Generator().manual_seed(0)
-    inputs = (torch.randn(batch, 3, 224, 224, generator=generator) * 60).to(dtype)
+    inputs = (torch.randn(batch, 3, side_px, side_px, generator=generator) * 60).to(dtype)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return inputs.contiguous(memory_format=layout).to(device)

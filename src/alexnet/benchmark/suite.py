@@ -42,6 +42,7 @@ def run_benchmark(
     requests: int,
     tick: Tick,
     device: str = "cpu",
+    dialect: str = "paper",
 ) -> list[Row]:
     """Return the rows of one benchmark.
 
@@ -52,6 +53,7 @@ def run_benchmark(
         rounds: Turns of each side.
         images: Folder of photographs for loader, prepare and serve; drawn scenes without one.
         requests: Of the long run of serve.
+        dialect: Network of step and of the epochs with data.
     Raises:
         ConfigError: the folder holds no images, the extra that serve needs is not installed, or the device is not
             there.
@@ -61,7 +63,7 @@ def run_benchmark(
     if what == "kernels":
         return bench_kernels(batch, rounds, tick, compute.device, dtype=compute.dtype)
     if what == "step":
-        return bench_step(batch, rounds, tick, compute.device)
+        return bench_step(batch, rounds, tick, compute.device, dialect=dialect)
     if what == "evaluate":
         return bench_evaluation(batch, rounds, tick, compute.device)
     if what in ON_NOISE:
@@ -73,7 +75,7 @@ def run_benchmark(
         return bench_serve(found, rounds, tick, requests=requests)
     return [
         *bench_loader(found, rounds, tick, compute.device),
-        *bench_epoch(found, batch, rounds, tick, compute.device),
+        *bench_epoch(found, batch, rounds, tick, compute.device, dialect=dialect),
     ]
 
 

@@ -19,13 +19,13 @@ from alexnet.batches.preprocessing import Preprocessing
 from alexnet.batches.shard import IGNORED_LABEL
 from alexnet.batches.views import evaluation_views
 from alexnet.benchmark.measure import CPU, wait_for
-from alexnet.benchmark.stock import build_stock_2014, build_stock_paper, make_inputs
+from alexnet.benchmark.stock import NUM_CLASSES, build_stock_2014, build_stock_paper, make_inputs
 from alexnet.data.images.decode import open_image
 from alexnet.distribution.mesh import parse_mesh
 from alexnet.distribution.processes import TIMEOUT_SECONDS, DistributedWorld, LaunchEnvironment
 from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.evaluate import predict_probabilities
-from alexnet.network.alexnet import build
+from alexnet.network.alexnet import AlexNet, build
 from alexnet.network.model_file import Model
 from alexnet.recipes.fields import Optimization
 from alexnet.retrieval.index.images import digest_pixels
@@ -47,24 +47,49 @@ def _set_up(dtype: str, device: str = "cpu") -> Compute:
     return compute
 
 
-def _build_stock(network: str, dtype: str, device: str) -> tuple[nn.Module, bool]:
+def _build_stock(network: str, dtype: str, device: str, channels_last: bool = False) -> tuple[nn.Module, bool]:
     """Return a stock network, and whether it computes in bfloat16, which means autocast and channels_last."""
     model, half = build_stock_paper() if network == "paper" else build_stock_2014(), dtype == "bfloat16"
     model.to(device)
-    return (model.to(memory_format=torch.channels_last) if half else model), half  # type: ignore[call-overload]
+    if half or channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model, half
 
 
-def ours_step(batch: int, dtype: str, threads: int | None = None, device: str = "cpu") -> Callable[[], object]:
-    """One training step of the paper's network as `alexnet train` makes it."""
+def _make_batch(network: AlexNet, batch: int, dtype: torch.dtype, device: torch.device) -> Batch:
+    side_px, num_classes = network.spec.input_px, network.spec.num_classes
+    inputs = make_inputs(batch, dtype, device, channels_last=True, side_px=side_px)
+    positions = torch.arange(batch, device=device)
+    return Batch(inputs, positions % num_classes, positions, total=batch)
+
+
+def ours_step(
+    batch: int, dtype: str, threads: int | None = None, device: str = "cpu", dialect: str = "paper"
+) -> Callable[[], object]:
+    """One training step of a network as `alexnet train` makes it."""
     system.set_threads(threads)
     compute = _set_up(dtype, device)
-    optimizer = MomentumDescent(build("paper").to(compute.device), Optimization(), dtype=compute.dtype)
+    network = build(dialect, num_classes=NUM_CLASSES).to(compute.device)
+    optimizer = MomentumDescent(network, Optimization(), dtype=compute.dtype)
     optimizer.working.train()
-    inputs = make_inputs(batch, compute.dtype, compute.device, channels_last=True)
-    positions = torch.arange(batch, device=compute.device)
-    item = Batch(inputs, positions % 1000, positions, total=batch)
+    item = _make_batch(network, batch, compute.dtype, compute.device)
     update, rates = Update(optimizer), dict.fromkeys(optimizer.velocities, 1e-6)
     return lambda: update(item, rates)
+
+
+def plain_step(batch: int, dialect: str, device: str = "cpu") -> Callable[[], object]:
+    """One training step of the same network by PyTorch's own operations, float32."""
+    network = build(dialect, num_classes=NUM_CLASSES).to(device).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-6, momentum=0.9, weight_decay=5e-4)
+    item = _make_batch(network, batch, torch.float32, torch.device(device))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with kernels.using("plain"):
+            F.cross_entropy(network(item.inputs, item.keys), item.labels).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return step
 
 
 def shared_step(mesh: str, batch: int, dtype: str, threads: int) -> Callable[[], object]:
@@ -108,12 +133,14 @@ def _meet(mesh: str, threads: int) -> DistributedWorld:
     )
 
 
-def stock_step(batch: int, network: str, dtype: str, device: str = "cpu") -> Callable[[], object]:
+def stock_step(
+    batch: int, network: str, dtype: str, device: str = "cpu", channels_last: bool = False
+) -> Callable[[], object]:
     """One training step of stock modules; bfloat16 means autocast and channels_last."""
-    model, half = _build_stock(network, dtype, device)
+    model, half = _build_stock(network, dtype, device, channels_last)
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9, weight_decay=5e-4)
-    inputs = make_inputs(batch, torch.float32, device, channels_last=half)
+    inputs = make_inputs(batch, torch.float32, device, channels_last=half or channels_last)
     labels = torch.arange(batch, device=device) % 1000
 
     def step() -> None:
@@ -240,6 +267,7 @@ CONTENDERS: dict[str, Callable[..., Callable[[], object]]] = {
     "shared-step": shared_step,
     "exchange": exchange,
     "stock-step": stock_step,
+    "plain-step": plain_step,
     "ours-inference": ours_inference,
     "stock-inference": stock_inference,
     "ours-features": ours_features,

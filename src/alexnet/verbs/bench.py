@@ -8,6 +8,9 @@ import click
 from alexnet.text.commands import command
 from alexnet.verbs.options import PATH, Whole, device_option, json_option, threads_option
 
+OWN = {"serve": ("requests",), "step": ("dialect",), "loader": ("dialect",)}
+"""Options that say something about one benchmark only."""
+
 
 @click.command()
 @click.argument("subjects", nargs=-1, metavar="[WHAT]...")
@@ -19,6 +22,7 @@ from alexnet.verbs.options import PATH, Whole, device_option, json_option, threa
 )
 @click.option("--batch", default=128, show_default=True, type=Whole(1, 65_536), help="Images per step.")
 @click.option("--rounds", default=5, show_default=True, type=Whole(1, 10_000), help="Turns that each side takes.")
+@click.option("--dialect", default="paper", show_default=True, help="Network of step and of loader's epochs.")
 @click.option("--images", type=PATH, help="Photographs for loader, prepare and serve.  [default: drawn scenes]")
 @click.option(
     "--requests", default=10_000, show_default=True, type=Whole(1, 10_000_000), help="Requests of serve's long run."
@@ -75,7 +79,7 @@ def bench(
         else:
             _show_benchmark(terminal, what, rows)
         if record:
-            given = ("batch", "rounds", "images", "threads", *(["requests"] if what == "serve" else []))
+            given = ("batch", "rounds", "images", "threads", *OWN.get(what, ()))
             there = chosen if what in ON_DEVICES and chosen.type != "cpu" else None
             typed = command("bench", what, **{name: options[name] for name in given}, device=there)
             path = write_record(record, what, [row.to_json() for row in rows], typed, device=str(chosen))
@@ -103,4 +107,6 @@ def _show_benchmark(terminal: Any, what: str, rows: Any) -> None:
             for row in rows
         ],
     )
+    for ceiling in dict.fromkeys(row.ceiling_of for row in rows if row.ceiling_of):
+        terminal.print(f"ceiling: {ceiling}")
     terminal.print("")
