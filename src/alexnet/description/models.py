@@ -1,6 +1,6 @@
 """The pages of model files and ensembles."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from alexnet.console.terminal import percent
 from alexnet.description.dialects import tabulate_layers, values_of
 from alexnet.description.page import Description, Facts, Table, command, count_towers, name_classes
 from alexnet.network.model_file import by_views, describe, find_model, load_model
-from alexnet.text.wording import counted
+from alexnet.text.wording import counted, shorten
 
 
 def describe_model(path: Path, *, every: bool = False) -> Description:
@@ -30,7 +30,7 @@ def describe_model(path: Path, *, every: bool = False) -> Description:
         ("images", f"of any size; {_FRAMED[model.preprocessing.framing]} {_square(model.preprocessing.image_px)}, "
                    f"views of it {_square(spec.input_px)}"),
         ("inputs", _describe_inputs(model.preprocessing)),
-        *list_confidence(found),
+        *list_confidence(found, model.class_titles),
         ("origin", _describe_origin(model.provenance)),
         ("next", command("predict", path, "picture.jpg")),
         ("", command("evaluate", path, "STORE")),
@@ -40,13 +40,13 @@ def describe_model(path: Path, *, every: bool = False) -> Description:
         "path": str(path),
         "class_names": list(model.class_names),
         **values,
-        **{name: found[name] for name in ("temperatures", "rejection") if name in found},
+        **{name: found[name] for name in ("temperatures", "rejection", "independent") if name in found},
         "provenance": model.provenance,
     }
     return Description(document, [Facts(facts, str(path)), *tabulate_layers(spec, every=every)])
 
 
-def list_confidence(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+def list_confidence(document: Mapping[str, Any], titles: Sequence[str] = ()) -> list[tuple[str, str]]:
     """Return what a model file or ensemble says of how sure it is, from its document; nothing of one not calibrated."""
     facts = []
     if temperatures := document.get("temperatures"):
@@ -57,6 +57,12 @@ def list_confidence(document: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"what is farther from all it learned than {_by_views(rejection['thresholds'])}; of the validation images "
             f"{percent(rejection['share'])} are",
         ))  # fmt: skip
+    if (independent := document.get("independent")) is not None:
+        facts.append(("labels", "any number of classes in a picture"))
+        thresholds = independent["thresholds"].get("10")
+        named = [f"{title} {percent(value)}" for title, value in zip(titles, thresholds or (), strict=False)]
+        said = f"{shorten(named)}, in ten views" if named else "one half, as none were found on validation images"
+        facts.append(("said from", said))
     return facts
 
 
@@ -79,6 +85,7 @@ def describe_ensemble(path: Path, *, every: bool = False) -> Description:
         ("what", f"an ensemble of {counted(len(rows), 'model')}, whose probabilities are averaged with these weights"),
         ("classes", name_classes(ensemble.members[0].model.class_titles, every=every)),
         *list_confidence({"temperatures": by_views(ensemble.temperatures)}),
+        *([("labels", "any number of classes in a picture")] if ensemble.independent is not None else []),
         ("next", command("predict", path, "picture.jpg")),
         ("", command("evaluate", path, "STORE")),
     ]

@@ -52,7 +52,14 @@ def describe_run(path: Path, *, verify: bool = False, every: bool = False) -> De
     if newest and (path / ERRORS).exists() and measured is None and not verify:
         _find_newest(path, is_finished=is_finished, verify=True)  # weights differ from the tested ones by damage, too
     for test in measured["tests"] if measured else ():
-        if test["views"] != 1:
+        if test["views"] != 1 and "mean_average_precision" in test:
+            facts.append((
+                _VIEWS[test["views"]],
+                f"mean AP {test['mean_average_precision']:.3f}, macro F1 {test['f1_macro']:.3f}, set error "
+                f"{percent(test['set_error'])}, on {counted(test['images'], 'image')} of "
+                f"{measured['split'] if measured else ''}",
+            ))  # fmt: skip
+        elif test["views"] != 1:
             low, high = test["top1_interval"]
             top1, _, others = _say_errors(test, "").partition(", ")
             facts.append((
@@ -63,7 +70,7 @@ def describe_run(path: Path, *, verify: bool = False, every: bool = False) -> De
     if newest and is_finished:
         document = read_document(newest, kinds=("model",), newest_format=FORMAT)
         try:
-            facts += list_confidence(document)
+            facts += list_confidence(document, document["class_titles"])
         except (AttributeError, KeyError, TypeError, ValueError) as problem:
             raise WeightsError(
                 f"{newest}: its header is incomplete or malformed ({problem}). Obtain the file again."
@@ -77,7 +84,7 @@ def describe_run(path: Path, *, verify: bool = False, every: bool = False) -> De
         environment,
         is_finished=is_finished,
         is_training=is_training,
-        is_validated=any("val_top1_error" in row for row in history),
+        is_validated=any("val_loss" in row for row in history),
     )
     values: dict[str, Any] = {
         "kind": "run",
@@ -186,12 +193,16 @@ def _list_kept(
 def _list_errors(history: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     """Losses and errors of the newest epoch, and the lowest."""
     last = history[-1]
+    has_sets = "train_set_error" in last
+    called, error = ("set", last["train_set_error"]) if has_sets else ("top-1", last["train_top1_error"])
     facts = [
         (
             f"epoch {last['epoch']}",
-            f"training: loss {last['train_loss']:.4f}, top-1 error {percent(last['train_top1_error'])} (with dropout)",
+            f"training: loss {last['train_loss']:.4f}, {called} error {percent(error)} (with dropout)",
         )
     ]
+    if has_sets:
+        return [*facts, *_list_set_errors(history)]
     tested = [row for row in history if "val_top1_error" in row]
     if tested:
         row = tested[-1]
@@ -206,6 +217,22 @@ def _list_errors(history: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
             f"validation: loss {row['val_loss']:.4f}, {_say_errors(row, 'val_')}{least}",
         ))  # fmt: skip
     return facts
+
+
+def _list_set_errors(history: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The newest validation on images with any number of labels, and the best."""
+    tested = [row for row in history if "val_mean_average_precision" in row]
+    if not tested:
+        return []
+    row, best = tested[-1], max(tested, key=lambda each: float(each["val_mean_average_precision"]))
+    highest = f"; highest: {best['val_mean_average_precision']:.3f} in epoch {best['epoch']}" if best is not row else ""
+    return [
+        (
+            "" if row is history[-1] else f"epoch {row['epoch']}",
+            f"validation: loss {row['val_loss']:.4f}, mean AP {row['val_mean_average_precision']:.3f}, set error "
+            f"{percent(row['val_set_error'])}{highest}",
+        )
+    ]
 
 
 def _say_errors(row: dict[str, Any], prefix: str) -> str:

@@ -16,7 +16,12 @@ from alexnet.files.writing import write_text
 from alexnet.runs.folder import ERRORS, REPORT, TESTS
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
     from alexnet.evaluation.evaluate import Evaluation
+    from alexnet.evaluation.set_evaluation import SetEvaluation
 
 FORMAT, TEST_FORMAT = 2, 2
 
@@ -28,7 +33,12 @@ def digest_weights(file: Path) -> str:
 
 
 def write_errors(
-    folder: Path, evaluations: Sequence["Evaluation"], *, weights: str, split: str, store_fingerprint: str
+    folder: Path,
+    evaluations: Sequence["Evaluation | SetEvaluation"],
+    *,
+    weights: str,
+    split: str,
+    store_fingerprint: str,
 ) -> None:
     """Write the errors of a run's model, one entry for each number of views; it appears whole or not at all.
 
@@ -95,7 +105,7 @@ class KeptTests:
     split: str
     precision: str
 
-    def keep(self, evaluation: "Evaluation") -> None:
+    def keep(self, evaluation: "Evaluation | SetEvaluation") -> None:
         """Write a test down; it appears whole or not at all."""
         import torch
 
@@ -112,6 +122,29 @@ class KeptTests:
     def find(self, num_views: int, class_names: tuple[str, ...]) -> "Evaluation | None":
         """Return a test that was kept; None where there is none of these weights and images."""
         from alexnet.evaluation.evaluate import measure_errors
+
+        found = self._read(num_views)
+        if found is None:
+            return None
+        try:
+            return measure_errors(found[0], found[1].numpy(), class_names=class_names, num_views=num_views)
+        except AlexNetError:  # damaged: it is made again
+            return None
+
+    def find_sets(
+        self, num_views: int, class_names: tuple[str, ...], thresholds: "NDArray[np.float64]"
+    ) -> "SetEvaluation | None":
+        """Return a test of independent classes that was kept; None where there is none of these weights and images."""
+        from alexnet.evaluation.set_evaluation import measure_sets
+
+        found = self._read(num_views)
+        if found is None:
+            return None
+        probabilities, labels = found[0].numpy(), found[1].numpy()
+        return measure_sets(probabilities, labels, thresholds, class_names=class_names, num_views=num_views)
+
+    def _read(self, num_views: int) -> "tuple[Tensor, Tensor] | None":
+        """The probabilities and labels of a test that was kept."""
         from alexnet.files.tensors import read_document, read_tensors
 
         path = self._path(num_views)
@@ -122,8 +155,7 @@ class KeptTests:
             if not self._describe().items() <= held.items():
                 return None
             tensors = read_tensors(path)
-            probabilities, labels = tensors["probabilities"], tensors["labels"].numpy()
-            return measure_errors(probabilities, labels, class_names=class_names, num_views=num_views)
+            return tensors["probabilities"], tensors["labels"]
         except (AlexNetError, KeyError):  # damaged: it is made again
             return None
 

@@ -24,6 +24,8 @@ from alexnet.interpretation.drawing import (
 from alexnet.pages.themes import Theme, ThemeName, find_theme
 from alexnet.text.wording import counted
 
+SET_COLUMNS = ["train_set_error", "val_set_error", "val_mean_average_precision"]
+"""What is recorded where images have any number of labels."""
 DROP_FACTOR = 2.0
 """A learning rate that falls by this factor between two epochs was dropped."""
 _DASHES, DOTS = (0, (4, 2)), (0, (1, 2.5))
@@ -42,14 +44,16 @@ def draw_curves(
     colors = find_theme(theme)
     epochs = [int(row["epoch"]) for row in history]
     topk = find_topk(history)
-    names = ["learning_rate", "train_loss", "val_loss", "train_top1_error", "val_top1_error", *filter(None, [topk])]
+    has_sets = any("train_set_error" in row for row in history)
+    measured = SET_COLUMNS if has_sets else ["train_top1_error", "val_top1_error", *filter(None, [topk])]
+    names = ["learning_rate", "train_loss", "val_loss", *measured]
     numbers: dict[str, list[Any]] = {"epoch": epochs}
     numbers |= {name: [row.get(name) for row in history] for name in names}
     drops = find_rate_drops(history)
     numbers["rate_dropped_by"] = [drops.get(epoch) for epoch in epochs]
 
     last = max(epochs, default=1)
-    chance = math.log(num_classes) if num_classes else None
+    chance = math.log(num_classes) if num_classes and not has_sets else None
     k = re.sub(r"\D", "", topk or "")
     figure = new_figure(WIDTH_IN, 3.6, colors)
     left, right = figure.subplots(1, 2)
@@ -59,7 +63,18 @@ def draw_curves(
         ("validation top-1", "val_top1_error", colors.validation, "-"),
         *([(f"validation top-{k}", topk, colors.validation, _DASHES)] if topk else []),
     ]
-    for axes, title, lines in ((left, "Loss (cross-entropy, nats)", losses), (right, "Error", errors)):
+    if has_sets:
+        errors = [
+            ("training set error", "train_set_error", colors.training, "-"),
+            ("validation set error", "val_set_error", colors.validation, "-"),
+            ("validation mean AP", "val_mean_average_precision", colors.validation, _DASHES),
+        ]
+    titles = (
+        ("Loss (sum over the classes, nats)", "Set error, mean AP")
+        if has_sets
+        else ("Loss (cross-entropy, nats)", "Error")
+    )
+    for axes, title, lines in ((left, titles[0], losses), (right, titles[1], errors)):
         is_rate, guess = axes is right, None if axes is right else chance
         values = finite_values(*(numbers[name] for _, name, _, _ in lines), [guess])
         set_up_axes(axes, title, last, values, is_rate=is_rate)
@@ -73,16 +88,22 @@ def draw_curves(
         _mark_drops(axes, drops, colors)
         if not history:
             axes.text(0.5, 0.5, "no epoch has ended yet", color=colors.muted, ha="center", transform=axes.transAxes)
+    rises = ", and the mean average precision rise" if has_sets else ""
     return Drawing(
         name="curves",
         figure=figure,
         numbers=numbers,
         title="Learning curves",
         caption=(
-            "Loss and error after each epoch; both should fall. When the validation lines turn up while the training "
-            "lines still fall, the network is memorising. Training values are measured on distorted images with "
-            "dropout on, so they may lie above the validation values."
-            + (f" The dotted line is the loss of guessing, ln {num_classes}." if num_classes else "")
+            f"Loss and error after each epoch; both should fall{rises}. When the validation lines turn up while the "
+            "training lines still fall, the network is memorising. Training values are measured on distorted images "
+            "with dropout on, so they may lie above the validation values."
+            + (f" The dotted line is the loss of guessing, ln {num_classes}." if chance is not None else "")
+            + (
+                " The set error counts images whose classes, those above one half, are not told exactly."
+                if has_sets
+                else ""
+            )
             + (f" Top-{k} counts an image as wrong if its class is not among the {k} most probable." if topk else "")
             + (" Upright lines mark where the learning rate was lowered." if drops else "")
         ),
@@ -155,6 +176,11 @@ _PANELS = (
     ("Top-1 error", "val_top1_error", "train_top1_error", True),
 )
 """Title, line of validation, line of training, whether it is a rate."""
+_SET_PANELS = (
+    ("Loss (sum over the classes, nats)", "val_loss", "train_loss", False),
+    ("Set error", "val_set_error", "train_set_error", True),
+)
+"""The same of runs on images with any number of labels."""
 
 
 @styled
@@ -168,11 +194,19 @@ def draw_runs(histories: Mapping[str, Sequence[Mapping[str, Any]]], theme: Theme
     """
     if not histories:
         raise ConfigError("there are no runs to draw.")
+    kinds = {"train_set_error" in row for rows in histories.values() for row in rows[:1]}
+    if len(kinds) > 1:
+        raise ConfigError(
+            "some of these runs name one class for a picture, others any number of them; their errors are not the same "
+            "thing. Draw runs of one kind together."
+        )
+    has_sets = kinds == {True}
+    panels = _SET_PANELS if has_sets else _PANELS
     colors = find_theme(theme)
     hues = [colors.runs[index % len(colors.runs)] for index in range(len(histories))]
     figure = new_figure(WIDTH_IN, 3.7 + 0.22 * len(histories), colors)
     last = max((int(row["epoch"]) for rows in histories.values() for row in rows), default=1)
-    for axes, (title, validation, training, is_rate) in zip(figure.subplots(1, 2), _PANELS, strict=True):
+    for axes, (title, validation, training, is_rate) in zip(figure.subplots(1, 2), panels, strict=True):
         every = [row.get(name) for rows in histories.values() for row in rows for name in (validation, training)]
         set_up_axes(axes, title, last, finite_values(every), is_rate=is_rate)
         ends = []
@@ -191,7 +225,7 @@ def draw_runs(histories: Mapping[str, Sequence[Mapping[str, Any]]], theme: Theme
         [f"{name}: {_describe(rows)}" for name, rows in zip(names, histories.values(), strict=True)],
         loc="outside lower left",
     )
-    columns = ("epoch", "learning_rate", "train_loss", "val_loss", "train_top1_error", "val_top1_error")
+    columns = ("epoch", "learning_rate", *(name for _, *names, _ in panels for name in reversed(names)))
     flat = [(name, row) for name, rows in histories.items() for row in rows]
     return Drawing(
         name="curves",
@@ -202,10 +236,10 @@ def draw_runs(histories: Mapping[str, Sequence[Mapping[str, Any]]], theme: Theme
         },
         title="Learning curves",
         caption=(
-            f"Loss and top-1 error of {counted(len(histories), 'run')} after each epoch: validation as a line, "
-            "training broken. Training values are measured on distorted images with dropout on, so they may lie above "
-            "the validation values. Runs can be compared where they were tested on the same images; one run each says "
-            "nothing about chance."
+            f"Loss and {panels[1][0][0].lower()}{panels[1][0][1:]} of {counted(len(histories), 'run')} after each epoch: "
+            "validation as a line, training broken. Training values are measured on distorted images with dropout on, "
+            "so they may lie above the validation values. Runs can be compared where they were tested on the same "
+            "images; one run each says nothing about chance."
         ),
     )
 
@@ -213,8 +247,9 @@ def draw_runs(histories: Mapping[str, Sequence[Mapping[str, Any]]], theme: Theme
 def _describe(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return "no epoch has ended yet"
-    tested = [row for row in rows if finite_values([row.get("val_top1_error")])]
+    name = "val_set_error" if "train_set_error" in rows[0] else "val_top1_error"
+    tested = [row for row in rows if finite_values([row.get(name)])]
     if not tested:
         return f"{counted(len(rows), 'epoch')}, not tested"
-    best = min(tested, key=lambda row: float(row["val_top1_error"]))
-    return f"lowest validation error {100 * best['val_top1_error']:.1f} %, epoch {best['epoch']} of {rows[-1]['epoch']}"
+    best = min(tested, key=lambda row: float(row[name]))
+    return f"lowest validation error {100 * best[name]:.1f} %, epoch {best['epoch']} of {rows[-1]['epoch']}"

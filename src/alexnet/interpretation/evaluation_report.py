@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from alexnet.interpretation.evaluation_figures import (
 from alexnet.interpretation.figures import draw_predictions
 from alexnet.interpretation.page import explain, headline, interval, show
 from alexnet.interpretation.panels import choose_mistakes
+from alexnet.interpretation.set_report import draw_sets, tabulate_sets
 from alexnet.pages.writing import write_page
 from alexnet.text.wording import counted
 
@@ -29,6 +31,8 @@ MISTAKES = 12
 
 def draw_assessment(assessment: Assessment) -> list[Themed]:
     """Return the figures of the last result, the only model or the average; among several their titles name it."""
+    if assessment.set_results:
+        return draw_sets(assessment)
     result = assessment.results[-1]
     evaluation = result.evaluation
     titles = assessment.class_titles
@@ -106,8 +110,40 @@ def write_assessment(assessment: Assessment, typed: str, *, html: Path | None, f
         assessment.written[figures] = "Figures"
     if not html:
         return
-    last = assessment.results[-1]
-    found = last.evaluation
+    results = assessment.set_results or assessment.results
+    last = results[-1]
+    tables = tabulate_sets(assessment) if assessment.set_results else _tabulate(assessment)
+    write_page(
+        html,
+        "test.html",
+        kicker="AlexNet test",
+        title=last.name,
+        lead=f"Tested on {counted(last.evaluation.images, 'image')} of {assessment.images}.",
+        description=headline(last.evaluation),
+        result=explain(last.evaluation),
+        differences=[
+            [
+                result.name,
+                f"{100 * result.comparison.difference:+.2f}",
+                " to ".join(f"{100 * bound:+.2f}" for bound in result.comparison.interval),
+                f"{result.comparison.only_second:,}",
+                f"{result.comparison.only_first:,}",
+                f"{result.comparison.p_value:.2g}",
+            ]
+            for result in results
+            if result.comparison
+        ],
+        notes=[*assessment.doubts, *(f"Left out: {reason}" for reason in assessment.left_out[:20])],
+        figures=map(show, drawings),
+        commands=[typed],
+        **tables,
+    )
+    assessment.written[html] = "Report"
+
+
+def _tabulate(assessment: Assessment) -> dict[str, Any]:
+    """The tables of models and classes, as the template of a test has them."""
+    found = assessment.results[-1].evaluation
     k = found.k
     is_scaled = any(result.scaled for result in assessment.results)
     columns: list[tuple[str, Callable[[Result], str]]] = [
@@ -126,31 +162,12 @@ def write_assessment(assessment: Assessment, typed: str, *, html: Path | None, f
         zip(assessment.class_titles, found.class_images, found.class_errors, found.class_f1, strict=True),
         key=lambda row: -row[2] / max(1, row[1]),
     )
-    write_page(
-        html,
-        "test.html",
-        kicker="AlexNet test",
-        title=last.name,
-        lead=f"Tested on {counted(found.images, 'image')} of {assessment.images}.",
-        description=headline(found),
-        result=explain(found),
-        models=[[show_cell(result) for _, show_cell in columns] for result in assessment.results],
-        head=[name for name, _ in columns],
-        differences=[
-            [
-                result.name,
-                f"{100 * result.comparison.difference:+.2f}",
-                " to ".join(f"{100 * bound:+.2f}" for bound in result.comparison.interval),
-                f"{result.comparison.only_second:,}",
-                f"{result.comparison.only_first:,}",
-                f"{result.comparison.p_value:.2g}",
-            ]
-            for result in assessment.results
-            if result.comparison
-        ],
-        notes=[*assessment.doubts, *(f"Left out: {reason}" for reason in assessment.left_out[:20])],
-        figures=map(show, drawings),
-        classes=[
+    return {
+        "models": [[show_cell(result) for _, show_cell in columns] for result in assessment.results],
+        "head": [name for name, _ in columns],
+        "compared": "Top-1 error",
+        "class_head": ("Class", "Images", "Top-1 error", "95 % interval", "F1"),
+        "classes": [
             [
                 name,
                 f"{count:,}",
@@ -160,6 +177,4 @@ def write_assessment(assessment: Assessment, typed: str, *, html: Path | None, f
             ]
             for name, count, errors, f1 in worst
         ],
-        commands=[typed],
-    )
-    assessment.written[html] = "Report"
+    }

@@ -9,6 +9,7 @@ from alexnet.console.terminal import duration, percent
 from alexnet.data.images.jpeg import encode_jpeg
 from alexnet.evaluation.confident_learning import Suspects
 from alexnet.evaluation.evaluate import Evaluation
+from alexnet.evaluation.set_evaluation import SetEvaluation
 from alexnet.interpretation.drawing import MARGIN_IN, SCREEN_DPI, Themed, Value
 from alexnet.pages.writing import embed, write_page
 from alexnet.text.names import escape_name
@@ -17,6 +18,10 @@ from alexnet.text.wording import counted
 MOST_ROWS = 1000
 """A figure with more numbers than this has them in its CSV file only."""
 NOT_TESTED = "Not tested: no images were set aside for testing."
+VIEWS_NOTE = (
+    " Ten views are the four corners and the centre, and their mirror images; their probabilities are averaged."
+)
+SET_HEAD = ("Mean AP", "Macro F1", "Micro F1", "Set error", "95 % interval", "Loss")
 VIEWS = {1: "centre view", 10: "ten views"}
 
 
@@ -26,7 +31,7 @@ def write_report(
     title: str,
     recipe_name: str,
     history: Sequence[Mapping[str, Any]],
-    evaluations: Sequence[Evaluation],
+    evaluations: Sequence[Evaluation | SetEvaluation],
     drawings: Sequence[Themed],
     facts: Sequence[tuple[str, str]],
     commands: Sequence[str],
@@ -58,7 +63,7 @@ def write_report(
         description=headline(tests[-1]) if tests else NOT_TESTED,
         result=explain(tests[-1]) if tests else None,
         not_tested=NOT_TESTED,
-        errors=_list_errors(tests) if tests else None,
+        errors=_list_tests(tests) if tests else None,
         figures=map(show, drawings),
         facts=facts,
         environment=environment,
@@ -77,8 +82,13 @@ class Thumbnail(NamedTuple):
     """Whether its caption is red: it is not what was looked for."""
 
 
-def headline(evaluation: Evaluation) -> str:
+def headline(evaluation: Evaluation | SetEvaluation) -> str:
     """Return the result of a test in one line of plain text."""
+    if isinstance(evaluation, SetEvaluation):
+        return (
+            f"Mean average precision {evaluation.mean_average_precision:.3f}, macro F1 {evaluation.f1_macro:.3f}, "
+            f"{counted(evaluation.images, 'image')}, {_views(evaluation)}"
+        )
     return (
         f"Top-1 error {short_percent(evaluation.top1_error)} (95 % interval {interval(evaluation.top1_interval)}), "
         f"{counted(evaluation.images, 'image')}, {_views(evaluation)}"
@@ -95,14 +105,52 @@ def interval(bounds: tuple[float, float]) -> str:
     return f"{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f} %"
 
 
-def explain(evaluation: Evaluation) -> Mapping[str, str]:
+def explain(evaluation: Evaluation | SetEvaluation) -> Mapping[str, str]:
     """Return what pages show of a test as `result`: its error, its headline, and what they mean."""
+    if isinstance(evaluation, SetEvaluation):
+        meaning = (
+            f"Of 100 images like these, about {100 * evaluation.set_error:.0f} have a class that is missed or said "
+            "falsely. The average precision of a class is the share of right ones among the images most like it, "
+            "averaged over all that have it."
+        )
+        shown = f"{evaluation.mean_average_precision:.3f}"
+        return {"error": shown, "headline": headline(evaluation), "meaning": meaning}
     meaning = f"Of 100 images like these, about {100 * evaluation.top1_error:.0f} get a wrong first answer."
     if evaluation.class_names:
         classes = counted(len(evaluation.class_names), "class", "classes")
         guessing = short_percent(1 - 1 / len(evaluation.class_names))
         meaning += f" Guessing among {classes} would be wrong for {guessing}."
     return {"error": short_percent(evaluation.top1_error), "headline": headline(evaluation), "meaning": meaning}
+
+
+def _list_tests(tests: Sequence[Evaluation | SetEvaluation]) -> Mapping[str, Any]:
+    sets = [test for test in tests if isinstance(test, SetEvaluation)]
+    return _list_sets(sets) if sets else _list_errors([test for test in tests if isinstance(test, Evaluation)])
+
+
+def list_set_row(test: SetEvaluation) -> list[str]:
+    """Return the cells of a test below SET_HEAD."""
+    return [
+        f"{test.mean_average_precision:.3f}",
+        f"{test.f1_macro:.3f}",
+        f"{test.f1_micro:.3f}",
+        percent(test.set_error),
+        interval(test.set_interval),
+        f"{test.loss:.4f}",
+    ]
+
+
+def _list_sets(tests: Sequence[SetEvaluation]) -> Mapping[str, Any]:
+    note = (
+        f"{counted(tests[0].images, 'image')}, each counted once. The set error counts images whose classes are not "
+        "told exactly, at the threshold of each class. Macro F1 is the mean over the classes, micro F1 that of all "
+        f"answers together.{VIEWS_NOTE if len(tests) > 1 else ''}"
+    )
+    return {
+        "head": ("", *SET_HEAD),
+        "rows": [(_views(test).capitalize(), *list_set_row(test)) for test in tests],
+        "note": note,
+    }
 
 
 def _list_errors(tests: Sequence[Evaluation]) -> Mapping[str, Any]:
@@ -119,10 +167,9 @@ def _list_errors(tests: Sequence[Evaluation]) -> Mapping[str, Any]:
     ]
     of_k = [f"Top-{k} error", "95 % interval"] if k > 1 else []
     meaning = f" Top-{k} counts an image as wrong if its class is not among the {k} most probable." if k > 1 else ""
-    views = " Ten views are the four corners and the centre, and their mirror images; their probabilities are averaged."
     note = (
         f"{counted(tests[0].images, 'image')}, each counted once.{meaning} The interval says how far chance in "
-        f"the choice of images reaches.{views if len(tests) > 1 else ''}"
+        f"the choice of images reaches.{VIEWS_NOTE if len(tests) > 1 else ''}"
     )
     return {"head": ("", "Top-1 error", "95 % interval", *of_k, "Cross-entropy"), "rows": rows, "note": note}
 
@@ -152,7 +199,7 @@ def _value(column: str, value: Value) -> str:
     return str(value)
 
 
-def _views(evaluation: Evaluation) -> str:
+def _views(evaluation: Evaluation | SetEvaluation) -> str:
     return VIEWS.get(evaluation.num_views, counted(evaluation.num_views, "view"))
 
 

@@ -245,7 +245,7 @@ def why_panel(
         draw_heat,
         crop_center(images, classifier),
         list(heat),
-        ["" if pictures.labels is None else pictures.written(place) for place in kept],
+        ["" if pictures.labels is None and pictures.sets is None else pictures.written(place) for place in kept],
         [written[kind] for kind in classes],
         notes,
         [pictures.paths[position] for position in kept],

@@ -16,6 +16,7 @@ from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.evaluate import match_classes
 from alexnet.evaluation.given import Given
 from alexnet.interpretation.fonts import legible
+from alexnet.network.independent import NO_CLASS
 from alexnet.text.wording import counted, name_readably, readable_names
 
 FEATURE_BATCH = 32
@@ -33,13 +34,16 @@ class Pictures:
         labels: NDArray[np.int64] | None,
         class_names: tuple[str, ...],
         class_titles: tuple[str, ...],
+        sets: NDArray[np.bool_] | None = None,
     ) -> None:
         self.where = where
         """What they are, for messages and captions: "val images of STORE", "40 files"."""
         self.images = images
         self.paths = paths
         self.labels = labels
-        """(N,) index of each into `class_names`; None where classes are not known."""
+        """(N,) index of each into `class_names`; None where classes are not known, or any number may be there."""
+        self.sets = sets
+        """(N, K) whether each class is in each image, where any number may be."""
         self.class_names = class_names
         self.class_titles = class_titles
 
@@ -47,7 +51,8 @@ class Pictures:
     def of_split(cls, store: Store, split: str, where: str) -> "Pictures":
         """Return the images of a split, with the names of classes that the store has."""
         part = store[split]
-        return cls(where, part.images, part.paths, part.labels, store.class_names, store.class_titles)
+        labels, sets = (None, part.label_sets) if part.has_sets else (part.labels, None)
+        return cls(where, part.images, part.paths, labels, store.class_names, store.class_titles, sets)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -57,11 +62,15 @@ class Pictures:
         return self.images.files[position] if isinstance(self.images, _Files) else np.asarray(self.images[position])
 
     def title(self, position: int) -> str:
-        """Readable name of an image's class, "" where it is not known."""
+        """Readable name of an image's class, or of all of them; "" where it is not known."""
+        if self.sets is not None:
+            return name_set(self.sets[position], self.class_titles)
         return "" if self.labels is None else self.class_titles[int(self.labels[position])]
 
     def written(self, position: int) -> str:
-        """What a figure writes below an image: its class, or the name of its file."""
+        """What a figure writes below an image: its class or classes, or the name of its file."""
+        if self.sets is not None:
+            return name_set(self.sets[position], legible(self.class_titles))
         if self.labels is None:
             return Path(self.paths[position]).name
         return legible(self.class_titles)[int(self.labels[position])]
@@ -77,6 +86,11 @@ class Pictures:
             ConfigError: the classes of the images are not known.
             WeightsError: the classifier does not know a class.
         """
+        if self.sets is not None:
+            raise ConfigError(
+                f"{self.where}: an image may have any number of classes, and this asks for its one. Mistakes in such "
+                "images are on the page of the report and of evaluate --html."
+            )
         if self.labels is None:
             raise ConfigError(
                 f"{self.where}: which class is correct is not known. Give a store, or --labelled if the folder that "
@@ -126,6 +140,11 @@ class _Files:
 
     def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
         return open_image(self.files[index], size=self._preprocessing.image_px, framing=self._preprocessing.framing)
+
+
+def name_set(there: NDArray[np.bool_], names: Sequence[str]) -> str:
+    """Return the names of the classes that are there, with commas between; "none" of none."""
+    return ", ".join(name for name, is_there in zip(names, there, strict=True) if is_there) or NO_CLASS
 
 
 def is_store(path: Path) -> bool:

@@ -8,11 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from alexnet.console.terminal import percent
 from alexnet.data.store.format import VAL, choose_reported, find_start, find_store
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.record import KeptTests, forget_others, write_errors
+from alexnet.evaluation.set_evaluation import SetEvaluation
 from alexnet.interpretation.curves import draw_curves
 from alexnet.interpretation.drawing import Format, Themed, in_both_themes, save_drawing
 from alexnet.interpretation.evaluation_figures import count_confusions, draw_confusion
@@ -31,6 +34,7 @@ from alexnet.interpretation.panels import (
     why_panel,
 )
 from alexnet.interpretation.pictures import Pictures
+from alexnet.interpretation.set_figures import choose_set_mistakes, draw_class_precisions, draw_set_answers
 from alexnet.runs.folder import CHECKPOINTS, MODEL, RECIPE, REPORT
 from alexnet.text.commands import command, train_again
 from alexnet.text.progress import Tick, untold
@@ -44,7 +48,8 @@ FIGURES = "figures"
 VIEWS = (1, 10)
 """Numbers of views that a run is tested with: the centre, as while training, and the paper's ten."""
 UNFINISHED = " Training is not at its end: the network of its newest checkpoint was tested."
-_DRAWN = ("curves", "filters", "predictions", "mistakes", "neighbours", "why", "class-errors", "confusion")
+_DRAWN = ("curves", "filters", "predictions", "mistakes", "neighbours", "why", "class-errors", "class-precisions",
+          "confusion")  # fmt: skip
 MOST_SEARCHED = 1000
 MOST_NUMBERS = 50_000
 """A figure with more rows of numbers than this has no CSV file in a run folder."""
@@ -60,7 +65,7 @@ def report_run(
     split: str | None = None,
     tick: Tick = untold,
     validation: Evaluation | None = None,
-) -> tuple[Path, list[Evaluation]]:
+) -> tuple[Path, list[Evaluation | SetEvaluation]]:
     """Test a run's classifier with one and ten views, write errors.json, figures/ and report.html into its folder.
 
     Each test is kept in the folder until the report is written: interrupted, the same call goes on after the last one.
@@ -87,12 +92,18 @@ def report_run(
     kept = KeptTests(run_folder, weights, store.fingerprint, split, precision)
     if validation is not None and split == VAL:
         kept.keep(validation)
-    evaluations = []
+    classifier.check_labels(store)
+    evaluations: list[Evaluation | SetEvaluation] = []
     for test, views in enumerate(VIEWS if tested else ()):
-        evaluation = kept.find(views, classifier.class_names)
+        evaluation: Evaluation | SetEvaluation | None
+        if store.has_sets:
+            evaluation = kept.find_sets(views, classifier.class_names, classifier.thresholds(views))
+        else:
+            evaluation = kept.find(views, classifier.class_names)
         if evaluation is None:
             count = _part(tick, sum(VIEWS[:test]) * tested, total, each=views)
-            evaluation = classifier.evaluate(store, split=split, views=views, tick=count)
+            measure = classifier.evaluate_sets if store.has_sets else classifier.evaluate
+            evaluation = measure(store, split=split, views=views, tick=count)
             kept.keep(evaluation)
         evaluations.append(evaluation)
     forget_others(run_folder, weights)
@@ -104,8 +115,11 @@ def report_run(
     if evaluations:
         best = evaluations[-1]
         drawings += _show_images(classifier, store, split, best, _part(tick, sum(VIEWS) * tested, total))
-        drawings.append(in_both_themes(draw_class_errors, replace(best, class_names=titles)))
-        drawings.append(in_both_themes(draw_confusion, count_confusions(best.probabilities, best.labels), titles))
+        if isinstance(best, SetEvaluation):
+            drawings.append(in_both_themes(draw_class_precisions, best, titles))
+        else:
+            drawings.append(in_both_themes(draw_class_errors, replace(best, class_names=titles)))
+            drawings.append(in_both_themes(draw_confusion, count_confusions(best.probabilities, best.labels), titles))
     for name in _DRAWN:  # those of other weights or another split: not all are drawn every time
         for stem, form in itertools.product((name, f"{name}-dark"), ("png", "svg", "csv")):
             (run_folder / FIGURES / f"{stem}.{form}").unlink(missing_ok=True)
@@ -152,10 +166,37 @@ def _part(tick: Tick, before: int, total: int, *, each: int = 1) -> Tick:
 
 
 def _show_images(
-    classifier: Classifier, store: "Store", split: str, evaluation: Evaluation, tick: Tick
+    classifier: Classifier, store: "Store", split: str, evaluation: Evaluation | SetEvaluation, tick: Tick
 ) -> list[Themed]:
     """Return what needs images of the split: a panel, the surest mistakes, heat, and neighbours among training."""
     pictures = Pictures.of_split(store, split, split)
+    if isinstance(evaluation, SetEvaluation):
+        drawings = draw_set_panels(classifier.class_titles, pictures, evaluation)
+    else:
+        drawings = _show_answers(classifier, pictures, evaluation)
+    queries = choose_queries(pictures, QUERIES)
+    if count := len(store["train"]):
+        collection = Pictures.of_split(store, "train", counted(count, "training image"))
+        found = neighbors_panel(
+            classifier, collection, pictures, chosen=queries, k=min(NEIGHBORS, count), limit=MOST_SEARCHED, tick=tick
+        )
+        drawings.append(in_both_themes(found.panel))
+    drawings.append(in_both_themes(why_panel(classifier, pictures, queries[:WHY_IMAGES], method="gradient").panel))
+    return drawings
+
+
+def draw_set_panels(titles: Sequence[str], pictures: Pictures, evaluation: SetEvaluation) -> list[Themed]:
+    """Return the sheet of the surest mistakes in images with any number of labels; nothing where there are none."""
+    chosen = choose_set_mistakes(evaluation, PANEL_IMAGES)
+    if not chosen:
+        return []
+    images = [np.asarray(pictures.images[position]) for position in chosen]
+    sources = [pictures.paths[position] for position in chosen]
+    return [in_both_themes(draw_set_answers, images, sources, evaluation, chosen, titles)]
+
+
+def _show_answers(classifier: Classifier, pictures: Pictures, evaluation: Evaluation) -> list[Themed]:
+    """The panel of what the network believes, and that of its surest mistakes."""
     labels = pictures.labels_of(classifier)
 
     def show(chosen: Sequence[int], *, mistakes: bool = False) -> Themed:
@@ -166,14 +207,6 @@ def _show_images(
     mistakes = choose_mistakes(evaluation.probabilities, labels, PANEL_IMAGES)
     if mistakes:
         drawings.append(show(mistakes, mistakes=True))
-    queries = choose_queries(pictures, QUERIES)
-    if count := len(store["train"]):
-        collection = Pictures.of_split(store, "train", counted(count, "training image"))
-        found = neighbors_panel(
-            classifier, collection, pictures, chosen=queries, k=min(NEIGHBORS, count), limit=MOST_SEARCHED, tick=tick
-        )
-        drawings.append(in_both_themes(found.panel))
-    drawings.append(in_both_themes(why_panel(classifier, pictures, queries[:WHY_IMAGES], method="gradient").panel))
     return drawings
 
 

@@ -18,6 +18,7 @@ from alexnet.errors import ConfigError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.shared_views import Place, can_share, share_covered_first_layer
 from alexnet.network.alexnet import AlexNet
+from alexnet.network.independent import to_log_probabilities
 from alexnet.text.progress import Tick, untold
 
 Value = TypeVar("Value", bound=np.generic)
@@ -103,6 +104,7 @@ def measure_occlusion(
         raise ConfigError(f"a square of {side} px cannot cover a view of {crop_px} px. Choose 1 to {crop_px}.")
     starts = sorted({*range(0, crop_px - side, max(1, side // 2)), crop_px - side})
     places = [(y, x) for y in starts for x in starts]
+    independent = classifier.independent is not None
     heat = np.zeros((len(images), crop_px, crop_px))
     covering = np.zeros((crop_px, crop_px))
     for y, x in places:
@@ -110,11 +112,12 @@ def measure_occlusion(
     for number, (image, kind) in enumerate(zip(images, classes, strict=True)):
         view = center_inputs(classifier, [image], classifier.compute.dtype)
         with torch.inference_mode():
-            whole = float(network(view).double().log_softmax(1)[0, kind])
+            whole = float(to_log_probabilities(network(view).double(), independent=independent)[0, kind])
         for start in range(0, len(places), _BATCH):
             part = places[start : start + _BATCH]
             with torch.inference_mode():
-                covered = _run_covered(network, view, part, side).double().log_softmax(1)[:, kind].cpu()
+                logits = _run_covered(network, view, part, side).double()
+                covered = to_log_probabilities(logits, independent=independent)[:, kind].cpu()
             for (y, x), value in zip(part, covered.tolist(), strict=True):
                 heat[number, y : y + side, x : x + side] += whole - value
             tick(number * len(places) + start + len(part), len(images) * len(places))
