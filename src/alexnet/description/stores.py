@@ -38,6 +38,8 @@ def describe_store(path: Path, *, verify: bool = False, every: bool = False) -> 
         ("source", _describe_source(store)),
         ("classes", f"{len(store.class_names):,}, below" if listed else name_classes(store.class_titles, every=False)),
     ]
+    if store.has_sets:
+        facts.append(("labels", "any number of classes in a picture; below, pictures with each"))
     if not listed:
         facts.append(("per class", "; ".join(f"{name}: {_describe_spread(split.per_class_counts, store.class_titles)}"
                                              for name, split in store.splits.items())))  # fmt: skip
@@ -66,6 +68,7 @@ def describe_store(path: Path, *, verify: bool = False, every: bool = False) -> 
         "splits": splits,
         "size": store.size,
         "class_names": list(store.class_names),
+        **({"labels": "sets"} if store.has_sets else {}),
         "color_eigenvalues": store.color_eigenvalues.tolist(),
         "fingerprint": store.fingerprint,
         "provenance": store.provenance,
@@ -120,16 +123,19 @@ def list_images(what: str) -> Iterator[dict[str, str]]:
     Raises:
         StoreError: it is no store, or damaged.
     """
+    from alexnet.data.sources.listing import SEPARATOR
+    from alexnet.data.store.label_sets import list_sets
     from alexnet.data.store.reader import open_store
     from alexnet.text.names import escape_name
 
     store = open_store(what)
     for name, split in store.splits.items():
-        for label, path in zip(split.labels.tolist(), split.paths, strict=True):
+        sets = list_sets(split.label_sets) if split.has_sets else [(label,) for label in split.labels.tolist()]
+        for own, path in zip(sets, split.paths, strict=True):
             yield {
                 "split": name,
-                "class": escape_name(store.class_names[label]),
-                "name": escape_name(store.class_titles[label]),
+                "class": escape_name(SEPARATOR.join(store.class_names[label] for label in own)),
+                "name": escape_name(SEPARATOR.join(store.class_titles[label] for label in own)),
                 "path": escape_name(path),
             }
 

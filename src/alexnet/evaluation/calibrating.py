@@ -76,6 +76,11 @@ def check_calibration(model: Classifier | Ensemble, store: "Store", *, split: st
             f"--reject {reject:g}: is the share of validation images that may be called unknown, above 0 and below 1. "
             "Usual is 0.05."
         )
+    if model.independent is not None:
+        raise ConfigError(
+            f"{model.file or model.path}: a picture may have any number of its classes, or none. Their probabilities "
+            "do not sum to 1, so there is no temperature for them; their thresholds were found at the end of training."
+        )
     find_calibrated(model)
     if reject is not None and isinstance(model, Ensemble):
         raise ConfigError(

@@ -22,6 +22,7 @@ from alexnet.files.writing import write_bytes
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.comparison import tabulate_differences
 from alexnet.network.dialects import find_dialect
+from alexnet.network.independent import to_probabilities
 from alexnet.network.model_file import Model, save_model
 
 Format = Literal["alexnet", "onnx", "torchvision", "program"]
@@ -123,7 +124,8 @@ def _export_onnx(model: Model, out: Path, plain_normalization: bool, ten_views: 
         raise ExportError(f"the weights take {count_bytes(model):,} bytes; one ONNX file holds {ONNX_LIMIT:,}. Use "
                           "--to program.")  # fmt: skip
     data = build_graph(model, plain_normalization=plain_normalization, ten_views=ten_views).SerializeToString()
-    difference = _compare(model, run_onnx(data), ten_views=ten_views)
+    independent = model.independent is not None
+    difference = _compare(model, run_onnx(data), ten_views=ten_views, as_probabilities=independent)
     if model.rejection is not None:
         difference = max(difference, _compare(model, run_onnx(data, DISTANCE), ten_views=ten_views, what=DISTANCE))
     write_bytes(out, data)
@@ -133,6 +135,7 @@ def _export_onnx(model: Model, out: Path, plain_normalization: bool, ten_views: 
         model.preprocessing.framing,
         ten_views=ten_views,
         rejects=model.rejection is not None,
+        independent=model.independent is not None,
     )
     return Exported(out, len(data), difference, program=program)
 
@@ -185,7 +188,8 @@ def _export_program(model: Model, out: Path) -> Exported:
     difference = _compare(model, lambda images: loaded(images), ten_views=False)
     data = stream.getvalue()
     write_bytes(out, data)
-    program_text = write_torch_program(out, side, model.preprocessing.framing)
+    independent = model.independent is not None
+    program_text = write_torch_program(out, side, model.preprocessing.framing, independent=independent)
     return Exported(out, len(data), difference, _say_without_unknown(model), program_text)
 
 
@@ -226,6 +230,7 @@ def _export_state_dict(model: Model, out: Path) -> Exported:
         spec.input_px,
         spec.num_classes,
         (TORCHVISION_MEAN, TORCHVISION_DIVISOR) if is_usual else None,
+        independent=model.independent is not None,
     )
     note = (
         "These weights do not expect torchvision's usual normalisation: the file holds mean_image and divisor beside "
@@ -235,9 +240,10 @@ def _export_state_dict(model: Model, out: Path) -> Exported:
 
 
 def _say_without_unknown(model: Model) -> tuple[str, ...]:
-    """A sentence where a file lacks what the model has."""
+    """Sentences where a file lacks what the model has."""
     lost = "This format names a class for every picture: of the exports only --to onnx knows unknown ones."
-    return () if model.rejection is None else (lost,)
+    logits = "Classes are independent: the probability of each is the logistic of its logit, not a softmax over all."
+    return (*(() if model.rejection is None else (lost,)), *(() if model.independent is None else (logits,)))
 
 
 def _has_usual_inputs(preprocessing: Preprocessing) -> bool:
@@ -264,8 +270,12 @@ def compute_distances(model: Model, network: AlexNet, images: Tensor, *, ten_vie
     return torch.from_numpy(model.rejection.measure(means.numpy()))
 
 
-def compute_outputs(network: AlexNet, preprocessing: Preprocessing, images: Tensor, *, ten_views: bool) -> Tensor:
+def compute_outputs(
+    network: AlexNet, preprocessing: Preprocessing, images: Tensor, *, ten_views: bool, independent: bool = False
+) -> Tensor:
     """Return logits (N, K) of the centre views of stored images, or the mean probabilities of ten views.
+
+    Of independent classes, probabilities of the centre view too.
 
     Args:
         network: As `copy_network` returns it.
@@ -274,8 +284,8 @@ def compute_outputs(network: AlexNet, preprocessing: Preprocessing, images: Tens
     with torch.inference_mode():
         outputs: Tensor = network(_make_views(network, preprocessing, images, ten_views))
     if not ten_views:
-        return outputs
-    return outputs.softmax(1).view(len(images), 10, -1).mean(1)
+        return to_probabilities(outputs, independent=True) if independent else outputs
+    return to_probabilities(outputs, independent=independent).view(len(images), 10, -1).mean(1)
 
 
 def _make_views(network: AlexNet, preprocessing: Preprocessing, images: Tensor, ten_views: bool) -> Tensor:
@@ -285,9 +295,18 @@ def _make_views(network: AlexNet, preprocessing: Preprocessing, images: Tensor, 
     )
 
 
-def _compare(model: Model, run: Callable[[Tensor], Tensor], *, ten_views: bool, what: str | None = None) -> float:
+def _compare(
+    model: Model,
+    run: Callable[[Tensor], Tensor],
+    *,
+    ten_views: bool,
+    what: str | None = None,
+    as_probabilities: bool = False,
+) -> float:
     """Return the largest difference of logits or probabilities on random images, or of distances where `what` says so.
 
+    Args:
+        as_probabilities: Whether the file ends in the logistic of independent classes.
     Raises:
         ExportError: it is larger than TOLERANCE.
     """
@@ -299,10 +318,12 @@ def _compare(model: Model, run: Callable[[Tensor], Tensor], *, ten_views: bool, 
         if what == DISTANCE:
             ours = compute_distances(model, network, images, ten_views=ten_views)
         else:
-            ours = compute_outputs(network, model.preprocessing, images, ten_views=ten_views)
+            ours = compute_outputs(
+                network, model.preprocessing, images, ten_views=ten_views, independent=as_probabilities
+            )
         with torch.inference_mode():
             worst = max(worst, _difference(ours, run(images)))
-    return _accept(worst, what or ("probabilities" if ten_views else "logits"))
+    return _accept(worst, what or ("probabilities" if ten_views or as_probabilities else "logits"))
 
 
 def _difference(ours: Tensor, theirs: Any) -> float:

@@ -21,6 +21,7 @@ from alexnet.exchange.exporting import (
 from alexnet.exchange.onnx_graph import IMAGES, OPSET, PROBABILITIES, build_graph, count_bytes, import_onnx
 from alexnet.exchange.programs import write_onnx_program
 from alexnet.files.writing import write_bytes
+from alexnet.network.model_file import by_views
 
 
 def export_ensemble(ensemble: Ensemble, to: str, out: Path, *, plain_normalization: bool = False) -> Exported:
@@ -49,12 +50,27 @@ def export_ensemble(ensemble: Ensemble, to: str, out: Path, *, plain_normalizati
     images = torch.randint(0, 256, (2, side, side, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     ours = torch.zeros(len(images), len(ensemble.class_names))
     for member, weight in zip(ensemble.members, ensemble.weights, strict=True):
-        own = compute_outputs(copy_network(member.model), member.model.preprocessing, images, ten_views=True)
+        own = compute_outputs(
+            copy_network(member.model),
+            member.model.preprocessing,
+            images,
+            ten_views=True,
+            independent=ensemble.independent is not None,
+        )
         ours += weight * own[:, [member.class_names.index(name) for name in ensemble.class_names]]
     difference = accept_difference(ours, run(images), "probabilities")
     write_bytes(out, data)
     return Exported(
-        out, len(data), difference, program=write_onnx_program(out, ensemble.image_px, ensemble.framing, ten_views=True)
+        out,
+        len(data),
+        difference,
+        program=write_onnx_program(
+            out,
+            ensemble.image_px,
+            ensemble.framing,
+            ten_views=True,
+            independent=ensemble.independent is not None,
+        ),
     )
 
 
@@ -93,7 +109,8 @@ def build_ensemble_graph(ensemble: Ensemble, *, plain_normalization: bool = Fals
     result = helper.make_model(built, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
     names = json.dumps(list(ensemble.class_names))
     titles = json.dumps(list(ensemble.class_titles))
-    helper.set_model_props(
-        result, {"class_names": names, "class_titles": titles, "weights": json.dumps(list(ensemble.weights))}
-    )
+    props = {"class_names": names, "class_titles": titles, "weights": json.dumps(list(ensemble.weights))}
+    if ensemble.independent is not None:
+        props |= {"outputs": "independent", "thresholds": json.dumps(by_views(ensemble.independent.thresholds))}
+    helper.set_model_props(result, props)
     return result

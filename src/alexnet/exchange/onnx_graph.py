@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from alexnet.batches.preprocessing import Preprocessing
 from alexnet.batches.views import Place, evaluation_views
 from alexnet.errors import ConfigError
-from alexnet.network.confidence import Rejection, unit_rows
+from alexnet.network.confidence import MEASURED_VIEWS, Rejection, unit_rows
 from alexnet.network.layers import AnyLayer
 from alexnet.network.model_file import Model
 from alexnet.network.rows import (
@@ -47,6 +47,7 @@ def build_graph(model: Model, *, plain_normalization: bool = False, ten_views: b
         plain_normalization: Write response normalisation across kernels as a product, a convolution with ones, a power
             and a product, for programs that lack the operator LRN.
         ten_views: Return "probabilities" (N, K), the mean over ten views; otherwise "logits" (N, K) of the centre view.
+            Of a model of independent classes, either way "probabilities": each is the logistic of its logit.
     Of a model that knows the unknown, "distance" (N,) float32 and "unknown" (N,) bool come after them.
     Either takes stored images, "images" (N, S, S, 3) uint8 RGB; mean image, crops and divisor are inside.
     Raises:
@@ -60,12 +61,16 @@ def build_graph(model: Model, *, plain_normalization: bool = False, ten_views: b
     given = helper.make_tensor_value_info(IMAGES, proto.UINT8, ["N", side, side, 3])
     places = evaluation_views(side, spec.input_px, 10 if ten_views else 1)
     logits, features = graph.network(model, graph.views(IMAGES, model.preprocessing, spec.input_px, places))
-    returned = [
-        helper.make_tensor_value_info(PROBABILITIES if ten_views else LOGITS, proto.FLOAT, ["N", spec.num_classes])
-    ]
+    result_name = name_result(model, ten_views=ten_views)
+    returned = [helper.make_tensor_value_info(result_name, proto.FLOAT, ["N", spec.num_classes])]
     if ten_views:
-        softmax = graph.node("Softmax", [logits], "view_probabilities", axis=1)
-        graph.average_views(softmax, spec.num_classes, PROBABILITIES)
+        if model.independent is None:
+            each = graph.node("Softmax", [logits], "view_probabilities", axis=1)
+        else:
+            each = graph.node("Sigmoid", [logits], "view_probabilities")
+        graph.average_views(each, spec.num_classes, PROBABILITIES)
+    elif model.independent is not None:
+        graph.node("Sigmoid", [logits], PROBABILITIES)
     else:
         graph.node("Identity", [logits], LOGITS)
     if model.rejection is not None:
@@ -81,6 +86,11 @@ def build_graph(model: Model, *, plain_normalization: bool = False, ten_views: b
     props = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values}
     helper.set_model_props(result, props)
     return result
+
+
+def name_result(model: Model, *, ten_views: bool) -> str:
+    """Return the name of the first output of a model's graph."""
+    return PROBABILITIES if ten_views or model.independent is not None else LOGITS
 
 
 def import_onnx() -> Any:
@@ -115,6 +125,18 @@ def describe_use(model: Model) -> dict[str, Any]:
         "mean_rgb": [float(value) for value in preprocessing.mean_image.mean((0, 1))],
         "mean_place": preprocessing.mean_place,
         "divisor": list(divisor) if isinstance(divisor, tuple) else [divisor],
+        **_describe_independent(model),
+    }
+
+
+def _describe_independent(model: Model) -> dict[str, Any]:
+    """That classes are independent, and from which probability on each is there, by the number of views."""
+    if model.independent is None:
+        return {}
+    classes = model.network.spec.num_classes
+    return {
+        "outputs": "independent",
+        "thresholds": {str(views): model.independent.for_views(views, classes).tolist() for views in MEASURED_VIEWS},
     }
 
 

@@ -25,13 +25,23 @@ if unknown:
 """
 
 
-def write_onnx_program(out: Path, image_px: int, framing: str, *, ten_views: bool, rejects: bool = False) -> str:
+_LOGISTIC = "probabilities = 1 / (1 + np.exp(-logits))\n"
+_SHOW_LABELS = """\
+for position in np.flatnonzero(probabilities >= np.array(thresholds)):
+    print(f"{100 * probabilities[position]:5.1f} %  {names[position]}")
+"""
+
+
+def write_onnx_program(
+    out: Path, image_px: int, framing: str, *, ten_views: bool, rejects: bool = False, independent: bool = False
+) -> str:
     """Return Python for an ONNX file, by onnxruntime.
 
     Args:
+        independent: Whether a picture may have any number of classes; those at or above their thresholds are shown.
         rejects: Whether the file has distances, and says of pictures that they are unknown.
     """
-    result = "probabilities" if ten_views else "logits"
+    result = "probabilities" if ten_views or independent else "logits"
     names = [result, "distance", "unknown"] if rejects else [result]
     outputs = json.dumps(names)
     return (
@@ -44,13 +54,19 @@ def write_onnx_program(out: Path, image_px: int, framing: str, *, ten_views: boo
             if rejects
             else f'{result} = session.run(["{result}"], {{"images": image[None]}})[0][0]\n'
         )
-        + ("" if ten_views else _NORMALIZE)
+        + ("" if ten_views or independent else _NORMALIZE)
         + (_SHOW_UNKNOWN if rejects else "")
-        + _SHOW
+        + (_read_thresholds(10 if ten_views else 1) + _SHOW_LABELS if independent else _SHOW)
     )
 
 
-def write_torch_program(out: Path, image_px: int, framing: str) -> str:
+def _read_thresholds(views: int) -> str:
+    """From the metadata of an ONNX file."""
+    held = 'session.get_modelmeta().custom_metadata_map["thresholds"]'
+    return f'thresholds = json.loads({held})["{views}"]\n'
+
+
+def write_torch_program(out: Path, image_px: int, framing: str, *, independent: bool = False) -> str:
     """Return Python for a program of torch.export."""
     return (
         _import("json", "numpy as np", "torch")
@@ -59,8 +75,12 @@ def write_torch_program(out: Path, image_px: int, framing: str) -> str:
         + f"network = torch.export.load({str(out)!r}, extra_files=beside).module()\n"
         + 'names = json.loads(beside["alexnet.json"])["class_titles"]\n'
         + "logits = network(torch.from_numpy(image)[None])[0].detach().numpy()\n"
-        + _NORMALIZE
-        + _SHOW
+        + (_LOGISTIC if independent else _NORMALIZE)
+        + (
+            'thresholds = json.loads(beside["alexnet.json"])["thresholds"]["1"]\n' + _SHOW_LABELS
+            if independent
+            else _SHOW
+        )
     )
 
 
@@ -71,6 +91,8 @@ def write_torchvision_program(
     crop_px: int,
     num_classes: int,
     usual: tuple[Sequence[float], Sequence[float]] | None,
+    *,
+    independent: bool = False,
 ) -> str:
     """Return Python for a state dict of torchvision's alexnet.
 
@@ -100,7 +122,8 @@ def write_torchvision_program(
     imports = _import("json", "numpy as np", "torch", "torchvision")
     if not is_pickled:
         imports += "from safetensors import safe_open\nfrom safetensors.torch import load_file\n"
-    return imports + _open_picture(image_px, framing) + "\n".join(lines) + "\n" + _NORMALIZE + _SHOW
+    ending = (_LOGISTIC if independent else _NORMALIZE) + _SHOW
+    return imports + _open_picture(image_px, framing) + "\n".join(lines) + "\n" + ending
 
 
 def _import(*modules: str) -> str:

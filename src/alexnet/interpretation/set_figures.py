@@ -78,7 +78,7 @@ def draw_class_precisions(evaluation: SetEvaluation, titles: Sequence[str], them
     written = legible(list(titles))
     names = [fit(figure, written[row[8]], 2.6, size=NORMAL) for row in shown]
     axes.set_yticks(places, names, color=colors.ink, fontsize=NORMAL)
-    axes.set_title("Average precision", loc="left", fontsize=NORMAL, x=-0.035, y=1, pad=5, ha="right")
+    axes.set_title("AP", loc="left", fontsize=NORMAL, x=-0.035, y=1, pad=5, ha="right")
     notes = axes.secondary_yaxis(1.02)
     notes.set_yticks(places, [f"{whole_percent(row[2])} ({row[1]:,})" for row in shown])
     notes.spines[:].set_visible(False)
@@ -115,7 +115,6 @@ def choose_set_mistakes(evaluation: SetEvaluation, count: int) -> list[int]:
     return [int(position) for position in order if sure[position] >= 0][:count]
 
 
-@styled
 def draw_set_answers(
     images: Sequence[NDArray[np.uint8]],
     sources: Sequence[str],

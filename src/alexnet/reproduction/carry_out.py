@@ -62,7 +62,8 @@ def carry_out(
         precision: Of all trainings but those that an experiment gives one.
     Raises:
         ConfigError, RecipeError: no such experiment, recipe, field, network or device.
-        StoreError: the store has no validation images, or its images are smaller than the network's inputs.
+        StoreError: the store has no validation images, or any number of labels for an image; or its images are smaller
+            than the network's inputs.
         Interrupted: what is done is kept; the same call goes on.
     """
     if "val" not in store.splits or not len(store["val"]):
@@ -70,6 +71,12 @@ def carry_out(
             f"{store.path}: has no validation images, which results are measured on. Prepare it again with "
             "--val-fraction 0.1."
         )
+    for each in (store, larger):
+        if each is not None and each.has_sets:
+            raise StoreError(
+                f"{each.path}: holds any number of labels for an image; the experiments are about images of one class "
+                "each. Prepare such a store."
+            )
     for device in devices:
         choose_compute(device)
     runs = out / RUNS

@@ -12,10 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from alexnet.batches.views import Place, evaluation_views
+from alexnet.data.sources.listing import SEPARATOR
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import Ensemble
-from alexnet.evaluation.prediction import Prediction, describe_distance
+from alexnet.evaluation.prediction import Prediction, describe_distance, describe_labels
 from alexnet.interpretation.why import METHODS, Method
+from alexnet.network.independent import to_probabilities
 from alexnet.retrieval.index.features import Extractor
 from alexnet.retrieval.index.images import Originals
 from alexnet.retrieval.index.reader import Index
@@ -122,8 +124,8 @@ class Answers:
         inputs = self.shown.model.preprocessing.make_views(images, self.crop_px, self.shown.compute.dtype, views=places)
         with torch.inference_mode():
             logits = self.shown.network(inputs.flatten(0, 1).to(self.shown.compute.device))
-            found = logits.float().softmax(1).unflatten(0, (len(images), len(places))).cpu().numpy()
-        return list(found)
+            found = to_probabilities(logits.float(), independent=self.shown.independent is not None)
+        return list(found.view(len(images), len(places), -1).cpu().numpy())
 
     def why(self, images: Sequence[Pixels], method: str, class_name: str) -> list[NDArray[np.float32]]:
         """Return maps (crop, crop), at least 0, of how much each pixel of the centre view counts for a class.
@@ -142,7 +144,8 @@ class Answers:
         """Return a prediction as programs and the page get it: its class with title and probability, and the best.
 
         The one place that knows what a prediction can say. Where the model measures how far a picture is from all it
-        was trained on, `unknown` and `distance` say so; an unknown picture has a class all the same.
+        was trained on, `unknown` and `distance` say so; an unknown picture has a class all the same. Where a picture
+        may have any number of classes, `labels` are those that are there; `class` is the most probable all the same.
         """
         best = [
             {"name": name, "title": self.titles[name], "probability": probability}
@@ -153,5 +156,18 @@ class Answers:
             "title": best[0]["title"],
             "probability": best[0]["probability"],
             **describe_distance(prediction),
+            **describe_labels(prediction, self.titles),
             "top": best,
         }
+
+
+def tell(answer: Mapping[str, Any]) -> str:
+    """Return the readable class of what `Answers.describe` returned, or all that are there."""
+    if "labels" in answer:
+        return ", ".join(each["title"] for each in answer["labels"]) or "None of the classes"
+    return str(answer["title"])
+
+
+def join_labels(answer: Mapping[str, Any]) -> str:
+    """Return the class of what `Answers.describe` returned; of several all of them, as tables for `prepare` have them."""
+    return SEPARATOR.join(each["name"] for each in answer["labels"]) if "labels" in answer else str(answer["class"])

@@ -7,15 +7,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.data.sources.listing import SEPARATOR
 from alexnet.data.store.reader import Store, open_store
 from alexnet.errors import AlexNetError, ConfigError
+from alexnet.network.independent import NO_CLASS
 from alexnet.runs.folder import read_environment
 
 MOST_EXAMPLES = 12
 
 
 class Example(NamedTuple):
-    """A picture with its class."""
+    """A picture with its class, or all of its classes with "|" between."""
 
     name: str
     class_name: str
@@ -38,14 +40,20 @@ def choose_examples(store: Store, image_px: int, count: int = MOST_EXAMPLES) -> 
     if not splits:
         raise ConfigError(f"{store.path} has no images. Name another store: --examples STORE")
     split = store[splits[0]]
+    if split.has_sets:
+        places = _spread(np.unique(split.label_sets, axis=0, return_inverse=True)[1].ravel(), count)
+        sets = [np.flatnonzero(split.label_sets[at]) for at in places]
+    else:
+        places = _spread(split.labels, count)
+        sets = [split.labels[at : at + 1] for at in places]
     return [
         Example(
             Path(split.paths[at]).name,
-            store.class_names[int(split.labels[at])],
-            store.class_titles[int(split.labels[at])],
+            SEPARATOR.join(store.class_names[label] for label in own),
+            ", ".join(store.class_titles[label] for label in own) or NO_CLASS,
             np.array(split.images[at]),
         )
-        for at in _spread(split.labels, count)
+        for at, own in zip(places, sets, strict=True)
     ]
 
 

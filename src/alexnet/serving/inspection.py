@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import AlexNetError, ImageError
-from alexnet.serving.answers import WHY
+from alexnet.serving.answers import WHY, join_labels
 from alexnet.serving.application import Service
 from alexnet.serving.corrections import Corrections
 from alexnet.serving.limits import Refusal
@@ -92,7 +92,7 @@ class Inspection:
                 self._corrections.add,
                 picture.pixels,
                 label,
-                predicted=picture.answer["class"],
+                predicted=join_labels(picture.answer),
                 probability=picture.answer["probability"],
                 name=picture.name,
             )

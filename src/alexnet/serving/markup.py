@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 from alexnet.interpretation.maps import find_scale
-from alexnet.serving.answers import WHY, Answers
+from alexnet.serving.answers import WHY, Answers, join_labels, tell
 from alexnet.serving.examples import Example
 from alexnet.serving.pictures import crop, describe_places, embed, paint_heat, paint_maps, shrink
 from alexnet.serving.table import write_table
@@ -35,6 +35,7 @@ class Markup:
         self._answers, self._takes_corrections = answers, takes_corrections
         loader = jinja2.FileSystemLoader(str(resources.files("alexnet.serving") / "assets"))
         self._templates = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+        self._templates.filters["told"] = tell
         self._templates.filters["percent"] = lambda rate: f"{100 * rate:.1f} %"
 
     def write_head(self, views: int) -> str:
@@ -106,6 +107,7 @@ class Markup:
             member=answers.shown.path if answers.shown is not answers.model else "",
             takes_corrections=self._takes_corrections,
             titles=list(dict.fromkeys(answers.class_titles)),
+            joined=join_labels(picture.answer),
         )
 
     def _describe_views(self, picture: Picture) -> dict[str, Any] | None:
@@ -142,7 +144,7 @@ class Markup:
                 {
                     "image": embed(shrink(pixels, 2 * _THUMBNAIL_PX)) if pixels is not None else "",
                     "title": hit.entry.title or "no class",
-                    "differs": hit.entry.label is not None and hit.entry.label != picture.answer["class"],
+                    "differs": hit.entry.label is not None and hit.entry.label != join_labels(picture.answer),
                     "distance": f"{hit.distance:#.3g}".rstrip("."),
                     "path": hit.entry.path.replace("\\", "/").rpartition("/")[2],
                 }

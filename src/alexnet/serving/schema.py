@@ -32,6 +32,9 @@ class _Prediction(_Image):
     distance: float = Field(
         0.0, description="From the nearest picture that it keeps of its training, 0 to 2; only where the model rejects."
     )
+    labels: list[_Class] = Field(
+        [], description="The classes that are there; only where a picture may have any number of them, perhaps none."
+    )
     top: list[_Class] = Field(description="Best classes, the best first.")
 
 

@@ -4,25 +4,30 @@ import csv
 import io
 from collections.abc import Sequence
 
+from alexnet.serving.answers import join_labels
 from alexnet.serving.visit import Picture
 
 
 def write_table(pictures: Sequence[Picture]) -> str:
     """Return a row for each picture: its name, what is wrong with it, and its best classes with their probabilities.
 
-    Where the model measures how far a picture is from its training, `unknown` and `distance` stand before them.
+    Where the model measures how far a picture is from its training, `unknown` and `distance` stand before them; where a
+    picture may have any number of classes, `labels` with "|" between.
     """
     most = max((len(picture.answer.get("top", ())) for picture in pictures), default=0)
     measured = ("unknown", "distance") if any("distance" in picture.answer for picture in pictures) else ()
     best = (f"{what}_{place}" for place in range(1, most + 1) for what in ("class", "title", "probability"))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", "error", *measured, *best])
+    sets = any("labels" in picture.answer for picture in pictures)
+    writer.writerow(["name", "error", *(["labels"] if sets else []), *measured, *best])
     for picture in pictures:
         cells = [
             cell
             for row in picture.answer.get("top", ())
             for cell in (row["name"], row["title"], f"{row['probability']:.6f}")
         ]
-        writer.writerow([picture.name, picture.problem, *(picture.answer.get(name, "") for name in measured), *cells])
+        labels = [join_labels(picture.answer) if picture.answer else ""] if sets else []
+        far = (picture.answer.get(name, "") for name in measured)
+        writer.writerow([picture.name, picture.problem, *labels, *far, *cells])
     return text.getvalue()

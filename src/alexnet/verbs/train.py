@@ -139,7 +139,9 @@ def train(
 
     def choose() -> "tuple[Store, Start | None, Recipe]":
         if more_epochs:
-            return go_on(store, more_epochs, assignments)
+            found = go_on(store, more_epochs, assignments)
+            _refuse_reject(reject, found[0])
+            return found
         if (store / RECIPE).exists():
             raise ConfigError(
                 f"{store} is a run. To go on from it: {command('train', store, more_epochs=10, out='RUN')}"
@@ -156,6 +158,7 @@ def train(
         else:
             chosen = adapt_recipe(chosen, start, opened.class_names, sixth_convolution=sixth)
         check_batch(chosen, assignments, len(opened["train"]))
+        _refuse_reject(reject, opened)
         if reject is not None and VAL not in opened.filled_splits:
             raise ConfigError(
                 f"--reject {reject:g}: {store} has no validation images to measure distances of. They are those of a "
@@ -199,3 +202,14 @@ def train(
         terminal.say(f"Trained: {out}. Test it and write its report: {command('report', out)}")
     elif world.is_main:
         terminal.say(f"Trained: {out}. Use it: {command('predict', out, 'picture.jpg')}")
+
+
+def _refuse_reject(reject: float | None, store: "Store") -> None:
+    """Refuse to look for pictures of no class where a picture may have none."""
+    from alexnet.errors import ConfigError
+
+    if reject is not None and store.has_sets:
+        raise ConfigError(
+            f"--reject {reject:g}: a picture of {store.path} may have any number of classes, or none; that is said of "
+            "it where no class is at or above its threshold. Leave it out."
+        )

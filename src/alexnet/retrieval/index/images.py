@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from alexnet.data.images.decode import Framing, decode_image, explain_unreadable, read_file
 from alexnet.data.sources.class_folders import scan_top
+from alexnet.data.sources.listing import SEPARATOR
 from alexnet.data.store.duplicates import digest_file
 from alexnet.data.store.format import HEADER_NAME as STORE_HEADER
-from alexnet.data.store.reader import Store, open_store
+from alexnet.data.store.reader import Split, Store, open_store
 from alexnet.errors import AlexNetError, ImageError, SearchError, SourceError
 from alexnet.retrieval.index.reader import Entry, Index
 from alexnet.text.class_names import normalize_name
@@ -158,7 +159,14 @@ class StoreImages:
                 yield None
                 continue
             line = {"path": split.paths[row], "split": split.name, "row": row}
-            yield Item(key, line, self.store.class_names[split.labels[row]], split.images[row])
+            yield Item(key, line, self._label(split, row), split.images[row])
+
+    def _label(self, split: Split, row: int) -> str | None:
+        """The class of an image; of several all of them with "|" between, None where it has none."""
+        if not split.has_sets:
+            return self.store.class_names[int(split.labels[row])]
+        names = [name for name, there in zip(self.store.class_names, split.label_sets[row], strict=True) if there]
+        return SEPARATOR.join(names) or None
 
 
 def choose_images(given: Sequence[Path], splits: Sequence[str] = ()) -> ImageFiles | StoreImages:
