@@ -62,6 +62,7 @@ class FakeSplit:
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     paths: list[str]
+    has_sets: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -75,7 +76,7 @@ class FakeStore:
         labels = np.repeat(np.arange(len(CLASSES)), per_class)
         images = random.integers(0, 256, (len(labels), 16, 16, 3), dtype=np.uint8)
         self.class_names, self.class_titles, self.size, self.path = CLASSES, TITLES, 16, folder / "store"
-        self.fingerprint = "0123"
+        self.fingerprint, self.has_sets = "0123", False
         self.splits = {
             "train": FakeSplit(images, labels, ["train"] * len(labels)),
             "val": FakeSplit(images, labels, [f"val/{label}/{i}<b>.png" for i, label in enumerate(labels)]),

@@ -68,7 +68,7 @@ def test_pictures_are_shown_both_ways_under_the_names_of_the_two() -> None:
     ]
     images = SimpleNamespace(decode=lambda number: np.full((8, 8, 3), 40 * number, np.uint8))
     trial = SimpleNamespace(images=images, paths=paths, numbers=np.arange(3))
-    assessment: Any = SimpleNamespace(results=tests, trial=trial, class_titles=("a", "b"))
+    assessment: Any = SimpleNamespace(results=tests, set_results=[], trial=trial, class_titles=("a", "b"))
     found = {themed.light.name: themed.light for themed in _draw_disagreements(assessment)}
     assert {name: drawing.title for name, drawing in found.items()} == {
         "lost-2": "Right by ONE, wrong by TWO, whose answers these are",
