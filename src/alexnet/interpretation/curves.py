@@ -236,7 +236,7 @@ def draw_runs(histories: Mapping[str, Sequence[Mapping[str, Any]]], theme: Theme
         },
         title="Learning curves",
         caption=(
-            f"{panels[0][0].partition(' ')[0]} and {panels[1][0].lower()} of {counted(len(histories), 'run')} after each epoch: "
+            f"Loss and {panels[1][0].lower()} of {counted(len(histories), 'run')} after each epoch: "
             "validation as a line, training broken. Training values are measured on distorted images with dropout on, "
             "so they may lie above the validation values. Runs can be compared where they were tested on the same "
             "images; one run each says nothing about chance."

@@ -169,5 +169,5 @@ def tell(answer: Mapping[str, Any]) -> str:
 
 
 def join_labels(answer: Mapping[str, Any]) -> str:
-    """Return the class of what `Answers.describe` returned; of several all of them, as tables for `prepare` have them."""
+    """Return the class of what `Answers.describe` returned; of several all, as `prepare` reads them in tables."""
     return SEPARATOR.join(each["name"] for each in answer["labels"]) if "labels" in answer else str(answer["class"])
