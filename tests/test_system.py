@@ -47,3 +47,17 @@ def test_a_processor_without_the_instructions_computes_in_float32(monkeypatch: p
     monkeypatch.setattr(system, "cpu_flags", lambda: frozenset({"avx2"}))
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     assert system.choose_compute("cpu").dtype == torch.float32
+
+
+def test_on_a_gpu_float32_means_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is a device that has been chosen another one when the current one changes."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_bf16_reduced_precision_reduction", True)
+    torch.set_float32_matmul_precision("high")
+    assert system.choose_compute("auto", "float32").device == torch.device("cuda:0")
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert system.check_device("cuda:1") == torch.device("cuda:1")

@@ -35,6 +35,8 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
         ConfigError: the device is not there, or a name is unknown.
     """
     chosen = check_device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    if chosen.type == "cuda":
+        set_product_precision()
     hardware = "CUDA device" if chosen.type == "cuda" else "processor"
     if precision == "float32":
         return Compute(chosen, torch.float32, f"float32 on {chosen}, as asked for")
@@ -54,7 +56,7 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
 
 
 def check_device(name: str) -> torch.device:
-    """Return a device of this machine by name.
+    """Return a device of this machine by name, a CUDA device with its number.
 
     Raises:
         ConfigError: the name is unknown, or the device is not there.
@@ -70,7 +72,20 @@ def check_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         raise ConfigError(f"device {name!r} was asked for, and PyTorch sees {count}: cuda:0 to cuda:{count - 1}.")
-    return device
+    # "cuda" is whichever device is current when a tensor is made; one that has been chosen stays the same.
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+
+
+def set_product_precision() -> str:
+    """Have CUDA devices multiply float32 as float32, and sum products of bfloat16 in float32; say so in a sentence.
+
+    Left alone, PyTorch convolves float32 in TF32, whose 10 bits make errors near those of bfloat16. Who wants speed
+    takes bfloat16: the devices that have TF32 have it too.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    return "float32 in all its bits, not in TF32, and bfloat16 summed in float32"
 
 
 _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16", "sve_bf16"})

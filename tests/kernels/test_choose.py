@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from alexnet import kernels
 from alexnet.errors import ConfigError
-from alexnet.kernels import Normalization, choose, operators
+from alexnet.kernels import Normalization, choose, compiled, operators, plain
 
 
 def test_the_report_names_every_kernel_with_its_version_and_reason() -> None:
@@ -27,8 +28,61 @@ def test_the_report_names_every_kernel_with_its_version_and_reason() -> None:
 
 
 def test_other_devices_use_plain_pytorch() -> None:
-    row = choose.choice("pool_maximum", "cuda")
-    assert (row.version, row.reason) == ("plain", "Numba kernels are for the CPU; PyTorch runs on cuda")
+    row = choose.choice("pool_maximum", "xpu")
+    assert (row.version, row.reason) == ("plain", "Numba kernels are for the CPU; PyTorch runs on xpu")
+
+
+@pytest.fixture
+def fresh_choices() -> Iterator[None]:
+    choose.choice.cache_clear()
+    yield
+    choose.choice.cache_clear()
+
+
+@pytest.mark.usefixtures("fresh_choices")
+@pytest.mark.parametrize(
+    ("failure", "switch", "version", "reason"),
+    [
+        (None, "", "compiled", "plain PyTorch, fused by torch.compile; in testing as it is"),
+        (None, "0", "plain", "ALEXNET_COMPILE=0"),
+        ("Cannot find a working triton installation.", "", "plain",
+         "torch.compile failed here: Cannot find a working triton installation."),
+    ],
+)  # fmt: skip
+def test_on_a_gpu_the_plain_kernels_are_fused_where_that_works(
+    monkeypatch: pytest.MonkeyPatch, failure: str | None, switch: str, version: str, reason: str
+) -> None:
+    monkeypatch.setattr(compiled, "find_failure", lambda device: failure)
+    monkeypatch.setenv("ALEXNET_COMPILE", switch)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    rows = [row for row in kernels.report() if row.device == "cuda"]
+    assert [row.kernel for row in rows] == list(choose.KERNELS)
+    assert {(row.version, row.reason) for row in rows} == {(version, reason)}
+
+
+@pytest.mark.usefixtures("fresh_choices")
+def test_only_what_is_trained_is_fused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling would take longer than most tests."""
+    monkeypatch.setattr(compiled, "find_failure", lambda device: None)
+    x = torch.zeros(1, 1, 3, 3)
+    monkeypatch.setattr(choose, "choice", lambda kernel, device: choose.Choice(kernel, "cuda", "compiled", ""))
+    trained = x.clone().requires_grad_()
+    assert choose.implementation("pool_maximum", x) is plain.pool_maximum
+    assert choose.implementation("pool_maximum", trained) is compiled.pool_maximum
+    assert choose.implementation("update_weights", x) is compiled.update_weights
+    with torch.no_grad():
+        assert choose.implementation("pool_maximum", trained) is plain.pool_maximum
+
+
+def test_a_compiler_that_is_not_there_is_told_by_its_first_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(function: object, **options: object) -> Any:
+        def run(*arguments: object) -> object:
+            raise RuntimeError("\nbackend='inductor' raised:\nno compiler found")
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", refuse)
+    assert compiled.find_failure.__wrapped__("cpu") == "backend='inductor' raised:"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +109,7 @@ def test_a_forced_version_ends_with_its_block_even_after_an_error() -> None:
 def test_an_unknown_version_is_refused() -> None:
     with pytest.raises(ConfigError) as caught, kernels.using("cuda"):  # type: ignore[arg-type]
         pass
-    assert str(caught.value) == "version is 'cuda'; choose one of numba, plain, reference."
+    assert str(caught.value) == "version is 'cuda'; choose one of numba, compiled, plain, reference."
 
 
 def test_numba_cannot_be_forced_on_what_it_has_no_kernel_for() -> None:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from alexnet.cli import cli
 from alexnet.description.describe import describe
-from alexnet.description.models import compare
+from alexnet.description.dialects import compare
 from alexnet.errors import AlexNetError
 from alexnet.network.comparison import draw_taps, tabulate_costs, tabulate_differences
 from alexnet.network.dialects import find_dialect

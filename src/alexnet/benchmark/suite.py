@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from alexnet.benchmark.loading import bench_epoch, bench_loader, bench_prepare, collect_images
+from alexnet.benchmark.loading import bench_epoch, bench_loader, collect_images
 from alexnet.benchmark.measure import Row
 from alexnet.benchmark.operations import bench_kernels
+from alexnet.benchmark.preparing import bench_prepare
 from alexnet.benchmark.scaling import bench_scaling
 from alexnet.benchmark.searching import bench_search
 from alexnet.benchmark.serving import bench_serve

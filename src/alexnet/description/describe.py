@@ -6,8 +6,9 @@ PyTorch is imported for files only: the pages of everything else are read from h
 from pathlib import Path
 
 from alexnet.data.store.format import PARTIAL_SUFFIX
+from alexnet.description.dialects import describe_dialect
 from alexnet.description.indexes import describe_index, is_index
-from alexnet.description.models import describe_dialect, describe_ensemble, describe_model
+from alexnet.description.models import describe_ensemble, describe_model
 from alexnet.description.page import Description, Facts, command
 from alexnet.description.recipes import describe_recipe
 from alexnet.description.reproductions import describe_reproduction, list_experiments

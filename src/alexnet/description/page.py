@@ -36,12 +36,16 @@ def count_towers(towers: int) -> str:
 
 def describe_system() -> Description:
     """Return what this machine is and what is chosen on it."""
+    import torch
+
     from alexnet import kernels, system
 
     values: dict[str, Any] = dict(system.describe_system())
     values["threads"] = system.set_threads()
     values["compute"] = system.choose_compute().explanation
     values["allocator"] = system.tune_allocator()
+    if torch.cuda.is_available():
+        values["CUDA products"] = system.set_product_precision()
     chosen = kernels.report()
     return Description(
         {**values, "kernels": [list(row) for row in chosen]},

@@ -15,10 +15,23 @@ from numpy.typing import NDArray
 from alexnet.batches.preprocessing import Preprocessing
 from alexnet.batches.views import Place, evaluation_views
 from alexnet.errors import ConfigError
-from alexnet.network import rows
 from alexnet.network.confidence import MEASURED_VIEWS, Rejection, unit_rows
 from alexnet.network.layers import AnyLayer
 from alexnet.network.model_file import Model
+from alexnet.network.rows import (
+    Bend,
+    Convolution,
+    Dense,
+    Dropout,
+    Layer,
+    Local,
+    Normalize,
+    NormalizeMap,
+    Operation,
+    Pool,
+    Rectify,
+    Spec,
+)
 from alexnet.network.shapes import Shape, count_groups, count_pooled, name_steps, shape_after
 
 OPSET = 17
@@ -215,12 +228,12 @@ class _Graph:
                 current = shape_after(step, current)
         return x, features
 
-    def _layer(self, row: rows.Layer, layer: AnyLayer, shape: Shape, spec: rows.Spec, x: str) -> str:
+    def _layer(self, row: Layer, layer: AnyLayer, shape: Shape, spec: Spec, x: str) -> str:
         weight = layer.weight.detach().float().cpu().contiguous().numpy()
         assert layer.bias is not None
         bias = layer.bias.detach().float().cpu().numpy()
         match row:
-            case rows.Convolution():
+            case Convolution():
                 before, after = row.padding_px, row.padding_px + shape.overhang_px
                 inputs = [x, self.constant(f"{row.name}.weight", weight), self.constant(f"{row.name}.bias", bias)]
                 return self.node(
@@ -232,12 +245,12 @@ class _Graph:
                     pads=[before, before, after, after],
                     group=count_groups(spec, row),
                 )
-            case rows.Dense():
+            case Dense():
                 return self._dense(row, weight, bias, count_groups(spec, row), x)
-            case rows.Local():
+            case Local():
                 return self._local(row, weight, bias, shape, x)
 
-    def _dense(self, row: rows.Dense, weight: NDArray[Any], bias: NDArray[Any], groups: int, x: str) -> str:
+    def _dense(self, row: Dense, weight: NDArray[Any], bias: NDArray[Any], groups: int, x: str) -> str:
         x = self.node("Flatten", [x], f"{row.name}/flat", axis=1)
         if groups == 1:
             inputs = [x, self.constant(f"{row.name}.weight", weight), self.constant(f"{row.name}.bias", bias)]
@@ -250,7 +263,7 @@ class _Graph:
             outputs.append(self.node("Gemm", [part, *names], f"{row.name}/part{number}", transB=1))
         return self.node("Concat", outputs, row.name, axis=1)
 
-    def _local(self, row: rows.Local, weight: NDArray[Any], bias: NDArray[Any], shape: Shape, x: str) -> str:
+    def _local(self, row: Local, weight: NDArray[Any], bias: NDArray[Any], shape: Shape, x: str) -> str:
         """Gather the patches with a convolution of ones, then multiply each place with its own weights."""
         window, side = row.window_px, shape.output[1]
         inputs = shape.kernel[1] * window * window
@@ -275,21 +288,21 @@ class _Graph:
         maps = self.constant(f"{row.name}.maps", np.array([0, row.kernels, side, side], np.int64))
         return self.node("Reshape", [x, maps], row.name)
 
-    def _operation(self, step: rows.Operation, x: str, name: str, shape: tuple[int, ...], spec: rows.Spec) -> str:
+    def _operation(self, step: Operation, x: str, name: str, shape: tuple[int, ...], spec: Spec) -> str:
         match step:
-            case rows.Rectify():
+            case Rectify():
                 return self.node("Relu", [x], name)
-            case rows.Bend():
+            case Bend():
                 inner = self.node("Mul", [x, self.number(step.slope)], f"{name}/slope")
                 operator = {"tanh": "Tanh", "sigmoid": "Sigmoid", "softplus": "Softplus", "abs": "Abs"}[step.kind]
                 return self.node("Mul", [self.node(operator, [inner], f"{name}/bent"), self.number(step.scale)], name)
-            case rows.Pool():
+            case Pool():
                 return self._pool(step, x, name, shape[1])
-            case rows.Dropout():
+            case Dropout():
                 if step.scaling == "in training":
                     return self.node("Identity", [x], name)
                 return self.node("Mul", [x, self.number(1 - step.probability)], name)
-            case rows.NormalizeMap():
+            case NormalizeMap():
                 reach = (step.size // 2, step.size - 1 - step.size // 2)
                 squares = self.node("Mul", [x, x], f"{name}/squares")
                 # Not by pads and count_include_pad, which OpenCV's classic engine leaves out of account.
@@ -297,7 +310,7 @@ class _Graph:
                 padded = self.node("Pad", [squares, self.constant(f"{name}.pads", pads)], f"{name}/padded")
                 energy = self.node("AveragePool", [padded], f"{name}/energy", kernel_shape=[step.size] * 2)
                 return self._divide(x, energy, name, step.k, step.alpha * step.size**2, step.beta)
-            case rows.Normalize():
+            case Normalize():
                 groups = spec.towers if step.within == "tower" else 1
                 if self._plain_normalization or step.size % 2 == 0:
                     return self._plain_norm(step, x, name, shape[0], groups)
@@ -307,7 +320,7 @@ class _Graph:
                 parts = [self.node("LRN", [part], f"{part}/norm", **attributes) for part in self.split(x, groups)]
                 return self.node("Concat", parts, name, axis=1)
 
-    def _plain_norm(self, step: rows.Normalize, x: str, name: str, channels: int, groups: int) -> str:
+    def _plain_norm(self, step: Normalize, x: str, name: str, channels: int, groups: int) -> str:
         """Sum the squares of the window with a convolution of ones; windows end where towers do."""
         before, after = step.size // 2, step.size - 1 - step.size // 2
         i, j = np.arange(channels)[:, None], np.arange(channels)[None, :]
@@ -325,7 +338,7 @@ class _Graph:
         factor = self.node("Pow", [divisor, self.number(-beta)], f"{name}/factor")
         return self.node("Mul", [x, factor], name)
 
-    def _pool(self, step: rows.Pool, x: str, name: str, extent: int) -> str:
+    def _pool(self, step: Pool, x: str, name: str, extent: int) -> str:
         """Pool with the last windows padded to their whole size, which maxima and means leave out of account."""
         side = count_pooled(extent, step.window_px, step.stride_px, step.rounding)
         beyond = max(0, (side - 1) * step.stride_px + step.window_px - extent)

@@ -3,7 +3,7 @@
 Importing this package does not import Numba; the first use of a kernel on the CPU does.
 """
 
-from alexnet.kernels.choose import Choice, report, using
+from alexnet.kernels.choose import Choice, choice, report, using
 from alexnet.kernels.functions import (
     dropout,
     normalize_and_pool,
@@ -19,6 +19,7 @@ __all__ = [
     "Choice",
     "Normalization",
     "Rectify",
+    "choice",
     "dropout",
     "normalize_and_pool",
     "normalize_responses",

@@ -1,12 +1,14 @@
 """Which version of each kernel runs here, and why.
 
 The choice is made when a kernel first meets a device, not at import, so that importing this package stays cheap and a
-machine without a working Numba can still compute a network. (Preparing images and making batches needs Numba:
+machine without a working Numba, or a GPU without a working
+Triton, can still compute a network. (Preparing images and making batches needs Numba:
 they have one version.) Tests force a version with `using`; people read the choice in `report`.
 """
 
 import functools
 import importlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, get_args
@@ -17,10 +19,11 @@ from torch import Tensor
 from alexnet.errors import ConfigError
 from alexnet.kernels.rules import DTYPES
 
-Version = Literal["numba", "plain", "reference"]
+Version = Literal["numba", "compiled", "plain", "reference"]
 
 _MODULES: dict[Version, str] = {
     "numba": "alexnet.kernels.operators",
+    "compiled": "alexnet.kernels.compiled",
     "plain": "alexnet.kernels.plain",
     "reference": "alexnet.kernels.reference_autograd",
 }
@@ -33,6 +36,9 @@ KERNELS = (
     "dropout",
 )
 _WITHOUT_NUMBA = {"spatially_normalize_responses": "one version only: PyTorch's average pooling does the work"}
+
+COMPILING_SWITCH = "ALEXNET_COMPILE"
+"""Set to 0, a GPU computes with plain PyTorch."""
 
 _forced: Version | None = None
 
@@ -49,6 +55,12 @@ class Choice(NamedTuple):
 @functools.cache
 def choice(kernel: str, device: str) -> Choice:
     """Return the version of `kernel` that runs on a type of device when nothing is forced, with the reason."""
+    if device == "cuda" and os.environ.get(COMPILING_SWITCH) == "0":
+        return Choice(kernel, device, "plain", f"{COMPILING_SWITCH}=0")
+    if device == "cuda":
+        if (failure := importlib.import_module(_MODULES["compiled"]).find_failure(device)) is not None:
+            return Choice(kernel, device, "plain", f"torch.compile failed here: {failure}")
+        return Choice(kernel, device, "compiled", "plain PyTorch, fused by torch.compile; in testing as it is")
     if kernel in _WITHOUT_NUMBA:
         return Choice(kernel, device, "plain", _WITHOUT_NUMBA[kernel])
     if device != "cpu":
@@ -69,6 +81,8 @@ def implementation(kernel: str, x: Tensor) -> Callable[..., Any]:
         version = "plain"
     if version == "numba" and _forced is None and x.dtype not in DTYPES:
         version = "plain"
+    if version == "compiled" and _forced is None and not (kernel == "update_weights" or _is_trained(x)):
+        version = "plain"
     if version == "numba" and _forced is not None:
         _check_numba(kernel, x)
     function: Callable[..., Any] = getattr(importlib.import_module(_MODULES[version]), kernel)
@@ -77,7 +91,7 @@ def implementation(kernel: str, x: Tensor) -> Callable[..., Any]:
 
 @contextmanager
 def using(version: Version) -> Iterator[None]:
-    """Force one version of every kernel inside the block: numba, plain or reference.
+    """Force one version of every kernel inside the block: numba, compiled, plain or reference.
 
     A kernel that has no Numba version runs its plain one. Not isolated between threads: meant for tests.
 
@@ -98,6 +112,10 @@ def report() -> list[Choice]:
     """Return one row per kernel and kind of device of this machine: what runs there, and why."""
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     return [choice(kernel, device) for device in devices for kernel in KERNELS]
+
+
+def _is_trained(x: Tensor) -> bool:
+    return torch.is_grad_enabled() and x.requires_grad
 
 
 @functools.cache

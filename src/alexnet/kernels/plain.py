@@ -1,8 +1,8 @@
 """Every kernel in plain PyTorch: runs on any device, in any floating type, and is differentiated by autograd.
 
-Formulated as slices, sums and powers so that `torch.compile` can fuse them; PyTorch's own response normalisation is
-avoided because it goes through three-dimensional average pooling and divides alpha by the window's size. Arguments
-are taken as checked. Sums are accumulated in float32, or in float64 for a float64 input.
+Formulated as slices, sums and powers so that `torch.compile` can fuse them, as `compiled` does. PyTorch's own response
+normalisation is avoided because it goes through three-dimensional average pooling and divides alpha by the window's
+size. Arguments are taken as checked. Sums are accumulated in float32, or in float64 for a float64 input.
 """
 
 import math

@@ -4,7 +4,7 @@ On the command line and in recipes they follow the dialect's name: "paper+no-nor
 They apply from left to right.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from alexnet.errors import ConfigError
@@ -28,24 +28,25 @@ BENDS = ("tanh", "sigmoid", "softplus", "abs")
 
 def remove_normalization(spec: Spec) -> Spec:
     """No response normalisation of either kind (config 148 of the 2012 source)."""
-    return _change_kind(spec, (Normalize, NormalizeMap), lambda _: ())
+    return _without_operations(spec, Normalize, NormalizeMap)
 
 
 def remove_map_normalization(spec: Spec) -> Spec:
     """No response normalisation within maps."""
-    return _change_kind(spec, NormalizeMap, lambda _: ())
+    return _without_operations(spec, NormalizeMap)
 
 
 def add_normalization(spec: Spec) -> Spec:
     """Normalise conv1 and conv2 across kernels after the non-linearity, with k 2 and alpha 1e-4 / 5."""
-
-    def add(layer: Layer) -> Layer:
-        if layer not in spec.layers[:2] or any(isinstance(step, Normalize) for step in layer.then):
-            return layer
-        norm = Normalize(alpha=1e-4 / 5)
-        return _change_steps(layer, lambda step: (step, norm) if isinstance(step, Rectify | Bend) else (step,))
-
-    return _change_layers(spec, add)
+    layers = []
+    for position, layer in enumerate(spec.layers):
+        if position < 2 and not any(isinstance(step, Normalize) for step in layer.then):
+            then: list[Operation] = []
+            for step in layer.then:
+                then += [step, Normalize(alpha=1e-4 / 5)] if isinstance(step, Rectify | Bend) else [step]
+            layer = _changed(layer, then=tuple(then))
+        layers.append(layer)
+    return _changed(spec, layers=tuple(layers))
 
 
 def separate_pools(spec: Spec) -> Spec:
@@ -67,7 +68,16 @@ def separate_pools(spec: Spec) -> Spec:
 
 def separate_pools_only(spec: Spec) -> Spec:
     """Pool windows of 2 at strides of 2; paddings stay, so maps grow (28, 14, 7 from 224 px)."""
-    return _change_kind(spec, Pool, lambda pool: (_changed(pool, window_px=2, stride_px=2),))
+    layers = [
+        _changed(
+            layer,
+            then=tuple(
+                _changed(step, window_px=2, stride_px=2) if isinstance(step, Pool) else step for step in layer.then
+            ),
+        )
+        for layer in spec.layers
+    ]
+    return _changed(spec, layers=tuple(layers))
 
 
 def replace_rectifier(spec: Spec, kind: str) -> Spec:
@@ -75,18 +85,25 @@ def replace_rectifier(spec: Spec, kind: str) -> Spec:
     if kind not in BENDS:
         raise ConfigError(f"activation is {kind!r}; accepted are {', '.join(BENDS)}.")
     bend = Bend.model_validate({"kind": kind})
-    return _change_kind(spec, Rectify, lambda _: (bend,))
+    layers = [
+        _changed(layer, then=tuple(bend if isinstance(step, Rectify) else step for step in layer.then))
+        for layer in spec.layers
+    ]
+    return _changed(spec, layers=tuple(layers))
 
 
 def cut_cross_links(spec: Spec) -> Spec:
     """Towers that meet only in the last layer, also in normalisation; widths stay."""
     _need_towers(spec, "no-cross-links")
-
-    def cut(layer: Layer) -> Layer:
-        inner = isinstance(layer, Convolution | Dense) and layer not in (spec.layers[0], spec.layers[-1])
-        return _changed(layer, sees="own tower") if inner else layer
-
-    return _change_kind(_change_layers(spec, cut), Normalize, lambda norm: (_changed(norm, within="tower"),))
+    last = len(spec.layers) - 1
+    layers = []
+    for position, layer in enumerate(spec.layers):
+        then = tuple(_changed(step, within="tower") if isinstance(step, Normalize) else step for step in layer.then)
+        layer = _changed(layer, then=then)
+        if isinstance(layer, Convolution | Dense) and 0 < position < last:
+            layer = _changed(layer, sees="own tower")
+        layers.append(layer)
+    return _changed(spec, layers=tuple(layers))
 
 
 def separate_columns(spec: Spec) -> Spec:
@@ -100,19 +117,20 @@ def separate_columns(spec: Spec) -> Spec:
 
 def link_everything(spec: Spec) -> Spec:
     """Every kernel sees the maps of all towers."""
-    return _change_layers(
-        spec, lambda layer: _changed(layer, sees="all") if isinstance(layer, Convolution | Dense) else layer
-    )
+    layers = [_changed(layer, sees="all") if isinstance(layer, Convolution | Dense) else layer for layer in spec.layers]
+    return _changed(spec, layers=tuple(layers))
 
 
 def halve_into_one_column(spec: Spec) -> Spec:
     """One tower with half the kernels, except in the last convolution; dense layers stay (paper 3.2, 145-half)."""
     _need_towers(spec, "half")
-    *narrow, _ = (layer.name for layer in spec.layers if isinstance(layer, Convolution))
-    for layer in spec.layers:
-        if isinstance(layer, Convolution) and layer.name in narrow:
-            spec = _replace(spec, layer.name, kernels=layer.kernels // spec.towers)
-    return _changed(link_everything(spec), towers=1)
+    last = max(position for position, layer in enumerate(spec.layers) if isinstance(layer, Convolution))
+    layers = []
+    for position, layer in enumerate(link_everything(spec).layers):
+        if isinstance(layer, Convolution) and position < last:
+            layer = _changed(layer, kernels=layer.kernels // spec.towers)
+        layers.append(layer)
+    return _changed(spec, towers=1, layers=tuple(layers))
 
 
 def remove_layer(spec: Spec, name: str) -> Spec:
@@ -182,7 +200,7 @@ def add_bottleneck(spec: Spec, units: int) -> Spec:
 
 def remove_dropout(spec: Spec) -> Spec:
     """No dropout."""
-    return _change_kind(spec, Dropout, lambda _: ())
+    return _without_operations(spec, Dropout)
 
 
 def change_input(spec: Spec, pixels: int) -> Spec:
@@ -258,26 +276,9 @@ def _changed(row: _R, **fields: Any) -> _R:
     return type(row).model_validate({**{name: getattr(row, name) for name in type(row).model_fields}, **fields})
 
 
-def _change_layers(spec: Spec, change: Callable[[Layer], Layer]) -> Spec:
-    return _changed(spec, layers=tuple(map(change, spec.layers)))
-
-
-def _change_steps(layer: Layer, change: Callable[[Operation], Iterable[Operation]]) -> Layer:
-    return _changed(layer, then=tuple(new for step in layer.then for new in change(step)))
-
-
-def _change_kind(
-    spec: Spec, kinds: type[Operation] | tuple[type[Operation], ...], change: Callable[[Any], Iterable[Operation]]
-) -> Spec:
-    """Put what `change` makes of each operation of some kinds in its place."""
-    return _change_layers(
-        spec,
-        lambda layer: _change_steps(layer, lambda step: change(step) if isinstance(step, kinds) else (step,)),
-    )
-
-
 def _replace(spec: Spec, name: str, **fields: Any) -> Spec:
-    return _change_layers(spec, lambda layer: _changed(layer, **fields) if layer.name == name else layer)
+    layers = [_changed(layer, **fields) if layer.name == name else layer for layer in spec.layers]
+    return _changed(spec, layers=tuple(layers))
 
 
 def _find(spec: Spec, name: str) -> Layer:
@@ -285,6 +286,13 @@ def _find(spec: Spec, name: str) -> Layer:
         if layer.name == name:
             return layer
     raise ConfigError(f"dialect {spec.dialect} has no layer {name}, which this modifier changes.")
+
+
+def _without_operations(spec: Spec, *kinds: type[Operation]) -> Spec:
+    layers = [
+        _changed(layer, then=tuple(step for step in layer.then if not isinstance(step, kinds))) for layer in spec.layers
+    ]
+    return _changed(spec, layers=tuple(layers))
 
 
 def _need_towers(spec: Spec, modifier: str) -> None:

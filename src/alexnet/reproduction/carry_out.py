@@ -13,13 +13,20 @@ from alexnet.errors import ConfigError, StoreError
 from alexnet.interpretation.drawing import save_drawing
 from alexnet.pages.themes import THEMES
 from alexnet.recipes.named import check_batch, find_recipe, scale_epochs
-from alexnet.reproduction import results
 from alexnet.reproduction.engine import State, read_failure, run_jobs
 from alexnet.reproduction.experiments import TABLES, Experiment, find_experiment
 from alexnet.reproduction.figure import draw_outcomes, draw_training_errors
 from alexnet.reproduction.outlook import Estimate, Outlook, estimate_jobs
 from alexnet.reproduction.plan import FAILED, RUNS, Job, begin_experiment, plan_jobs
-from alexnet.reproduction.results import Outcome
+from alexnet.reproduction.results import (
+    Outcome,
+    collect,
+    collect_curves,
+    compare_epochs,
+    tabulate,
+    tabulate_recorded,
+    write_results,
+)
 from alexnet.reproduction.tables import collect_table, describe_table, list_rows, plan_table
 from alexnet.runs.train import find_spec
 from alexnet.system import choose_compute, describe_system
@@ -126,7 +133,7 @@ def carry_out(
             budget_seconds=None if budget_hours is None else 3600 * budget_hours,
             tell=tell,
         )
-    outcomes = collect_table(rows, jobs) if rows else results.collect(experiment, jobs)
+    outcomes = collect_table(rows, jobs) if rows else collect(experiment, jobs)
     conditions = {
         "date": datetime.date.today().isoformat(),
         "alexnet": __version__,
@@ -136,8 +143,8 @@ def carry_out(
         "seeds": seeds,
         "precision": precision,
     }
-    curves = results.collect_curves(jobs) if experiment.measure == "epochs" else []
-    results.write_results(folder, experiment, outcomes, conditions, curves)
+    curves = collect_curves(jobs) if experiment.measure == "epochs" else []
+    write_results(folder, experiment, outcomes, conditions, curves)
     for theme in THEMES:
         drawn = (
             draw_training_errors(experiment, curves, theme)
@@ -187,13 +194,13 @@ def _seconds_left(jobs: Sequence[Job], estimates: Sequence[Estimate], devices: S
 
 def _show_outcomes(terminal: Terminal, experiment: Experiment, outcomes: Sequence[Outcome]) -> None:
     terminal.print(f"{experiment.title}. {experiment.question}\n")
-    terminal.table(*results.tabulate(experiment, outcomes))
+    terminal.table(*tabulate(experiment, outcomes))
     if experiment.measure == "epochs":
-        if sentence := results.compare_epochs(outcomes):
+        if sentence := compare_epochs(outcomes):
             terminal.print(f"\n{sentence}")
     elif experiment.references:
         terminal.print("")
-        terminal.table(*results.tabulate_recorded(experiment))
+        terminal.table(*tabulate_recorded(experiment))
     for message in dict.fromkeys(message for each in outcomes for message in each.failed):
         terminal.print(f"\nfailed: {message}")
     if experiment.remark:

@@ -64,8 +64,8 @@ def find_nearest(
     queries = np.ascontiguousarray(queries, np.float32)
     check_request(parts, queries, k, total - int(hidden.sum()))
     if len(queries) <= FEW_QUERIES:
-        return _search_directly(parts, queries, k, hidden, tick)
-    return _search_by_products(parts, queries, k, hidden, tick)
+        return _search_directly(parts, queries, k, hidden, tick, total)
+    return _search_by_products(parts, queries, k, hidden, tick, total)
 
 
 def check_request(parts: Sequence[Features], queries: NDArray[np.float32], k: int, available: int) -> None:
@@ -94,7 +94,12 @@ def _blocks(parts: Sequence[Features]) -> Iterator[tuple[int, NDArray[np.float32
 
 
 def _search_directly(
-    parts: Sequence[Features], queries: NDArray[np.float32], k: int, skip: NDArray[np.bool_], tick: Tick
+    parts: Sequence[Features],
+    queries: NDArray[np.float32],
+    k: int,
+    skip: NDArray[np.bool_],
+    tick: Tick,
+    total: int,
 ) -> Neighbors:
     from alexnet.retrieval import scanning as run
 
@@ -104,16 +109,21 @@ def _search_directly(
         out = np.empty((len(queries), len(block)), np.float32)
         run.measure(block, queries, out)
         run.offer(out, skip[first : first + len(block)], first, best, rows)
-        tick(first + len(block), len(skip))
+        tick(first + len(block), total)
     return Neighbors(np.sqrt(best), rows)
 
 
 def _search_by_products(
-    parts: Sequence[Features], queries: NDArray[np.float32], k: int, skip: NDArray[np.bool_], tick: Tick
+    parts: Sequence[Features],
+    queries: NDArray[np.float32],
+    k: int,
+    skip: NDArray[np.bool_],
+    tick: Tick,
+    total: int,
 ) -> Neighbors:
     from alexnet.retrieval import scanning as run
 
-    count = min(k + _SPARE, int((~skip).sum()))
+    count = min(k + _SPARE, total - int(skip.sum()))
     best = np.full((len(queries), count), np.inf, np.float32)
     rows = np.full((len(queries), count), -1, np.int64)
     asked = torch.from_numpy(queries)
@@ -132,15 +142,15 @@ def _search_by_products(
         products = torch.mm(numbers, asked.T)
         hidden = skip[first : first + len(block)]
         run.offer_products(products.numpy(), lengths.numpy(), hidden, first, best, rows, stride)
-        tick(first + len(block), len(skip))
+        tick(first + len(block), total)
     own = np.square(queries, dtype=np.float64).sum(1)
     result = rank_exactly(parts, queries, rows, k)
     kth = np.square(result.distances[:, -1], dtype=np.float64)
     # A row that is no candidate is at least as far as the farthest candidate, up to rounding.
-    unsure = (best[:, -1] + own - _ROUNDING * (longest + own) <= kth) & (count < (~skip).sum())
+    unsure = (best[:, -1] + own - _ROUNDING * (longest + own) <= kth) & (count < total - int(skip.sum()))
     for chosen in np.array_split(np.flatnonzero(unsure), max(1, int(unsure.sum()) // FEW_QUERIES + 1)):
         if len(chosen):
-            again = _search_directly(parts, queries[chosen], k, skip, untold)
+            again = _search_directly(parts, queries[chosen], k, skip, untold, total)
             result.distances[chosen], result.rows[chosen] = again
     return result
 

@@ -349,6 +349,9 @@ def _warm_up(plan: _Plan) -> None:
         seconds = kernels.warm_up(plan.compute.dtype)
         compiled = "compiled; they start faster next time" if seconds > COMPILED_SECONDS else "loaded"
         notice(f"Kernels {compiled} ({seconds:.1f} s).")
+    else:
+        chosen = kernels.choice("normalize_and_pool", plan.compute.device.type)
+        notice(f"Kernels: {chosen.version} ({chosen.reason}).")
 
 
 def _advise(plan: _Plan) -> None:

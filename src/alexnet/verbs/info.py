@@ -30,7 +30,7 @@ def info(
 
     from alexnet.console.terminal import Terminal
     from alexnet.description.describe import describe
-    from alexnet.description.models import compare as compare_dialects
+    from alexnet.description.dialects import compare as compare_dialects
     from alexnet.description.page import describe_system
     from alexnet.description.stores import list_images as list_images_of
 

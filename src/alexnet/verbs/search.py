@@ -10,7 +10,6 @@ from alexnet.text.commands import command
 from alexnet.text.names import escape_name, unescape_name
 from alexnet.text.progress import untold
 from alexnet.text.wording import counted
-from alexnet.verbs import search_output
 from alexnet.verbs.opening import begin, tell_left_out, tell_unfinished
 from alexnet.verbs.options import (
     NEW_FILE,
@@ -27,6 +26,13 @@ from alexnet.verbs.options import (
     timeout_option,
 )
 from alexnet.verbs.search_codes import BITS, codes, compare, duplicates, info
+from alexnet.verbs.search_output import (
+    answers_json,
+    new_terminal,
+    show_answers,
+    tell_changes,
+    write_answers,
+)
 
 if TYPE_CHECKING:
     from alexnet.console.terminal import Terminal
@@ -111,7 +117,7 @@ def make(
         with terminal.progress("indexing", "images") if world.is_main else nullcontext(untold) as meter:
             report = make_index(opened, chosen, out, tick=meter, world=world, **options)
     if world.is_main:
-        search_output.tell_changes(terminal, out, report, as_json)
+        tell_changes(terminal, out, report, as_json)
 
 
 @search.command()
@@ -146,7 +152,7 @@ def add(
     chosen = choose_images(images, splits)
     with terminal.progress("indexing", "images") as meter:
         report = add_images(index, classifier, chosen, batch_size=batch_size, tick=meter)
-    search_output.tell_changes(terminal, index, report, as_json)
+    tell_changes(terminal, index, report, as_json)
 
 
 @search.command()
@@ -167,7 +173,7 @@ def remove(index: Path, images: tuple[Path, ...], ids: tuple[int, ...], missing:
 
     if not images and not ids and not missing:
         raise click.UsageError("Name images, or give --id or --missing.")
-    terminal = search_output.new_terminal()
+    terminal = new_terminal()
 
     def choose(opened: "Index") -> Any:
         rows = opened.rows()
@@ -269,12 +275,12 @@ def query(
             tick=meter,
         )
     if html:
-        search_output.write_answers(opened, answers, html)
+        write_answers(opened, answers, html)
         terminal.say(f"Page: {html}")
     if as_json:
-        terminal.print_json(search_output.answers_json(index, k, answers, questions.left_out))
+        terminal.print_json(answers_json(index, k, answers, questions.left_out))
     else:
-        search_output.show_answers(terminal, answers, index)
+        show_answers(terminal, answers, index)
     tell_left_out(terminal, questions.left_out)
 
 

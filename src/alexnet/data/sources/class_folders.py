@@ -8,12 +8,25 @@ never by its position. A flat folder of validation images gets its labels from a
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from alexnet.data.sources import listing
 from alexnet.data.sources.archives import build_tree, open_archive
 from alexnet.data.sources.folders import Folder, has_image_suffix, scan_folder
 from alexnet.data.sources.grouping import FOLDER
 from alexnet.data.sources.image_names import ValList
-from alexnet.data.sources.listing import Files, Options, Record, Source
+from alexnet.data.sources.listing import (
+    SPLIT_NAMES,
+    TITLES_FILES,
+    Files,
+    FolderFiles,
+    LabeledPath,
+    Options,
+    Record,
+    Source,
+    find_titles,
+    find_titles_file,
+    note_contradictions,
+    set_aside,
+    set_test_aside,
+)
 from alexnet.data.store.format import TEST, TRAIN, VAL
 from alexnet.errors import SourceError
 from alexnet.files.writing import decode_text
@@ -29,8 +42,8 @@ Depth = int | str
 def find_folders(root: Path, options: Options) -> Source:
     """The images under a folder of the disk."""
     top = scan_top(root)
-    used = [options.val_list, options.class_names_file or listing.find_titles_file(root)]
-    return _label_tree(root, "folders", listing.FolderFiles(root), top, options, used=[path for path in used if path])
+    used = [options.val_list, options.class_names_file or find_titles_file(root)]
+    return _label_tree(root, "folders", FolderFiles(root), top, options, used=[path for path in used if path])
 
 
 def scan_top(root: Path) -> Folder:
@@ -56,7 +69,7 @@ def find_in_archive(root: Path, options: Options) -> Source:
     while not top.images and len(top.folders) == 1 and top.folders[0].folders and not _is_split(top.folders[0]):
         top = top.folders[0]
     top.ignored = ignored
-    tables = [(top.path / name).relative_to(root).as_posix() for name in listing.TITLES_FILES]
+    tables = [(top.path / name).relative_to(root).as_posix() for name in TITLES_FILES]
     table = next((name for name in tables if name in archive.names()), None)
     titles = None
     if table is not None:
@@ -102,7 +115,7 @@ def _label_tree(
                 _explain_missing_val(top.path, top) if train is None else _explain_missing_val_folder(top, train)
             )
         records = [Record(path, name, None) for name in names for path in classes[name]]
-        splits = dict(zip((TRAIN, VAL), listing.set_aside(root, records, options, notes), strict=True))
+        splits = dict(zip((TRAIN, VAL), set_aside(root, records, options, notes), strict=True))
         if train is not None:
             notes.insert(0, _tell_division(top, train, splits, options))
     else:
@@ -118,7 +131,7 @@ def _label_tree(
             foldered = gather_classes(val, root, depth)
             own = {path: name for name, paths in foldered.items() for path in paths if name in classes}
             listed = {record.path: record.class_name for record in splits[VAL] if record.path in own}
-            listing.note_contradictions(options.val_list, listed, own, "the list's was taken", notes)
+            note_contradictions(options.val_list, listed, own, "the list's was taken", notes)
         else:
             splits[VAL] = _label_by_name(val, names, root, depth, notes)
             _note_stray_images(val, depth, notes)
@@ -128,7 +141,7 @@ def _label_tree(
         read.append(test)
     if options.grouping is not None:
         options.grouping.check_apart(splits)
-    splits = listing.set_test_aside(root, splits, records, options, notes)
+    splits = set_test_aside(root, splits, records, options, notes)
     _note_stray_images(whole, depth, notes)
     for other in top.folders if train is not None else ():
         if other not in read and other.num_images:
@@ -142,9 +155,9 @@ def _label_tree(
         kind=kind,
         files=files,
         class_names=tuple(names),
-        class_titles=listing.find_titles(root, names, options.class_names_file, notes, own_titles),
+        class_titles=find_titles(root, names, options.class_names_file, notes, own_titles),
         splits={
-            split: [listing.LabeledPath(record.path, labels[record.class_name]) for record in part]
+            split: [LabeledPath(record.path, labels[record.class_name]) for record in part]
             for split, part in splits.items()
         },
         ignored=dict(sorted((+ignored).items())),
@@ -158,7 +171,7 @@ def find_split_folder(top: Folder, split: str) -> Folder | None:
     Raises:
         SourceError: there are two.
     """
-    names = [name for name in listing.SPLIT_NAMES.get(split, (split,)) if name != "dev"]  # which may be a class
+    names = [name for name in SPLIT_NAMES.get(split, (split,)) if name != "dev"]  # which may be a class
     found = [folder for folder in top.folders if folder.name.lower() in names or folder.name == split]
     if len(found) > 1:
         listed = " and ".join(folder.name for folder in found)
@@ -217,7 +230,7 @@ def _tell_division(top: Folder, train: Folder, splits: Mapping[str, Sequence[Rec
 
 
 def _is_split(folder: Folder) -> bool:
-    return any(folder.name.lower() in words for words in listing.SPLIT_NAMES.values())
+    return any(folder.name.lower() in words for words in SPLIT_NAMES.values())
 
 
 def _label_by_list(paths: Sequence[str], listed: ValList, names: Sequence[str]) -> list[Record]:
@@ -370,9 +383,7 @@ def _find_lists(folder: Folder) -> list[Path]:
 
 def _explain_missing_val(root: Path, top: Folder) -> str:
     parent = root.absolute().parent
-    if root.name.lower() in listing.SPLIT_NAMES[TRAIN] and any(
-        (parent / name).is_dir() for name in listing.SPLIT_NAMES[VAL][:3]
-    ):
+    if root.name.lower() in SPLIT_NAMES[TRAIN] and any((parent / name).is_dir() for name in SPLIT_NAMES[VAL][:3]):
         return (
             f"{root} is the training split of {parent}. Pass {parent}, or add --val-fraction 0.1 to use {root} alone."
         )
