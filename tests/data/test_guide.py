@@ -67,6 +67,23 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [f"TREE/{path},{path.split('/')[0]},{'val' if path in chosen else 'train'}\n" for path in
             sorted(path.relative_to(root / "TREE").as_posix() for path in (root / "TREE").rglob("*.png"))]  # fmt: skip
     (root / "images.csv").write_text("path,label,split\n" + "".join(rows))
+    sets = [f"TREE/{path.relative_to(root / 'TREE').as_posix()}" for path in sorted((root / "TREE").rglob("*.png"))]
+    labels = [
+        f"{path},{('dog|cat', 'cat', '', 'dog')[n % 4]},{'val' if n % 5 == 0 else 'train'}\n"
+        for n, path in enumerate(sets)
+    ]
+    (root / "things.csv").write_text("path,labels,split\n" + "".join(labels))
+    (root / "COCO/annotations").mkdir(parents=True)
+    categories = [{"id": 1, "name": "cat"}, {"id": 7, "name": "dog"}]
+    for name, numbers in (("instances_train2017", range(12)), ("instances_val2017", range(12, 18)), ("all", range(18))):
+        folder = "val2017" if name.endswith("val2017") else "train2017"
+        for n in numbers if name != "all" else ():
+            (root / f"COCO/{folder}").mkdir(exist_ok=True)
+            (root / f"COCO/{folder}/{n}.png").write_bytes(pictures[n])
+        boxes = [{"image_id": n, "category_id": each} for n in numbers for each in ((1, 7), (1,), (7,), ())[n % 4]]
+        named = [{"id": n, "file_name": f"{n}.png"} for n in numbers]
+        place = root / "COCO" / ("all.json" if name == "all" else f"annotations/{name}.json")
+        place.write_text(json.dumps({"images": named, "annotations": boxes, "categories": categories}))
     (root / "shards").mkdir()
     for split, numbers in (("train", range(8)), ("val", range(8, 12))):
         files = {

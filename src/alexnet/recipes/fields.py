@@ -142,7 +142,8 @@ class Optimization(Group):
     plateau_patience_epochs: Count = 6
     """Epochs without improvement before a drop."""
     plateau_threshold: float = Field(0.001, ge=0, le=1)
-    """Fall of the top-1 error that counts as an improvement."""
+    """Fall of the top-1 error that counts as an improvement; of pictures with several labels, of 1 - mean average
+    precision."""
     plateau_drops: Epoch = 3
     """Drops before training ends at the next plateau."""
     drop_epochs: tuple[Epoch, ...] = ()
@@ -166,15 +167,18 @@ class Optimization(Group):
     """Trust coefficient of LARS (You, Gitman, Ginsburg 2017), 0.001 there: the rate of each layer's weights is
     multiplied by layer_trust * |w| / (|gradient| + weight_decay * |w|). For large batches; 0 turns it off."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    """Share of a label's weight that is spread evenly over all classes (Szegedy et al. 2016). Not in the paper."""
+    """Share of a label's weight that is spread evenly over all classes (Szegedy et al. 2016); of pictures with several
+    labels, over yes and no of each class. Not in the paper."""
     class_weights: Balance | dict[Name, Weight] = "none"
     """What the loss of an image counts, by its class: "none", 1; "classes", in inverse proportion to the class's
     training images; "square-root", to their square root; both with a mean of 1 over the training images. Or class ->
-    weight; those not named count 1. {kingfisher: 5} Not in the paper."""
+    weight; those not named count 1. {kingfisher: 5} Of pictures with several labels, each class's part of the loss is
+    multiplied. Not in the paper."""
     total_epochs: Count = 90
     """Training ends here at the latest."""
     stop_train_error: float = Field(0.0, ge=0, lt=1)
-    """Training ends after an epoch whose training top-1 error is no more than this; 0 never ends it so."""
+    """Training ends after an epoch whose training top-1 error is no more than this; 0 never ends it so. Of pictures
+    with several labels it is the share of those whose labels are not told exactly."""
     warmup_epochs: Size = 0.0
     """The rate rises linearly from zero over this many epochs."""
 
@@ -212,7 +216,8 @@ class Stop(Group):
     patience_epochs: Count | None = None
     """Training ends when `metric` has not improved for so many epochs; without a number it never ends so."""
     metric: Literal["top1_error", "balanced_error", "loss"] = "top1_error"
-    """What is compared, measured on the validation images; lower is better, and of equal ones the first."""
+    """What is compared, measured on the validation images; lower is better, and of equal ones the first. Of pictures
+    with several labels, "top1_error" stands for 1 - mean average precision, and "balanced_error" is refused."""
     keep: Literal["last", "both", "best"] = "last"
     """"last": the last epoch's weights become model.safetensors, and no others are kept; "both": so, with the best
     epoch's beside them as best.safetensors; "best": the best epoch's become model.safetensors, with the last one's
