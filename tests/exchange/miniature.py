@@ -4,10 +4,9 @@ import numpy as np
 import torch
 
 from alexnet.batches.preprocessing import Preprocessing
-from alexnet.network.alexnet import AlexNet
+from alexnet.network.alexnet import AlexNet, initialize
 from alexnet.network.model_file import Model
 from alexnet.network.rows import Bend, Convolution, Dense, Dropout, Local, Normalize, NormalizeMap, Pool, Rectify, Spec
-from alexnet.network.weights import initialize
 
 CLASSES = ("ant", "bee", "cat", "dog")
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet.interpretation.heat_figure import draw_heat
+from alexnet.interpretation.maps import draw_heat
 from alexnet.pages.themes import THEMES
 
 IMAGE = np.zeros((12, 12, 3), np.uint8)

@@ -26,10 +26,9 @@ from alexnet.data.prepare.prepare import prepare
 from alexnet.data.sources.kinds import find_images
 from alexnet.data.store.reader import open_store
 from alexnet.interpretation.why import Method
-from alexnet.network.alexnet import AlexNet
+from alexnet.network.alexnet import AlexNet, initialize
 from alexnet.network.model_file import Model, save_model
 from alexnet.network.rows import Convolution, Dense, Pool, Rectify, Spec
-from alexnet.network.weights import initialize
 from alexnet.retrieval.index.images import choose_images
 from alexnet.retrieval.index.reader import open_index
 from alexnet.retrieval.index.writer import make_index

@@ -20,8 +20,7 @@ from alexnet.interpretation.drawing import Drawing
 from alexnet.interpretation.figures import draw_predictions, whole_percent
 from alexnet.interpretation.fonts import explain_stand_ins, legible
 from alexnet.interpretation.grad_cam import join_towers, measure_cam_towers
-from alexnet.interpretation.heat_figure import draw_heat
-from alexnet.interpretation.maps import draw_activations
+from alexnet.interpretation.maps import draw_activations, draw_heat
 from alexnet.interpretation.nearest import Neighbor, draw_neighbors, search_nearest
 from alexnet.interpretation.pictures import Pictures
 from alexnet.interpretation.saliency import crop_center
