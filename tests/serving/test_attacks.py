@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -269,16 +270,22 @@ def test_bodies_that_fill_the_memory_are_refused_while_small_ones_pass(load: Any
             connection.close()
 
 
+def time_answer(address: Address) -> float:
+    """Seconds until a picture is answered."""
+    start = time.monotonic()
+    assert ask(address, "POST", "/predict", picture()).status == 200
+    return time.monotonic() - start
+
+
 @pytest.mark.slow
 def test_ten_thousand_slow_connections_as_far_as_files_allow(model_path: Path) -> None:
     limit = raise_file_limit() or 1024
     count = min(10_000, limit - 300)
     with started(model_path) as (process, address):
+        alone = [time_answer(address) for _ in range(5)]
         slow = open_slowly(address, count, BEGINNINGS["half a body"])
-        for _ in range(5):
-            start = time.monotonic()
-            assert ask(address, "POST", "/predict", picture()).status == 200
-            assert time.monotonic() - start < 1
+        beside = [time_answer(address) for _ in range(5)]
+        assert median(beside) < max(1, 10 * median(alone))  # of a machine that is busy with something else too
         for connection in slow:
             connection.close()
         assert process.poll() is None
