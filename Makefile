@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-extras test-slow check bench docs figures screenshots clean
+.PHONY: setup demo test test-extras test-slow check check-gpu bench docs figures screenshots clean
 
 setup: $(READY)
 
@@ -43,6 +43,10 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/contracts/test_imports.py
+
+# Where there is a CUDA device: the tests marked gpu, a profile, the benchmarks; ten minutes at most, and a report.
+check-gpu: setup
+	$(BIN)/python benchmarks/check_gpu.py --out check-gpu.md
 
 bench: setup
 	$(BIN)/alexnet bench

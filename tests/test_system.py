@@ -53,8 +53,7 @@ def test_on_a_gpu_float32_means_float32(monkeypatch: pytest.MonkeyPatch) -> None
     """Nor is a device that has been chosen another one when the current one changes."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_bf16_reduced_precision_reduction", True)
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = True
     torch.set_float32_matmul_precision("high")
     assert system.choose_compute("auto", "float32").device == torch.device("cuda:0")
     assert not torch.backends.cudnn.allow_tf32
