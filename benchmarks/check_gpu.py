@@ -184,11 +184,23 @@ def count_waits(names: Iterable[str], steps: int) -> dict[str, float]:
     return {name: counted[name] / steps for name in WAITS if counted[name]}
 
 
+def is_kernel(event: Any) -> bool:
+    """Whether an event of a profile is computing on a device: no copy, and no name that a program gave to a stretch."""
+    on_device = event.device_type != torch.autograd.DeviceType.CPU
+    return on_device and not event.is_user_annotation and not event.key.startswith(("Memcpy", "Memset"))
+
+
 def format_profile(found: Any, rate: float, steps: int) -> str:
-    """Return what a profile says: dearest operations, the share of time in which the device was idle, waits."""
+    """Return what a profile says: dearest operations, the share of time in which the device was idle, waits.
+
+    On a device operations are its kernels; operators of PyTorch, whose time is that of their kernels, are not counted
+    beside them.
+    """
     events, averages = found.events(), found.key_averages()
-    on_device = [each for each in events if each.device_type != torch.autograd.DeviceType.CPU]
-    cost = "self_device_time_total" if on_device else "self_cpu_time_total"
+    kernels = [each for each in events if is_kernel(each)]
+    if kernels:
+        averages = [each for each in averages if is_kernel(each)]
+    cost = "self_device_time_total" if kernels else "self_cpu_time_total"
     dearest = sorted(averages, key=lambda each: -getattr(each, cost))[:OPERATIONS]
     total = sum(getattr(each, cost) for each in averages) or 1.0
     lines = [f"{rate:,.0f} images/s without the profiler.", ""]
@@ -196,7 +208,7 @@ def format_profile(found: Any, rate: float, steps: int) -> str:
     for each in dearest:
         taken = getattr(each, cost)
         lines.append(f"{each.key[:60]:60} {taken / steps / 1000:10.3f} {taken / total:6.1%} {each.count / steps:13.1f}")
-    busy, whole = measure_busy((each.time_range.start, each.time_range.end) for each in on_device)
+    busy, whole = measure_busy((each.time_range.start, each.time_range.end) for each in kernels)
     idle = f"{1 - busy / whole:.1%} of the time" if whole else "not known: nothing ran on a device"
     lines += ["", f"The device was idle {idle}."]
     waits = count_waits((each.name for each in events), steps)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -79,3 +80,39 @@ def test_a_profile_names_the_dearest_operations() -> None:
     assert costs == sorted(costs, reverse=True)
     assert "The device was idle not known: nothing ran on a device." in text
     assert "Waits of the host for the device, a step: none." in text
+
+
+class Event:
+    """What a profiler tells of a kernel, or of a call of the host."""
+
+    is_user_annotation = False
+
+    def __init__(self, key: str, start: float, end: float, *, device: bool, annotation: bool = False) -> None:
+        kinds = torch.autograd.DeviceType
+        self.key = self.name = key
+        self.time_range = SimpleNamespace(start=start, end=end)
+        self.device_type = kinds.CUDA if device else kinds.CPU
+        self.is_user_annotation, self.count = annotation, 2
+        self.self_device_time_total, self.self_cpu_time_total = end - start, 0.0
+
+
+def test_a_profile_of_a_gpu_counts_kernels_and_not_what_calls_or_surrounds_them() -> None:
+    events = [
+        Event("aten::mm", 0, 4000, device=False),
+        Event("gemm", 0, 4000, device=True),
+        Event("triton_fused", 6000, 7000, device=True),
+        Event("Memcpy HtoD (Pinned -> Device)", 4000, 6000, device=True),
+        Event("## Call CompiledFxGraph", 0, 10_000, device=True, annotation=True),
+        Event("pool", 9000, 10_000, device=True),
+        Event("cudaEventSynchronize", 0, 0, device=False),
+    ]
+    found = SimpleNamespace(events=lambda: events, key_averages=lambda: events)
+    lines = check_gpu.format_profile(found, 1234.5, 2).splitlines()
+    assert lines[0] == "1,234 images/s without the profiler."
+    assert [line.split() for line in lines[3:6]] == [
+        ["gemm", "2.000", "66.7%", "1.0"], ["triton_fused", "0.500", "16.7%", "1.0"], ["pool", "0.500", "16.7%", "1.0"],
+    ]  # fmt: skip
+    assert lines[7:] == [
+        "The device was idle 40.0% of the time.",
+        "Waits of the host for the device, a step: cudaEventSynchronize 0.50.",
+    ]

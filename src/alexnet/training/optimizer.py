@@ -68,6 +68,7 @@ class MomentumDescent:
         shared = self.working is self.master
         copies = dict(self.working.named_parameters())
         with torch.no_grad():
+            trusts = self._find_trusts(gradients) if self._recipe.layer_trust else {}
             for name, weight in self.master.named_parameters():
                 own_rate = rate if isinstance(rate, float | int) else rate[name]
                 gradient = copies[name].grad if gradients is None else gradients.get(name)
@@ -78,26 +79,38 @@ class MomentumDescent:
                     copies[name].grad = None
                     continue
                 assert gradient is not None
-                if self._recipe.layer_trust and not name.endswith(".bias"):
-                    own_rate *= self._trust_in(name, weight, gradient)
                 kernels.update_weights(
                     weight.data,
                     self.velocities[name],
                     gradient,
-                    rate=own_rate,
+                    rate=own_rate * trusts.get(name, 1.0),
                     momentum=self._recipe.momentum,
                     decay=0.0 if name.endswith(".bias") else self._decay(name),
                     working=None if shared else copies[name].data,
                 )
                 copies[name].grad = None
 
-    def _trust_in(self, name: str, weight: Tensor, gradient: Tensor) -> float:
-        """Return the factor of a layer's rate (LARS); 1 where weights or gradients are all zero."""
-        squares = torch.stack([weight.double().square().sum(), gradient.double().square().sum()])
-        of_weight, of_gradient = self._world.all_reduce_shards(name, squares).sqrt().tolist()
-        if not of_weight or not of_gradient:
-            return 1.0
-        return float(self._recipe.layer_trust * of_weight / (of_gradient + self._decay(name) * of_weight))
+    def _find_trusts(self, gradients: Mapping[str, Tensor] | None) -> dict[str, float]:
+        """Return the factors of the rates of weights (LARS); 1 where weights or gradients are all zero.
+
+        Their norms are read together, since reading waits for a GPU.
+        """
+        copies = dict(self.working.named_parameters())
+        squares: dict[str, Tensor] = {}
+        for name, weight in self.master.named_parameters():
+            gradient = copies[name].grad if gradients is None else gradients.get(name)
+            if gradient is not None and not name.endswith(".bias"):
+                own = torch.stack([weight.double().square().sum(), gradient.double().square().sum()])
+                squares[name] = self._world.all_reduce_shards(name, own)
+        if not squares:
+            return {}
+        trusts = {}
+        for name, (of_weight, of_gradient) in zip(
+            squares, torch.stack(list(squares.values())).sqrt().tolist(), strict=True
+        ):
+            scale = of_gradient + self._decay(name) * of_weight
+            trusts[name] = self._recipe.layer_trust * of_weight / scale if of_weight and of_gradient else 1.0
+        return trusts
 
     def _decay(self, name: str) -> float:
         return self._recipe.weight_decays.get(name.split(".")[-2], self._recipe.weight_decay)
