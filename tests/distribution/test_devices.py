@@ -11,6 +11,8 @@ import torch
 from click.testing import CliRunner
 
 from alexnet.cli import cli
+from alexnet.distribution.processes import LaunchEnvironment, choose_device
+from alexnet.errors import ConfigError
 from alexnet.files.tensors import read_tensors
 
 SECONDS = 280
@@ -78,6 +80,29 @@ def test_devices_that_are_not_there_are_refused_before_anything_starts(
     assert result.exit_code in (1, 2)
     assert message in result.output + str(result.exception)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("asked", ["auto", "cuda"])
+def test_each_process_that_a_launcher_started_gets_a_gpu_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    ranks = [LaunchEnvironment(rank=4 + local, world_size=6, local_rank=local, local_world_size=2) for local in (0, 1)]
+    assert [choose_device(rank, (), asked) for rank in ranks] == ["cuda:0", "cuda:1"]
+    with pytest.raises(
+        ConfigError, match=r"^--device cuda:1 is one GPU for 2 processes of this machine; each needs its own"
+    ):
+        choose_device(ranks[0], (), "cuda:1")
+    assert choose_device(ranks[0], (), "cpu") == "cpu"
+
+
+def test_processes_that_are_to_have_gpus_are_not_given_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    alone = LaunchEnvironment(rank=0, world_size=2, local_rank=0, local_world_size=1)
+    assert choose_device(alone, ()) == "cpu"
+    with pytest.raises(ConfigError, match="PyTorch sees no CUDA device"):
+        choose_device(alone, (), "cuda")
 
 
 @pytest.mark.parametrize("mesh", ["data=2", "tower=2", "data=2,dense=2"])

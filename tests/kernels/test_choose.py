@@ -3,14 +3,20 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
 
 from alexnet import kernels
+from alexnet.batches.loader import Batch
 from alexnet.errors import ConfigError
-from alexnet.kernels import Normalization, choose, compiled, operators, plain
+from alexnet.kernels import Normalization, choose, compiled, functions, operators, plain
+from alexnet.network.alexnet import build
+from alexnet.recipes.fields import Optimization
+from alexnet.training.optimizer import MomentumDescent
+from alexnet.training.update import Update
 
 
 def test_the_report_names_every_kernel_with_its_version_and_reason() -> None:
@@ -60,18 +66,31 @@ def test_on_a_gpu_the_plain_kernels_are_fused_where_that_works(
     assert {(row.version, row.reason) for row in rows} == {(version, reason)}
 
 
-@pytest.mark.usefixtures("fresh_choices")
-def test_only_what_is_trained_is_fused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiling would take longer than most tests."""
-    monkeypatch.setattr(compiled, "find_failure", lambda device: None)
-    x = torch.zeros(1, 1, 3, 3)
+def test_only_training_compiles_and_only_in_its_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choose, "choice", lambda kernel, device: choose.Choice(kernel, "cuda", "compiled", ""))
-    trained = x.clone().requires_grad_()
+    x = torch.zeros(1, 1, 3, 3)
     assert choose.implementation("pool_maximum", x) is plain.pool_maximum
-    assert choose.implementation("pool_maximum", trained) is compiled.pool_maximum
-    assert choose.implementation("update_weights", x) is compiled.update_weights
-    with torch.no_grad():
-        assert choose.implementation("pool_maximum", trained) is plain.pool_maximum
+    with kernels.training(), ThreadPoolExecutor(1) as other:
+        assert choose.implementation("pool_maximum", x) is compiled.pool_maximum
+        assert other.submit(choose.implementation, "pool_maximum", x).result() is plain.pool_maximum
+    assert choose.implementation("update_weights", x) is plain.update_weights
+
+
+def test_an_update_is_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forward and the update rule both."""
+    used: list[str] = []
+    implementation = choose.implementation
+
+    def note(kernel: str, x: torch.Tensor) -> Any:
+        used.append(f"{kernel} {'in' if choose._in_training.get() else 'out of'} training")
+        return implementation(kernel, x)
+
+    monkeypatch.setattr(functions, "implementation", note)
+    optimizer = MomentumDescent(build("cifar-18pct", 10), Optimization(), dtype=torch.float32)
+    batch = Batch(torch.zeros(2, 3, 32, 32), torch.tensor([0, 1]), torch.tensor([1, 2]), total=2)
+    Update(optimizer)(batch, dict.fromkeys(optimizer.velocities, 0.1))
+    assert set(used) == {"spatially_normalize_responses in training", "pool_maximum in training",
+                         "update_weights in training"}  # fmt: skip
 
 
 def test_a_compiler_that_is_not_there_is_told_by_its_first_line(monkeypatch: pytest.MonkeyPatch) -> None:

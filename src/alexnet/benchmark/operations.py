@@ -37,12 +37,13 @@ def bench_kernels(batch: int, rounds: int, tick: Tick, device: torch.device = CP
     comparisons.append(_update(dtype, device))
     rows = []
     for what, ours_once, stock_once, num_bytes in comparisons:
-        ours_once()
-        stock_once()
-        mine, theirs = [], []
-        for _ in range(rounds):
-            mine.append(1 / time_once(ours_once, device))
-            theirs.append(1 / time_once(stock_once, device))
+        with kernels.training():
+            ours_once()
+            stock_once()
+            mine, theirs = [], []
+            for _ in range(rounds):
+                mine.append(1 / time_once(ours_once, device))
+                theirs.append(1 / time_once(stock_once, device))
         rows.append(compare_rates(what, mine, theirs, ceiling=copy_rate / num_bytes, unit="calls/s"))
         tick(len(rows), len(comparisons))
     return rows
@@ -59,7 +60,8 @@ def _maps(
     """Forward: x in, y and a byte per pooled value out. Backward: x, the gradient and the bytes in, a gradient out."""
     x_stock = (torch.randn(shape, device=device) * 10).contiguous(memory_format=torch.channels_last).requires_grad_()
     x = x_stock.detach().to(dtype).requires_grad_()
-    y, y_stock = ours(x), stock(x_stock)
+    with kernels.training():
+        y, y_stock = ours(x), stock(x_stock)
     gradient, gradient_stock = torch.randn_like(y), torch.randn_like(y_stock)
     winners = y.numel() if y.shape != x.shape else 0
     return [

@@ -27,7 +27,7 @@ from alexnet.distribution.world import World
 from alexnet.errors import AlexNetError, ConfigError, DistributionError, error_called
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.rows import Spec
-from alexnet.system import available_cores, describe_system
+from alexnet.system import available_cores, check_device, describe_system
 from alexnet.text.wording import counted
 
 T = TypeVar("T")
@@ -58,12 +58,21 @@ class LaunchEnvironment:
             return None
 
 
-def choose_device(environment: LaunchEnvironment, devices: tuple[str, ...]) -> str:
+def choose_device(environment: LaunchEnvironment, devices: tuple[str, ...], device: str = "auto") -> str:
     """Return the device of a process: of those given, else a GPU of its own, else the CPU.
 
+    Args:
+        device: One for all processes; "auto" or "cuda" where each is to have its own.
     Raises:
-        ConfigError: there are fewer devices than processes here.
+        ConfigError: there are fewer devices than processes here, or several processes were to share a GPU.
     """
+    if device not in ("auto", "cuda"):
+        if device != "cpu" and environment.local_world_size > 1:
+            raise ConfigError(
+                f"--device {device} is one GPU for {environment.local_world_size} processes of this machine; each "
+                "needs its own. Give --device cuda, or a device for each with --devices."
+            )
+        return device
     if devices:
         if len(devices) < environment.local_world_size:
             raise ConfigError(
@@ -71,8 +80,9 @@ def choose_device(environment: LaunchEnvironment, devices: tuple[str, ...]) -> s
                 f"{counted(environment.local_world_size, 'process', 'processes')} of this machine; give one each."
             )
         return devices[environment.local_rank]
-    if not torch.cuda.is_available():
+    if device == "auto" and not torch.cuda.is_available():
         return "cpu"
+    check_device("cuda")
     if torch.cuda.device_count() < environment.local_world_size:
         raise ConfigError(
             f"there are {torch.cuda.device_count()} CUDA devices for {environment.local_world_size} processes on this "

@@ -41,7 +41,7 @@ def join_world(
     Args:
         mesh: See `mesh.parse_mesh`.
         devices: One for each process of this machine; empty leaves the choice to `device`.
-        device: "auto" takes a GPU for each process, where there are some.
+        device: "auto" takes a GPU for each process, where there are some, and "cuda" refuses to go without.
         advice: What to do after a fault, a sentence.
     Raises:
         ConfigError: processes, mesh and devices do not fit together.
@@ -54,7 +54,7 @@ def join_world(
     if environment is None or environment.world_size == 1:
         yield SINGLE_PROCESS, devices[0] if devices else device
         return
-    own = choose_device(environment, devices) if device == "auto" else device
+    own = choose_device(environment, devices, device)
     world = DistributedWorld(shape, environment, torch.device(own), timeout_seconds=timeout_seconds, advice=advice)
     with world.session():
         yield world, own

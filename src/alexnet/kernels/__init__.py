@@ -3,7 +3,7 @@
 Importing this package does not import Numba; the first use of a kernel on the CPU does.
 """
 
-from alexnet.kernels.choose import Choice, choice, report, using
+from alexnet.kernels.choose import Choice, choice, report, training, using
 from alexnet.kernels.functions import (
     dropout,
     normalize_and_pool,
@@ -27,6 +27,7 @@ __all__ = [
     "pooled_length",
     "report",
     "spatially_normalize_responses",
+    "training",
     "update_weights",
     "using",
     "warm_up",

@@ -11,6 +11,7 @@ import importlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -41,6 +42,7 @@ COMPILING_SWITCH = "ALEXNET_COMPILE"
 """Set to 0, a GPU computes with plain PyTorch."""
 
 _forced: Version | None = None
+_in_training = ContextVar("in_training", default=False)
 
 
 class Choice(NamedTuple):
@@ -81,7 +83,7 @@ def implementation(kernel: str, x: Tensor) -> Callable[..., Any]:
         version = "plain"
     if version == "numba" and _forced is None and x.dtype not in DTYPES:
         version = "plain"
-    if version == "compiled" and _forced is None and not (kernel == "update_weights" or _is_trained(x)):
+    if version == "compiled" and _forced is None and not _in_training.get():
         version = "plain"
     if version == "numba" and _forced is not None:
         _check_numba(kernel, x)
@@ -108,14 +110,23 @@ def using(version: Version) -> Iterator[None]:
         _forced = before
 
 
+@contextmanager
+def training() -> Iterator[None]:
+    """Let kernels of this thread that are compiled for their shapes be so inside the block.
+
+    Elsewhere they are plain: compiling takes seconds, and would make the answer about one image wait for them.
+    """
+    token = _in_training.set(True)
+    try:
+        yield
+    finally:
+        _in_training.reset(token)
+
+
 def report() -> list[Choice]:
     """Return one row per kernel and kind of device of this machine: what runs there, and why."""
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     return [choice(kernel, device) for device in devices for kernel in KERNELS]
-
-
-def _is_trained(x: Tensor) -> bool:
-    return torch.is_grad_enabled() and x.requires_grad
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from alexnet import kernels
 from alexnet.batches.loader import Batch
 from alexnet.distribution.gradients import GradientSums
 from alexnet.distribution.world import SINGLE_PROCESS, World
@@ -52,7 +53,8 @@ class Update:
                 self._sums.begin()
         if self._sums and batch.is_last:
             self._sums.expect_last()
-        logits = self._optimizer.working(batch.inputs, batch.keys).float()
+        with kernels.training():
+            logits = self._optimizer.working(batch.inputs, batch.keys).float()
         loss = sum_losses(
             logits, batch.labels, label_smoothing=self._label_smoothing, class_weights=self._class_weights
         )
@@ -62,6 +64,7 @@ class Update:
         (loss / batch.total).backward()  # type: ignore[no-untyped-call]
         if not batch.is_last:
             return None
-        self._optimizer.step(rates, self._sums.finish() if self._sums else None)
+        with kernels.training():
+            self._optimizer.step(rates, self._sums.finish() if self._sums else None)
         totals, self._totals = pending.wait() if pending else self._totals, None
         return BatchLoss(totals, batch.total)
