@@ -33,7 +33,7 @@ def test_a_modified_dialect_can_be_built_or_is_refused(modifier: str) -> None:
         with torch.device("meta"):
             AlexNet(spec)
     assert "paper" not in refused
-    assert len(refused) <= 8
+    assert len(refused) < 0.7 * len(DIALECTS)
 
 
 def test_without_normalisation_neither_kind_is_left() -> None:
