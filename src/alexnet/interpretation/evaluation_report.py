@@ -3,14 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from alexnet.console.terminal import percent
 from alexnet.evaluation.assessment import Assessment, Result
 from alexnet.evaluation.evaluate import Evaluation
-from alexnet.evaluation.metrics import wilson_interval
 from alexnet.evaluation.prediction import Prediction
 from alexnet.interpretation.drawing import Themed, in_both_themes, save_drawing
 from alexnet.interpretation.evaluation_figures import (
@@ -21,7 +19,8 @@ from alexnet.interpretation.evaluation_figures import (
 from alexnet.interpretation.figures import draw_predictions
 from alexnet.interpretation.page import explain, headline, interval, show
 from alexnet.interpretation.panels import choose_mistakes
-from alexnet.interpretation.set_report import draw_sets, tabulate_sets
+from alexnet.interpretation.set_figures import choose_set_mistakes, draw_class_precisions, draw_set_answers
+from alexnet.interpretation.tables import SET_HEAD, capitalized, list_classes, list_differences, list_set_row
 from alexnet.pages.writing import write_page
 from alexnet.text.wording import counted
 
@@ -32,7 +31,7 @@ MISTAKES = 12
 def draw_assessment(assessment: Assessment) -> list[Themed]:
     """Return the figures of the last result, the only model or the average; among several their titles name it."""
     if assessment.set_results:
-        return draw_sets(assessment)
+        return _draw_sets(assessment)
     result = assessment.results[-1]
     evaluation = result.evaluation
     titles = assessment.class_titles
@@ -49,6 +48,19 @@ def draw_assessment(assessment: Assessment) -> list[Themed]:
         for themed in drawings
     ]
     return [*named, *_draw_disagreements(assessment)]
+
+
+def _draw_sets(assessment: Assessment) -> list[Themed]:
+    """Return the figures of the last result, the only model or the average."""
+    evaluation = assessment.set_results[-1].evaluation
+    titles, trial = assessment.class_titles, assessment.trial
+    drawings = [in_both_themes(draw_class_precisions, evaluation, titles)] if any(evaluation.class_images) else []
+    chosen = choose_set_mistakes(evaluation, MISTAKES)
+    if chosen:
+        images = [trial.images.decode(int(trial.numbers[position])) for position in chosen]
+        sources = [trial.paths[position] for position in chosen]
+        drawings.append(in_both_themes(draw_set_answers, images, sources, evaluation, chosen, titles))
+    return drawings
 
 
 def choose_disagreements(right: Evaluation, wrong: Evaluation, count: int) -> list[int]:
@@ -112,7 +124,8 @@ def write_assessment(assessment: Assessment, typed: str, *, html: Path | None, f
         return
     results = assessment.set_results or assessment.results
     last = results[-1]
-    tables = tabulate_sets(assessment) if assessment.set_results else _tabulate(assessment)
+    head, models = _list_models(assessment)
+    class_head, classes = list_classes(assessment, interval)
     write_page(
         html,
         "test.html",
@@ -121,31 +134,26 @@ def write_assessment(assessment: Assessment, typed: str, *, html: Path | None, f
         lead=f"Tested on {counted(last.evaluation.images, 'image')} of {assessment.images}.",
         description=headline(last.evaluation),
         result=explain(last.evaluation),
-        differences=[
-            [
-                result.name,
-                f"{100 * result.comparison.difference:+.2f}",
-                " to ".join(f"{100 * bound:+.2f}" for bound in result.comparison.interval),
-                f"{result.comparison.only_second:,}",
-                f"{result.comparison.only_first:,}",
-                f"{result.comparison.p_value:.2g}",
-            ]
-            for result in results
-            if result.comparison
-        ],
+        differences=list_differences(results),
         notes=[*assessment.doubts, *(f"Left out: {reason}" for reason in assessment.left_out[:20])],
         figures=map(show, drawings),
         commands=[typed],
-        **tables,
+        head=head,
+        models=models,
+        compared="Set error" if assessment.set_results else "Top-1 error",
+        class_head=capitalized(class_head),
+        classes=classes,
     )
     assessment.written[html] = "Report"
 
 
-def _tabulate(assessment: Assessment) -> dict[str, Any]:
-    """The tables of models and classes, as the template of a test has them."""
-    found = assessment.results[-1].evaluation
-    k = found.k
-    is_scaled = any(result.scaled for result in assessment.results)
+def _list_models(assessment: Assessment) -> tuple[list[str], list[list[str]]]:
+    if assessment.set_results:
+        rows = [[result.name, *list_set_row(result.evaluation, interval)] for result in assessment.set_results]
+        return ["Model", *capitalized(SET_HEAD)], rows
+    results = assessment.results
+    k = results[0].evaluation.k
+    is_scaled = any(result.scaled for result in results)
     columns: list[tuple[str, Callable[[Result], str]]] = [
         ("Model", lambda result: result.name),
         ("Top-1 error", lambda result: percent(result.evaluation.top1_error)),
@@ -158,23 +166,4 @@ def _tabulate(assessment: Assessment) -> dict[str, Any]:
         ("Calibration error", lambda result: percent(result.calibration.expected_error)),
         *([("Scaled", lambda result: percent(result.scaled and result.scaled.expected_error))] if is_scaled else []),
     ]
-    worst = sorted(
-        zip(assessment.class_titles, found.class_images, found.class_errors, found.class_f1, strict=True),
-        key=lambda row: -row[2] / max(1, row[1]),
-    )
-    return {
-        "models": [[show_cell(result) for _, show_cell in columns] for result in assessment.results],
-        "head": [name for name, _ in columns],
-        "compared": "Top-1 error",
-        "class_head": ("Class", "Images", "Top-1 error", "95 % interval", "F1"),
-        "classes": [
-            [
-                name,
-                f"{count:,}",
-                percent(errors / count) if count else "–",
-                interval(wilson_interval(errors, count)),
-                f"{f1:.3f}" if count else "–",
-            ]
-            for name, count, errors, f1 in worst
-        ],
-    }
+    return [name for name, _ in columns], [[show_cell(result) for _, show_cell in columns] for result in results]

@@ -11,6 +11,7 @@ from alexnet.evaluation.confident_learning import Suspects
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.set_evaluation import SetEvaluation
 from alexnet.interpretation.drawing import MARGIN_IN, SCREEN_DPI, Themed, Value
+from alexnet.interpretation.tables import SET_HEAD, capitalized, list_set_row
 from alexnet.pages.writing import embed, write_page
 from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
@@ -21,7 +22,6 @@ NOT_TESTED = "Not tested: no images were set aside for testing."
 VIEWS_NOTE = (
     " Ten views are the four corners and the centre, and their mirror images; their probabilities are averaged."
 )
-SET_HEAD = ("Mean AP", "Macro F1", "Micro F1", "Set error", "95 % interval", "Loss")
 VIEWS = {1: "centre view", 10: "ten views"}
 
 
@@ -128,18 +128,6 @@ def _list_tests(tests: Sequence[Evaluation | SetEvaluation]) -> Mapping[str, Any
     return _list_sets(sets) if sets else _list_errors([test for test in tests if isinstance(test, Evaluation)])
 
 
-def list_set_row(test: SetEvaluation) -> list[str]:
-    """Return the cells of a test below SET_HEAD."""
-    return [
-        f"{test.mean_average_precision:.3f}",
-        f"{test.f1_macro:.3f}",
-        f"{test.f1_micro:.3f}",
-        percent(test.set_error),
-        interval(test.set_interval),
-        f"{test.loss:.4f}",
-    ]
-
-
 def _list_sets(tests: Sequence[SetEvaluation]) -> Mapping[str, Any]:
     note = (
         f"{counted(tests[0].images, 'image')}, each counted once. The set error counts images whose classes are not "
@@ -147,8 +135,8 @@ def _list_sets(tests: Sequence[SetEvaluation]) -> Mapping[str, Any]:
         f"answers together.{VIEWS_NOTE if len(tests) > 1 else ''}"
     )
     return {
-        "head": ("", *SET_HEAD),
-        "rows": [(_views(test).capitalize(), *list_set_row(test)) for test in tests],
+        "head": ("", *capitalized(SET_HEAD)),
+        "rows": [(_views(test).capitalize(), *list_set_row(test, interval)) for test in tests],
         "note": note,
     }
 

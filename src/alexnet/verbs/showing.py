@@ -1,26 +1,31 @@
 """How a test looks on the terminal."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from alexnet.console.terminal import Terminal, percent
 from alexnet.data.store.reader import open_store
-from alexnet.evaluation.assessment import Assessment, Unknown
+from alexnet.evaluation.assessment import Assessment, Result, SetResult, Unknown
 from alexnet.evaluation.calibrating import Confidence
 from alexnet.evaluation.confident_learning import find_suspects
-from alexnet.evaluation.metrics import wilson_interval
+from alexnet.interpretation.tables import SET_HEAD, list_classes, list_differences, list_set_row
 from alexnet.text.commands import command
 from alexnet.text.names import escape_name
 from alexnet.text.wording import counted, say_unequal, say_views
-from alexnet.verbs.showing_sets import MOST_CLASSES, show_sets
+
+VIEWS = {1: "centre view", 9: "nine views", 10: "ten views"}
+MOST_CLASSES = 20
+"""Classes that are listed; of more, the worst."""
+MOST_PAIRS = 10
+"""Pairs of a label and a suggested class that are printed."""
 
 
 def show_assessment(terminal: Terminal, assessment: Assessment) -> None:
     """Print errors, differences, calibration, and the classes of the model that counts."""
     if assessment.set_results:
-        show_sets(terminal, assessment)
+        _show_sets(terminal, assessment)
         return
     first = assessment.results[0].evaluation
-    views = {1: "centre view", 9: "nine views", 10: "ten views"}[first.num_views]
     head = ["model" if len(assessment.results) > 1 else "", "top-1 error", "95 % interval"]
     if first.k > 1:
         head += [f"top-{first.k}", "95 % interval"]
@@ -35,7 +40,8 @@ def show_assessment(terminal: Terminal, assessment: Assessment) -> None:
         if first.k > 1:
             row += [percent(found.topk_error), _interval(found.topk_interval)]
         rows.append(row)
-    terminal.table(head, rows, title=f"{counted(first.images, 'image')} of {assessment.images}, {views}")
+    title = f"{counted(first.images, 'image')} of {assessment.images}, {VIEWS[first.num_views]}"
+    terminal.table(head, rows, title=title)
     classes = len(assessment.class_titles)
     terminal.print(
         f"Guessing among {counted(classes, 'class', 'classes')} would be wrong for {percent(1 - 1 / classes)}."
@@ -65,24 +71,7 @@ def show_assessment(terminal: Terminal, assessment: Assessment) -> None:
             f"{unequal} The top-1 error is above all that of the large classes; the balanced error and F1 count every "
             "class alike."
         )
-    compared = [(result.name, result.comparison) for result in assessment.results if result.comparison]
-    if compared:
-        terminal.print("")
-        terminal.table(
-            ["", "points", "95 % interval", "wrong here alone", "in the first alone", "McNemar p"],
-            [
-                [
-                    name,
-                    f"{100 * each.difference:+.2f}",
-                    " to ".join(f"{100 * bound:+.2f}" for bound in each.interval),
-                    f"{each.only_second:,}",
-                    f"{each.only_first:,}",
-                    f"{each.p_value:.2g}",
-                ]
-                for name, each in compared
-            ],
-            title=f"Top-1 error against {assessment.results[0].name}, image by image",
-        )
+    _show_differences(terminal, assessment.results, "Top-1 error")
     if assessment.weights is not None:
         terminal.print("\nWeights: " + ", ".join(f"{weight:.3f}" for weight in assessment.weights))
     if len(assessment.class_titles) == 2:
@@ -125,42 +114,47 @@ def show_confidence(terminal: Terminal, found: Confidence) -> None:
         terminal.print(f'{percent(rejection.share)} of these images are farther from all it learned, and "unknown".')
 
 
-def _show_classes(terminal: Terminal, assessment: Assessment) -> None:
-
-    found = assessment.results[-1].evaluation
-    rows = sorted(
-        zip(assessment.class_titles, found.class_images, found.class_errors, found.class_f1, strict=True),
-        key=lambda row: -row[2] / max(1, row[1]),
-    )
-    some = len(rows) > MOST_CLASSES
+def _show_sets(terminal: Terminal, assessment: Assessment) -> None:
+    """Print average precisions, F1 scores and differences, and the classes of the model that counts."""
+    results = assessment.set_results
+    first, last = results[0].evaluation, results[-1].evaluation
     terminal.table(
-        [
-            f"worst {MOST_CLASSES} of {counted(len(rows), 'class', 'classes')}" if some else "class",
-            "images",
-            "top-1 error",
-            "95 % interval",
-            "F1",
-        ],
-        [
-            [
-                name,
-                f"{count:,}",
-                percent(errors / count) if count else "–",
-                _interval(wilson_interval(errors, count)),
-                f"{f1:.3f}" if count else "–",
-            ]
-            for name, count, errors, f1 in rows[:MOST_CLASSES]
-        ],
-        title=f"Classes, {assessment.results[-1].name}" if len(assessment.results) > 1 else None,
+        ["model" if len(results) > 1 else "", *SET_HEAD],
+        [[result.name if len(results) > 1 else "", *list_set_row(result.evaluation, _interval)] for result in results],
+        title=f"{counted(first.images, 'image')} of {assessment.images}, {VIEWS[first.num_views]}",
     )
+    there = [count / last.images for count in last.class_images if count]
+    terminal.print(
+        f"Guessing has a mean AP of {sum(there) / len(there):.3f}. The set error counts images whose classes were not "
+        "told exactly."
+    )
+    _show_differences(terminal, results, "Set error")
+    terminal.print("")
+    _show_classes(terminal, assessment)
+
+
+def _show_differences(terminal: Terminal, results: Sequence[Result] | Sequence[SetResult], what: str) -> None:
+    rows = list_differences(results)
+    if rows:
+        terminal.print("")
+        terminal.table(
+            ["", "points", "95 % interval", "wrong here alone", "in the first alone", "McNemar p"],
+            rows,
+            title=f"{what} against {results[0].name}, image by image",
+        )
+
+
+def _show_classes(terminal: Terminal, assessment: Assessment) -> None:
+    results = assessment.set_results or assessment.results
+    head, rows = list_classes(assessment, _interval)
+    if len(rows) > MOST_CLASSES:
+        head[0] = f"worst {MOST_CLASSES} of {counted(len(rows), 'class', 'classes')}"
+    title = f"Classes, {results[-1].name}" if len(results) > 1 else None
+    terminal.table(head, rows[:MOST_CLASSES], title=title)
 
 
 def _interval(bounds: tuple[float, float]) -> str:
     return f"{100 * bounds[0]:.2f} – {100 * bounds[1]:.2f} %"
-
-
-MOST_PAIRS = 10
-"""Pairs of a label and a suggested class that are printed."""
 
 
 def show_suspects(
