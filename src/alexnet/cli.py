@@ -35,7 +35,10 @@ CONTINUING = ("prepare", "train", "report", "reproduce", "search index", "demo")
 """Commands that go on where they were interrupted; the others leave nothing half-done."""
 
 
-@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=InOrder,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True},
+)
 @click.version_option(__version__, prog_name="alexnet")
 def cli() -> None:
     """Labelled images in; a trained, tested, explainable AlexNet classifier out.

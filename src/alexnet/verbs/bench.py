@@ -20,13 +20,11 @@ OWN = {"serve": ("requests",), "step": ("dialect",), "loader": ("dialect",)}
     multiple=True,
     help="kernels, step, loader, evaluate, prepare, search, scaling or serve; repeatable.",
 )
-@click.option("--batch", default=128, show_default=True, type=Whole(1, 65_536), help="Images per step.")
-@click.option("--rounds", default=5, show_default=True, type=Whole(1, 10_000), help="Turns that each side takes.")
-@click.option("--dialect", default="paper", show_default=True, help="Network of step and of loader's epochs.")
+@click.option("--batch", default=128, type=Whole(1, 65_536), help="Images per step.")
+@click.option("--rounds", default=5, type=Whole(1, 10_000), help="Turns that each side takes.")
+@click.option("--dialect", default="paper", help="Network of step and of loader's epochs.")
 @click.option("--images", type=PATH, help="Photographs for loader, prepare and serve.  [default: drawn scenes]")
-@click.option(
-    "--requests", default=10_000, show_default=True, type=Whole(1, 10_000_000), help="Requests of serve's long run."
-)
+@click.option("--requests", default=10_000, type=Whole(1, 10_000_000), help="Requests of serve's long run.")
 @click.option("--record", type=PATH, help="Folder to keep the raw samples in.")
 @device_option
 @threads_option

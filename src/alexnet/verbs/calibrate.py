@@ -14,7 +14,7 @@ from alexnet.verbs.options import PATH, compute_options, json_option, reject_opt
 @click.argument("model", type=PATH)
 @click.argument("store", type=PATH)
 @reject_option
-@click.option("--split", default="val", show_default=True, help="Split of the store; none that the model learned from.")
+@click.option("--split", default="val", help="Split of the store; none that the model learned from.")
 @compute_options
 @json_option
 def calibrate(model: Path, store: Path, reject: float | None, split: str, as_json: bool, **compute: Any) -> None:

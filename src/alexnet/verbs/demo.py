@@ -8,10 +8,8 @@ from alexnet.verbs.options import PATH, SEED
 
 
 @click.command()
-@click.option(
-    "--out", default=Path("demo"), show_default=True, type=PATH, help="Folder for pictures, store, run and report."
-)
-@click.option("--seed", default=0, show_default=True, type=SEED, help="Fixes pictures, weights, order and views.")
+@click.option("--out", default=Path("demo"), type=PATH, help="Folder for pictures, store, run and report.")
+@click.option("--seed", default=0, type=SEED, help="Fixes pictures, weights, order and views.")
 def demo(out: Path, seed: int) -> None:
     """Do the whole job on pictures that the program draws itself, and write a report.
 

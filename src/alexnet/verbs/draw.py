@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WHY_METHODS = ("occlusion", "gradient", "cam")
 """Names of `interpretation.why.METHODS`, the first the default; a test compares them."""
 
-split_option = click.option("--split", default="val", show_default=True, help="Split, where a store is given.")
+split_option = click.option("--split", default="val", help="Split, where a store is given.")
 labeled_option = click.option(
     "--labelled", "labeled", is_flag=True, help="The folder that holds an image file names its class."
 )
@@ -62,10 +62,8 @@ def filters(model: Path, **options: Any) -> None:
 @click.option(
     "--only", type=click.Choice(["errors"]), help="Mistakes only, those first of which the network is surest."
 )
-@click.option("--count", default=8, show_default=True, type=Whole(1, 100), help="Images to show.")
-@click.option(
-    "--views", default="10", show_default=True, type=click.Choice(["1", "9", "10"]), help="As in alexnet evaluate."
-)
+@click.option("--count", default=8, type=Whole(1, 100), help="Images to show.")
+@click.option("--views", default="10", type=click.Choice(["1", "9", "10"]), help="As in alexnet evaluate.")
 @split_option
 @labeled_option
 @limit_option
@@ -110,8 +108,8 @@ def predictions(
 @click.argument("model", type=PATH)
 @click.argument("images", nargs=-1, required=True, type=PATH)
 @click.option("--query", "queries", multiple=True, type=PATH, help="Image file to find neighbours of; repeatable.")
-@click.option("--k", default=6, show_default=True, type=Whole(1, 20), help="Neighbours of each query.")
-@click.option("--among", default="train", show_default=True, help="Split to search, where a store is given.")
+@click.option("--k", default=6, type=Whole(1, 20), help="Neighbours of each query.")
+@click.option("--among", default="train", help="Split to search, where a store is given.")
 @split_option
 @labeled_option
 @limit_option
@@ -161,7 +159,7 @@ def neighbors(
 @click.argument("model", type=PATH)
 @click.argument("images", nargs=-1, required=True, type=PATH)
 @click.option("--layer", help="conv1, conv1.relu, conv5.pool:a, fc7.relu, …  [default: the first layer]")
-@click.option("--index", default=0, show_default=True, type=Whole(0), help="Which of IMAGES, counted from 0.")
+@click.option("--index", default=0, type=Whole(0), help="Which of IMAGES, counted from 0.")
 @split_option
 @figure_options
 @compute_options
@@ -213,12 +211,11 @@ def curves(runs: tuple[Path, ...], **options: Any) -> None:
 @click.option(
     "--method",
     default=WHY_METHODS[0],
-    show_default=True,
     type=click.Choice(WHY_METHODS),
     help="How to find out; docs/questions.md says which to trust.",
 )
 @click.option("--class", "class_name", help="Class that is explained.  [default: each image's most probable]")
-@click.option("--count", default=4, show_default=True, type=Whole(1, 40), help="Images to show.")
+@click.option("--count", default=4, type=Whole(1, 40), help="Images to show.")
 @click.option("--index", "indices", multiple=True, type=Whole(0), help="Show this one, counted from 0; repeatable.")
 @split_option
 @figure_options

@@ -43,9 +43,7 @@ def figure_options(command: Command) -> Command:
                 type=click.Choice(FORMATS),
                 help="Write this format beside or instead of the suffix of --out; repeatable.",
             ),
-            click.option(
-                "--theme", default="light", show_default=True, type=click.Choice(["light", "dark"]), help="Background."
-            ),
+            click.option("--theme", default="light", type=click.Choice(["light", "dark"]), help="Background."),
             click.option("--overwrite", is_flag=True, help="Replace files that are there."),
             json_option,
         )

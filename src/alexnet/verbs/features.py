@@ -18,7 +18,7 @@ from alexnet.verbs.options import NEW_FILE, PATH, Whole, compute_options, image_
     help="Activations to write: conv1, conv1.relu, conv5.pool:a, …  [default: the last hidden layer, rectified]",
 )
 @click.option("--out", required=True, type=NEW_FILE, help="File to create: .npz, .h5 or .parquet.")
-@click.option("--batch-size", default=16, show_default=True, type=Whole(1, 4096), help="Images computed together.")
+@click.option("--batch-size", default=16, type=Whole(1, 4096), help="Images computed together.")
 @compute_options
 @json_option
 def features(

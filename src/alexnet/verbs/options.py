@@ -81,11 +81,10 @@ class Number(_Bounded, click.FloatRange):
 
 NEW_FILE = _NewFile(path_type=Path)
 SEED = Whole(0, 2**32 - 1)
-device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+device_option = click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 precision_option = click.option(
     "--precision",
     default="auto",
-    show_default=True,
     type=click.Choice(["auto", "float32", "bfloat16"]),
     help="auto takes bfloat16 where the hardware multiplies it natively.",
 )
@@ -104,7 +103,6 @@ def compute_options(command: Command) -> Command:
 views_option = click.option(
     "--views",
     default="10",
-    show_default=True,
     type=click.Choice(["1", "9", "10"]),
     help="1: centre; 9: three by three places; 10: corners and centre and their mirror images.",
 )
@@ -126,7 +124,6 @@ timeout_option = click.option(
     "--timeout",
     "timeout_seconds",
     default=120.0,
-    show_default=True,
     type=Number(1),
     metavar="SECONDS",
     help="Give up on a process that does not answer for so long.",

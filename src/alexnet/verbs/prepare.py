@@ -18,10 +18,7 @@ SOURCE_KINDS = ["table", "coco", "ilsvrc", "cifar", "parquet", "webdataset", "nu
 @click.argument("source", type=PATH)
 @click.option("--out", required=True, type=PATH, help="Store to create: a folder.")
 @click.option(
-    "--source",
-    "kind",
-    type=click.Choice(SOURCE_KINDS),
-    help="What SOURCE is.  [default: the first that recognises it]",
+    "--source", "kind", type=click.Choice(SOURCE_KINDS), help="What SOURCE is.  [default: the first that recognises it]"
 )
 @click.option(
     "--val-fraction",
@@ -65,26 +62,21 @@ SOURCE_KINDS = ["table", "coco", "ilsvrc", "cifar", "parquet", "webdataset", "nu
 @click.option(
     "--codec",
     default="raw",
-    show_default=True,
     type=click.Choice(["raw", "jpeg"]),
     help="Keep pixels, or JPEGs of a tenth of the size that are decoded during training.",
 )
-@click.option("--quality", default=90, show_default=True, type=Whole(1, 100), help="Of the JPEGs of --codec jpeg.")
-@click.option(
-    "--size", default=256, show_default=True, type=Whole(8, 4096), help="Side of the stored images in pixels."
-)
-@click.option("--seed", default=0, show_default=True, type=SEED, help="Fixes which images the fractions set aside.")
+@click.option("--quality", default=90, type=Whole(1, 100), help="Of the JPEGs of --codec jpeg.")
+@click.option("--size", default=256, type=Whole(8, 4096), help="Side of the stored images in pixels.")
+@click.option("--seed", default=0, type=SEED, help="Fixes which images the fractions set aside.")
 @click.option(
     "--on-bad-image",
     default="skip",
-    show_default=True,
     type=click.Choice(["skip", "stop"]),
     help="Leave unreadable images out and list them, or end with an error at the first.",
 )
 @click.option(
     "--max-bad",
     default=0.1,
-    show_default=True,
     type=Number(0, 1),
     help="Share of unreadable images above which something systematic is wrong, and the run stops. "
     "Ten are never too many.",

@@ -11,8 +11,8 @@ from alexnet.verbs.options import MOST_THREADS, PATH, Number, Whole, json_option
 @click.command()
 @click.argument("name", required=False, metavar="[EXPERIMENT]")
 @click.option("--store", "store_path", type=PATH, help="Prepared images; the experiment trains and tests on them.")
-@click.option("--out", type=PATH, default=Path("reproduced"), show_default=True, help="Folder for runs and results.")
-@click.option("--seeds", default=1, show_default=True, type=Whole(1, 1000), help="Trainings of each variant.")
+@click.option("--out", type=PATH, default=Path("reproduced"), help="Folder for runs and results.")
+@click.option("--seeds", default=1, type=Whole(1, 1000), help="Trainings of each variant.")
 @click.option(
     "--budget", "budget_hours", type=Number(0, min_open=True), metavar="HOURS", help="Begin nothing that ends later."
 )
@@ -25,9 +25,7 @@ from alexnet.verbs.options import MOST_THREADS, PATH, Number, Whole, json_option
 )
 @click.option("--larger", "larger_path", type=PATH, metavar="STORE", help="Larger label set to pre-train on (table2).")
 @click.option("--devices", metavar="A,B,…", help="A training at a time on each: cuda:0,cuda:1.  [default: auto]")
-@click.option(
-    "--side-by-side", default=1, show_default=True, type=Whole(1, 64), help="Trainings at a time on each device."
-)
+@click.option("--side-by-side", default=1, type=Whole(1, 64), help="Trainings at a time on each device.")
 @precision_option
 @click.option(
     "--threads", type=Whole(1, MOST_THREADS), help="Threads of each training.  [default: its share of the cores]"

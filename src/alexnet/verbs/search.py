@@ -71,12 +71,11 @@ def search() -> None:
 @click.option(
     "--dtype",
     default="float32",
-    show_default=True,
     type=click.Choice(["float32", "float16"]),
     help="Of the features on the disk; float16 takes half the room.",
 )
 @click.option("--split", "splits", multiple=True, help="Split of a store; repeatable.  [default: all]")
-@click.option("--batch-size", default=128, show_default=True, type=Whole(1, 4096), help="Images at a time.")
+@click.option("--batch-size", default=128, type=Whole(1, 4096), help="Images at a time.")
 @compute_options
 @devices_option
 @timeout_option
@@ -124,7 +123,7 @@ def make(
 @click.argument("index", type=PATH)
 @click.argument("images", nargs=-1, required=True, type=PATH)
 @click.option("--split", "splits", multiple=True, help="Split of a store; repeatable.  [default: all]")
-@click.option("--batch-size", default=128, show_default=True, type=Whole(1, 4096), help="Images at a time.")
+@click.option("--batch-size", default=128, type=Whole(1, 4096), help="Images at a time.")
 @model_option
 @device_option
 @threads_option
@@ -215,17 +214,14 @@ def remove(index: Path, images: tuple[Path, ...], ids: tuple[int, ...], missing:
 @click.argument("images", nargs=-1, required=True, type=PATH)
 @click.option("--k", type=Whole(1), help="Nearest images to list.  [default: 6, or all if there are fewer]")
 @click.option("--bits", type=click.Choice(BITS), help="Search the codes of this length.  [default: features, exactly]")
-@click.option("--rerank", default=500, show_default=True, type=Whole(0), help="Codes to rank again by exact distance.")
+@click.option("--rerank", default=500, type=Whole(0), help="Codes to rank again by exact distance.")
 @click.option(
     "--backend",
     default="exact",
-    show_default=True,
     type=click.Choice(["exact", "faiss"]),
     help="faiss: approximate search of large collections (extra search).",
 )
-@click.option(
-    "--faiss", "factory", default="HNSW32,Flat", show_default=True, help="What faiss makes: its factory string."
-)
+@click.option("--faiss", "factory", default="HNSW32,Flat", help="What faiss makes: its factory string.")
 @click.option("--exclude-self", is_flag=True, help="Leave out the query itself, where it is indexed, and its copies.")
 @click.option("--html", type=NEW_FILE, help="Page with thumbnails to write.")
 @model_option

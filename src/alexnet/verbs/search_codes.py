@@ -17,19 +17,13 @@ METHODS = ("autoencoder", "random", "pca", "itq")
 """Names of `retrieval.codes.fitting.METHODS`, here so that --help need not load them; a test compares the two."""
 SHOWN_GROUPS = 20
 
-seed_option = click.option("--seed", default=0, show_default=True, type=SEED, help="Fixes samples and first weights.")
+seed_option = click.option("--seed", default=0, type=SEED, help="Fixes samples and first weights.")
 
 
 @click.command()
 @click.argument("index", type=PATH)
-@click.option("--bits", default="128", show_default=True, type=click.Choice(BITS), help="Length of the codes.")
-@click.option(
-    "--method",
-    default="autoencoder",
-    show_default=True,
-    type=click.Choice(METHODS),
-    help="What learns or draws the codes.",
-)
+@click.option("--bits", default="128", type=click.Choice(BITS), help="Length of the codes.")
+@click.option("--method", default="autoencoder", type=click.Choice(METHODS), help="What learns or draws the codes.")
 @seed_option
 @threads_option
 @json_option
@@ -79,7 +73,7 @@ def codes(index: Path, bits: str, method: str, seed: int, threads: int | None, a
 
 @click.command()
 @click.argument("index", type=PATH)
-@click.option("--bits", default="16,32,64,128,256", show_default=True, metavar="N,N,…", help="Lengths to compare.")
+@click.option("--bits", default="16,32,64,128,256", metavar="N,N,…", help="Lengths to compare.")
 @click.option("--pixels", is_flag=True, help="Also codes of 32 x 32 pixels; the images are read again.")
 @click.option("--out", type=PATH, help="Picture to write, without suffix: .png, .svg and .csv.")
 @seed_option
@@ -123,7 +117,6 @@ def compare(
 @click.option(
     "--threshold",
     default=0.5,
-    show_default=True,
     type=Number(0, min_open=True),
     help="Share of the distance to the images around them below which images are near-identical.",
 )

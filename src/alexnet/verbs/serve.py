@@ -14,17 +14,16 @@ CORRECTIONS = "corrections.csv"
 
 @click.command()
 @click.argument("model", type=PATH)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all networks.")
-@click.option("--port", default=8000, show_default=True, type=Whole(0, 65535), help="0 takes one that is free.")
+@click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 for all networks.")
+@click.option("--port", default=8000, type=Whole(0, 65535), help="0 takes one that is free.")
 @click.option(
     "--views",
     default="1",
-    show_default=True,
     type=click.Choice(["1", "9", "10"]),
     help="Crops to average; alexnet predict takes 10 unless told otherwise.",
 )
 @calibrated_option
-@click.option("--top", default=5, show_default=True, type=Whole(1), help="Classes in an answer.")
+@click.option("--top", default=5, type=Whole(1), help="Classes in an answer.")
 @click.option("--index", "index_path", type=PATH, help="Index of alexnet search: what is alike is shown from it.")
 @click.option("--examples", type=PATH, help="Store whose pictures the page offers to try.  [default: that of the run]")
 @click.option(
@@ -33,23 +32,16 @@ CORRECTIONS = "corrections.csv"
     help=f"CSV file for what people correct on the page.  [default: {CORRECTIONS} of a run served to this machine]",
 )
 @click.option("--api-key", envvar="ALEXNET_API_KEY", show_envvar=True, help="What clients must show.")
-@click.option("--root-path", default="", metavar="/PREFIX", help="Where a proxy shows this server.")
-@click.option("--max-bytes", default=64 * 2**20, show_default=True, type=Whole(1), help="Largest request.")
+@click.option("--root-path", default="", show_default=False, metavar="/PREFIX", help="Where a proxy shows this server.")
+@click.option("--max-bytes", default=64 * 2**20, type=Whole(1), help="Largest request.")
+@click.option("--max-pixels", default=120_000_000, type=Whole(1, 120_000_000), help="Largest picture.")
+@click.option("--max-files", default=64, type=Whole(1), help="Pictures in a request.")
+@click.option("--queue", default=256, type=Whole(1), help="Pictures that may wait; then 503.")
 @click.option(
-    "--max-pixels", default=120_000_000, show_default=True, type=Whole(1, 120_000_000), help="Largest picture."
+    "--timeout", default=30.0, type=Number(0.1), metavar="SECONDS", help="How long a request may take to arrive."
 )
-@click.option("--max-files", default=64, show_default=True, type=Whole(1), help="Pictures in a request.")
-@click.option("--queue", default=256, show_default=True, type=Whole(1), help="Pictures that may wait; then 503.")
-@click.option(
-    "--timeout",
-    default=30.0,
-    show_default=True,
-    type=Number(0.1),
-    metavar="SECONDS",
-    help="How long a request may take to arrive.",
-)
-@click.option("--batch", default=32, show_default=True, type=Whole(1), help="Pictures computed together.")
-@click.option("--batch-wait", default=5.0, show_default=True, type=Number(0), help="Milliseconds to wait for others.")
+@click.option("--batch", default=32, type=Whole(1), help="Pictures computed together.")
+@click.option("--batch-wait", default=5.0, type=Number(0), help="Milliseconds to wait for others.")
 @compute_options
 def serve(
     model: Path,

@@ -64,13 +64,10 @@ WHY_MODERN = (
 @click.option("--freeze", metavar="LAYERS", help="Layers that stay as they are: conv1-conv5, or conv1,conv2.")
 @click.option("--add-sixth-convolution", "sixth", is_flag=True, help="As for the pre-trained networks of section 6.")
 @click.option("--out", required=True, type=PATH, help="Run folder to create, or to continue.")
-@click.option(
-    "--seed", default=0, show_default=True, type=SEED, help="Fixes weights, order, crops, colour noise and dropout."
-)
+@click.option("--seed", default=0, type=SEED, help="Fixes weights, order, crops, colour noise and dropout.")
 @click.option(
     "--checkpoint-minutes",
     default=5.0,
-    show_default=True,
     type=Number(0, min_open=True),
     help="At most this much work is lost to a crash.",
 )
