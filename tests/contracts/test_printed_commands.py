@@ -35,7 +35,7 @@ from alexnet.network.dialects import find_dialect
 from alexnet.network.model_file import load_model, save_model, tensors_of
 from alexnet.recipes.fields import Optimization
 from alexnet.recipes.named import find_recipe, read_recipe
-from alexnet.retrieval.codes import autoencoder
+from alexnet.retrieval.codes import fitting
 from alexnet.retrieval.codes.encoding import load_codes
 from alexnet.retrieval.index import writer as index_writer
 from alexnet.retrieval.index.reader import open_index
@@ -200,8 +200,8 @@ def printed(
         return line
 
     monkeypatch.setattr(commands, "_join", join)
-    monkeypatch.setattr(autoencoder, "LEAST_STEPS", 2)
-    monkeypatch.setattr(autoencoder, "EPOCHS", 1)
+    monkeypatch.setattr(fitting, "LEAST_STEPS", 2)
+    monkeypatch.setattr(fitting, "EPOCHS", 1)
     monkeypatch.chdir(world)
     for state in STATES:
         after = tmp_path / state.__name__
