@@ -312,3 +312,12 @@ def test_what_has_no_meaning_is_refused_in_a_sentence(folder: Path, small_store_
     )
     assert not (tmp_path / "R").exists()
     assert not (tmp_path / "F").exists()
+
+
+def test_parts_of_batches_give_the_same_losses(folder: Path, tmp_path: Path) -> None:
+    store, recipe = alexnet.open_store(folder / "STORE"), find_recipe(str(folder / "small.yaml"))
+    parts = train(store, recipe, tmp_path / "R", listener=Silent(), precision="float32", local_batch=5)
+    whole = [json.loads(line) for line in (folder / "RUN" / "metrics.jsonl").read_text().splitlines()]
+    for own, other in zip(parts.history, whole, strict=True):
+        assert own["train_loss"] == pytest.approx(other["train_loss"], rel=1e-5)
+        assert own["val_loss"] == pytest.approx(other["val_loss"], rel=1e-5)

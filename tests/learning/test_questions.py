@@ -14,8 +14,8 @@ from alexnet.recipes.named import find_recipe
 from conftest import write_pictures
 
 PAGE = (Path(__file__).parents[2] / "docs" / "questions.md").read_text(encoding="utf-8")
-SECTIONS = ("None of these", "What if classes are unequal?", "Is the error honest?", "When should training stop?",
-            "Which of two networks is better, and where?")  # fmt: skip
+SECTIONS = ("None of these", "What if classes are unequal?", "Several things in one picture", "Is the error honest?",
+            "When should training stop?", "Which of two networks is better, and where?")  # fmt: skip
 SMALL = ["batches.size=8", "optimization.total_epochs=2", "optimization.drop_epochs=[1]"]
 
 
@@ -37,10 +37,13 @@ def test_every_command_of_the_sections_works(tmp_path: Path, monkeypatch: pytest
 
     def run(line: str) -> None:
         words = shlex.split(line.split(" #")[0])[1:]
+        if words[0] == "-c":  # python
+            exec(words[1].replace("size=128", "size=32, train=24, val=12, test=8"), {})
+            return
         if words[0] == "prepare":
             words += ["--size", "32"]
         elif words[0] == "train" and "--more-epochs" not in words:
-            words += ["--recipe", "small.yaml"]
+            words += ["--epochs", "2"] if "--recipe" in words else ["--recipe", "small.yaml"]
         if words[0] in ("train", "evaluate"):
             words += ["--precision", "float32"]
         result = CliRunner().invoke(cli, [*words, *(["--no-report"] if words[0] == "train" else [])])
@@ -59,6 +62,8 @@ def test_every_command_of_the_sections_works(tmp_path: Path, monkeypatch: pytest
     assert "unknown" in calibrated
     assert "epoch" in alexnet.load(tmp_path / "BEST").model.provenance
     assert (tmp_path / "PATIENT" / "best.safetensors").exists()
+    assert "mean AP" in said["alexnet evaluate THINGS SEVERAL --html things.html"]
+    assert "What was missed" in (tmp_path / "things.html").read_text(encoding="utf-8")
     page = (tmp_path / "unequal.html").read_text(encoding="utf-8")
     assert "Balanced error" in page
     assert (tmp_path / "two.html").exists()

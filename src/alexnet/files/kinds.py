@@ -142,6 +142,7 @@ _PROGRAM = "To run it: torch.export.load. Give alexnet what it was made from."
 _PAGE = "Open it in a browser. If it came instead of a download, that download failed: obtain it again."
 _TABLE = "Any program for tables reads it."
 _BESIDE = f"Beside its class stand the classes that the model held likely, best first. {_TABLE}"
+_SAID = f"Beside its labels stands what the model said, and the probability of every class. {_TABLE}"
 _CORRECT = "To prepare the images again with them: alexnet prepare SOURCE --corrections {path} --out STORE"
 _HEIF = "To read it: pip install 'alexnet[heif]'. Or save it as JPEG, as most phones can."
 _SAVE = "Save it as JPEG or PNG."
@@ -195,7 +196,9 @@ _KINDS: tuple[tuple[Test, FileKind], ...] = (
      FileKind("lfs", "a Git LFS pointer", "Fetch the file that it stands for: git lfs pull")),
     (_TEXT + rb"<(!doctype|html)", FileKind("html", "a web page", _PAGE)),
     (_TEXT + rb"path,label,class_1,", FileKind("predictions", "the predictions of a test, a line an image", _BESIDE)),
-    (_TEXT + rb"name,error,class_1,", FileKind("answers", "what a model answered on the page of serve", _TABLE)),
+    (_TEXT + rb"path,labels,said,", FileKind("predictions", "the predictions of a test, a line an image", _SAID)),
+    (_TEXT + rb"name,error,(labels,)?class_1,",
+     FileKind("answers", "what a model answered on the page of serve", _TABLE)),
     (_TEXT + rb"path,label,predicted,", FileKind("corrections", "corrections from the page of serve", _PREPARE)),
     (_TEXT + rb"path,label,suggested,", FileKind("suspects", "images whose labels are doubtful, worst first", _TABLE)),
     (_TEXT + rb"\"?path\"?,\"?choice\"?,", FileKind("label-corrections", "corrections of labels", _CORRECT)),
