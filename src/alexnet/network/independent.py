@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from alexnet.network.confidence import MEASURED_VIEWS
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NO_CLASS = "none"
 """What is answered for a picture in which no class is above its threshold."""
@@ -47,12 +50,12 @@ def read_thresholds(document: Mapping[str, object], num_classes: int) -> dict[in
     return found
 
 
-def to_probabilities(logits: Tensor, *, independent: bool) -> Tensor:
+def to_probabilities(logits: "Tensor", *, independent: bool) -> "Tensor":
     """Return the probabilities of (N, K) logits: their softmax, or of independent classes the logistic of each."""
     return logits.sigmoid() if independent else logits.softmax(1)
 
 
-def to_log_probabilities(logits: Tensor, *, independent: bool) -> Tensor:
+def to_log_probabilities(logits: "Tensor", *, independent: bool) -> "Tensor":
     """Return the logarithms of `to_probabilities`."""
     from torch.nn.functional import logsigmoid
 
