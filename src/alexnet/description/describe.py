@@ -9,7 +9,7 @@ from alexnet.data.store.format import PARTIAL_SUFFIX
 from alexnet.description.dialects import describe_dialect
 from alexnet.description.indexes import describe_index, is_index
 from alexnet.description.models import describe_ensemble, describe_model
-from alexnet.description.page import Description, Facts, command
+from alexnet.description.page import Description, Facts, command, describe_path
 from alexnet.description.recipes import describe_recipe
 from alexnet.description.reproductions import describe_reproduction, list_experiments
 from alexnet.description.runs import describe_run
@@ -91,8 +91,7 @@ def _describe_folder(path: Path, *, verify: bool, every: bool) -> Description:
         return describe_store(path, verify=verify, every=every)
     facts = [("what", f"a folder that holds {counted(len(held), 'run or store', 'runs and stores')}")]
     facts += [(kind, command("info", each)) for kind, each in held]
-    values = {"kind": "folder", "path": str(path), "holds": [str(each) for _, each in held]}
-    return Description(values, [Facts(facts, str(path))])
+    return describe_path(path, "folder", facts, holds=[str(each) for _, each in held])
 
 
 def _describe_file(path: Path, *, every: bool) -> Description:
@@ -110,7 +109,7 @@ def _describe_file(path: Path, *, every: bool) -> Description:
         raise WeightsError(f"{path}: is {kind.what}. {kind.advise(path)}")
     if kind is not None and not is_own(path):
         facts = [("what", f"{kind.what}, {counted(path.stat().st_size, 'byte')}"), ("next", kind.advise(path))]
-        return Description({"kind": kind.name, "path": str(path)}, [Facts(facts, str(path))])
+        return describe_path(path, kind.name, facts)
     if kind is None:
         try:
             return describe_recipe(path.stem, read_recipe(path), path=path, every=every)

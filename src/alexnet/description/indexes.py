@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from alexnet.description.page import Description, Facts, name_classes
+from alexnet.description.page import Description, describe_path, name_classes
 from alexnet.files.writing import is_locked
 from alexnet.retrieval.index.format import HEADER_NAME, LOCK
 from alexnet.text.commands import command, recall_command
-from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
 
 
@@ -30,9 +29,7 @@ def describe_index(path: Path, *, verify: bool = False, every: bool = False) -> 
     state = "an index that is being made now" if is_growing else "an unfinished index"
     if not (path / HEADER_NAME).exists():
         facts = [("what", f"{state}; nothing is saved yet"), *([("next", again)] if again and not is_growing else [])]
-        return Description(
-            {"kind": "index", "path": str(path), "finished": False, "images": 0}, [Facts(facts, str(path))]
-        )
+        return describe_path(path, "index", facts, finished=False, images=0)
     index = read_index(path)
     if verify:
         index.verify()
@@ -60,18 +57,18 @@ def describe_index(path: Path, *, verify: bool = False, every: bool = False) -> 
         model, features = header["model"], header["features"]
         options = {"layer": index.layer, "dtype": features["dtype"], "precision": model["precision"], "out": path}
         facts.append(("next", again or command("search", "index", model["path"], "IMAGES", **options)))
-    values = {
-        "kind": "index",
-        "path": escape_name(str(path)),
-        "finished": header["finished"],
-        "images": len(index),
-        "removed_rows": removed,
-        "layer": index.layer,
-        "dimensions": index.dimensions,
-        "dtype": header["features"]["dtype"],
-        "classes": len(index.class_names),
-        "codes": {bits: known["method"] for bits, known in header["codes"].items()},
-        "model": header["model"],
-        "bytes": size,
-    }
-    return Description(values, [Facts(facts, str(path))])
+    return describe_path(
+        path,
+        "index",
+        facts,
+        finished=header["finished"],
+        images=len(index),
+        removed_rows=removed,
+        layer=index.layer,
+        dimensions=index.dimensions,
+        dtype=header["features"]["dtype"],
+        classes=len(index.class_names),
+        codes={bits: known["method"] for bits, known in header["codes"].items()},
+        model=header["model"],
+        bytes=size,
+    )

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from alexnet.console.terminal import Facts, Prose, Table
 from alexnet.text.commands import command
+from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
 
-__all__ = ["Description", "Facts", "Prose", "Table", "command", "count_towers", "name_classes"]
+__all__ = ["Description", "Facts", "Prose", "Table", "command", "count_towers", "describe_path", "name_classes"]
 
 LISTED_CLASSES = 8
 """Classes that a page names; `--all` names them all."""
@@ -20,6 +22,11 @@ class Description:
 
     values: dict[str, Any]
     parts: Sequence[Facts | Table | Prose] = field(default_factory=tuple)
+
+
+def describe_path(path: Path, kind: str, facts: Sequence[tuple[str, str]], **values: Any) -> Description:
+    """Return the page of what a path is, which is its facts; the values begin with kind and path."""
+    return Description({"kind": kind, "path": escape_name(str(path)), **values}, [Facts(facts, str(path))])
 
 
 def name_classes(titles: Sequence[str], *, every: bool) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from alexnet.description.page import Description, Facts
+from alexnet.description.page import Description, describe_path
 from alexnet.errors import ConfigError
 from alexnet.files.writing import is_locked
 from alexnet.reproduction.plan import FAILED, LOCK, PLAN, RESULT, RUNS, read_plan
@@ -44,4 +44,4 @@ def describe_reproduction(path: Path, experiments: Sequence[Path]) -> Descriptio
         if again and not at_work:
             facts.append(("next" if done < len(runs) else "again", again))
         values.append({"experiment": folder.name, "trainings": len(runs), "done": done, "failed": failed})
-    return Description({"kind": "reproduction", "path": str(path), "experiments": values}, [Facts(facts, str(path))])
+    return describe_path(path, "reproduction", facts, experiments=values)

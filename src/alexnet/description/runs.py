@@ -8,7 +8,7 @@ from typing import Any
 from alexnet.console.terminal import duration, percent
 from alexnet.data.store.format import find_start, find_store
 from alexnet.description.models import list_confidence
-from alexnet.description.page import Description, Facts, command, count_towers, name_classes
+from alexnet.description.page import Description, command, count_towers, describe_path, name_classes
 from alexnet.errors import WeightsError
 from alexnet.evaluation.record import digest_weights, read_errors
 from alexnet.files.tensors import read_document, read_tensors
@@ -86,17 +86,17 @@ def describe_run(path: Path, *, verify: bool = False, every: bool = False) -> De
         is_training=is_training,
         is_validated=any("val_loss" in row for row in history),
     )
-    values: dict[str, Any] = {
-        "kind": "run",
-        "path": str(path),
-        "finished": is_finished,
-        "training": is_training,
-        "recipe": recipe.model_dump(mode="json") if recipe else None,
-        "environment": environment,
-        "history": history,
-        "errors": measured,
-    }
-    return Description(values, [Facts(facts, str(path))])
+    return describe_path(
+        path,
+        "run",
+        facts,
+        finished=is_finished,
+        training=is_training,
+        recipe=recipe.model_dump(mode="json") if recipe else None,
+        environment=environment,
+        history=history,
+        errors=measured,
+    )
 
 
 def _find_newest(path: Path, *, is_finished: bool, verify: bool) -> Path | None:
@@ -191,7 +191,7 @@ def _list_kept(
 
 
 def _list_errors(history: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Losses and errors of the newest epoch, and the lowest."""
+    """Losses and errors of the newest epoch, and the best."""
     last = history[-1]
     has_sets = "train_set_error" in last
     called, error = ("set", last["train_set_error"]) if has_sets else ("top-1", last["train_top1_error"])
@@ -201,38 +201,19 @@ def _list_errors(history: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
             f"training: loss {last['train_loss']:.4f}, {called} error {percent(error)} (with dropout)",
         )
     ]
-    if has_sets:
-        return [*facts, *_list_set_errors(history)]
-    tested = [row for row in history if "val_top1_error" in row]
+    judged = "val_mean_average_precision" if has_sets else "val_top1_error"
+    tested = [row for row in history if judged in row]
     if tested:
-        row = tested[-1]
-        best = min(tested, key=lambda each: each["val_top1_error"])
-        least = (
-            f"; lowest: {percent(best['val_top1_error'])} in epoch {best['epoch']}"
-            if best["val_top1_error"] < row["val_top1_error"]
-            else ""
-        )
-        facts.append((
-            "" if row is last else f"epoch {row['epoch']}",
-            f"validation: loss {row['val_loss']:.4f}, {_say_errors(row, 'val_')}{least}",
-        ))  # fmt: skip
+        row, best = tested[-1], (max if has_sets else min)(tested, key=lambda each: float(each[judged]))
+        if has_sets:
+            words = f"mean AP {row[judged]:.3f}, set error {percent(row['val_set_error'])}"
+            record = f"highest: {best[judged]:.3f}"
+        else:
+            words, record = _say_errors(row, "val_"), f"lowest: {percent(best[judged])}"
+        before = f"; {record} in epoch {best['epoch']}" if best[judged] != row[judged] else ""
+        name = "" if row is last else f"epoch {row['epoch']}"
+        facts.append((name, f"validation: loss {row['val_loss']:.4f}, {words}{before}"))
     return facts
-
-
-def _list_set_errors(history: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
-    """The newest validation on images with any number of labels, and the best."""
-    tested = [row for row in history if "val_mean_average_precision" in row]
-    if not tested:
-        return []
-    row, best = tested[-1], max(tested, key=lambda each: float(each["val_mean_average_precision"]))
-    highest = f"; highest: {best['val_mean_average_precision']:.3f} in epoch {best['epoch']}" if best is not row else ""
-    return [
-        (
-            "" if row is history[-1] else f"epoch {row['epoch']}",
-            f"validation: loss {row['val_loss']:.4f}, mean AP {row['val_mean_average_precision']:.3f}, set error "
-            f"{percent(row['val_set_error'])}{highest}",
-        )
-    ]
 
 
 def _say_errors(row: dict[str, Any], prefix: str) -> str:

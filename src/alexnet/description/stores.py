@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alexnet.description.page import LISTED_CLASSES, Description, Facts, Table, command, name_classes
+from alexnet.description.page import LISTED_CLASSES, Description, Facts, Table, command, describe_path, name_classes
 from alexnet.errors import StoreError
 from alexnet.files.documents import parse_json
 from alexnet.files.writing import is_locked
@@ -107,14 +107,7 @@ def describe_partial(path: Path) -> Description:
     ]
     if not is_growing:
         facts.append(("next", again or "the same prepare again, with these images and options; it continues"))
-    values = {
-        "kind": "unfinished store",
-        "path": str(path),
-        "images": images,
-        "parts": len(parts),
-        "preparing": is_growing,
-    }
-    return Description(values, [Facts(facts, str(path))])
+    return describe_path(path, "unfinished store", facts, images=images, parts=len(parts), preparing=is_growing)
 
 
 def list_images(what: str) -> Iterator[dict[str, str]]:
