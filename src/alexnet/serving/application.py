@@ -46,6 +46,7 @@ class Options:
     """Classes in an answer unless a request says otherwise."""
     largest_batch: int = 32
     batch_wait_seconds: float = 0.005
+    """How long a batch waits for the next picture, where it is smaller than the last."""
     root_path: str = ""
     api_key: str | None = None
 

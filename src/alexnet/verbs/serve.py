@@ -41,7 +41,7 @@ CORRECTIONS = "corrections.csv"
     "--timeout", default=30.0, type=Number(0.1), metavar="SECONDS", help="How long a request may take to arrive."
 )
 @click.option("--batch", default=32, type=Whole(1), help="Pictures computed together.")
-@click.option("--batch-wait", default=5.0, type=Number(0), help="Milliseconds to wait for others.")
+@click.option("--batch-wait", default=5.0, type=Number(0), help="Milliseconds to wait for the next.")
 @compute_options
 def serve(
     model: Path,
