@@ -1,4 +1,4 @@
-"""When a batch begins: no test waits, and where a wait would be wrong it would last a minute."""
+"""When a batch begins: where a wait would be wrong, it would last a minute."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -66,6 +66,15 @@ def test_as_many_as_the_last_time_are_waited_for() -> None:
     assert sizes_of(use, wait_seconds=MINUTE) == [(3, ""), (3, "")]
 
 
+def test_two_halves_become_a_whole() -> None:
+    async def use(batcher: Batcher, compute: Any) -> None:
+        first, second = (asyncio.create_task(batcher.ask(compute, [IMAGE] * 2)) for _ in range(2))
+        await first
+        await asyncio.gather(second, batcher.ask(compute, [IMAGE] * 2))
+
+    assert sizes_of(use, wait_seconds=MINUTE) == [(2, ""), (4, "")]
+
+
 def test_those_who_do_not_come_back_are_waited_for_only_once() -> None:
     async def use(batcher: Batcher, compute: Any) -> None:
         for count in (3, 1, 1):
@@ -84,6 +93,17 @@ def test_an_image_waits_for_those_that_are_on_their_way() -> None:
         await asyncio.gather(first, second)
 
     assert sizes_of(use, wait_seconds=MINUTE) == [(2, "")]
+
+
+def test_those_who_come_and_ask_nothing_hold_nobody_up() -> None:
+    async def use(batcher: Batcher, compute: Any) -> None:
+        await batcher.ask(compute, [IMAGE] * 3)
+        waiting = asyncio.create_task(batcher.ask(compute, [IMAGE]))
+        while not waiting.done():
+            with batcher.arriving():
+                await asyncio.sleep(0.001)
+
+    assert sizes_of(use, wait_seconds=0.1) == [(3, ""), (1, "")]
 
 
 def test_a_batch_is_of_one_kind_and_no_larger_than_it_may_be() -> None:

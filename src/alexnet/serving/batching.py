@@ -1,8 +1,9 @@
 """Images that wait together are computed together, by one thread: a batch costs less than its images one by one.
 
-While a batch is computed the next one gathers. It begins at once where it holds as many images as the last, or as a
-batch may; otherwise it waits a moment for the next image, since clients that were answered together ask again together.
-So one client never waits. Everything but the computation happens on the event loop: no lock, one switch a batch.
+While a batch is computed the next one gathers. Then it waits for those that were just answered, who are likely to ask
+again: half of the clients computed while the other half waits would make two small batches of a large one. It begins
+when as many are there, or as a batch may hold, or when no other came for a moment. So one client alone never waits.
+Everything but the computation happens on the event loop: no lock, one switch a batch.
 """
 
 import asyncio
@@ -23,6 +24,8 @@ from alexnet.serving.metrics import Metrics
 Computation = Callable[..., Sequence[Any]]
 """Called with a list of images and further arguments; returns something for each image."""
 
+_PATIENCE = 10
+"""How often the wait may begin anew while others come and go: a stream of broken pictures holds nobody up."""
 _RATE_SHARE = 0.2
 """How much the newest batch counts in the rate that tells a client when to ask again."""
 
@@ -55,8 +58,10 @@ class Batcher:
         self._computing: list[_Job] = []
         self._arriving = 0
         self._expected = 1
-        """Images of the last batch."""
+        """Images that may be there soon: those of the last batch, and those that waited when it ended."""
         self._timer: asyncio.TimerHandle | None = None
+        self._latest = 0.0
+        """When those that wait are computed, whatever else may come; by the clock of the event loop."""
         self._seconds_per_image = 0.02
         self._closed = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="compute")
@@ -76,6 +81,7 @@ class Batcher:
     def arriving(self) -> Iterator[None]:
         """Say that an image is on its way, for which others may wait a little."""
         self._arriving += 1
+        self._wait()
         try:
             yield
         finally:
@@ -100,9 +106,11 @@ class Batcher:
         loop = asyncio.get_running_loop()
         jobs = [_Job(computation, arguments, image, loop.create_future()) for image in images]
         self._jobs.extend(jobs)
-        self._wait(loop)
+        self._wait()
         self._begin_if_complete()
-        return list(await asyncio.gather(*(job.answer for job in jobs)))
+        results = await asyncio.gather(*(job.answer for job in jobs))
+        self._wait()  # the answer goes out now, and the next question may come
+        return list(results)
 
     def close(self) -> None:
         """End the thread after the batch that it computes; whoever still waits is refused."""
@@ -113,11 +121,15 @@ class Batcher:
             loop.call_soon_threadsafe(_resolve, jobs, [refuse_busy()] * len(jobs))
         self._thread.shutdown()
 
-    def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin, at the latest, when nothing more came for a while."""
+    def _wait(self) -> None:
+        """Begin when nothing comes or goes for a while from now on, or in any case after _PATIENCE such whiles."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_later(self._wait_seconds, self._begin)
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if self._computing or not self._jobs:  # nothing that could begin is waiting yet
+            self._latest = now + _PATIENCE * self._wait_seconds
+        self._timer = loop.call_at(min(now + self._wait_seconds, self._latest), self._begin)
 
     def _begin_if_complete(self) -> None:
         if len(self._jobs) >= (self._largest if self._arriving else min(self._largest, self._expected)):
@@ -127,9 +139,6 @@ class Batcher:
         """Compute the first image with those that are alike, unless a batch is computed."""
         if self._computing or not self._jobs:
             return
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         batch: list[_Job] = []
         others: list[_Job] = []
         while self._jobs and len(batch) < self._largest:
@@ -151,15 +160,14 @@ class Batcher:
         return results, (time.perf_counter() - start) / len(batch)
 
     def _end(self, computed: "asyncio.Future[tuple[Sequence[Any], float]]") -> None:
+        self._wait()
         batch, self._computing = self._computing, []
         results, seconds = computed.result()
         self._seconds_per_image += _RATE_SHARE * (seconds - self._seconds_per_image)
         self._metrics.batch_size.observe(len(batch))
-        self._expected = len(batch)
+        self._expected = len(batch) + len(self._jobs)
         _resolve(batch, results)
-        if self._jobs:
-            self._wait(computed.get_loop())
-            self._begin_if_complete()
+        self._begin_if_complete()
 
 
 def _resolve(jobs: Sequence[_Job], results: Sequence[Any]) -> None:
