@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -66,14 +67,19 @@ def test_on_a_gpu_the_plain_kernels_are_fused_where_that_works(
     assert {(row.version, row.reason) for row in rows} == {(version, reason)}
 
 
+@pytest.mark.usefixtures("fresh_choices")
 def test_only_training_compiles_and_only_in_its_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose, "choice", lambda kernel, device: choose.Choice(kernel, "cuda", "compiled", ""))
-    x = torch.zeros(1, 1, 3, 3)
+    """An answer about one image does not even wait for the trial of a compiler."""
+    tried: list[str] = []
+    monkeypatch.setattr(compiled, "find_failure", tried.append)
+    x: Any = SimpleNamespace(device=torch.device("cuda:0"), dtype=torch.float32)
     assert choose.implementation("pool_maximum", x) is plain.pool_maximum
+    assert tried == []
     with kernels.training(), ThreadPoolExecutor(1) as other:
         assert choose.implementation("pool_maximum", x) is compiled.pool_maximum
         assert other.submit(choose.implementation, "pool_maximum", x).result() is plain.pool_maximum
     assert choose.implementation("update_weights", x) is plain.update_weights
+    assert tried == ["cuda"]
 
 
 def test_an_update_is_training(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,10 @@ NAME = "apart"
 DEVICE = torch.device("privateuseone", 0)
 CPU = torch.device("cpu")
 _COPIES = {torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default, torch.ops.aten._copy_from.default}
+_READS = {"_local_scalar_dense", "item", "equal", "is_nonzero", "nonzero", "masked_select", "_unique2", "unique_dim",
+          "unique_consecutive", "repeat_interleave"}  # fmt: skip
+waited: list[str] = []
+"""What the host waited for, in order: operators whose result it needs, masks as indices, and copies between memories."""
 _libraries: list[torch.library.Library] = []
 
 
@@ -44,6 +48,7 @@ class Apart(Tensor):
         return run(operator, args, kwargs or {})
 
     def tolist(self) -> Any:
+        waited.append("tolist")
         return self.inner.tolist()
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:
@@ -58,6 +63,8 @@ def run(operator: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if operator not in _COPIES and here and any(not isinstance(each, Apart) and each.dim() for each in tensors):
         places = ["apart" if isinstance(each, Apart) else "cpu" for each in tensors]
         raise MixedDevicesError(f"{operator} of tensors on {', '.join(places)}")
+    if here and _makes_the_host_wait(operator, given):
+        waited.append(str(operator))
     asked = next((each for each in given if isinstance(each, torch.device)), None)
     stays = bool(here) if asked is None else asked.type == DEVICE.type
     inner = {id(each.inner): each for each in here}
@@ -76,6 +83,18 @@ def run(operator: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             return inner[id(result)] if id(result) in inner else Apart(result)
 
     return tree_map(place, results)
+
+
+def _makes_the_host_wait(operator: Any, given: list[Any]) -> bool:
+    name = operator.name().removeprefix("aten::").partition(".")[0]
+    if name in ("_to_copy", "to", "copy_", "_copy_from"):
+        places = [each.type for each in given if isinstance(each, torch.device)]
+        places += ["apart" if isinstance(each, Apart) else "cpu" for each in given if isinstance(each, Tensor)]
+        return "cpu" in places
+    masks = name in ("index", "index_put", "index_put_") and any(
+        isinstance(each, Tensor) and each.dtype == torch.bool for each in given[1:]
+    )
+    return masks or name in _READS
 
 
 def _factories() -> Iterator[Any]:

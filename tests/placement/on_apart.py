@@ -4,23 +4,31 @@ import json
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from distribution.work import small
 from PIL import Image
 from placement import apart
 
 import alexnet
 from alexnet import system
+from alexnet.batches.loader import Batch
 from alexnet.cli import cli
 from alexnet.distribution import session
 from alexnet.evaluation.ensemble import Ensemble
 from alexnet.exchange.exporting import export_model
 from alexnet.exchange.onnx_ensemble import export_ensemble
 from alexnet.files.tensors import read_tensors
+from alexnet.network import dialects
+from alexnet.network.alexnet import build
+from alexnet.recipes.fields import Optimization
 from alexnet.serving.answers import WHY, Answers
+from alexnet.training.optimizer import MomentumDescent
+from alexnet.training.update import Update
 from conftest import write_store
 
 CLASSES = ("ant", "bee", "cat")
@@ -164,3 +172,60 @@ def test_a_server_answers_from_a_device(run_path: Path) -> None:
     ):
         for found, wanted in zip(ask(answers), ask(expected), strict=True):
             np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dialect", ["cifar-18pct", "cifar-11pct", "small"])
+@pytest.mark.parametrize(
+    "options", [{}, {"label_smoothing": 0.1, "class_weights": (1.0, 2.0, 0.5)}, {"in_parts": True}]
+)
+def test_an_update_waits_for_nothing_until_its_loss_is_read(
+    dialect: str, dtype: torch.dtype, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(dialects.DIALECTS, "small", small)
+    network = build(dialect, len(CLASSES)).to("apart")
+    side, smooth = network.spec.input_px, dict(options)
+    if "class_weights" in smooth:
+        smooth["class_weights"] = torch.tensor(smooth["class_weights"]).to("apart")
+    optimizer = MomentumDescent(network, Optimization(), dtype=dtype)
+    optimizer.working.train()
+    inputs, keys = torch.randn(4, 3, side, side).to(dtype).to("apart"), torch.arange(4).to("apart")
+    update, rates = Update(optimizer, **smooth), dict.fromkeys(optimizer.velocities, 1e-3)
+    del apart.waited[:]
+    parts = [Batch(inputs, keys % 3, keys, total=8, is_last=last) for last in (False, True)]
+    for part in parts if options.get("in_parts") else [parts[1]._replace(total=4)]:
+        done = update(part, rates)
+    assert apart.waited == []
+    assert done is not None
+    assert np.isfinite(done.read()[0])
+    assert apart.waited == ["tolist"]
+
+
+@pytest.mark.parametrize(("layer_trust", "waits"), [(0.0, []), (0.01, ["tolist"])])
+def test_label_sets_wait_for_nothing_and_layer_wise_rates_once_in_a_step(layer_trust: float, waits: list[str]) -> None:
+    network = build("cifar-18pct", len(CLASSES)).to("apart")
+    optimizer = MomentumDescent(network, Optimization(layer_trust=layer_trust), dtype=torch.float32)
+    optimizer.working.train()
+    keys, sets = torch.arange(4).to("apart"), torch.tensor([[0.0, 1, 1]] * 4).to("apart")
+    inputs = torch.randn(4, 3, 32, 32).to("apart")
+    del apart.waited[:]
+    Update(optimizer)(Batch(inputs, sets, keys, total=4), dict.fromkeys(optimizer.velocities, 1e-3))
+    assert apart.waited == waits
+
+
+@pytest.mark.parametrize(
+    "fault", [lambda x: x + torch.ones(2), lambda x: x[torch.tensor([0])], lambda x: torch.cat([x, torch.ones(2)])]
+)
+def test_the_device_refuses_what_lies_on_the_cpu(fault: Any) -> None:
+    with pytest.raises(apart.MixedDevicesError, match="of tensors on apart, cpu"):
+        fault(torch.ones(2).to("apart"))
+
+
+def test_the_device_has_no_arrays_and_notes_what_is_waited_for() -> None:
+    x = torch.tensor([1.0, 0.0]).to("apart")
+    with pytest.raises(RuntimeError, match="numpy"):
+        x.numpy()
+    del apart.waited[:]
+    assert float(x.sum()) == 1
+    assert x[x > 0].cpu().tolist() == [1]
+    assert apart.waited == ["aten._local_scalar_dense.default", "aten.index.Tensor", "aten._to_copy.default"]

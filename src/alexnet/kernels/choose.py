@@ -78,12 +78,11 @@ def implementation(kernel: str, x: Tensor) -> Callable[..., Any]:
     Raises:
         ConfigError: numba is forced where it cannot run.
     """
-    version = _forced or choice(kernel, x.device.type).version
+    answers = x.device.type == "cuda" and not _in_training.get()  # then even the trial of a compiler takes too long
+    version = _forced or ("plain" if answers else choice(kernel, x.device.type).version)
     if version == "numba" and kernel in _WITHOUT_NUMBA:
         version = "plain"
     if version == "numba" and _forced is None and x.dtype not in DTYPES:
-        version = "plain"
-    if version == "compiled" and _forced is None and not _in_training.get():
         version = "plain"
     if version == "numba" and _forced is not None:
         _check_numba(kernel, x)
