@@ -87,12 +87,18 @@ def _update(dtype: torch.dtype, device: torch.device) -> tuple[str, Callable[[],
     parameter = nn.Parameter(weight.clone())
     parameter.grad = gradient.float()
     stock = torch.optim.SGD([parameter], lr=0.01, momentum=0.9, weight_decay=5e-4, fused=True)
-    num_bytes = WEIGHTS * (16 + gradient.itemsize + (working.itemsize if working is not None else 0))
+    copied = None if working is None else working.clone()
+
+    def update_stock() -> None:
+        stock.step()
+        if copied is not None:  # which autocast would do, layer by layer
+            copied.copy_(parameter.detach())
+
     return (
-        "update",
+        "update" if working is None else "update and bfloat16 copy",
         lambda: kernels.update_weights(
             weight, velocity, gradient, rate=0.01, momentum=0.9, decay=5e-4, working=working
         ),
-        stock.step,
-        num_bytes,
+        update_stock,
+        WEIGHTS * (16 + gradient.itemsize + (working.itemsize if working is not None else 0)),
     )
