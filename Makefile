@@ -15,7 +15,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
 
-# Draws pictures, trains the full network on them, tests it and writes demo/run/report.html; about five minutes on two cores.
+# Draws pictures, trains the full network on them, tests it and writes demo/run/report.html; four to six minutes on two cores.
 demo: setup
 	$(BIN)/alexnet demo --out demo
 

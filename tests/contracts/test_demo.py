@@ -12,8 +12,8 @@ from alexnet.recipes import named as recipes
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "TRAIN_PER_CLASS", 2)
-    monkeypatch.setattr(demo, "VAL_PER_CLASS", 1)
+    monkeypatch.setattr(demo, "PLANS", (demo.Plan(2, 1, 1, (), "90 %"),))
+    monkeypatch.setattr(demo, "_measure_rate", lambda batch: 50.0)
     short = recipes.find_recipe("demo", ["optimization.total_epochs=1", "batches.size=10"])
     monkeypatch.setitem(recipes.RECIPES, "demo", lambda: short)
 
@@ -45,3 +45,42 @@ def test_the_demo_does_not_touch_a_folder_of_something_else(tmp_path: Path) -> N
     with pytest.raises(ConfigError) as problem:
         demo.run_demo(Terminal(), tmp_path)
     assert str(problem.value) == f"{tmp_path}: exists and is not a demo. Choose another --out."
+
+
+@pytest.mark.parametrize(
+    ("rate", "minutes", "chosen"),
+    [
+        (100.0, 6, 0),
+        (60.0, 6, 1),
+        (40.0, 6, 1),
+        (25.0, 6, 2),
+        (12.0, 6, 3),
+        (2.0, 6, 3),  # none fits: the smallest
+        (25.0, 60, 0),
+    ],
+)
+def test_the_demo_is_as_large_as_the_machine_bears_and_stays_so(
+    rate: float, minutes: float, chosen: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(demo, "_measure_rate", lambda batch: rate)
+    plan = demo._choose_plan(Terminal(), tmp_path, minutes)
+    assert plan == demo.PLANS[chosen]
+    assert demo._read_plan(tmp_path) == plan
+
+
+def test_what_the_demo_will_do_is_said_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(demo, "_measure_rate", lambda batch: 25.0)
+    demo._choose_plan(Terminal(), tmp_path, 6.0)
+    said = capsys.readouterr().err
+    assert said.startswith("This machine trains 25 images/s. ")
+    assert "for 1,000 pictures and 5 epochs, with a held-out error of about " in said
+    assert "The whole demo, 5 %, would take 14 min" in said
+
+
+def test_a_few_steps_give_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert 0 < demo._measure_rate(1) < 10_000

@@ -274,10 +274,10 @@ def calibrate_models(world: Path, patch: pytest.MonkeyPatch) -> None:
     call("calibrate", "run", "learned")
     call("train", "learned", "--recipe", "mine.yaml", "--out", "another", "--reject", 0.2)
     options: dict[str, Any] = {"device": "cpu", "precision": "float32"}
-    workflow._calibrate(Terminal(), open_store(Path("store")), Path("again"), 0.2, options)
+    workflow._calibrate(Terminal(), open_store(Path("store")), Path("again"), 0.2, [], options)
     with patch.context() as inner, pytest.raises(Interrupted):
         inner.setattr(workflow, "calibrate", interrupt)
-        workflow._calibrate(Terminal(), open_store(Path("store")), Path("again"), 0.2, options)
+        workflow._calibrate(Terminal(), open_store(Path("store")), Path("again"), 0.2, [], options)
     model = load_model(world / "run" / MODEL)
     tensors = tensors_of(model)
     del tensors["references"]
@@ -358,8 +358,8 @@ def look_at_the_demo(world: Path, patch: pytest.MonkeyPatch) -> None:
         (out / REPORT).write_text("")
 
     with patch.context() as inner:
-        inner.setattr(demo, "TRAIN_PER_CLASS", 1)
-        inner.setattr(demo, "VAL_PER_CLASS", 1)
+        inner.setattr(demo, "PLANS", (demo.Plan(1, 1, 1, (), "90 %"),))
+        inner.setattr(demo, "_measure_rate", lambda batch: 50.0)
         inner.setattr(demo, "train_and_report", write_run)
         call("demo", "--out", "shown")
 

@@ -334,6 +334,29 @@ def test_an_ensemble_has_a_temperature_of_its_average_and_rejects_nothing(tmp_pa
 SMALL = ["optimization.drop_epochs=[]", "optimization.schedule=constant", "batches.size=8"]
 
 
+def test_every_training_that_tests_itself_ends_with_temperatures(store: Store, tmp_path: Path) -> None:
+    sets = [word for field in (*SMALL, "optimization.total_epochs=1") for word in ("--set", field)]
+    words = [
+        "train",
+        str(store.path),
+        "--recipe",
+        "cifar-80sec",
+        *sets,
+        "--out",
+        str(tmp_path / "run"),
+        "--threads",
+        "1",
+    ]
+    printed = CliRunner().invoke(cli, words)
+    assert printed.exit_code == 0, printed.output
+    classifier = alexnet.load(tmp_path / "run", device="cpu")
+    found = calibrate(classifier, store)
+    assert classifier.temperatures == pytest.approx(found.temperatures, rel=1e-4)
+    assert classifier.rejection is None
+    raw, scaled = (f"{100 * error:.2f} %" for error in found.errors[10])
+    assert f"(calibration error {scaled} in place of {raw}). More: alexnet info " in " ".join(printed.output.split())
+
+
 def test_training_with_reject_ends_with_a_calibrated_model(store: Store, tmp_path: Path) -> None:
     sets = [word for field in (*SMALL, "optimization.total_epochs=1") for word in ("--set", field)]
     recipe = ["--recipe", "cifar-80sec", *sets, "--no-report"]
@@ -346,9 +369,9 @@ def test_training_with_reject_ends_with_a_calibrated_model(store: Store, tmp_pat
     assert classifier.rejection.share == 0.1
     unknown = [each.is_unknown for each in classifier.predict(list(store["val"].images), views=10)]
     assert 4 <= sum(unknown) <= 8
-    assert f"temperature {classifier.temperatures[10]:.3f} in ten views; 10.00 % of them are unknown" in " ".join(
-        printed.output.split()
-    )
+    said_of_it = " ".join(printed.output.split())
+    assert f"temperature {classifier.temperatures[10]:.3f} in ten views (calibration error " in said_of_it
+    assert "); 10.00 % of them are unknown. More: alexnet info " in said_of_it
     other = only_train(store, tmp_path)
     said = call("train", other.path, *recipe, "--out", tmp_path / "another", "--reject", 0.1)
     assert said == (

@@ -117,6 +117,7 @@ def calibrate(
     *,
     split: str = VAL,
     reject: float | None = None,
+    tested: Mapping[int, NDArray[np.float32]] | None = None,
     tick: Tick = untold,
 ) -> Confidence:
     """Find temperatures for one view and for ten, and with `reject` references and thresholds; nothing is written.
@@ -124,6 +125,8 @@ def calibrate(
     Args:
         model: Its probabilities are used as they are, whatever temperatures it has.
         reject: Share of the images of `split` that lie beyond the threshold and will be "unknown".
+        tested: Number of views -> the model's probabilities (N, K) of the images of `split`, in their order, where they
+            are known; without `reject` nothing is computed then.
         tick: Progress; each view of an image counts, of the references the one.
     Raises:
         ConfigError, WeightsError: see `check_calibration`.
@@ -155,7 +158,11 @@ def calibrate(
     thresholds: dict[int, float] = {}
     for views in MEASURED_VIEWS:
         probabilities, distances = [], []
-        for batch in _read(images, np.arange(len(images)), images_at_a_time(views)):
+        unread = np.arange(len(images))
+        if tested is not None and views in tested and distances_from is None:
+            probabilities.append(tested[views])
+            unread = unread[:0]
+        for batch in _read(images, unread, images_at_a_time(views)):
             if distances_from is None:
                 probabilities.append(model.compute_probabilities(batch, views=views))
             else:

@@ -1,5 +1,6 @@
 """What `alexnet train` does beyond training: it shows it, tests the result, and writes the report."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,34 +74,50 @@ def train_and_report(
         outcome = Outcome(out, [])
         if not only_report:
             outcome = train(store, recipe, out, listener=display, tick=display.validated, **options)
+    tests: list[Evaluation] = []
     if report:
         try:
             with terminal.progress("testing", "views") as meter:
-                _report(terminal, meter, store, out, outcome.validation, options)
+                tests = _report(terminal, meter, store, out, outcome.validation, options)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"Stopped while testing. The training is finished and saved: {out / MODEL}. The same command goes on "
                 "with the test and the report."
             ) from None
-    if reject is not None:
-        _calibrate(terminal, store, out, reject, options)
+    if reject is not None or (report and VAL in store.filled_splits and not store.has_sets):
+        _calibrate(terminal, store, out, reject, tests, options)
 
 
-def _calibrate(terminal: Terminal, store: Store, out: Path, reject: float, options: dict[str, Any]) -> None:
-    """Find temperatures and thresholds, which go into the finished model."""
+def _calibrate(
+    terminal: Terminal,
+    store: Store,
+    out: Path,
+    reject: float | None,
+    tests: Sequence[Evaluation],
+    options: dict[str, Any],
+) -> None:
+    """Find temperatures, and with `reject` thresholds, which go into the finished model.
+
+    Args:
+        tests: Those on the validation images, where there are some; temperatures then cost nothing.
+    """
     classifier = load(out, device=options.get("device", "auto"), precision=options.get("precision", "auto"))
     try:
         with terminal.progress("calibrating", "views") as meter:
-            found = calibrate(classifier, store, reject=reject, tick=meter)
+            tested = {test.num_views: test.probabilities for test in tests}
+            found = calibrate(classifier, store, reject=reject, tested=tested, tick=meter)
     except KeyboardInterrupt:
         raise Interrupted(
             f"Stopped while calibrating. The training is finished and saved. Calibrate it: "
             f"{command('calibrate', out, store.path, reject=reject)}"
         ) from None
     save_calibration(classifier, found)
+    raw, scaled = found.errors[10]
+    rejected = "" if reject is None else f"; {percent(reject)} of them are unknown"
     terminal.say(
         f"Calibrated on {counted(found.images, 'image')} of {found.split}: temperature {found.temperatures[10]:.3f} in "
-        f"ten views; {percent(reject)} of them are unknown. More: {command('info', out / MODEL)}"
+        f"ten views (calibration error {percent(scaled)} in place of {percent(raw)}){rejected}. More: "
+        f"{command('info', out / MODEL)}"
     )
 
 
@@ -134,7 +151,8 @@ def _report(
     out: Path,
     validation: Evaluation | None,
     options: dict[str, Any],
-) -> None:
+) -> list[Evaluation]:
+    """Test a finished run and write its report; return the tests, where a calibration may rest on them."""
     split = choose_reported(store.filled_splits)
     if split in store.filled_splits:
         images = f"{counted(len(store[split]), 'image')} of {split}"
@@ -150,3 +168,4 @@ def _report(
     if evaluations:
         terminal.say(f"{headline(evaluations[-1])}.")
     terminal.say(f"Report: {path}")
+    return [test for test in evaluations if isinstance(test, Evaluation)] if split == VAL else []
