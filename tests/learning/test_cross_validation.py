@@ -76,6 +76,25 @@ def test_each_fold_is_tested_by_the_network_that_did_not_see_it(small_store_path
     assert "over 24 images, each tested by the one network that did not see it." in said
 
 
+def test_folds_that_are_trained_apart_are_those_that_are_trained_together(
+    small_store_path: Path, tmp_path: Path
+) -> None:
+    together, _ = go(small_store_path, tmp_path / "together")
+    options: dict[str, Any] = {"num_folds": 2, "seed": 0, "threads": 1, "precision": "float32"}
+    store, apart = alexnet.open_store(small_store_path), tmp_path / "apart"
+    for number in (2, 1):
+        assert cross_validate(quiet(), store, recipe(epochs=1), apart, only=number, **options) is None
+        assert (apart / f"fold-{number}" / "model.safetensors").exists()
+    assert not (apart / "out-of-fold.npz").exists()
+    gathered, said = go(small_store_path, apart)
+    assert "Fold 1 of 2" not in said
+    np.testing.assert_array_equal(gathered.whole.probabilities, together.whole.probabilities)
+    with pytest.raises(ConfigError, match=r"^--fold 3: there are 2. Accepted is 1 to 2\.$"):
+        cross_validate(quiet(), store, recipe(epochs=1), apart, only=3, **options)
+    with pytest.raises(RunError, match="holds folds of a training that differs"):
+        cross_validate(quiet(), store, recipe(epochs=1), apart, only=1, **{**options, "seed": 1})
+
+
 def test_an_interrupted_fold_goes_on_to_the_same_and_finished_ones_are_kept(
     small_store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

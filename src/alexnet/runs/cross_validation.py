@@ -21,7 +21,7 @@ from alexnet.data.folds import Fold, divide_into_folds
 from alexnet.data.store.format import TEST, TRAIN
 from alexnet.data.store.reader import Int64Array, Store
 from alexnet.distribution.world import SINGLE_PROCESS, World
-from alexnet.errors import RunError
+from alexnet.errors import ConfigError, RunError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.confident_learning import OutOfFold
 from alexnet.evaluation.evaluate import Evaluation, measure_errors
@@ -61,22 +61,35 @@ class CrossValidation:
 
 
 def cross_validate(
-    terminal: Terminal, store: Store, recipe: Recipe, out: Path, *, num_folds: int, **options: Any
+    terminal: Terminal,
+    store: Store,
+    recipe: Recipe,
+    out: Path,
+    *,
+    num_folds: int,
+    only: int | None = None,
+    **options: Any,
 ) -> CrossValidation | None:
     """Train and test a network for each fold, one after another; return what was found, on the first process only.
 
     Finished folds are kept, an unfinished one continues. All networks begin with the same weights.
 
     Args:
+        only: The number of the one fold, from 1, that is trained here, while others are trained elsewhere at the same
+            time. Nothing is tested then, and None returned.
         options: Those of `runs.train.train`; `seed` fixes the folds too.
     Raises:
         ConfigError: see `divide_into_folds`.
         RecipeError, StoreError: see `runs.train.find_spec`.
-        RunError: `out` holds folds of another store, recipe, number or seed, or something else.
+        ConfigError: there is no fold `only`.
+        RunError: `out` holds folds of another store, recipe, number or seed, or something else; another process is at
+            work on the fold.
         Interrupted, DivergedError: see `training.loop.train_model`.
     """
     world: World = options.get("world", SINGLE_PROCESS)
     seed: int = options.get("seed", 0)
+    if only is not None and not 1 <= only <= num_folds:
+        raise ConfigError(f"--fold {only}: there are {num_folds}. Accepted is 1 to {num_folds}.")
     folds, note = divide_into_folds(store, num_folds, seed=seed)
     find_spec(store, recipe)  # refused before there is a folder
     compute = choose_compute(options.get("device", "auto"), options.get("precision", "auto"))
@@ -89,7 +102,7 @@ def cross_validate(
     world.run_on_all_ranks(lambda: _begin_or_continue(out, identity) if world.is_main else None)
     if note and world.is_main:
         terminal.say(f"Note: {note}")
-    for number in range(num_folds):
+    for number in range(num_folds) if only is None else [only - 1]:
         run = _name(out, number)
         if world.broadcast_result((run / MODEL).exists):
             continue
@@ -98,7 +111,7 @@ def cross_validate(
             trained, tested = (counted(len(split), "image") for split in (fold[TRAIN], fold[TEST]))
             terminal.say(f"Fold {number + 1} of {num_folds}: trained on {trained}, tested on {tested}.")
         workflow.train_and_report(terminal, fold, recipe, run, report=False, **options)
-    if not world.is_main:
+    if not world.is_main or only is not None:
         return None
     tests: list[Evaluation] = []
     with terminal.progress("testing", "images") as meter:
@@ -140,7 +153,8 @@ def _name(out: Path, number: int) -> Path:
 def _begin_or_continue(out: Path, identity: dict[str, Any]) -> None:
     """Write down what is trained here, or refuse where that is another."""
     path = out / FOLDS
-    if not path.exists() or not _name(out, 0).exists():  # nothing is trained yet
+    begun = any(_name(out, number).exists() for number in range(identity["folds"]))
+    if not path.exists() or not begun:
         if out.exists() and (not out.is_dir() or {*out.iterdir()} - {path}):
             raise RunError(f"{out}: exists and is not a folder of folds. Choose another --out.")
         out.mkdir(parents=True, exist_ok=True)

@@ -60,6 +60,12 @@ WHY_MODERN = (
     metavar="K",
     help="Train K networks, each without a K-th of the training images, and test it on these.",
 )
+@click.option(
+    "--fold",
+    type=Whole(1),
+    metavar="N",
+    help="Train only this one of --folds here, while others are trained on other devices; without it all are tested.",
+)
 @click.option("--from", "start_path", type=PATH, metavar="MODEL", help="Start from the layers of a model that fit.")
 @click.option("--freeze", metavar="LAYERS", help="Layers that stay as they are: conv1-conv5, or conv1,conv2.")
 @click.option("--add-sixth-convolution", "sixth", is_flag=True, help="As for the pre-trained networks of section 6.")
@@ -88,6 +94,7 @@ def train(
     epochs: int | None,
     more_epochs: int | None,
     folds: int | None,
+    fold: int | None,
     start_path: Path | None,
     freeze: str | None,
     sixth: bool,
@@ -168,6 +175,8 @@ def train(
             "--more-epochs goes on with the recipe and the network of the run; leave out --recipe, --from, --epochs, "
             "--folds and --add-sixth-convolution."
         )
+    if fold and not folds:
+        raise click.UsageError("--fold is one of --folds K; give both.")
     if towers and mesh:
         raise click.UsageError("Give --towers or --mesh, not both.")
     mesh = f"tower={towers}" if towers else mesh
@@ -189,7 +198,7 @@ def train(
         options |= {"start": start, "device": own_device, "world": world}
         if folds is None:
             train_and_report(terminal, opened, chosen, out, report=not no_report, reject=reject, **options)
-        elif found := cross_validate(terminal, opened, chosen, out, num_folds=folds, **options):
+        elif found := cross_validate(terminal, opened, chosen, out, num_folds=folds, only=fold, **options):
             show_folds(terminal, found)
             doubtful = command("evaluate", out, store, suspects="suspects.csv", html="suspects.html")
             terminal.say(f"Probabilities: {found.path}. Labels that are doubtful: {doubtful}")
