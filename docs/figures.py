@@ -14,14 +14,16 @@ from PIL import Image
 
 from alexnet.cli import cli
 from alexnet.interpretation.drawing import save_drawing
-from alexnet.reproduction.experiments import EXPERIMENTS
-from alexnet.reproduction.figure import draw_outcomes, draw_training_errors
+from alexnet.reproduction.contrasts import judge, read_published
+from alexnet.reproduction.experiments import EXPERIMENTS, TABLES
+from alexnet.reproduction.figure import draw_contrasts, draw_outcomes, draw_training_errors
 from alexnet.reproduction.results import read_results
 from alexnet.reproduction.tables import describe_table, list_rows
 
 DOCS = Path(__file__).parent
 PAGES = ("gallery.md", "questions.md")
 LARGEST_BYTES = 150_000
+VERDICTS_TITLE = "Imagenette, 4 epochs: every variant against the same baseline"
 _FIGURE = re.compile(r"!\[[^\]]*\]\((images/[^)]+)\)\n\n```sh\n(alexnet draw [^\n]+)\n```")
 
 
@@ -54,17 +56,27 @@ def draw_figures(folder: Path = DOCS) -> list[Path]:
 def draw_results(folder: Path = DOCS) -> list[Path]:
     """Draw the figure of every experiment whose results are kept, and return the pictures."""
     written = []
+    contrasts = judge(read_published(folder / "results"))
     for path in sorted((folder / "results").glob("*/*/results.json")):
         document, outcomes, curves = read_results(path.parent)
         name = document["experiment"]
         experiment = EXPERIMENTS.get(name) or describe_table(name, list_rows(name, document["seeds"]))
-        drawn = draw_training_errors(experiment, curves) if curves else draw_outcomes(experiment, outcomes)
-        target = folder / "images" / f"{path.parent.parent.name}-{name}.png"
+        place = path.parent.parent.name
+        its = [each for each in contrasts if (each.place, each.experiment) == (place, name)]
+        drawn = (
+            draw_training_errors(experiment, curves) if curves else draw_outcomes(experiment, outcomes, contrasts=its)
+        )
+        target = folder / "images" / f"{place}-{name}.png"
         with tempfile.TemporaryDirectory() as temporary:
             save_drawing(drawn, Path(temporary) / "figure")
             shrink(Path(temporary) / "figure.png", target)
         written.append(target)
-    return written
+    chosen = [each for each in contrasts if each.place == "imagenette" and each.experiment not in TABLES]
+    with tempfile.TemporaryDirectory() as temporary:
+        drawn = draw_contrasts([each for each in chosen if each.experiment != "initial-weights"], VERDICTS_TITLE)
+        save_drawing(drawn, Path(temporary) / "figure")
+        shrink(Path(temporary) / "figure.png", folder / "images" / "verdicts.png")
+    return [*written, folder / "images" / "verdicts.png"]
 
 
 def shrink(source: Path, target: Path) -> None:

@@ -9,8 +9,10 @@ import pytest
 import alexnet
 from alexnet.data.store.reader import Store
 from alexnet.errors import ConfigError, RecipeError
+from alexnet.evaluation.metrics import find_errors
 from alexnet.network.dialects import find_dialect
 from alexnet.recipes.named import find_recipe
+from alexnet.reproduction.contrasts import Published, judge
 from alexnet.reproduction.experiments import EXPERIMENTS, find_experiment
 from alexnet.reproduction.figure import draw_outcomes, draw_training_errors
 from alexnet.reproduction.outlook import estimate_jobs
@@ -19,14 +21,12 @@ from alexnet.reproduction.results import (
     Curve,
     collect,
     collect_curves,
-    compare_epochs,
     count_epochs,
-    find_errors,
     read_results,
-    tabulate,
     write_results,
 )
 from alexnet.reproduction.tables import PLAIN, collect_table, describe_table, list_rows, plan_table
+from alexnet.reproduction.tabulation import compare_epochs, tabulate
 from conftest import write_store
 
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])
@@ -49,7 +49,7 @@ def pretend(job: Job, wrong: list[int], *, seconds: float = 60.0, train_errors: 
     views = {}
     for number in (1, 10):
         np.save(job.folder / PROBABILITIES.format(views=number), probabilities)
-        views[str(number)] = {"views": number, "top1_error": error, "top3_error": 0.0}
+        views[str(number)] = {"views": number, "top1_error": error, "top2_error": error / 2}
     result = {"views": views, "epochs": len(train_errors), "seconds": seconds, "train_top1_errors": list(train_errors)}
     (job.folder / "result.json").write_text(json.dumps(result))
 
@@ -132,10 +132,14 @@ def test_outcomes_tell_means_spreads_and_what_is_missing(store: Store, tmp_path:
     assert first.difference is None
     assert second.difference == pytest.approx(0.25)
     assert second.differences == pytest.approx((0.2, 0.3))
-    head, rows = tabulate(experiment, [first, second])
+    document = {"experiment": "dropout", "seeds": 3, "store": {"fingerprint": "", "train": 12},
+                "recipe": jobs[0].recipe.model_dump(mode="json")}  # fmt: skip
+    contrasts = judge([Published("here", document, (first, second))])
+    head, rows = tabulate(experiment, [first, second], contrasts)
     assert (head[-1], rows[0][-1], rows[1][-1]) == ("by seed", "–", "+20.0, +30.0")
+    assert rows[1][5:7] == ["15.00 %", "+25.0"]
     assert (second.planned, second.failed) == (3, ("DivergedError: the loss is nan.",))
-    assert (second.k, second.topk) == (3, 0)
+    assert (second.k, second.topk) == (2, pytest.approx(0.2))  # half of the errors: the label ties for the second place
     write_results(tmp_path / "results", experiment, [first, second], {"seeds": 3})
     lines = (tmp_path / "results" / "results.csv").read_text().splitlines()
     assert len(lines) == 3

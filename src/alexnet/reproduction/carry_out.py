@@ -13,21 +13,22 @@ from alexnet.errors import ConfigError, StoreError
 from alexnet.interpretation.drawing import save_drawing
 from alexnet.pages.themes import THEMES
 from alexnet.recipes.named import check_batch, find_recipe, scale_epochs
+from alexnet.reproduction.contrasts import Contrast, Published, judge
 from alexnet.reproduction.engine import State, read_failure, run_jobs
 from alexnet.reproduction.experiments import TABLES, Experiment, find_experiment
 from alexnet.reproduction.figure import draw_outcomes, draw_training_errors
+from alexnet.reproduction.image_errors import write_errors
 from alexnet.reproduction.outlook import Estimate, Outlook, estimate_jobs
 from alexnet.reproduction.plan import FAILED, RUNS, Job, begin_experiment, plan_jobs
 from alexnet.reproduction.results import (
     Outcome,
     collect,
     collect_curves,
-    compare_epochs,
-    tabulate,
-    tabulate_recorded,
+    collect_tests,
     write_results,
 )
-from alexnet.reproduction.tables import collect_table, describe_table, list_rows, plan_table
+from alexnet.reproduction.tables import collect_table, collect_table_tests, describe_table, list_rows, plan_table
+from alexnet.reproduction.tabulation import compare_epochs, tabulate, tabulate_recorded
 from alexnet.runs.train import find_spec
 from alexnet.system import choose_compute, describe_system
 from alexnet.text.wording import counted
@@ -145,14 +146,19 @@ def carry_out(
     }
     curves = collect_curves(jobs) if experiment.measure == "epochs" else []
     write_results(folder, experiment, outcomes, conditions, curves)
+    tests = collect_table_tests(rows, jobs) if rows else collect_tests(experiment, jobs)
+    if tests:
+        write_errors(folder, tests, store.fingerprint)
+    published = Published(store.path.name, {"experiment": experiment.name, **conditions}, tuple(outcomes), tuple(tests))
+    contrasts = judge([published])
     for theme in THEMES:
         drawn = (
             draw_training_errors(experiment, curves, theme)
             if experiment.measure == "epochs"
-            else draw_outcomes(experiment, outcomes, theme)
+            else draw_outcomes(experiment, outcomes, theme, contrasts=contrasts)
         )
         save_drawing(drawn, folder / f"figure-{theme}")
-    _show_outcomes(terminal, experiment, outcomes)
+    _show_outcomes(terminal, experiment, outcomes, contrasts)
     missing = len({job.folder for job in jobs if not job.done})
     failed = len({job.folder for job in jobs if read_failure(job)})
     if missing:
@@ -192,9 +198,11 @@ def _seconds_left(jobs: Sequence[Job], estimates: Sequence[Estimate], devices: S
     return outlook.seconds_left([], list(left.values()), 0.0)
 
 
-def _show_outcomes(terminal: Terminal, experiment: Experiment, outcomes: Sequence[Outcome]) -> None:
+def _show_outcomes(
+    terminal: Terminal, experiment: Experiment, outcomes: Sequence[Outcome], contrasts: Sequence[Contrast]
+) -> None:
     terminal.print(f"{experiment.title}. {experiment.question}\n")
-    terminal.table(*tabulate(experiment, outcomes))
+    terminal.table(*tabulate(experiment, outcomes, contrasts))
     if experiment.measure == "epochs":
         if sentence := compare_epochs(outcomes):
             terminal.print(f"\n{sentence}")

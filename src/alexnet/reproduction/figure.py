@@ -18,17 +18,26 @@ from alexnet.interpretation.drawing import (
     write,
 )
 from alexnet.pages.themes import ThemeName, find_theme
+from alexnet.reproduction.contrasts import SMALLEST_OF_INTEREST, Contrast
 from alexnet.reproduction.experiments import TARGET_ERROR, Experiment
-from alexnet.reproduction.results import Curve, Outcome, show_difference, show_error
+from alexnet.reproduction.results import Curve, Outcome
+from alexnet.reproduction.tabulation import show_error, show_interval, show_points
 
 _ROW_IN = 0.42
 _NAMES_IN = 2.8
 
 
 @styled
-def draw_outcomes(experiment: Experiment, outcomes: Sequence[Outcome], theme: ThemeName = "light") -> Drawing:
+def draw_outcomes(
+    experiment: Experiment,
+    outcomes: Sequence[Outcome],
+    theme: ThemeName = "light",
+    *,
+    contrasts: Sequence[Contrast] = (),
+) -> Drawing:
     """A row per variant: each training's error as a ring, their mean as a dot, and the difference to the first row."""
     colors = find_theme(theme)
+    of = {contrast.variant: contrast for contrast in contrasts}
     shown = [outcome for outcome in outcomes if outcome.values]
     figure = new_figure(WIDTH_IN, 0.9 + _ROW_IN * len(outcomes), colors)
     axes = figure.subplots()
@@ -47,7 +56,8 @@ def draw_outcomes(experiment: Experiment, outcomes: Sequence[Outcome], theme: Th
         if outcome.mean is not None:
             axes.plot([outcome.mean], [row], "o", color=color, markersize=4)
     notes = axes.secondary_yaxis(1.03)
-    notes.set_yticks(range(len(outcomes)), map(_describe, outcomes), color=colors.ink, fontsize=NORMAL)
+    texts = [_describe(outcome, of.get(outcome.variant)) for outcome in outcomes]
+    notes.set_yticks(range(len(outcomes)), texts, color=colors.ink, fontsize=NORMAL)
     notes.spines[:].set_visible(False)
     notes.tick_params(labelright=True, labelleft=False)
     return Drawing(
@@ -61,14 +71,18 @@ def draw_outcomes(experiment: Experiment, outcomes: Sequence[Outcome], theme: Th
         title=experiment.title,
         caption=(
             "Top-1 error on the validation images: a ring for each training, a dot for their mean. On the right the "
-            "mean and its difference to the first row in percentage points, with the 95 % interval over images."
+            "mean, and the difference to the first row over the same seeds in percentage points, with its 95 % "
+            "interval over images and seeds where the spread over seeds is known."
         ),
     )
 
 
-def _describe(outcome: Outcome) -> str:
+def _describe(outcome: Outcome, contrast: Contrast | None) -> str:
     error = show_error(outcome.mean) if outcome.values else "not run"
-    return error if outcome.difference is None else f"{error}   {show_difference(outcome)}"
+    if contrast is None:
+        return error
+    interval = f" [{show_interval(contrast.both.interval)}]" if contrast.both else ""
+    return f"{error}   {show_points(contrast.difference)}{interval}"
 
 
 def _seeds_of_values(outcome: Outcome) -> list[str]:
@@ -76,6 +90,46 @@ def _seeds_of_values(outcome: Outcome) -> list[str]:
     if len(outcome.values) == len(outcome.seeds):
         return [str(seed) for seed in outcome.seeds]
     return [" ".join(map(str, outcome.seeds))] * len(outcome.values)
+
+
+@styled
+def draw_contrasts(contrasts: Sequence[Contrast], title: str, theme: ThemeName = "light") -> Drawing:
+    """A row per contrast: its difference as a dot, its 95 % interval over images and seeds as a line.
+
+    Contrasts without such an interval are left out; filled dots are those with a verdict.
+    """
+    colors = find_theme(theme)
+    shown = [each for each in contrasts if each.both]
+    figure = new_figure(WIDTH_IN, 0.9 + 0.26 * len(shown), colors)
+    axes = figure.subplots()
+    axes.set(ylim=(len(shown) - 0.5, -0.5), title=title, xlabel="difference in top-1 error, percentage points")
+    axes.grid(visible=True, axis="x")
+    axes.axvline(0, color=colors.muted, linewidth=1)
+    axes.axvspan(-100 * SMALLEST_OF_INTEREST, 100 * SMALLEST_OF_INTEREST, color=colors.muted, alpha=0.15, linewidth=0)
+    names = [fit(figure, each.variant, _NAMES_IN, size=SMALL) for each in shown]
+    axes.set_yticks(range(len(shown)), names, color=colors.ink, fontsize=SMALL)
+    for row, each in enumerate(shown):
+        assert each.both is not None
+        decided = each.verdict in ("higher", "lower")
+        color = colors.training if decided else colors.validation
+        axes.plot([100 * end for end in each.both.interval], [row, row], color=color, linewidth=1.4)
+        axes.plot(
+            [100 * each.difference], [row], "o", color=color, markersize=5, markerfacecolor=None if decided else "none"
+        )
+    return Drawing(
+        name="verdicts",
+        figure=figure,
+        numbers={
+            "variant": [each.variant for each in shown],
+            "against": [each.against for each in shown],
+            "difference": [each.difference for each in shown],
+            "low": [each.both.interval[0] for each in shown if each.both],
+            "high": [each.both.interval[1] for each in shown if each.both],
+        },
+        title=title,
+        caption="Differences in top-1 error with 95 % intervals over images and seeds; filled: higher or lower by the "
+        "rule. The band is smaller than the smallest difference of interest.",
+    )
 
 
 @styled

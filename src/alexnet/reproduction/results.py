@@ -1,22 +1,21 @@
-"""What the trainings of an experiment say together: means, spreads, paired differences, tables."""
+"""What the trainings of an experiment say together: means, spreads, paired differences, and their files."""
 
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.data.store.reader import open_store
-from alexnet.evaluation.metrics import compare_errors, find_errors
+from alexnet.evaluation.metrics import compare_errors
 from alexnet.files.documents import parse_json
 from alexnet.files.writing import format_csv, write_text
 from alexnet.reproduction.engine import read_failure
 from alexnet.reproduction.experiments import TARGET_ERROR, Experiment, Variant
-from alexnet.reproduction.plan import PROBABILITIES, Job
+from alexnet.reproduction.image_errors import VariantTests, read_image_errors, run_test
+from alexnet.reproduction.plan import Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +65,35 @@ class Curve:
 
 def collect(experiment: Experiment, jobs: Sequence[Job]) -> list[Outcome]:
     """Return an outcome for each variant, in order; those without a finished training have no values."""
-    by_variant = {variant.name: [job for job in jobs if job.variant == variant.name] for variant in experiment.variants}
+    of = {variant.name: [job for job in jobs if job.variant == variant.name] for variant in experiment.variants}
     if experiment.measure == "epochs":
-        return [_collect_epochs(variant, by_variant[variant.name]) for variant in experiment.variants]
-    first = experiment.variants[0]
-    baseline = {job.seed: job for job in by_variant[first.name] if job.done}
-    return [_collect_errors(variant, by_variant[variant.name], first, baseline) for variant in experiment.variants]
+        return [_collect_epochs(variant, of[variant.name]) for variant in experiment.variants]
+    found = collect_tests(experiment, jobs)
+    return [
+        summarise(
+            each,
+            found[0] if each is not found[0] else None,
+            len(of[each.variant]),
+            failed=tuple(filter(None, map(read_failure, of[each.variant]))),
+            seconds=sum(job.read_result()["seconds"] for job in of[each.variant] if job.done),
+        )
+        for each in found
+    ]
+
+
+def collect_tests(experiment: Experiment, jobs: Sequence[Job]) -> list[VariantTests]:
+    """Return the errors by image of each variant's finished trainings, in order; none of measure "epochs"."""
+    if experiment.measure == "epochs":
+        return []
+    done = [job for job in jobs if job.done]
+    return [
+        VariantTests(
+            variant.name,
+            tuple(run_test([job], variant.views) for job in done if job.variant == variant.name),
+            tuple(run_test([job], 1) for job in done if job.variant == variant.name),
+        )
+        for variant in experiment.variants
+    ]
 
 
 def collect_curves(jobs: Sequence[Job]) -> list[Curve]:
@@ -83,44 +105,58 @@ def collect_curves(jobs: Sequence[Job]) -> list[Curve]:
     ]
 
 
-def _collect_errors(variant: Variant, jobs: Sequence[Job], first: Variant, baseline: dict[int, Job]) -> Outcome:
-    done = [job for job in jobs if job.done]
-    results = [job.read_result() for job in done]
-    figures = [result["views"][str(variant.views)] for result in results]
-    values = [figure["top1_error"] for figure in figures]
-    k = next(
-        (
-            int(name[3:-6])
-            for name in (figures[0] if figures else ())
-            if name.startswith("top") and name.endswith("_error") and name != "top1_error"
-        ),
-        None,
-    )
-    pairs = [(baseline[job.seed], job) for job in done if job.seed in baseline]
-    difference = interval = None
-    differences: tuple[float, ...] = ()
-    if pairs and variant != first:
-        ours = np.array([read_errors(job, variant.views) for _, job in pairs])
-        theirs = np.array([read_errors(job, first.views) for job, _ in pairs])
-        comparison = compare_errors(theirs.mean(axis=0), ours.mean(axis=0))
-        difference, interval = comparison.difference, comparison.interval
-        differences = tuple((ours - theirs).mean(axis=1).tolist())
-    return Outcome(
-        variant=variant.name,
-        seeds=tuple(job.seed for job in done),
-        planned=len(jobs),
+def summarise(
+    found: VariantTests,
+    first: VariantTests | None,
+    planned: int,
+    *,
+    failed: tuple[str, ...] = (),
+    seconds: float = 0.0,
+) -> Outcome:
+    """Return the outcome of a variant from its errors image by image.
+
+    Args:
+        first: What it is compared with, over the seeds that both have; an average of several trainings with the mean
+            of their seeds. None where it is the first itself.
+        planned, failed, seconds: as in `Outcome`.
+    """
+    values = [float(test.top1.mean()) for test in found.tests]
+    outcome = Outcome(
+        variant=found.variant,
+        seeds=tuple(seed for test in found.tests for seed in test.seeds),
+        planned=planned,
         values=tuple(values),
         mean=float(np.mean(values)) if values else None,
         deviation=float(np.std(values, ddof=1)) if len(values) > 1 else None,
-        difference=difference,
-        interval=interval,
-        topk=float(np.mean([figure[f"top{k}_error"] for figure in figures])) if k else None,
-        k=k,
-        one_view=float(np.mean([result["views"]["1"]["top1_error"] for result in results])) if results else None,
-        failed=tuple(filter(None, map(read_failure, jobs))),
-        seconds=sum(result["seconds"] for result in results),
-        differences=differences,
+        difference=None,
+        interval=None,
+        topk=float(np.mean([test.topk.mean() for test in found.tests])) if values else None,
+        k=found.tests[0].k if values else None,
+        one_view=float(np.mean([test.top1.mean() for test in found.one_view])) if found.one_view else None,
+        failed=failed,
+        seconds=seconds,
     )
+    pairs = [] if first is None else pair_errors(found, first)
+    if not pairs:
+        return outcome
+    ours, theirs = map(np.array, zip(*pairs, strict=True))
+    comparison = compare_errors(theirs.mean(axis=0), ours.mean(axis=0))
+    return replace(
+        outcome,
+        difference=comparison.difference,
+        interval=comparison.interval,
+        differences=tuple((ours - theirs).mean(axis=1).tolist()),
+    )
+
+
+def pair_errors(found: VariantTests, first: VariantTests) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Return (N,) errors of each test beside those of the same seeds of the first variant; without any, nothing."""
+    by_seed = {test.seeds[0]: test.top1 for test in first.tests}
+    return [
+        (test.top1, np.mean([by_seed[seed] for seed in sorted(set(test.seeds))], axis=0))
+        for test in found.tests
+        if set(test.seeds) <= by_seed.keys()
+    ]
 
 
 def _collect_epochs(variant: Variant, jobs: Sequence[Job]) -> Outcome:
@@ -163,22 +199,6 @@ def count_epochs(errors: Sequence[float], target: float) -> float | None:
     return None
 
 
-def read_errors(job: Job, views: int) -> NDArray[np.float64]:
-    """Return (N,) the top-1 errors of a tested job on each image, 0 or 1."""
-    return find_errors(read_probabilities(job, views), read_labels(job))
-
-
-def read_probabilities(job: Job, views: int) -> NDArray[np.float32]:
-    """Return (N, K) the probabilities of a tested job."""
-    probabilities: NDArray[np.float32] = np.load(job.folder / PROBABILITIES.format(views=views), allow_pickle=False)
-    return probabilities
-
-
-def read_labels(job: Job) -> NDArray[np.int64]:
-    """Return (N,) labels of the images that a job was tested on."""
-    return np.asarray(open_store(job.store)["val"].labels, np.int64)
-
-
 def write_results(
     folder: Path,
     experiment: Experiment,
@@ -206,64 +226,24 @@ def write_results(
 
 
 def read_results(folder: Path) -> tuple[dict[str, Any], list[Outcome], list[Curve]]:
-    """Return what `write_results` wrote: the whole document, the outcomes and the curves."""
+    """Return what `write_results` wrote: the whole document, the outcomes and the curves.
+
+    Where errors.json is there, errors and differences are computed from it again.
+    """
     document: dict[str, Any] = parse_json((folder / "results.json").read_bytes())
-    outcomes = [Outcome(**fields) for fields in document["outcomes"]]
+    outcomes = [Outcome(**_as_tuples(fields)) for fields in document["outcomes"]]
+    if found := read_image_errors(folder):
+        first = found[0]
+        again = [
+            summarise(each, first if each is not first else None, old.planned, failed=old.failed, seconds=old.seconds)
+            for each, old in zip(found, outcomes, strict=True)
+        ]
+        outcomes = [replace(new, seeds=old.seeds) for new, old in zip(again, outcomes, strict=True)]
     return document, outcomes, [Curve(**fields) for fields in document["curves"]]
 
 
-def tabulate(experiment: Experiment, outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
-    """Return the head and the rows of an experiment's table; what was not run is a dash."""
-    if experiment.measure == "epochs":
-        return ["variant", "seeds", "epochs", "best choice", *(each.by for each in experiment.references)], [
-            [
-                each.variant,
-                f"{len(each.seeds)} of {each.planned}",
-                show_epochs(each),
-                each.choice or "–",
-                *(reference.figures.get(each.variant, "–") for reference in experiment.references),
-            ]
-            for each in outcomes
-        ]
-    k = next((each.k for each in outcomes if each.k), 5)
-    by_seed = any(len(each.differences) > 1 for each in outcomes)
-    return ["variant", "seeds", "top-1", "± sd", f"top-{k}", "difference, 95 %", *(["by seed"] if by_seed else [])], [
-        [
-            each.variant,
-            f"{len(each.seeds)} of {each.planned}",
-            show_error(each.mean),
-            show_error(each.deviation),
-            show_error(each.topk),
-            show_difference(each),
-            *([", ".join(f"{100 * value:+.1f}" for value in each.differences) or "–"] if by_seed else []),
-        ]
-        for each in outcomes
-    ]
-
-
-def tabulate_recorded(experiment: Experiment) -> tuple[list[str], list[list[str]]]:
-    """Return the head and the rows of what others recorded of an experiment's variants."""
-    return ["recorded, top-1 / top-5 in %", *(each.by for each in experiment.references)], [
-        [each.name, *(reference.figures.get(each.name, "–") for reference in experiment.references)]
-        for each in experiment.variants
-    ]
-
-
-def compare_epochs(outcomes: Sequence[Outcome]) -> str | None:
-    """Return a sentence about how many times the epochs of the first variant the second one takes."""
-    first, second = outcomes[0].mean, outcomes[1].mean if len(outcomes) > 1 else None
-    if first and second:
-        return f"{outcomes[1].variant} takes {second / first:.1f} times as many epochs."
-    if first and len(outcomes) > 1 and outcomes[1].beyond:
-        return f"{outcomes[1].variant} takes more than {outcomes[1].beyond / first:.1f} times as many epochs."
-    return None
-
-
-def show_epochs(outcome: Outcome) -> str:
-    """Return 5.5, or > 30 where no training got there, or a dash where none was run."""
-    if outcome.mean is not None:
-        return f"{outcome.mean:.1f}"
-    return f"> {outcome.beyond}" if outcome.beyond else "–"
+def _as_tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 
 def _cell(value: Any) -> str:
@@ -272,16 +252,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return " ".join(map(_cell, value))
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def show_error(value: float | None) -> str:
-    """Return 23.73 % or a dash."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:.2%}".replace("%", " %")
-
-
-def show_difference(outcome: Outcome) -> str:
-    """Return +1.4 [+0.2, +2.5] in percentage points, or a dash."""
-    if outcome.difference is None or outcome.interval is None:
-        return "–"
-    low, high = outcome.interval
-    return f"{100 * outcome.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"

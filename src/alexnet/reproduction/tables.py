@@ -4,17 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from alexnet.data.store.reader import Store
-from alexnet.evaluation.evaluate import default_k
-from alexnet.evaluation.metrics import compare_errors, find_errors
 from alexnet.recipes.named import find_recipe
 from alexnet.reproduction.engine import read_failure
 from alexnet.reproduction.experiments import TABLES, Experiment, Reference, Variant
+from alexnet.reproduction.image_errors import VariantTests, run_test
 from alexnet.reproduction.plan import Job, make_job
-from alexnet.reproduction.results import Outcome, read_labels, read_probabilities
+from alexnet.reproduction.results import Outcome, summarise
 from alexnet.training.transfer import choose_dialect
 
 PLAIN, PRETRAINED, PRETRAINING = "net", "pre-trained net", "pre-training"
@@ -92,62 +88,39 @@ def plan_table(
 
 def collect_table(rows: Sequence[Row], jobs: Sequence[Job]) -> list[Outcome]:
     """Return an outcome for each row; an average whose networks are not all done has no value."""
-    first: NDArray[np.float64] | None = None
+    found = collect_table_tests(rows, jobs)
     outcomes = []
-    for row in rows:
-        plain = [job for job in jobs if job.variant == PLAIN][: row.plain]
-        tuned = [job for job in jobs if job.variant == PRETRAINED][: row.pretrained]
-        outcome, errors = _collect_row(row, [*plain, *tuned], first)
-        outcomes.append(outcome)
-        if row == rows[0]:
-            first = errors
+    for row, each in zip(rows, found, strict=True):
+        members = _members(row, jobs)
+        done = [job for job in members if job.done]
+        outcome = summarise(
+            each,
+            found[0] if each is not found[0] else None,
+            row.plain + row.pretrained,
+            failed=tuple(filter(None, map(read_failure, members))),
+            seconds=sum(job.read_result()["seconds"] for job in done),
+        )
+        outcomes.append(replace(outcome, seeds=tuple(job.seed for job in done)))
     return outcomes
 
 
-def _collect_row(
-    row: Row, members: Sequence[Job], first: NDArray[np.float64] | None
-) -> tuple[Outcome, NDArray[np.float64] | None]:
-    """Return the outcome of a row and (N,) its errors on each image.
+def collect_table_tests(rows: Sequence[Row], jobs: Sequence[Job]) -> list[VariantTests]:
+    """Return the errors by image of each row; of an average, those of the mean probabilities."""
+    found = []
+    for row in rows:
+        members = _members(row, jobs)
+        done = [job for job in members if job.done]
+        if row.averaged:
+            tests = [run_test(done, row.views)] if len(done) == row.plain + row.pretrained else []
+        else:
+            tests = [run_test([job], row.views) for job in done]
+        found.append(VariantTests(row.name, tuple(tests)))
+    return found
 
-    Args:
-        first: The errors of the first row, which others are compared with.
-    """
-    done = [job for job in members if job.done]
-    planned = row.plain + row.pretrained
-    outcome = Outcome(
-        variant=row.name,
-        seeds=tuple(job.seed for job in done),
-        planned=planned,
-        values=(),
-        mean=None,
-        deviation=None,
-        difference=None,
-        interval=None,
-        failed=tuple(filter(None, map(read_failure, members))),
-        seconds=sum(job.read_result()["seconds"] for job in done),
-    )
-    if not done or (row.averaged and len(done) < planned):
-        return outcome, None
-    probabilities = np.stack([read_probabilities(job, row.views) for job in done])
-    if row.averaged:
-        probabilities = probabilities.mean(0, keepdims=True)
-    labels = read_labels(done[0])
-    errors = np.stack([find_errors(each, labels) for each in probabilities])
-    k = default_k(probabilities.shape[2])
-    best = np.argsort(-probabilities, axis=2, kind="stable")[:, :, :k]
-    comparison = None if first is None else compare_errors(first, errors.mean(0))
-    values = errors.mean(1)
-    outcome = replace(
-        outcome,
-        values=tuple(values.tolist()),
-        mean=float(values.mean()),
-        deviation=float(values.std(ddof=1)) if len(values) > 1 else None,
-        difference=comparison.difference if comparison else None,
-        interval=comparison.interval if comparison else None,
-        topk=float(1 - (best == labels[:, None]).any(2).mean()),
-        k=k,
-    )
-    return outcome, errors.mean(0)
+
+def _members(row: Row, jobs: Sequence[Job]) -> list[Job]:
+    plain = [job for job in jobs if job.variant == PLAIN][: row.plain]
+    return [*plain, *[job for job in jobs if job.variant == PRETRAINED][: row.pretrained]]
 
 
 def describe_table(table: str, rows: Sequence[Row]) -> Experiment:
