@@ -1,5 +1,8 @@
 """What is chosen on a machine, by what it can do."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -60,3 +63,19 @@ def test_on_a_gpu_float32_means_float32(monkeypatch: pytest.MonkeyPatch) -> None
     assert not torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction
     assert torch.get_float32_matmul_precision() == "highest"
     assert system.check_device("cuda:1") == torch.device("cuda:1")
+
+
+def test_storage_is_that_of_the_innermost_mount(tmp_path: Path) -> None:
+    table = tmp_path / "mountinfo"
+    table.write_text(
+        "1 0 999:1 / / rw - ext4 /dev/a rw\n"
+        f"2 1 999:2 / {tmp_path.resolve()}/with\\040blank rw,x shared:1 - tmpfs none rw\n"
+        f"3 1 999:3 / {tmp_path.resolve()}/net rw - nfs4 server:/x rw\n"
+    )
+    assert system.describe_storage(tmp_path, mounts=table) == "ext4"
+    assert system.describe_storage(tmp_path / "with blank" / "a", mounts=table) == "tmpfs, memory"
+    assert system.describe_storage(tmp_path / "net", mounts=table) == "nfs4"
+    assert system.describe_storage(tmp_path, mounts=tmp_path / "none") == "unknown"
+    assert system.memory_gib() == pytest.approx(
+        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, abs=0.06
+    )

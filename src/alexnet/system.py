@@ -9,6 +9,7 @@ import platform
 import sys
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -217,3 +218,45 @@ def describe_system() -> dict[str, str | int]:
         "cores": available_cores(),
         "cuda": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none",
     }
+
+
+def memory_gib() -> float | None:
+    """Return the machine's memory in GiB, or None where the system does not say."""
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def describe_storage(folder: Path, *, mounts: Path = Path("/proc/self/mountinfo")) -> str:
+    """Return the file system that a folder lies on and the kind of its disk: "ext4, solid state".
+
+    The kind is "rotating", "solid state", "virtual disk" (of which nobody here knows the kind) or "memory", and left
+    out where the system does not say. "unknown" where there is no table of mounts.
+
+    Args:
+        mounts: Table of mounts in the form of the Linux kernel.
+    """
+    try:
+        lines = [line.split() for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines()]
+    except OSError:
+        return "unknown"
+    place, best = folder.resolve(), None
+    for fields in lines:
+        mounted = Path(fields[4].replace("\\040", " "))
+        if place.is_relative_to(mounted) and (best is None or len(mounted.parts) >= len(best[0].parts)):
+            best = (mounted, fields[2], fields[fields.index("-") + 1])
+    if best is None:
+        return "unknown"
+    _, device, system = best
+    if system in ("tmpfs", "ramfs"):
+        return f"{system}, memory"
+    try:
+        disk = (Path("/sys/dev/block") / device).resolve()
+        queue = next(path / "queue" for path in (disk, disk.parent) if (path / "queue").exists())
+        turns = (queue / "rotational").read_text(encoding="utf-8").strip() == "1"
+    except (OSError, StopIteration):
+        return system
+    if disk.name.startswith(("vd", "xvd")):
+        return f"{system}, virtual disk"
+    return f"{system}, {'rotating' if turns else 'solid state'}"

@@ -93,6 +93,9 @@ def test_a_record_is_named_by_date_subject_and_processor(tmp_path: Path, monkeyp
     monkeypatch.setattr(suite, "describe_system", lambda: {"processor": "Intel(R) Xeon(R) Processor"})
     path = write_record(tmp_path, "step", [], "alexnet bench step")
     assert path.name == f"{datetime.date.today().isoformat()}_step_intel-xeon-processor.jsonl"
+    head = json.loads(path.read_text(encoding="utf-8"))
+    assert head["memory_gib"] > 0.1
+    assert head["storage"].split(",")[0]
 
 
 @pytest.mark.slow

@@ -45,6 +45,44 @@ def test_the_page_of_results_is_what_their_files_say() -> None:
         assert (DOCS / name).is_file(), f"docs/{name} is missing. Run: make figures"
 
 
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [("results.md", "answers_page"), ("results/speed.md", "speed_page"), ("results/retrieval.md", "retrieval_page")],
+)
+def test_what_is_said_of_results_is_computed_from_what_is_committed(name: str, page: str) -> None:
+    committed = (DOCS / name).read_text(encoding="utf-8")
+    assert committed == getattr(load_generator(), page)(), f"docs/{name} is out of date. Run: make docs"
+    assert committed.count("\n") <= 150
+
+
+def test_numbers_of_results_that_were_computed_by_other_means() -> None:
+    """By scipy and numpy from the same files, once: they change only if the files or the method do."""
+    committed = " ".join((DOCS / "results.md").read_text(encoding="utf-8").split())
+    for sentence in (
+        "Another seed changes a paired difference by 1.8 points (standard deviation, 20 degrees of freedom).",
+        "Uncorrected, 6 of 18 contrasts on Imagenette exclude zero.",
+        "it looks like 1.3 points",
+        "| dropout | no dropout | imagenette | 500 (4) | 2 | -10.1 | -13.2 to -7.1 | < 0.001 | < 0.001 | lower |",
+        "| pooling | pools of 2, paddings kept | imagenette | 500 (4) | 2 | +2.1 | -0.7 to +5.0 | 0.136 | 1.000 |",
+        "it is at 28.69 % after 30 epochs and fell by 0.4 points an epoch over the last ten.",
+        "normalisation is 42 % in ten views and 76 % in one view",
+    ):
+        assert sentence in committed, sentence
+    experiments = (DOCS / "results" / "README.md").read_text(encoding="utf-8")
+    assert "| pools of 2, paddings kept | 2 of 3 | 47.80 % | 0.28 % | 9.93 % | 45.67 % | +2.1 |" in experiments
+
+
+def test_no_number_of_the_page_of_results_is_written_by_hand() -> None:
+    """Its words have numbers of the paper, of recipes, of rules and of commands alone; measured ones are filled in."""
+    words = (DOCS / "results.template").read_text(encoding="utf-8").partition("## The commands")[0]
+    words = re.sub(r"\{\w+\}|\]\([^)]*\)|fc\d|CIFAR-\d+|[Ff]igure 1|[Tt]able \d|bfloat16|<!--.*?-->", "", words)
+    allowed = {
+        *("90", "1.2", "4,000", "0.4", "2", "0.05", "25", "11", "13"),  # the paper's, the set's and the rule's
+        *("0", "1.1", "0.48", "2,048", "2012", "6", "24", "2.13", "0.01", "4"),  # of seeds, recipes, the machine
+    }
+    assert set(re.findall(r"\d[\d.,]*\d|\d", words)) <= allowed
+
+
 def test_the_tables_of_scaling_are_what_the_records_and_the_model_say() -> None:
     committed = (DOCS / "scaling.md").read_text(encoding="utf-8")
     assert committed == load_generator().scaling_page(), "docs/scaling.md is out of date. Run: make docs"

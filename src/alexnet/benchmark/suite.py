@@ -3,6 +3,7 @@
 import datetime
 import json
 import platform
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from alexnet.benchmark.searching import bench_search
 from alexnet.benchmark.serving import bench_serve
 from alexnet.benchmark.step import bench_evaluation, bench_step
 from alexnet.files.writing import write_text
-from alexnet.system import check_device, choose_compute, describe_system, set_threads
+from alexnet.system import check_device, choose_compute, describe_storage, describe_system, memory_gib, set_threads
 from alexnet.text.progress import Tick
 
 WHAT = ("kernels", "step", "loader", "evaluate", "prepare", "search", "scaling", "serve")
@@ -86,6 +87,8 @@ def write_record(
 
     Args:
         device: What was measured; its name is the file's.
+
+    The first line names processor, memory and the file system of the temporary folder, where benchmarks write.
     """
     system = describe_system()
     on_gpu = what in ON_DEVICES and check_device(device).type == "cuda"
@@ -97,7 +100,14 @@ def write_record(
     )
     processor = "-".join(name.split())
     date = datetime.date.today().isoformat()
-    head: dict[str, Any] = {"command": command, "date": date, "machine": platform.machine(), **system}
+    head: dict[str, Any] = {
+        "command": command,
+        "date": date,
+        "machine": platform.machine(),
+        **system,
+        "memory_gib": memory_gib(),
+        "storage": describe_storage(Path(tempfile.gettempdir())),  # where benchmarks put their stores
+    }
     path = folder / f"{date}_{what}_{processor}.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
     write_text(path, "".join(json.dumps(line) + "\n" for line in [head, *rows]))

@@ -30,7 +30,7 @@ from alexnet.reproduction.results import (
 from alexnet.reproduction.tables import collect_table, collect_table_tests, describe_table, list_rows, plan_table
 from alexnet.reproduction.tabulation import compare_epochs, tabulate, tabulate_recorded
 from alexnet.runs.train import find_spec
-from alexnet.system import choose_compute, describe_system
+from alexnet.system import choose_compute, describe_storage, describe_system, memory_gib
 from alexnet.text.wording import counted
 from alexnet.version import __version__
 
@@ -138,7 +138,7 @@ def carry_out(
     conditions = {
         "date": datetime.date.today().isoformat(),
         "alexnet": __version__,
-        "machine": describe_system(),
+        "machine": {**describe_system(), "memory_gib": memory_gib(), "storage": describe_storage(store.path)},
         "store": {"fingerprint": store.fingerprint, "train": len(store["train"]), "val": len(store["val"])},
         "recipe": jobs[0].recipe.model_dump(mode="json"),
         "seeds": seeds,

@@ -109,8 +109,7 @@ def show_error(value: float | None) -> str:
 
 def show_points(value: float) -> str:
     """Return a difference of rates in percentage points: +1.4."""
-    rounded = round(100 * value, 1)
-    return f"{rounded + 0.0:+.1f}"
+    return f"{100 * value:+.1f}"
 
 
 def show_interval(interval: tuple[float, float] | None) -> str:

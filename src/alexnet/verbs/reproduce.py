@@ -45,7 +45,8 @@ def reproduce(
     """Repeat an experiment of the paper on your images, and set the result beside the paper's.
 
     Without EXPERIMENT, lists them. Trainings are kept under OUT/runs and shared between experiments; interrupted
-    anywhere, the same command goes on. Results go to OUT/EXPERIMENT: results.csv, results.json, and the figure.
+    anywhere, the same command goes on. Results go to OUT/EXPERIMENT: results.csv, results.json, errors.json
+    (image by image), and the figure.
 
     \b
       alexnet reproduce dropout --store STORE --seeds 3 --dry-run

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 WHY_MODERN = (
     "No --recipe: training with modern, which beats the paper's own on few images and on few epochs "
-    "(docs/results.md). The paper's: --recipe paper."
+    "(docs/results/runs.md). The paper's: --recipe paper."
 )
 
 
