@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +117,17 @@ def test_experiments_with_the_same_baseline_share_its_spread_and_the_correction(
     assert together[0].both is not None
     assert together[0].corrected == pytest.approx(2 * together[0].both.p_value)
     assert [each.verdict for each in together] == ["lower", "undecided"]
+
+
+def test_the_example_in_the_description_of_the_format_reads_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(import base64\n.*?)```", page, re.DOTALL)
+    tied = wrong_on("a", 0, [0, 9, 19])
+    tied.top1[4] = 0.25
+    write_errors(tmp_path, [VariantTests("x", (tied,))], "f")
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, np.ndarray] = {}
+    exec(example, found)
+    assert found["errors"].tolist() == tied.top1.tolist()

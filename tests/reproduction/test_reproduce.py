@@ -16,6 +16,7 @@ from alexnet.files.writing import is_locked, lock_file
 from alexnet.recipes.named import find_recipe, scale_epochs
 from alexnet.reproduction import engine
 from alexnet.reproduction.experiments import EXPERIMENTS, TABLES
+from alexnet.reproduction.image_errors import read_image_errors
 from alexnet.reproduction.outlook import Estimate
 from alexnet.reproduction.plan import LOCK, make_job
 from conftest import write_store
@@ -77,6 +78,10 @@ def test_an_experiment_runs_fails_in_part_and_goes_on(store_path: Path, tmp_path
     assert [outcome["seeds"] for outcome in document["outcomes"]] == [[0]] * 2
     assert all(0 <= outcome["mean"] <= 1 for outcome in document["outcomes"])
     assert (out / "activation" / "figure-light.png").stat().st_size > 5000
+    kept = read_image_errors(out / "activation")
+    assert kept is not None
+    assert [float(each.tests[0].top1.mean()) for each in kept] == [each["mean"] for each in document["outcomes"]]
+    assert document["machine"]["memory_gib"] > 0.1
     before = {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("result.json")}
     assert len(before) == 2
     code, again = call(*arguments)

@@ -77,8 +77,8 @@ def modern() -> Recipe:
 
     He initialisation, inputs divided by 60, one epoch of warm-up and a rate that falls along a cosine, as small-data;
     batches of 32, so that few images still make many updates. Smoothed labels (0.1) and crops of 35 to 100 % of the
-    image were tried and did not lower the error within ten epochs (docs/results/runs.md); they can be set. All of this was
-    chosen on the validation images of Imagenette, which are therefore not held out for it.
+    image were tried and did not lower the error within ten epochs (docs/results/runs.md); they can be set. All of this
+    was chosen on the validation images of Imagenette, which are therefore not held out for it.
     """
     base = small_data()
     return base.model_copy(update={"name": "modern", "batches": base.batches.model_copy(update={"size": 32})})

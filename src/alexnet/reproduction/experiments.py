@@ -182,8 +182,8 @@ _LISTED = (
         references=(Reference("paper, 4.1", {"no colour noise": "more than +1 (top-1)"}),),
         remark="The source records no run without noise. Its noise has a standard deviation of 12.2 grey levels along "
         "the first axis on ImageNet; the constants that most later code copies take variances for standard deviations, "
-        "0.48 of it on that axis. The division by 1.1 ends with the source's noise, which here never ends, and tests do "
-        "not divide: that row measures a mismatch of scale.",
+        "0.48 of it on that axis. The division by 1.1 ends with the source's noise, which here never ends, and tests "
+        "do not divide: that row measures a mismatch of scale.",
     ),
     Experiment(
         name="crops",
