@@ -180,16 +180,21 @@ def filled_page(path: Path, tables: dict[str, str]) -> str:
 
 def speed_page(table: Table) -> str:
     """Return docs/results/speed.md."""
-    return filled_page(RESULTS / "speed.md", {"speed": _speed_table(table, _SPEED)})
+    tables = {
+        "speed": _speed_table(table, _SPEED, "amd-epyc"),
+        "speed-float32": _speed_table(table, _SPEED_FLOAT32, "intel-xeon-processor"),
+    }
+    return filled_page(RESULTS / "speed.md", tables)
 
 
 def retrieval_page(table: Table) -> str:
     """Return docs/results/retrieval.md."""
-    return filled_page(RESULTS / "retrieval.md", {"search": _speed_table(table, _SEARCH)})
+    return filled_page(RESULTS / "retrieval.md", {"search": _speed_table(table, _SEARCH, "*")})
 
 
-def _speed_table(table: Table, names: dict[tuple[str, str], str]) -> str:
-    records = {what: {row["what"]: row for row in read_record(what)[1]} for what in {what for what, _ in names}}
+def _speed_table(table: Table, names: dict[tuple[str, str], str], processor: str) -> str:
+    benchmarks = {what for what, _ in names}
+    records = {what: {row["what"]: row for row in read_record(what, processor)[1]} for what in benchmarks}
     rows = []
     for (what, name), title in names.items():
         row = records[what][name]
@@ -218,6 +223,21 @@ _SPEED = {
     ("evaluate", "inference : stock-bfloat16"): "one view : stock modules, bfloat16",
     ("evaluate", "ten views : stock-bfloat16"): "ten views : ten stock passes, bfloat16",
     ("loader", "loader : image folder"): "batches from a store : image folder",
+}
+_SPEED_FLOAT32 = {
+    ("step", "stock-float32"): "step : stock modules, float32, default layout",
+    ("step", "torchvision-float32"): "step : torchvision's AlexNet, float32, default layout",
+    ("step", "torchvision-channels-last"): "step : the same, channels_last",
+    ("step", "peak memory : stock-float32"): "peak memory of the step : stock modules, float32",
+    ("kernels", "update"): "update of weights : PyTorch's fused SGD",
+    ("loader", "epoch with data : bare step"): "epoch with data : bare step",
+    ("loader", "epoch from JPEG : bare step"): "epoch from JPEG files : bare step",
+    ("evaluate", "inference : stock-float32"): "one view : stock modules, float32",
+    ("evaluate", "ten views : stock-float32"): "ten views : ten stock passes, float32",
+    ("loader", "loader : image folder"): "batches from a store : image folder",
+    ("step-cifar-11pct", "cifar-11pct : plain PyTorch"): "step of `cifar-11pct` : PyTorch's own operations",
+    ("step-cifar-13pct", "cifar-13pct : plain PyTorch"): "step of `cifar-13pct` : PyTorch's own operations",
+    ("step-cifar-80sec", "cifar-80sec : plain PyTorch"): "step of `cifar-80sec` : PyTorch's own operations",
 }
 _SEARCH = {
     ("search", "1 query : cdist"): "exact, one query, float32, larger than the cache : `torch.cdist`",

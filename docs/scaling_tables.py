@@ -115,8 +115,8 @@ def _limit(cost: Cost) -> str:
     return _LIMITS[max(_LIMITS, key=lambda name: getattr(cost, name))]
 
 
-def read_record(what: str) -> tuple[dict[str, Any], Sequence[dict[str, Any]]]:
-    """Return the head and the rows of the newest record of a benchmark."""
-    newest = max(RECORDS.glob(f"*_{what}_*.jsonl"))
+def read_record(what: str, processor: str = "*") -> tuple[dict[str, Any], Sequence[dict[str, Any]]]:
+    """Return the head and the rows of the newest record of a benchmark, on a processor as its file name spells it."""
+    newest = max(RECORDS.glob(f"*_{what}_{processor}.jsonl"))
     head, *rows = map(json.loads, newest.read_text(encoding="utf-8").splitlines())
     return head, rows

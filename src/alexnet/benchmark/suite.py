@@ -91,7 +91,7 @@ def write_record(
     The first line names processor, memory and the file system of the temporary folder, where benchmarks write.
     """
     system = describe_system()
-    on_gpu = what in ON_DEVICES and check_device(device).type == "cuda"
+    on_gpu = what.partition("-")[0] in ON_DEVICES and check_device(device).type == "cuda"
     name = (
         str(torch.cuda.get_device_name(device) if on_gpu else system["processor"])
         .lower()
