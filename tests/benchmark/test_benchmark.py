@@ -166,6 +166,18 @@ def test_steps_on_a_mesh_send_what_the_model_counts_and_take_about_what_it_says(
     assert row.samples["bytes"][0] > 2**20
 
 
+def test_the_record_of_another_dialect_has_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(suite, "run_benchmark", lambda what, **_: [])
+    monkeypatch.setattr(suite, "describe_system", lambda: {"processor": "Intel(R) Xeon(R) Processor"})
+    words = ["bench", "step", "kernels", "--dialect", "cifar-11pct", "--record", str(tmp_path)]
+    assert CliRunner().invoke(cli, words).exit_code == 0
+    kernels, step_record = sorted(tmp_path.iterdir())
+    assert kernels.name.endswith("_kernels_intel-xeon-processor.jsonl")
+    assert step_record.name.endswith("_step-cifar-11pct_intel-xeon-processor.jsonl")
+    head = json.loads(step_record.read_text(encoding="utf-8"))
+    assert head["command"] == "alexnet bench step --batch 128 --rounds 5 --dialect cifar-11pct"
+
+
 def test_a_gpu_by_name_is_refused_where_only_the_processor_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Compute(torch.device("cuda:0"), torch.float32, "")
     monkeypatch.setattr("alexnet.system.choose_compute", lambda device: found)

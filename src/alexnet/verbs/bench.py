@@ -80,7 +80,8 @@ def bench(
             given = ("batch", "rounds", "images", "threads", *OWN.get(what, ()))
             there = chosen if what in ON_DEVICES and chosen.type != "cpu" else None
             typed = command("bench", what, **{name: options[name] for name in given}, device=there)
-            subject = f"{what}-{dialect}" if "dialect" in given and dialect != "paper" else what
+            other = "dialect" in given and options["dialect"] != "paper"
+            subject = f"{what}-{options['dialect']}" if other else what
             path = write_record(record, subject, [row.to_json() for row in rows], typed, device=str(chosen))
             terminal.say(f"Record: {path}")
 
