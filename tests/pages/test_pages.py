@@ -49,9 +49,11 @@ def make_pages(folder: Path, name: str = NAME) -> dict[str, str]:
         result=explain(evaluation),
         models=[row, row],
         head=("Model", name),
+        compared="Top-1 error",
         differences=[row],
         notes=[name],
         figures=[],
+        class_head=("Class", "Images"),
         classes=[row],
         commands=[name],
     )
