@@ -117,11 +117,19 @@ def run_demo(terminal: Terminal, out: Path, *, seed: int = 0, minutes: float = 6
 
 
 def _read_plan(out: Path) -> Plan | None:
-    """Return what was chosen when the demo began, or None where it did not begin."""
-    if not (out / CHOSEN).exists():
+    """Return what was chosen when the demo began, or None where it did not begin.
+
+    Raises:
+        ConfigError: its file is none that was written here.
+    """
+    file = out / CHOSEN
+    if not file.exists():
         return None
-    kept = parse_json(read_text(out / CHOSEN))
-    return Plan(**{**kept, "settings": tuple(kept["settings"])})
+    try:
+        kept = parse_json(read_text(file))
+        return next(plan for plan in PLANS if json.loads(json.dumps(plan)) == [kept[name] for name in Plan._fields])
+    except (ValueError, TypeError, KeyError, StopIteration):
+        raise ConfigError(f"{file}: holds no plan of this demo. Choose another --out.") from None
 
 
 def _choose_plan(terminal: Terminal, out: Path, minutes: float) -> Plan:
@@ -130,11 +138,11 @@ def _choose_plan(terminal: Terminal, out: Path, minutes: float) -> Plan:
     estimates = [OTHER_SECONDS + (1 + OTHER_SHARE) * plan.steps / rate for plan in PLANS]
     position = next((i for i, seconds in enumerate(estimates) if seconds <= 60 * minutes), len(PLANS) - 1)
     plan = PLANS[position]
-    smaller = "" if position == 0 else f" The whole demo, {PLANS[0].error}, would take {duration(estimates[0])}."
+    whole = f" The whole demo, seven epochs with dropout, would take {duration(estimates[0])}."
     terminal.say(
         f"This machine trains {rate:.0f} images/s. {duration(estimates[position])} for "
         f"{10 * plan.train_per_class:,} pictures and {counted(plan.epochs, 'epoch')}, with a held-out error of about "
-        f"{plan.error} in the end.{smaller}"
+        f"{plan.error} in the end.{whole if position else ''}"
     )
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / CHOSEN, json.dumps(plan._asdict()) + "\n")

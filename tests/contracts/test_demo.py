@@ -69,6 +69,14 @@ def test_the_demo_is_as_large_as_the_machine_bears_and_stays_so(
     assert demo._read_plan(tmp_path) == plan
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"train_per_class": 1e9}', '"plan"'])
+def test_a_plan_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / demo.CHOSEN).write_text(text)
+    with pytest.raises(ConfigError) as problem:
+        demo.run_demo(Terminal(), tmp_path)
+    assert str(problem.value) == f"{tmp_path / demo.CHOSEN}: holds no plan of this demo. Choose another --out."
+
+
 def test_what_the_demo_will_do_is_said_before_it_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -78,7 +86,7 @@ def test_what_the_demo_will_do_is_said_before_it_begins(
     said = capsys.readouterr().err
     assert said.startswith("This machine trains 25 images/s. ")
     assert "for 1,000 pictures and 5 epochs, with a held-out error of about " in said
-    assert "The whole demo, 5 %, would take 14 min" in said
+    assert "The whole demo, seven epochs with dropout, would take 14 min" in said
 
 
 def test_a_few_steps_give_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
