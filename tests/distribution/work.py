@@ -20,7 +20,8 @@ from alexnet.distribution.processes import DistributedWorld, LaunchEnvironment
 from alexnet.distribution.world import SINGLE_PROCESS
 from alexnet.errors import AlexNetError
 from alexnet.evaluation import evaluate
-from alexnet.evaluation.assessment import Options, assess
+from alexnet.evaluation.assessment import assess
+from alexnet.evaluation.assessment_options import Options
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import evaluate_network
 from alexnet.evaluation.labeled_images import open_labeled_images

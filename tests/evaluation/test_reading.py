@@ -17,7 +17,8 @@ from alexnet.data.images.decode import Framing, open_image
 from alexnet.data.sources import folders
 from alexnet.data.sources.folders import list_images
 from alexnet.errors import WeightsError
-from alexnet.evaluation.assessment import Options, assess
+from alexnet.evaluation.assessment import assess
+from alexnet.evaluation.assessment_options import Options
 from alexnet.evaluation.ensemble import Ensemble
 from alexnet.network.alexnet import build
 from alexnet.network.model_file import Model, load_model, save_model

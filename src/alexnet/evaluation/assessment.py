@@ -8,15 +8,23 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.data.store.format import HEADER_NAME, TRAIN, choose_reported
+from alexnet.data.store.format import choose_reported
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import ConfigError
+from alexnet.evaluation.assessment_options import (
+    Options,
+    check_files,
+    check_fit,
+    check_order,
+    check_splits,
+    check_world,
+    refuse_for_sets,
+)
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import (
     Ensemble,
     FittedOn,
     fit_weights,
-    is_ensemble,
     open_model,
     save_ensemble,
 )
@@ -25,7 +33,6 @@ from alexnet.evaluation.fairness import find_doubts, find_doubts_of_fit, find_re
 from alexnet.evaluation.labeled_images import LabeledImages, list_splits, open_labeled_images
 from alexnet.evaluation.metrics import Calibration, Comparison, compare_errors, find_errors, measure_calibration
 from alexnet.evaluation.prediction_files import (
-    LISTED,
     check_prediction_file,
     write_predictions,
     write_set_predictions,
@@ -33,49 +40,11 @@ from alexnet.evaluation.prediction_files import (
 )
 from alexnet.evaluation.set_evaluation import SetEvaluation
 from alexnet.evaluation.trial import Trial, run_trial
-from alexnet.files.record import hash_file
 from alexnet.network.confidence import scale_probabilities
 from alexnet.network.model_file import find_model
-from alexnet.runs.folder import RECIPE
 from alexnet.text.commands import command
 from alexnet.text.progress import Tick
 from alexnet.text.wording import counted, name_readably, readable_names
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """The options of `alexnet evaluate`."""
-
-    views: int = 10
-    split: str | None = None
-    """Of the images to test on; see `choose_reported` where it is None."""
-    top: int | None = None
-    calibrated: bool = False
-    """Whether probabilities are scaled with the temperature of each model before anything is measured."""
-    average: bool = False
-    fit_on: str | None = None
-    save_ensemble: Path | None = None
-    html: Path | None = None
-    """Checked here, written by the interpretation stage."""
-    predictions: Path | None = None
-    submission: Path | None = None
-    device: str = "auto"
-    precision: str = "auto"
-
-    def files(self) -> dict[str, Path]:
-        """Return the files to write, by option."""
-        named = {"--save-ensemble": self.save_ensemble, "--html": self.html, "--predictions": self.predictions,
-                 "--submission": self.submission}  # fmt: skip
-        return {option: path for option, path in named.items() if path}
-
-    def words(self) -> list[str]:
-        """Return what to type for the figures to be the same."""
-        words = ["--views", str(self.views)]
-        words += ["--split", self.split] if self.split else []
-        words += ["--top", str(self.top)] if self.top else []
-        words += ["--calibrated"] if self.calibrated else []
-        words += ["--fit-weights", self.fit_on] if self.fit_on else ["--average"] if self.average else []
-        return words
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +169,10 @@ def assess(
             file that cannot be written; all of this is found before the first image is read.
         WeightsError, StoreError, SourceError: a model or the images cannot be used.
     """
-    _check_order(paths, images)
+    check_order(paths, images)
     split = options.split or choose_reported(list_splits(images))
     options = replace(options, split=split)
-    _check_splits(images, options.fit_on, split)
+    check_splits(images, options.fit_on, split)
     averaging = options.average or options.fit_on is not None
     if averaging and len(paths) < 2:
         raise ConfigError(
@@ -221,12 +190,12 @@ def assess(
         check_prediction_file(options.predictions)
     models, entries = world.run_on_all_ranks(lambda: _load(paths, options))
     if models.independent is not None:
-        _refuse_for_sets(options)
+        refuse_for_sets(options)
     if options.calibrated:
         for entry in entries:
             assert entry.model is not None
             entry.model.temperature(options.views)
-    _check_files(models, paths, options)
+    check_files(models, paths, options)
 
     def open_split(split: str) -> LabeledImages:
         return world.run_on_all_ranks(
@@ -236,7 +205,7 @@ def assess(
         )
 
     tested = open_split(split)
-    _check_world(world, models, tested, options)
+    check_world(world, models, tested, options)
     doubts: list[str] = []
     found: tuple[float, ...] | None = None
     if averaging:
@@ -244,7 +213,7 @@ def assess(
         fitted_on: FittedOn | None = None
         if options.fit_on is not None:
             fitting = open_split(options.fit_on)
-            _check_fit(fitting, tested, images)
+            check_fit(fitting, tested, images)
             in_all = len(fitting) + len(tested)
             found = _fit(models, entries, fitting, options, _part(tick, 0, in_all), world)
             tick = _part(tick, len(fitting), in_all)
@@ -307,18 +276,6 @@ def _measure_sets(models: Ensemble, entries: Sequence[_Entry], trial: Trial) -> 
     return found
 
 
-def _refuse_for_sets(options: Options) -> None:
-    """Refuse what has no meaning where a picture may have any number of classes."""
-    for given, option, why in (
-        (options.top, "--top", "asks whether the one class of a picture is among the best"),
-        (options.submission, "--submission", "lists the best classes of pictures that have one"),
-        (options.fit_on, "--fit-weights", "lowers the top-k error of pictures that have one class; --average goes"),
-        (options.calibrated, "--calibrated", "scales probabilities that sum to 1"),
-    ):
-        if given:
-            raise ConfigError(f"{option} {why}; here a picture may have any number of classes. Leave it out.")
-
-
 def _find_better(results: Sequence[Result]) -> list[str]:
     """A sentence where a member has a lower error than the average, the last of the results."""
     average = results[-1]
@@ -344,82 +301,6 @@ def _find_unknown(entry: _Entry, trial: Trial, errors: NDArray[np.float64]) -> U
         float(part.mean()) if len(part) else None for part in (errors[~rejected], errors[rejected])
     )
     return Unknown(threshold, float(rejected.mean()), accepted_error, rejected_error, distances)
-
-
-def _check_world(world: World, models: Ensemble, tested: LabeledImages, options: Options) -> None:
-    """Refuse processes that would test other things; a single process has nothing to compare."""
-    if world.world_size == 1:
-        return
-    world.check_same(
-        {
-            "models": [hash_file(find_model(member.path)) for member in models.members],
-            "precision": [str(member.compute.dtype).removeprefix("torch.") for member in models.members],
-            "images": tested.fingerprint(),
-            "options": options.words(),
-        }
-    )
-
-
-def _check_order(paths: Sequence[Path], images: Path) -> None:
-    """Say the right command where a store stands among the models, or a model in the place of the images."""
-    stores = [path for path in paths if (path / HEADER_NAME).exists()]
-    if stores:
-        others = [path for path in (*paths, images) if not (path / HEADER_NAME).exists()] or [Path("MODEL")]
-        right = command("evaluate", *others, stores[0])
-        raise ConfigError(f"{stores[0]} is a store; models come first, images last: {right}")
-    if images.suffix == ".safetensors" or is_ensemble(images) or (images / RECIPE).exists():
-        raise ConfigError(
-            f"{images} is a model; the last argument is what to test on: {command('evaluate', *paths, images, 'STORE')}"
-        )
-
-
-def _check_splits(images: Path, fit_on: str | None, split: str) -> None:
-    if fit_on == split:
-        raise ConfigError(
-            f"--fit-weights {fit_on} would find weights on the images that are reported. {_advise_split(images, split)}"
-        )
-
-
-def _advise_split(images: Path, taken: str) -> str:
-    """Say which other split could be reported, or how to get one; not the training images, which models know."""
-    others = [name for name in list_splits(images) if name not in (taken, TRAIN)]
-    if others:
-        return f"Report another split: --split {others[0]}."
-    return (
-        f"{images} has no other images that models did not learn from. A third split is made by preparing: "
-        f"{command('prepare', 'PHOTOS', out='STORE', test_fraction=0.1)}. Or test on a folder that holds the "
-        "folders val and test."
-    )
-
-
-def _check_files(models: Ensemble, paths: Sequence[Path], options: Options) -> None:
-    """Refuse what could not be written, or would destroy a model, before hours of work are spent on it."""
-    classes = len(models.class_names)
-    if options.top is not None and options.top >= classes:
-        raise ConfigError(
-            f"--top {options.top}: of {classes} classes the top {options.top} always hold the right one. Accepted are "
-            f"1 to {classes - 1}."
-        )
-    if options.submission and classes < LISTED:
-        raise ConfigError(
-            f"--submission {options.submission}: a line holds {LISTED} classes; {models.members[0].path} knows "
-            f"{classes}. Use --predictions."
-        )
-    taken = {find_model(member.path).resolve(): "is a model that is tested" for member in models.members}
-    taken |= {path.resolve(): "is an ensemble that is tested" for path in paths if is_ensemble(path)}
-    for option, path in options.files().items():
-        if path.resolve() in taken:
-            raise ConfigError(f"{option} {path}: {taken[path.resolve()]}. Choose another place.")
-        taken[path.resolve()] = f"is what {option} writes already"
-
-
-def _check_fit(fitting: LabeledImages, tested: LabeledImages, images: Path) -> None:
-    if fitting.name == tested.name:
-        raise ConfigError(
-            f"{images} has no folders {fitting.split or 'train'} and {tested.split or 'val'}, so --fit-weights would "
-            "find weights on the images that are reported. Put the images into a folder for each split, or prepare a "
-            f"store: {command('prepare', 'PHOTOS', out='STORE')}."
-        )
 
 
 def _load(paths: Sequence[Path], options: Options) -> tuple[Ensemble, list[_Entry]]:

@@ -72,7 +72,8 @@ def evaluate(
 
     from alexnet.distribution.launch import REPEAT
     from alexnet.distribution.session import join_world, start_if_asked
-    from alexnet.evaluation.assessment import Options, assess
+    from alexnet.evaluation.assessment import assess
+    from alexnet.evaluation.assessment_options import Options
     from alexnet.text.wording import list_reasons
     from alexnet.verbs.showing import show_assessment, show_suspects
 
