@@ -29,7 +29,7 @@ from alexnet.text.wording import counted
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.update import Update
 
-CHOSEN = "plan.json"
+CHOSEN = "demo.json"
 """File that keeps the plan of a demo."""
 
 
@@ -62,6 +62,8 @@ PLANS = (
     Plan(60, 20, 5, _SHORT, "31 %"),
 )
 """From the largest to the smallest."""
+MOST = 1000
+"""Pictures of a class, or epochs, of a plan that a file holds; more are none of a demo."""
 
 OTHER_SHARE, OTHER_SECONDS = 0.2, 45
 """What drawing, preparing and the report's figures take beside `Plan.steps`: a share of their time, and seconds."""
@@ -127,8 +129,12 @@ def _read_plan(out: Path) -> Plan | None:
         return None
     try:
         kept = parse_json(read_text(file))
-        return next(plan for plan in PLANS if json.loads(json.dumps(plan)) == [kept[name] for name in Plan._fields])
-    except (ValueError, TypeError, KeyError, StopIteration):
+        numbers = [kept[name] for name in Plan._fields[:3]]
+        if not all(type(number) is int and 1 <= number <= MOST for number in numbers):
+            raise ValueError
+        train, val, epochs = numbers
+        return Plan(train, val, epochs, tuple(map(str, kept["settings"])), str(kept["error"]))
+    except (ValueError, TypeError, KeyError):
         raise ConfigError(f"{file}: holds no plan of this demo. Choose another --out.") from None
 
 
