@@ -14,7 +14,6 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -282,10 +281,8 @@ def test_ten_thousand_slow_connections_as_far_as_files_allow(model_path: Path) -
     limit = raise_file_limit() or 1024
     count = min(10_000, limit - 300)
     with started(model_path) as (process, address):
-        alone = [time_answer(address) for _ in range(5)]
         slow = open_slowly(address, count, BEGINNINGS["half a body"])
-        beside = [time_answer(address) for _ in range(5)]
-        assert median(beside) < max(1, 10 * median(alone))  # of a machine that is busy with something else too
+        assert max(time_answer(address) for _ in range(5)) < 1
         for connection in slow:
             connection.close()
         assert process.poll() is None
