@@ -15,15 +15,15 @@ def collect_seldom() -> None:
     atexit.register(gc.freeze)
 
 
-SPINS = 10_000
-"""Turns of the loop in which an OpenMP thread waits for work before it sleeps, about 50 microseconds."""
+SPINS = 20_000
+"""Turns of the loop in which an OpenMP thread waits for work before it sleeps; measured in docs/notebook.md."""
 
 
 def wait_briefly() -> None:
     """Have idle threads of GNU OpenMP sleep soon, unless the environment says how they are to wait.
 
     By default they spin for milliseconds, on cores that other programs want, too. Beside two busy loops on two cores a
-    training is 7 to 10 % faster so, two trainings at once are 8 to 12 % faster each, and one alone is as fast
+    training is 7 % faster so, two trainings at once are 8 % faster each, and one alone is within 2 % of its best
     (docs/notebook.md). OMP_WAIT_POLICY and GOMP_SPINCOUNT are the user's.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
