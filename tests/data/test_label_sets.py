@@ -11,7 +11,7 @@ import pytest
 from alexnet.data.prepare.prepare import prepare
 from alexnet.data.sources.kinds import find_images
 from alexnet.data.sources.label_sets import divide_labels
-from alexnet.data.sources.listing import Record
+from alexnet.data.sources.source import Record
 from alexnet.data.store.label_sets import list_sets, mark_sets, pack_sets, unpack_sets
 from alexnet.data.store.reader import open_store
 from alexnet.errors import AlexNetError, SourceError, StoreError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from alexnet.data.sources.corrections import apply_corrections
-from alexnet.data.sources.listing import FolderFiles, LabeledPath, Source
+from alexnet.data.sources.source import FolderFiles, LabeledPath, Source
 from alexnet.interpretation.page import Doubtful
 from alexnet.pages.writing import build_page
 

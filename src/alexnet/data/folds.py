@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.data.sources.grouping import FOLDER, Grouping, digest
-from alexnet.data.sources.listing import Record
+from alexnet.data.sources.source import Record
 from alexnet.data.store.format import TEST, TRAIN, VAL
 from alexnet.data.store.raw import Images, UInt8Array
 from alexnet.data.store.reader import Int64Array, Split, Store

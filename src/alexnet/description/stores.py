@@ -116,7 +116,7 @@ def list_images(what: str) -> Iterator[dict[str, str]]:
     Raises:
         StoreError: it is no store, or damaged.
     """
-    from alexnet.data.sources.listing import SEPARATOR
+    from alexnet.data.sources.source import SEPARATOR
     from alexnet.data.store.label_sets import list_sets
     from alexnet.data.store.reader import open_store
     from alexnet.text.names import escape_name

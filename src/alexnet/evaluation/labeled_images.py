@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.data.images.decode import Framing, open_image
-from alexnet.data.sources.class_folders import WHOLE_PATH, find_split_folder, gather_classes, scan_top
+from alexnet.data.sources.class_folders import scan_top
+from alexnet.data.sources.class_tree import WHOLE_PATH, find_split_folder, gather_classes
+from alexnet.data.sources.division import find_split
 from alexnet.data.sources.folders import Folder
-from alexnet.data.sources.listing import find_split
 from alexnet.data.store.format import HEADER_NAME, TEST, TRAIN, VAL
 from alexnet.data.store.reader import Store, open_store
 from alexnet.errors import ImageError, SourceError, StoreError, WeightsError
@@ -82,7 +83,7 @@ def open_labeled_images(
     """Open a store, or a folder with a folder of images for each class (or such folders under a folder for the split).
 
     What counts as an image in a folder, which folder is the split and what the classes are called follow the rules of
-    preparing (data/sources/class_folders.py).
+    preparing (data/sources/class_tree.py).
 
     Args:
         split: Of the store; of a folder, the one whose images count where there is one of a usual name for it.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.data.sources.listing import SEPARATOR
+from alexnet.data.sources.source import SEPARATOR
 from alexnet.errors import ConfigError
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.set_evaluation import SetEvaluation

@@ -29,7 +29,7 @@ from alexnet.reproduction.results import (
 )
 from alexnet.reproduction.tables import collect_table, collect_table_tests, describe_table, list_rows, plan_table
 from alexnet.reproduction.tabulation import compare_epochs, tabulate, tabulate_recorded
-from alexnet.runs.train import find_spec
+from alexnet.runs.requirements import find_spec
 from alexnet.system import choose_compute, describe_storage, describe_system, memory_gib
 from alexnet.text.wording import counted
 from alexnet.version import __version__

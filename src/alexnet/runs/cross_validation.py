@@ -32,7 +32,7 @@ from alexnet.recipes.named import Recipe
 from alexnet.runs import workflow
 from alexnet.runs.existing import find_differences, identify
 from alexnet.runs.folder import MODEL
-from alexnet.runs.train import find_spec
+from alexnet.runs.requirements import find_spec
 from alexnet.system import choose_compute
 from alexnet.text.progress import Tick
 from alexnet.text.wording import counted
@@ -80,7 +80,7 @@ def cross_validate(
         options: Those of `runs.train.train`; `seed` fixes the folds too.
     Raises:
         ConfigError: see `divide_into_folds`.
-        RecipeError, StoreError: see `runs.train.find_spec`.
+        RecipeError, StoreError: see `runs.requirements.find_spec`.
         ConfigError: there is no fold `only`.
         RunError: `out` holds folds of another store, recipe, number or seed, or something else; another process is at
             work on the fold.

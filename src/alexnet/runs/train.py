@@ -18,26 +18,25 @@ from alexnet.batches.preprocessing import Preprocessing
 from alexnet.batches.views import scale_axes
 from alexnet.data.store.reader import Store
 from alexnet.distribution.world import SINGLE_PROCESS, World
-from alexnet.errors import ConfigError, RecipeError, StoreError
+from alexnet.errors import ConfigError, RecipeError
 from alexnet.evaluation.evaluate import Evaluation, evaluate_network, gather_probabilities
 from alexnet.evaluation.record import digest_weights, forget_others
 from alexnet.evaluation.set_evaluation import measure_sets
 from alexnet.files.writing import remember_place
 from alexnet.network.alexnet import AlexNet, build_spec
-from alexnet.network.dialects import find_dialect
 from alexnet.network.independent import Independent
 from alexnet.network.model_file import FAR_MEAN, Model, load_model, save_model, tensors_of
 from alexnet.network.rows import Spec
 from alexnet.recipes.named import Recipe
+from alexnet.runs.advice import advise
 from alexnet.runs.existing import identify, open_run
 from alexnet.runs.folder import BEST, LAST, MODEL, Journal
+from alexnet.runs.requirements import choose_objective, count_classes, find_spec, refuse_for_sets
 from alexnet.runs.thresholds import choose_thresholds
 from alexnet.text.progress import Tick, untold
-from alexnet.text.wording import counted, say_unequal
 from alexnet.training.checkpoint import load_checkpoint
 from alexnet.training.class_weights import weigh_classes
 from alexnet.training.loop import Listener, train_model
-from alexnet.training.objective import Objective, each_by_itself, one_of_all
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.progress import Progress
 from alexnet.training.transfer import Start, copy_layers
@@ -194,7 +193,7 @@ def _build(plan: _Plan, checkpoint: Path | None, local_batch: int | None) -> _Tr
     """Return network, optimizer and batches as the checkpoint left them, or fresh ones."""
     store, recipe, compute = plan.store, plan.recipe, plan.compute
     _warm_up(plan)
-    _advise(plan)
+    advise(store, recipe, plan.spec, plan.listener.notice)
     mean_image = _choose_mean(plan)
     network = build_spec(plan.spec, seed=plan.seed, initialization=recipe.network.initialization)
     if plan.start is not None and checkpoint is None:
@@ -302,45 +301,6 @@ def _train(plan: _Plan, training: _Training, journal: Journal, *, checkpoint_min
     return Outcome(out, progress.history, validated[0] if of_model else None)
 
 
-def count_classes(store: Store) -> NDArray[np.int64]:
-    """Return (K,) training images of each class; one with several counts for each of them."""
-    if store.has_sets:
-        return np.asarray(store["train"].label_sets.sum(0), np.int64)
-    return np.bincount(np.asarray(store["train"].labels), minlength=len(store.class_names))
-
-
-def refuse_for_sets(store: Store, recipe: Recipe) -> None:
-    """Refuse what has no meaning where an image has any number of labels.
-
-    Raises:
-        RecipeError: the recipe asks for it.
-        StoreError: no validation image has any class.
-    """
-    if "val" in store.filled_splits and not store["val"].label_sets.any():
-        raise StoreError(
-            f"{store.path}: no validation image has any of the classes, so that nothing can be measured. Prepare the "
-            "images again with some that have."
-        )
-    if recipe.batches.balance != "none":
-        raise RecipeError(
-            f"batches.balance={recipe.batches.balance} shows images of small classes more often; an image with several "
-            "labels is of no one class. Leave it out, or let losses count more: --set "
-            "optimization.class_weights=square-root"
-        )
-    if recipe.stop.looks_for_best and recipe.stop.metric == "balanced_error":
-        raise RecipeError(
-            "stop.metric=balanced_error counts classes alike, as the mean average precision of images with several "
-            "labels does already. Leave it out, or give --set stop.metric=loss."
-        )
-
-
-def choose_objective(store: Store) -> Objective:
-    """Return what the labels of a store ask for."""
-    if store.has_sets:
-        return each_by_itself(count_classes(store), len(store["train"]))
-    return one_of_all(len(store.class_names))
-
-
 def _warm_up(plan: _Plan) -> None:
     """Load the kernels, and say what will compute."""
     environment, notice = plan.environment, plan.listener.notice
@@ -352,36 +312,6 @@ def _warm_up(plan: _Plan) -> None:
     else:
         chosen = kernels.choice("normalize_and_pool", plan.compute.device.type)
         notice(f"Kernels: {chosen.version} ({chosen.reason}).")
-
-
-def _advise(plan: _Plan) -> None:
-    """Say what keeps this training from learning as much as it could."""
-    recipe, notice, size = plan.recipe, plan.listener.notice, plan.store.size
-    read_px, images = plan.spec.input_px, len(plan.store["train"])
-    warmup, epochs = recipe.optimization.warmup_epochs, recipe.optimization.total_epochs
-    if size >= 2 * read_px:
-        notice(
-            f"The network reads {read_px} px of images of {size} px: never a whole picture. To have it see more of "
-            f"them, prepare a store with a --size nearer to {read_px}."
-        )
-    if recipe.batches.size > images:
-        notice(
-            f"The store has {counted(images, 'training image')}, a batch {recipe.batches.size:,}: one update an epoch. "
-            "For more of them, give a smaller batch: --set batches.size=8"
-        )
-    if warmup >= epochs:
-        notice(
-            f"The rate rises from 0 during all of this training (warmup_epochs {warmup:g}, total_epochs {epochs}): "
-            "little is learned. Train longer, or give --set optimization.warmup_epochs=0."
-        )
-    unequal = say_unequal(count_classes(plan.store).tolist(), plan.store.class_titles, "training images")
-    if unequal and plan.store.has_sets:
-        notice(f"{unequal} The mean average precision counts every class alike; look at each in the report.")
-    elif unequal and recipe.batches.balance == recipe.optimization.class_weights == "none":
-        notice(
-            f"{unequal} Large classes are learned first. Look at the balanced error of evaluate, which counts every "
-            "class alike; to have small classes seen more often: --set batches.balance=square-root"
-        )
 
 
 def _finish(plan: _Plan, out: Path, model: Model, tensors: dict[str, Tensor], tick: Tick) -> None:
@@ -433,32 +363,3 @@ def _choose_mean(plan: _Plan) -> NDArray[np.float32]:
             f"{start.path} was trained on. Its mean image is subtracted; expect to train for longer."
         )
     return kept
-
-
-def find_spec(store: Store, recipe: Recipe) -> Spec:
-    """Return the network that a recipe trains on a store.
-
-    Raises:
-        RecipeError, ConfigError: the recipe names a layer or a dialect that there is not.
-        StoreError: the images are smaller than the network's crops.
-    """
-    spec = find_dialect(recipe.network.dialect, len(store.class_names))
-    known = [layer.name for layer in spec.layers]
-    optimization = recipe.optimization
-    for field, names in (
-        ("rate_factors", list(optimization.rate_factors)),
-        ("rate_changes", [change.layer for change in optimization.rate_changes]),
-        ("weight_decays", list(optimization.weight_decays)),
-    ):
-        for name in names:
-            if name not in known:
-                raise RecipeError(
-                    f"optimization.{field} names the layer {name!r}, which dialect {spec.dialect} does not have. "
-                    f"Its layers: {', '.join(known)}."
-                )
-    if store.size < spec.input_px:
-        raise StoreError(
-            f"{store.path}: holds images of {store.size} px; dialect {spec.dialect} reads crops of {spec.input_px} px. "
-            f"Prepare the images again with a --size of {spec.input_px} or more."
-        )
-    return spec

@@ -19,7 +19,8 @@ from alexnet.recipes.named import Recipe
 from alexnet.runs.display import Afterwards, TrainingDisplay
 from alexnet.runs.existing import identify, refuse_other
 from alexnet.runs.folder import MODEL, read_metrics
-from alexnet.runs.train import Outcome, choose_objective, train
+from alexnet.runs.requirements import choose_objective
+from alexnet.runs.train import Outcome, train
 from alexnet.system import choose_compute
 from alexnet.text.commands import command
 from alexnet.text.wording import counted

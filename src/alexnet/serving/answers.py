@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from alexnet.batches.views import Place, evaluation_views
-from alexnet.data.sources.listing import SEPARATOR
+from alexnet.data.sources.source import SEPARATOR
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import Ensemble
 from alexnet.evaluation.prediction import Prediction, describe_distance, describe_labels

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.data.sources.listing import SEPARATOR
+from alexnet.data.sources.source import SEPARATOR
 from alexnet.data.store.reader import Store, open_store
 from alexnet.errors import AlexNetError, ConfigError
 from alexnet.network.independent import NO_CLASS

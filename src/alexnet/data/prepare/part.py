@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from alexnet.data.images.decode import decode_image, explain_unreadable
 from alexnet.data.images.jpeg import decode_jpeg, encode_jpeg
 from alexnet.data.prepare.partial import Part, PartialStore
-from alexnet.data.sources.listing import LabeledPath, Source
+from alexnet.data.sources.source import LabeledPath, Source
 from alexnet.data.store.duplicates import digest_file
 from alexnet.data.store.writer import split_rows
 from alexnet.errors import ImageError

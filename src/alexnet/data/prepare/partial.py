@@ -30,7 +30,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from alexnet.data.prepare.statistics import PixelStatistics
-from alexnet.data.sources.listing import Label, Source
+from alexnet.data.sources.source import Label, Source
 from alexnet.data.store.format import PARTIAL_SUFFIX, SETS_VERSION, TRAIN, VERSION, check_file, list_shard_files
 from alexnet.data.store.writer import StoreFiles, encode_json, publish, split_rows, write_whole_file
 from alexnet.errors import StoreError

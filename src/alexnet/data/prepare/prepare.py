@@ -15,7 +15,7 @@ from alexnet.data.prepare.part import Settings
 from alexnet.data.prepare.partial import PartialStore, describe_job
 from alexnet.data.prepare.run import Progress, Run
 from alexnet.data.sources.kinds import Source, find_images
-from alexnet.data.sources.listing import LabelsAre
+from alexnet.data.sources.source import LabelsAre
 from alexnet.data.store.existing import find_same_store, read_report
 from alexnet.data.store.writer import rows_per_shard
 from alexnet.errors import ConfigError, ImageError, Interrupted, StoreError

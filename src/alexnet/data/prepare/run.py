@@ -19,7 +19,7 @@ from alexnet.data.prepare.part import PartReading, Settings, begin_part
 from alexnet.data.prepare.partial import Part, PartialStore, split_into_parts
 from alexnet.data.prepare.report import Overview, build_page, look_over
 from alexnet.data.prepare.statistics import PixelStatistics
-from alexnet.data.sources.listing import Label, Source
+from alexnet.data.sources.source import Label, Source
 from alexnet.data.store.duplicates import describe_duplicates, find_duplicates
 from alexnet.data.store.format import TEST, TRAIN, VAL
 from alexnet.data.store.label_sets import BoolArray, mark_sets

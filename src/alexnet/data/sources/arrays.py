@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet.data.sources.listing import Options, Record, Source, collect
+from alexnet.data.sources.listing import collect
+from alexnet.data.sources.source import Options, Record, Source
 from alexnet.data.store.format import TEST, TRAIN, VAL
 from alexnet.errors import SourceError
 from alexnet.text.wording import counted

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from alexnet.data.sources.archives import is_archive, open_archive
 from alexnet.data.sources.arrays import ArrayFiles
-from alexnet.data.sources.listing import Options, Record, Source, collect
+from alexnet.data.sources.listing import collect
+from alexnet.data.sources.source import Options, Record, Source
 from alexnet.data.store.format import TRAIN, VAL
 from alexnet.errors import SourceError
 from alexnet.text.wording import counted

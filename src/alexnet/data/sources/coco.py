@@ -8,15 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from alexnet.data.sources.listing import (
-    SEPARATOR,
-    FolderFiles,
-    Options,
-    Record,
-    Source,
-    collect,
-    find_split,
-)
+from alexnet.data.sources.division import find_split
+from alexnet.data.sources.listing import collect
+from alexnet.data.sources.source import SEPARATOR, FolderFiles, Options, Record, Source
 from alexnet.data.sources.tables import locate_images
 from alexnet.errors import SourceError
 from alexnet.files.documents import parse_json

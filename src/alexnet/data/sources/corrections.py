@@ -9,7 +9,7 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
-from alexnet.data.sources.listing import LabeledPath, Source
+from alexnet.data.sources.source import LabeledPath, Source
 from alexnet.data.store.format import TRAIN
 from alexnet.errors import SourceError
 from alexnet.files.writing import read_text

@@ -13,7 +13,7 @@ from alexnet.text.class_names import normalize_name
 from alexnet.text.wording import counted, shorten
 
 if TYPE_CHECKING:
-    from alexnet.data.sources.listing import Record
+    from alexnet.data.sources.source import Record
 
 FOLDER = "folder"
 """What a user names so that images in folders of one name belong together."""

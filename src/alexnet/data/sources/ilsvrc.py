@@ -13,7 +13,8 @@ from pathlib import Path
 from alexnet.data.sources.archives import Mounted, TarArchive, open_archive
 from alexnet.data.sources.folders import has_image_suffix
 from alexnet.data.sources.image_names import ValList
-from alexnet.data.sources.listing import Options, Record, Source, collect
+from alexnet.data.sources.listing import collect
+from alexnet.data.sources.source import Options, Record, Source
 from alexnet.data.store.format import TRAIN, VAL
 from alexnet.errors import SourceError
 from alexnet.text.wording import counted

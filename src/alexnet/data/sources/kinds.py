@@ -1,7 +1,7 @@
 """Where images come from: a table of the kinds of source, of which the first that recognises a path reads it.
 
 Each kind is a name, a test that looks at the path (and a little of its content), and a function that lists labelled
-images. What all of them share is in data/sources/listing.py.
+images. What all of them give is a `Source`.
 """
 
 import os
@@ -12,13 +12,14 @@ from pathlib import Path
 from alexnet.data.sources.archives import is_archive
 from alexnet.data.sources.arrays import find_arrays, is_numpy
 from alexnet.data.sources.cifar import find_cifar, is_cifar
-from alexnet.data.sources.class_folders import WHOLE_PATH, find_folders, find_in_archive
+from alexnet.data.sources.class_folders import find_folders, find_in_archive
+from alexnet.data.sources.class_tree import WHOLE_PATH
 from alexnet.data.sources.coco import find_in_coco, is_coco
 from alexnet.data.sources.corrections import apply_corrections
 from alexnet.data.sources.grouping import Grouping
 from alexnet.data.sources.ilsvrc import find_ilsvrc, is_ilsvrc
-from alexnet.data.sources.listing import LabeledPath, LabelsAre, Options, Source
 from alexnet.data.sources.parquet import find_in_parquet, is_parquet
+from alexnet.data.sources.source import LabeledPath, LabelsAre, Options, Source
 from alexnet.data.sources.tables import find_in_table, is_table
 from alexnet.data.sources.webdataset import find_shards, is_webdataset
 from alexnet.errors import ConfigError, SourceError
@@ -87,11 +88,11 @@ def find_images(
             from what would be training images, by the same order and groups.
         seed: Which division the fractions make.
         class_names_file: Tab-separated; the last column is the readable name of the class named in an earlier one.
-            The first of `listing.TITLES_FILES` in SOURCE is used when this is None.
+            The first of `titles.TITLES_FILES` in SOURCE is used when this is None.
         group: Which images belong together and stay on one side of the division: "folder", a column of a table, or a
             regular expression (see `grouping.Grouping`). Where SOURCE or a list divides, groups that cross are refused.
         classes_at: Of folders and archives: the depth of the folders that are the classes, counted from 1, or "path"
-            where every folder with images is one, named by its path (see `class_folders.gather_classes`). When None,
+            where every folder with images is one, named by its path (see `class_tree.gather_classes`). When None,
             1, unless class folders hold nothing but several folders: that is refused.
         labels: Of tables and COCO: "several" where an image may have any number of labels, "one" where it has one. When
             None, one for tables, unless a label holds "|", which is refused; any number for COCO.

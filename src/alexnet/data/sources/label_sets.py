@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from alexnet.data.sources.listing import SEPARATOR, LabelsAre, Record
+from alexnet.data.sources.source import SEPARATOR, LabelsAre, Record
 from alexnet.errors import SourceError
 from alexnet.text.wording import counted
 

@@ -6,7 +6,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from alexnet.data.sources.listing import Options, Record, Source, collect, find_split_in_name
+from alexnet.data.sources.division import find_split_in_name
+from alexnet.data.sources.listing import collect
+from alexnet.data.sources.source import Options, Record, Source
 from alexnet.errors import ImageError, SourceError
 
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")

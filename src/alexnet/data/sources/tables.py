@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from alexnet.data.sources.division import find_split
 from alexnet.data.sources.folders import has_image_suffix, scan_folder
 from alexnet.data.sources.grouping import FOLDER
 from alexnet.data.sources.image_names import ImageNames
 from alexnet.data.sources.label_sets import divide_labels
-from alexnet.data.sources.listing import FolderFiles, Options, Record, Source, collect, find_split
+from alexnet.data.sources.listing import collect
+from alexnet.data.sources.source import FolderFiles, Options, Record, Source
 from alexnet.errors import SourceError
 from alexnet.files.writing import read_text, split_lines
 

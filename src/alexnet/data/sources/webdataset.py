@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 
 from alexnet.data.sources.archives import Archive, Mounted, open_archive
+from alexnet.data.sources.division import find_split_in_name
 from alexnet.data.sources.folders import has_image_suffix
-from alexnet.data.sources.listing import Options, Record, Source, collect, find_split_in_name
+from alexnet.data.sources.listing import collect
+from alexnet.data.sources.source import Options, Record, Source
 from alexnet.errors import ImageError, SourceError
 from alexnet.files.writing import decode_text
 

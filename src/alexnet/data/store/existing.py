@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from alexnet.data.sources.listing import Source
+from alexnet.data.sources.source import Source
 from alexnet.data.store.format import PARTIAL_SUFFIX, read_file
 from alexnet.data.store.label_sets import list_sets
 from alexnet.data.store.reader import Store, open_store

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from alexnet.data.images.decode import Framing, decode_image, explain_unreadable, read_file
 from alexnet.data.sources.class_folders import scan_top
-from alexnet.data.sources.listing import SEPARATOR
+from alexnet.data.sources.source import SEPARATOR
 from alexnet.data.store.duplicates import digest_file
 from alexnet.data.store.format import HEADER_NAME as STORE_HEADER
 from alexnet.data.store.reader import Split, Store, open_store
