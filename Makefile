@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-extras test-slow check check-gpu bench docs figures screenshots clean
+.PHONY: setup demo test test-extras test-slow check check-gpu wheel bench docs figures screenshots clean
 
 setup: $(READY)
 
@@ -33,6 +33,7 @@ $(EXTRAS_READY): pyproject.toml constraints-extras.txt
 
 test-extras: $(EXTRAS_READY)
 	$(EXTRAS)/bin/python -m pytest -m 'not slow and not gpu' tests/serving
+	$(EXTRAS)/bin/python -m pytest tests/release
 
 # Longer tests: every one that is marked slow.
 test-slow: setup
@@ -47,6 +48,11 @@ check: setup
 # Where there is a CUDA device: the tests marked gpu, a profile, the benchmarks; ten minutes at most, and a report.
 check-gpu: setup
 	$(BIN)/python benchmarks/check_gpu.py --out check-gpu.md
+
+# Writes dist: the sdist, the wheel that is built from it, and a bill of materials of what it needs (CycloneDX).
+wheel: setup
+	$(BIN)/python -m build --no-isolation --outdir dist
+	$(BIN)/python release/bill_of_materials.py dist/*.whl
 
 bench: setup
 	$(BIN)/alexnet bench
@@ -64,4 +70,4 @@ screenshots: demo $(EXTRAS_READY)
 	$(EXTRAS)/bin/python docs/screenshots.py demo
 
 clean:
-	rm -rf demo build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf demo build dist .pytest_cache .mypy_cache .ruff_cache
