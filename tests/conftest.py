@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,46 @@ def write_store(
                  provenance=provenance or {}, report={})  # fmt: skip
     files.scratch.rmdir()
     return open_store(out)
+
+
+def write_clip(
+    path: Path,
+    frames: Sequence[NDArray[np.uint8]],
+    *,
+    rate: int = 10,
+    codec: str = "ffv1",
+    pix_fmt: str = "bgr0",
+    turn: tuple[int, bool, bool] | None = None,
+    times_s: Sequence[float] | None = None,
+    options: Mapping[str, str] | None = None,
+    set_up: Callable[[Any], None] | None = None,
+) -> Path:
+    """Write frames, (H, W, 3) RGB or (H, W, 4) with transparency, as a video; FFV1 loses nothing.
+
+    Args:
+        turn: Degrees counterclockwise, and whether mirrored across and down, for the container's display matrix.
+        times_s: Timestamp of each frame; evenly apart by the rate where None.
+        set_up: Is given the stream before the first frame.
+    """
+    import av
+
+    with av.open(path, "w") as container:
+        stream = container.add_stream(codec, rate=rate, options=dict(options or {}))
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = pix_fmt
+        if times_s is not None:
+            stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        if turn is not None:
+            stream.set_display_rotation(*turn)
+        if set_up is not None:
+            set_up(stream)
+        for number, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgba" if pixels.shape[2] == 4 else "rgb24")
+            if times_s is not None:
+                frame.pts, frame.time_base = round(times_s[number] * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
 
 
 @pytest.fixture(scope="session")

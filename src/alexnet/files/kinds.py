@@ -148,7 +148,10 @@ _HEIF = "To read it: pip install 'alexnet[heif]'. Or save it as JPEG, as most ph
 _SAVE = "Save it as JPEG or PNG."
 _ZIP = "a damaged zip archive, as which PyTorch and NumPy save too: its directory cannot be read"
 _RAW = rb"FUJIFILMCCD-RAW|IIRO|IIRS|MMOR|IIU\0|FOVb|\0MRM|.{6}HEAPCCDR|(II\*\0|MM\0\*).{4}CR|.{4}ftypcrx "
-_VIDEO = rb".{4}ftyp|.{8}AVI |\x1a\x45\xdf\xa3|\0\0\x01\xba|FLV\x01"
+_VIDEO = (
+    rb".{4}ftyp|.{8}AVI |\x1a\x45\xdf\xa3|\0\0\x01[\xba\xb3]|FLV\x01|OggS"
+    rb"|\x30\x26\xb2\x75\x8e\x66\xcf\x11|\x06\x0e\x2b\x34|\x47.{187}\x47|.{4}\x47.{191}\x47"
+)
 _IMAGE = rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|BM|II\*\0|MM\0\*|RIFF.{4}WEBP"
 
 HEIC = FileKind("heic", "a HEIC photograph", _HEIF)
@@ -175,7 +178,7 @@ _KINDS: tuple[tuple[Test, FileKind], ...] = (
     (rb".{4}ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", HEIC),
     (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", JPEG_XL),
     (rb".{4}ftypavi[fs]", AVIF),
-    (_VIDEO, FileKind("video", "a video", "Take pictures out of it, as ffmpeg does.")),
+    (_VIDEO, FileKind("video", "a video", "To see what a model makes of it: alexnet predict RUN {path}")),
     (rb"%PDF", FileKind("pdf", "a PDF document", f"Take the picture out of it. {_SAVE}")),
     (rb"8BPS", FileKind("psd", "a document of Photoshop", f"Open it there. {_SAVE}")),
     (rb"%!PS|\xc5\xd0\xd3\xc6", FileKind("postscript", "a PostScript drawing", _SAVE)),

@@ -99,7 +99,7 @@ class _QuietPillow:
                 self._filters.__exit__(None, None, None)
 
 
-_QUIET_PILLOW = _QuietPillow()
+QUIET_PILLOW = _QuietPillow()
 
 
 class LoadedPicture(NamedTuple):
@@ -155,13 +155,13 @@ def _load_jpeg(data: bytes, smallest: int | None, notice: Notice, max_pixels: in
     exif = Image.Exif()
     if header.exif is not None:
         # Damaged EXIF raises anything; the picture is then taken as stored.
-        with contextlib.suppress(Exception), _QUIET_PILLOW:
+        with contextlib.suppress(Exception), QUIET_PILLOW:
             exif.load(header.exif)
     return LoadedPicture(picture, header.width, header.height, scale, exif, header.icc_profile)
 
 
 def _load_other(data: bytes, notice: Notice, max_pixels: int) -> LoadedPicture:
-    with _QUIET_PILLOW:
+    with QUIET_PILLOW:
         try:
             return _load_quietly(data, max_pixels)
         except Exception:  # Pillow raises many kinds for a damaged chunk; without a chunk to drop it is raised again

@@ -1,0 +1,117 @@
+"""One clip, whatever it is kept as: the one way from its file to frames."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from alexnet.data.images.decode import explain_unreadable
+from alexnet.data.images.unusable import UnusableError
+from alexnet.data.video.animation import decode_animation, is_animation
+from alexnet.data.video.container import decode_container, measure_duration
+from alexnet.data.video.timeline import Frame, Timeline
+from alexnet.errors import ConfigError, ImageError
+from alexnet.files.kinds import recognize
+from alexnet.files.writing import check_file
+from alexnet.text.names import escape_name
+
+VIDEO_SUFFIXES = (
+    ".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".asf",
+    ".flv", ".ogv", ".mxf",
+)  # fmt: skip
+"""By these names videos are found in folders, in either case."""
+
+SHORTEST_STEP_S = 0.001
+"""Of timestamps: frames have names to a thousandth of a second."""
+
+SHORTFALL = 1.05
+"""Of a clip that is longer by its header than its frames last, by this factor and half a second, it is said."""
+
+
+@dataclass
+class Clip:
+    """A clip that was opened: its header was read and it has moving pictures."""
+
+    name: str
+    """What messages call it, usually its path."""
+    duration_s: float | None
+    """Seconds that its header names, true or not; None where it names none."""
+    oddities: list[str] = field(default_factory=list)
+    """What was odd when all frames had been read, as words after "has"; the frames that could be decoded are right."""
+    _source: str | bytes = b""
+    _is_animation: bool = False
+
+    def frames(self, every_s: float = 1.0) -> Iterator[Frame]:
+        """Yield what is seen at 0, every_s, 2 every_s and so on, in seconds since the first frame.
+
+        One frame after the other is decoded; memory does not depend on the length of the clip.
+
+        Raises:
+            ConfigError: every_s is below SHORTEST_STEP_S.
+            ImageError: no frame can be decoded; or a frame is too large.
+        """
+        if not SHORTEST_STEP_S <= every_s < float("inf"):
+            raise ConfigError(
+                f"A frame every {every_s:g} seconds; accepted are {SHORTEST_STEP_S:g} and more, for example 0.5."
+            )
+        return self._frames(every_s)
+
+    def _frames(self, every_s: float) -> Iterator[Frame]:
+        oddities: list[str] = []
+        decode = decode_animation if self._is_animation else decode_container
+        timeline = Timeline(decode(self._source, oddities.append), every_s)
+        try:
+            yield from timeline
+            if not timeline.end_s:
+                raise UnusableError("has no frame that can be decoded", "Copy it again from where it came.")
+        except UnusableError as problem:
+            raise _explain(problem, self.name) from None
+        if timeline.num_jumps:
+            oddities.append("timestamps that jump")
+        if self.duration_s is not None and self.duration_s > SHORTFALL * (timeline.start_s + timeline.end_s) + 0.5:
+            oddities.append(f"frames for {timeline.end_s:.1f} s of the {self.duration_s:.1f} s that its header names")
+        self.oddities[:] = oddities
+
+
+def open_clip(source: str | os.PathLike[str] | bytes, *, name: str | None = None) -> Clip:
+    """Return a clip of which the header was read.
+
+    Args:
+        source: The path of a video, an animated GIF or an animated WebP; or all its bytes.
+        name: What messages call it; the path where this is None.
+    Raises:
+        ImageError: "NAME: reason. Next step."; it cannot be read, has no moving pictures, is damaged or of a kind that
+            is not read, or PyAV is missing. Never another exception for any bytes.
+    """
+    where = source if isinstance(source, bytes) else os.fspath(source)
+    called = name or ("clip" if isinstance(where, bytes) else where)
+    if isinstance(where, str):
+        try:
+            check_file(where)
+        except OSError as error:
+            raise ImageError(explain_unreadable(called, error)) from None
+    try:
+        is_moving = is_animation(where)
+        return Clip(called, None if is_moving else measure_duration(where), [], where, is_moving)
+    except UnusableError as problem:
+        raise _explain(problem, called) from None
+
+
+def is_clip(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a video, or an animated GIF or WebP, by its content; whether it can be decoded is open."""
+    kind = recognize(Path(path))
+    return kind is not None and (kind.name == "video" or (kind.name == "image" and is_animation(os.fspath(path))))
+
+
+def read_frames(source: str | os.PathLike[str] | bytes, every_s: float = 1.0) -> Iterator[Frame]:
+    """Yield the frames of a clip at fixed timestamps, see `open_clip` and `Clip.frames`."""
+    return open_clip(source).frames(every_s)
+
+
+def name_frame(clip: str, time_s: float) -> str:
+    """Return what a frame is called wherever images have names: "path/clip.mp4@12.5s"."""
+    return f"{clip}@{round(time_s, 3):.12g}s"
+
+
+def _explain(problem: UnusableError, name: str) -> ImageError:
+    return ImageError(f"{escape_name(name)}: {problem.reason}. {problem.next_step}")
