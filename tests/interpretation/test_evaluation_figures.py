@@ -66,8 +66,7 @@ def test_pictures_are_shown_both_ways_under_the_names_of_the_two() -> None:
             ("TWO", [[0.2, 0.8], [0.3, 0.7], [0.6, 0.4]]),
         )
     ]
-    images = SimpleNamespace(decode=lambda number: np.full((8, 8, 3), 40 * number, np.uint8))
-    trial = SimpleNamespace(images=images, paths=paths, numbers=np.arange(3))
+    trial = SimpleNamespace(decode=lambda place: np.full((8, 8, 3), 40 * place, np.uint8), paths=paths)
     assessment: Any = SimpleNamespace(results=tests, set_results=[], trial=trial, class_titles=("a", "b"))
     found = {themed.light.name: themed.light for themed in _draw_disagreements(assessment)}
     assert {name: drawing.title for name, drawing in found.items()} == {

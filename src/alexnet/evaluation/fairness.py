@@ -158,9 +158,7 @@ def _count_shared(trained: dict[str, Any], group: Sequence[Classifier], trial: T
     for number in range(len(training)):
         # Of a raw store this touches one row of the image, a page of the disk.
         for place in places.get(mark_image(training.images[number]), ()):
-            if place not in shared and np.array_equal(
-                trial.images.decode(int(trial.numbers[place])), training.images[number]
-            ):
+            if place not in shared and np.array_equal(trial.decode(place), training.images[number]):
                 shared.add(place)
     return len(shared)
 

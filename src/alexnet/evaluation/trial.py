@@ -45,6 +45,10 @@ class Trial:
         """Paths of the tested images."""
         return [self.images.paths[number] for number in self.numbers.tolist()]
 
+    def decode(self, position: int) -> NDArray[np.uint8]:
+        """Return the tested image at this position, (S, S, 3) RGB."""
+        return self.images.decode(int(self.numbers[position]))
+
     def average(self, weights: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the (N, K) mean of the models' probabilities under these weights, one for each, which sum to 1."""
         total = np.zeros_like(self.probabilities[0])

@@ -24,8 +24,6 @@ from alexnet.interpretation.drawing import (
 from alexnet.pages.themes import Theme, ThemeName, find_theme
 from alexnet.text.wording import counted
 
-SET_COLUMNS = ["train_set_error", "val_set_error", "val_mean_average_precision"]
-"""What is recorded where images have any number of labels."""
 DROP_FACTOR = 2.0
 """A learning rate that falls by this factor between two epochs was dropped."""
 _DASHES, DOTS = (0, (4, 2)), (0, (1, 2.5))
@@ -44,38 +42,37 @@ def draw_curves(
     colors = find_theme(theme)
     epochs = [int(row["epoch"]) for row in history]
     topk = find_topk(history)
+    k = re.sub(r"\D", "", topk or "")
     has_sets = any("train_set_error" in row for row in history)
-    measured = SET_COLUMNS if has_sets else ["train_top1_error", "val_top1_error", *filter(None, [topk])]
-    names = ["learning_rate", "train_loss", "val_loss", *measured]
-    numbers: dict[str, list[Any]] = {"epoch": epochs}
-    numbers |= {name: [row.get(name) for row in history] for name in names}
+    losses: list[tuple[str, str, str, Any]] = [
+        ("training", "train_loss", colors.training, "-"),
+        ("validation", "val_loss", colors.validation, "-"),
+    ]
+    if has_sets:
+        titles = ("Loss (sum over the classes, nats)", "Set error, mean AP")
+        errors: list[tuple[str, str, str, Any]] = [
+            ("training set error", "train_set_error", colors.training, "-"),
+            ("validation set error", "val_set_error", colors.validation, "-"),
+            ("validation mean AP", "val_mean_average_precision", colors.validation, _DASHES),
+        ]
+    else:
+        titles = ("Loss (cross-entropy, nats)", "Error")
+        errors = [
+            ("training top-1", "train_top1_error", colors.training, "-"),
+            ("validation top-1", "val_top1_error", colors.validation, "-"),
+            *([(f"validation top-{k}", topk, colors.validation, _DASHES)] if topk else []),
+        ]
+    names = ["learning_rate", *(name for _, name, _, _ in losses + errors)]
+    numbers: dict[str, list[Any]] = {"epoch": epochs, **{name: [row.get(name) for row in history] for name in names}}
     drops = find_rate_drops(history)
     numbers["rate_dropped_by"] = [drops.get(epoch) for epoch in epochs]
 
     last = max(epochs, default=1)
     chance = math.log(num_classes) if num_classes and not has_sets else None
-    k = re.sub(r"\D", "", topk or "")
     figure = new_figure(WIDTH_IN, 3.6, colors)
-    left, right = figure.subplots(1, 2)
-    losses = [("training", "train_loss", colors.training, "-"), ("validation", "val_loss", colors.validation, "-")]
-    errors: list[tuple[str, str, str, Any]] = [
-        ("training top-1", "train_top1_error", colors.training, "-"),
-        ("validation top-1", "val_top1_error", colors.validation, "-"),
-        *([(f"validation top-{k}", topk, colors.validation, _DASHES)] if topk else []),
-    ]
-    if has_sets:
-        errors = [
-            ("training set error", "train_set_error", colors.training, "-"),
-            ("validation set error", "val_set_error", colors.validation, "-"),
-            ("validation mean AP", "val_mean_average_precision", colors.validation, _DASHES),
-        ]
-    titles = (
-        ("Loss (sum over the classes, nats)", "Set error, mean AP")
-        if has_sets
-        else ("Loss (cross-entropy, nats)", "Error")
-    )
-    for axes, title, lines in ((left, titles[0], losses), (right, titles[1], errors)):
-        is_rate, guess = axes is right, None if axes is right else chance
+    for axes, title, lines in zip(figure.subplots(1, 2), titles, (losses, errors), strict=True):
+        is_rate = lines is errors
+        guess = None if is_rate else chance
         values = finite_values(*(numbers[name] for _, name, _, _ in lines), [guess])
         set_up_axes(axes, title, last, values, is_rate=is_rate)
         labels = [] if guess is None else [(f"guessing: {guess:.2f}", (last, guess), colors.muted)]

@@ -11,15 +11,11 @@ from alexnet.evaluation.assessment import Assessment, Result
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.prediction import Prediction
 from alexnet.interpretation.drawing import Themed, in_both_themes, save_drawing
-from alexnet.interpretation.evaluation_figures import (
-    count_confusions,
-    draw_confusion,
-    draw_reliability,
-)
+from alexnet.interpretation.evaluation_figures import count_confusions, draw_confusion, draw_reliability
 from alexnet.interpretation.figures import draw_predictions
 from alexnet.interpretation.page import explain, headline, interval, show
 from alexnet.interpretation.panels import choose_mistakes
-from alexnet.interpretation.set_figures import choose_set_mistakes, draw_class_precisions, draw_set_answers
+from alexnet.interpretation.set_figures import draw_class_precisions, draw_set_mistakes
 from alexnet.interpretation.tables import SET_HEAD, capitalized, list_classes, list_differences, list_set_row
 from alexnet.pages.writing import write_page
 from alexnet.text.wording import counted
@@ -55,12 +51,7 @@ def _draw_sets(assessment: Assessment) -> list[Themed]:
     evaluation = assessment.set_results[-1].evaluation
     titles, trial = assessment.class_titles, assessment.trial
     drawings = [in_both_themes(draw_class_precisions, evaluation, titles)] if any(evaluation.class_images) else []
-    chosen = choose_set_mistakes(evaluation, MISTAKES)
-    if chosen:
-        images = [trial.images.decode(int(trial.numbers[position])) for position in chosen]
-        sources = [trial.paths[position] for position in chosen]
-        drawings.append(in_both_themes(draw_set_answers, images, sources, evaluation, chosen, titles))
-    return drawings
+    return drawings + draw_set_mistakes(evaluation, trial.decode, trial.paths, titles, MISTAKES)
 
 
 def choose_disagreements(right: Evaluation, wrong: Evaluation, count: int) -> list[int]:
@@ -95,16 +86,10 @@ def _draw_sheet(
     """The answers of a test to some of its images; nothing where there are none."""
     if not positions:
         return []
-    images, paths = assessment.trial.images, assessment.trial.paths
-    sheet = in_both_themes(
-        draw_predictions,
-        [images.decode(int(assessment.trial.numbers[position])) for position in positions],
-        [
-            Prediction(paths[position], assessment.class_titles, evaluation.probabilities[position])
-            for position in positions
-        ],
-        [int(evaluation.labels[position]) for position in positions],
-    )
+    trial, paths, titles = assessment.trial, assessment.trial.paths, assessment.class_titles
+    answers = [Prediction(paths[place], titles, evaluation.probabilities[place]) for place in positions]
+    labels = [int(evaluation.labels[place]) for place in positions]
+    sheet = in_both_themes(draw_predictions, list(map(trial.decode, positions)), answers, labels)
     return [Themed(*(replace(drawing, name=name, title=title) for drawing in sheet))]
 
 

@@ -1,15 +1,16 @@
 """The figures of the paper and of a report: data in, a `Drawing` out.
 
 Each function takes what it draws and a theme, computes the numbers first and paints them afterwards. Nothing here reads
-or writes a file, runs a network or chooses images: see report.py for that, drawing.py for what figures share, and
-curves.py for learning curves.
+or writes a file, runs a network or chooses images: report.py does.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -38,12 +39,13 @@ from alexnet.interpretation.drawing import (
 from alexnet.interpretation.fonts import explain_stand_ins, families, legible
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.rows import Convolution
-from alexnet.pages.themes import ThemeName, find_theme
+from alexnet.pages.themes import Theme, ThemeName, find_theme
 from alexnet.text.wording import counted
 
 KERNELS_PER_ROW = 16
 """As in figure 3 of the paper and in the 2012 source, shownet.py."""
-IMAGES_PER_ROW = 4
+IMAGES_PER_ROW, GAP_IN, BAR_IN = 4, 0.22, 0.235
+SIDE_IN = (WIDTH_IN - (IMAGES_PER_ROW - 1) * GAP_IN) / IMAGES_PER_ROW
 NUM_BARS = 5
 MOST_CLASSES = 40
 """More are drawn as the worst half of this number and the best half."""
@@ -166,19 +168,11 @@ def draw_predictions(
     labeled = any(label is not None for label in known)
     missed = any(place is not None and place > len(best) for best, place in ranked)
 
-    columns = min(IMAGES_PER_ROW, len(images))
-    gap_in, row_gap_in, label_in, bar_in = 0.22, 0.3, 0.34 if labeled else 0.1, 0.235
-    side_in = (WIDTH_IN - (IMAGES_PER_ROW - 1) * gap_in) / IMAGES_PER_ROW
-    cell_in = side_in + label_in + bar_in * (num_bars + missed)
-    height_in = math.ceil(len(images) / columns) * (cell_in + row_gap_in) - row_gap_in
-    figure = new_figure(columns * (side_in + gap_in) - gap_in, height_in, colors)
-    page = sheet(figure)
+    label_in, side_in = 0.34 if labeled else 0.1, SIDE_IN
+    figure, page, corners = lay_out_images(images, label_in + BAR_IN * (num_bars + missed), colors)
     rows: list[tuple[Value, ...]] = []
-    for index, (image, prediction, label) in enumerate(zip(images, predictions, known, strict=True)):
-        left, top = index % columns * (side_in + gap_in), index // columns * (cell_in + row_gap_in)
-        best, place = ranked[index]
+    for (left, top), prediction, label, (best, place) in zip(corners, predictions, known, ranked, strict=True):
         names, written = prediction.class_names, legible(prediction.class_names)
-        place_image(page, image, left, top, side_in)
         if label is not None:
             middle, below = left + side_in / 2, top + side_in + label_in / 2
             bold: dict[str, Any] = {"align": "center", "weight": "bold", "within_in": side_in}
@@ -188,10 +182,8 @@ def draw_predictions(
                 corner: dict[str, Any] = {"align": "right", "va": "top", "weight": "bold", "bbox": badge}
                 write(page, left + 0.965 * side_in, top + 0.035 * side_in, "wrong", colors.on_wrong, **corner)
         chances = prediction.probabilities[best].astype(float)
-        middles = top + side_in + label_in + bar_in * (np.arange(num_bars + missed) + 0.5)
-        hues = [colors.correct_bar if kind == label else colors.bar for kind in best]
-        page.barh(middles[: len(best)], np.nan_to_num(chances) * side_in, 0.88 * bar_in, left, color=hues)
-        page.hlines(middles[: len(best)] + 0.47 * bar_in, left, left + side_in, colors.rule, linewidth=0.6)
+        middles = top + side_in + label_in + BAR_IN * (np.arange(num_bars + missed) + 0.5)
+        draw_bars(page, left, middles[: len(best)], chances, [kind == label for kind in best], colors)
         for position, (kind, probability, middle) in enumerate(zip(best, chances, middles, strict=False), start=1):
             weight = "bold" if kind == label else "normal"
             write(page, left + 0.06, middle, written[kind], colors.ink, weight=weight, within_in=side_in - 0.62)
@@ -221,6 +213,30 @@ def draw_predictions(
         ),
         has_photographs=True,
     )
+
+
+def lay_out_images(
+    images: Sequence[NDArray[np.uint8]], below_in: float, colors: Theme
+) -> tuple[Figure, Axes, list[tuple[float, float]]]:
+    """Return a figure, its sheet with the images in rows of four, each above so much room, and their corners."""
+    columns = min(IMAGES_PER_ROW, len(images))
+    pitch_in, cell_in, row_gap_in = SIDE_IN + GAP_IN, SIDE_IN + below_in, 0.3
+    height_in = math.ceil(len(images) / columns) * (cell_in + row_gap_in) - row_gap_in
+    figure = new_figure(columns * pitch_in - GAP_IN, height_in, colors)
+    page = sheet(figure)
+    corners = [(i % columns * pitch_in, i // columns * (cell_in + row_gap_in)) for i in range(len(images))]
+    for image, (left, top) in zip(images, corners, strict=True):
+        place_image(page, image, left, top, SIDE_IN)
+    return figure, page, corners
+
+
+def draw_bars(
+    page: Axes, left: float, middles: NDArray[Any], chances: NDArray[Any], correct: Iterable[bool], colors: Theme
+) -> None:
+    """Draw probabilities as bars under an image of a sheet; those of correct classes are yellow."""
+    hues = [colors.correct_bar if is_correct else colors.bar for is_correct in correct]
+    page.barh(middles, np.nan_to_num(chances) * SIDE_IN, 0.88 * BAR_IN, left, color=hues)
+    page.hlines(middles + 0.47 * BAR_IN, left, left + SIDE_IN, colors.rule, linewidth=0.6)
 
 
 def rank_classes(
@@ -256,47 +272,27 @@ def draw_class_errors(evaluation: Evaluation, theme: ThemeName = "light") -> Dra
     half = MOST_CLASSES // 2
     shown = [*rows[:half], None, *rows[-half:]] if hidden else rows
 
-    places = np.array([place for place, row in enumerate(shown) if row])
+    places = [place for place, row in enumerate(shown) if row]
     drawn = [row for row in shown if row]
     rates, lows, highs = (np.array([row[column] for row in drawn]) for column in (3, 4, 5))
-    figure = new_figure(WIDTH_IN, 0.34 + 0.245 * len(shown), colors)
-    axes = figure.subplots()
-    axes.barh(places, rates, height=0.68, color=colors.bar)
-    axes.errorbar(
-        rates,
-        places,
-        xerr=np.maximum(0, (rates - lows, highs - rates)),
-        fmt="none",
-        ecolor=colors.training,
-        capsize=3,
-        elinewidth=1.3,
-    )
+    written = legible(evaluation.class_names)
+    notes = [f"{whole_percent(row[3])} ({row[2]:.4g} of {row[1]:,})" for row in drawn]
+    names = [written[row[6] - 1] for row in drawn]
+    figure, axes = bars_of_classes("Top-1 error", places, rates.tolist(), names, notes, colors)
+    whiskers = np.maximum(0, (rates - lows, highs - rates))
+    axes.errorbar(rates, places, xerr=whiskers, fmt="none", ecolor=colors.training, capsize=3, elinewidth=1.3)
     axes.axvline(evaluation.top1_error, color=colors.muted, linewidth=1, linestyle=DOTS)
     reach = min(1.0, math.ceil(10 * max(row[5] for row in rows)) / 10)
-    axes.set(xlim=(0, reach), ylim=(len(shown) - 0.5, -0.5))
+    axes.set_xlim(0, reach)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    show_percents(axes.xaxis)
-    axes.tick_params(top=False, bottom=False, labeltop=True, labelbottom=False)
-    axes.spines["bottom"].set_visible(False)
-    axes.grid(visible=False, axis="y")
-    axes.grid(visible=True, axis="x")
-    written = legible(evaluation.class_names)
-    names = [fit(figure, written[row[6] - 1], 2.6, size=NORMAL) for row in drawn]
-    axes.set_yticks(places, names, color=colors.ink, fontsize=NORMAL)
-    axes.set_title("Top-1 error", loc="left", fontsize=NORMAL, x=-0.035, y=1, pad=5, ha="right")
-    notes = axes.secondary_yaxis(1.02)
-    notes.set_yticks(places, [f"{whole_percent(row[3])} ({row[2]:.4g} of {row[1]:,})" for row in drawn])
-    notes.spines[:].set_visible(False)
-    notes.tick_params(labelright=True, labelleft=False, left=False, right=False)
     if hidden:
         behind = {"facecolor": colors.background, "edgecolor": "none", "pad": 1.5}
         gap = f"… {counted(hidden, 'more class', 'more classes')} between these …"
         write(axes, 0.01 * reach, half, gap, colors.muted, NORMAL, style="italic", bbox=behind)
     columns = ("class", "images", "errors", "top1_error", "lower", "upper", "class_number")
+    classes = counted(len(evaluation.class_names), "class", "classes")
     empty = len(evaluation.class_names) - len(rows)
-    without = (
-        f" Without images here, and left out: {empty:,} of {counted(len(evaluation.class_names), 'class', 'classes')}."
-    )
+    without = f" Without images here, and left out: {empty:,} of {classes}." if empty else ""
     return Drawing(
         name="class-errors",
         figure=figure,
@@ -305,10 +301,34 @@ def draw_class_errors(evaluation: Evaluation, theme: ThemeName = "light") -> Dra
         caption=(
             "Share of each class's images whose most probable class is another one, worst first; the dotted line is "
             "the error over all images. The whiskers are 95 % intervals: with few images they are long, and classes "
-            f"whose whiskers overlap cannot be put in order.{without if empty else ''}"
+            f"whose whiskers overlap cannot be put in order.{without}"
             + explain_stand_ins(evaluation.class_names, [row[6] - 1 for row in shown if row])
         ),
     )
+
+
+def bars_of_classes(
+    title: str, places: Sequence[int], rates: Sequence[float], names: Sequence[str], notes: Sequence[str], colors: Theme
+) -> tuple[Figure, Axes]:
+    """Return axes with a bar for each class at its place, counted from the top, between its name and a note."""
+    lines = places[-1] + 1
+    figure = new_figure(WIDTH_IN, 0.34 + 0.245 * lines, colors)
+    axes = figure.subplots()
+    axes.barh(places, rates, height=0.68, color=colors.bar)
+    axes.set(xlim=(0, 1), ylim=(lines - 0.5, -0.5))
+    show_percents(axes.xaxis)
+    axes.tick_params(top=False, bottom=False, labeltop=True, labelbottom=False)
+    axes.spines["bottom"].set_visible(False)
+    axes.grid(visible=False, axis="y")
+    axes.grid(visible=True, axis="x")
+    fitted = [fit(figure, name, 2.6, size=NORMAL) for name in names]
+    axes.set_yticks(places, fitted, color=colors.ink, fontsize=NORMAL)
+    axes.set_title(title, loc="left", fontsize=NORMAL, x=-0.035, y=1, pad=5, ha="right")
+    beside = axes.secondary_yaxis(1.02)
+    beside.set_yticks(places, notes)
+    beside.spines[:].set_visible(False)
+    beside.tick_params(labelright=True, labelleft=False, left=False, right=False)
+    return figure, axes
 
 
 def whole_percent(rate: float) -> str:

@@ -27,10 +27,7 @@ _BATCH = 16
 def measure_cam(
     classifier: Classifier, images: Sequence[NDArray[np.uint8]], classes: Sequence[int], *, tick: Tick = untold
 ) -> NDArray[np.float32]:
-    """Return the Grad-CAM of a class for the centre view of each image: (N, crop, crop), at least 0.
-
-    Arguments and errors as in `measure_cam_towers`.
-    """
+    """Return the Grad-CAM (N, crop, crop), at least 0, of a class for each image; see `measure_cam_towers`."""
     return join_towers(measure_cam_towers(classifier, images, classes, tick=tick))
 
 
@@ -50,10 +47,8 @@ def measure_cam_towers(
 
     The maps come in the precision of the classifier, derivatives in float32.
 
-    Args:
-        images: (S, S, 3) uint8 RGB of the stored size.
-        classes: Class index of the score for each image.
-        tick: Called with images done and in all.
+    Arguments as of `why.explain`; the unit is an image.
+
     Raises:
         ConfigError: the network has no convolution.
     """

@@ -21,6 +21,7 @@ from alexnet.interpretation.drawing import (
     Drawing,
     Value,
     bare_axes,
+    columns_of,
     new_figure,
     place_image,
     sheet,
@@ -231,9 +232,7 @@ def draw_heat(
     figure = new_figure(width_in, rows * row_in - _ROW_GAP_IN, colors)
     page = sheet(figure)
     letters = "abcdefgh"[:num_towers]
-    numbers: dict[str, list[Value]] = {
-        name: [] for name in ("image", "class", "y", "x", "heat", *(f"tower_{letter}" for letter in letters))
-    }
+    lines: list[tuple[Value, ...]] = []
     for index, (image, values) in enumerate(zip(images, heat, strict=True)):
         row, column = divmod(index, columns)
         left, top = column * (group_in + _PAIR_GAP_IN), row * row_in
@@ -254,18 +253,15 @@ def draw_heat(
         map_in = left + (1 + num_towers) * pitch_in
         write(page, map_in, below_in, titles[index], colors.ink, LARGE, within_in=side_in)
         write(page, map_in, below_in + 0.21, notes[index], colors.muted, NORMAL)
-        y, x = np.divmod(np.arange(values.size), values.shape[1])
-        numbers["image"] += [sources[index]] * values.size
-        numbers["class"] += [titles[index]] * values.size
-        numbers["y"] += y.tolist()
-        numbers["x"] += x.tolist()
-        numbers["heat"] += values.ravel().astype(float).tolist()
-        for letter, part in zip(letters, own_towers, strict=True):
-            numbers[f"tower_{letter}"] += part.ravel().astype(float).tolist()
+        columns_here = (each.astype(float).ravel().tolist() for each in (values, *own_towers))
+        lines += [
+            (sources[index], titles[index], *place, *pixel)
+            for place, *pixel in zip(np.ndindex(values.shape), *columns_here, strict=True)
+        ]
     return Drawing(
         name="why",
         figure=figure,
-        numbers=numbers,
+        numbers=columns_of(("image", "class", "y", "x", "heat", *(f"tower_{letter}" for letter in letters)), lines),
         title="Where the network looks",
         caption=(
             ("Each image with its class, and beside it " if any(known) else "Beside each image ")

@@ -118,7 +118,7 @@ def show_predictions(
 ) -> Panel:
     """Return the panel of chosen pictures whose probabilities are known; `mistakes` gives it a title of its own."""
     titles = classifier.model.class_titles
-    images = [np.asarray(pictures.images[position]) for position in positions]
+    images = list(map(pictures.pixels, positions))
     predictions = [
         Prediction(pictures.paths[position], titles, row)
         for position, row in zip(positions, probabilities, strict=True)
@@ -183,7 +183,7 @@ def neighbors_panel(
 
     def show(pictures: Pictures, position: int, distance: float = 0.0) -> Neighbor:
         return Neighbor(
-            np.asarray(pictures.images[position]),
+            pictures.pixels(position),
             pictures.paths[position],
             pictures.label(position),
             pictures.title(position),
@@ -265,7 +265,7 @@ def activations_panel(classifier: Classifier, pictures: Pictures, position: int,
     """
     network = classifier.network
     network.locate_activation(layer)
-    image = np.asarray(pictures.images[position])
+    image = pictures.pixels(position)
     values = classifier.activations(image, [layer])[layer][0]
     base, _, letter = layer.partition(":")
     is_last = base.partition(".")[0] == network.spec.layers[-1].name

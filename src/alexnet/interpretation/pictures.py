@@ -57,9 +57,13 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def pixels(self, position: int) -> NDArray[np.uint8]:
+        """Return an image, (S, S, 3) RGB."""
+        return np.asarray(self.images[position])
+
     def give(self, position: int) -> Given:
         """Return what a classifier takes of an image: its path if it is a file, else its pixels."""
-        return self.images.files[position] if isinstance(self.images, _Files) else np.asarray(self.images[position])
+        return self.images.files[position] if isinstance(self.images, _Files) else self.pixels(position)
 
     def title(self, position: int) -> str:
         """Readable name of an image's class, or of all of them; "" where it is not known."""
@@ -106,7 +110,7 @@ class Pictures:
         images, kept, left_out = [], [], []
         for position in positions:
             try:
-                images.append(np.asarray(self.images[position]))
+                images.append(self.pixels(position))
                 kept.append(position)
             except ImageError as problem:
                 left_out.append(problem)

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from alexnet.console.terminal import percent
 from alexnet.data.store.format import VAL, choose_reported, find_start, find_store
 from alexnet.evaluation.classifier import Classifier
@@ -34,7 +32,7 @@ from alexnet.interpretation.panels import (
     why_panel,
 )
 from alexnet.interpretation.pictures import Pictures
-from alexnet.interpretation.set_figures import choose_set_mistakes, draw_class_precisions, draw_set_answers
+from alexnet.interpretation.set_figures import draw_class_precisions, draw_set_mistakes
 from alexnet.runs.folder import CHECKPOINTS, MODEL, RECIPE, REPORT
 from alexnet.text.commands import command, train_again
 from alexnet.text.progress import Tick, untold
@@ -171,7 +169,7 @@ def _show_images(
     """Return what needs images of the split: a panel, the surest mistakes, heat, and neighbours among training."""
     pictures = Pictures.of_split(store, split, split)
     if isinstance(evaluation, SetEvaluation):
-        drawings = draw_set_panels(classifier.class_titles, pictures, evaluation)
+        drawings = draw_set_mistakes(evaluation, pictures.pixels, pictures.paths, classifier.class_titles, PANEL_IMAGES)
     else:
         drawings = _show_answers(classifier, pictures, evaluation)
     queries = choose_queries(pictures, QUERIES)
@@ -183,16 +181,6 @@ def _show_images(
         drawings.append(in_both_themes(found.panel))
     drawings.append(in_both_themes(why_panel(classifier, pictures, queries[:WHY_IMAGES], method="gradient").panel))
     return drawings
-
-
-def draw_set_panels(titles: Sequence[str], pictures: Pictures, evaluation: SetEvaluation) -> list[Themed]:
-    """Return the sheet of the surest mistakes in images with any number of labels; nothing where there are none."""
-    chosen = choose_set_mistakes(evaluation, PANEL_IMAGES)
-    if not chosen:
-        return []
-    images = [np.asarray(pictures.images[position]) for position in chosen]
-    sources = [pictures.paths[position] for position in chosen]
-    return [in_both_themes(draw_set_answers, images, sources, evaluation, chosen, titles)]
 
 
 def _show_answers(classifier: Classifier, pictures: Pictures, evaluation: Evaluation) -> list[Themed]:

@@ -46,11 +46,7 @@ def measure_saliency(
     in testing mode. The gradient is computed in float32, whatever the classifier computes in: the derivatives of
     neighbouring pixels nearly cancel, and half precision would show its own rounding.
 
-    Args:
-        images: (S, S, 3) uint8 RGB of the stored size.
-        classes: Class index of the score for each image.
-        tick: Called with images done and in all.
-    Source: Simonyan, Vedaldi and Zisserman, "Deep Inside Convolutional Networks" (2013), sections 3 and 3.1.
+    Arguments as of `why.explain`; the unit is an image. Source: Simonyan et al., sections 3 and 3.1.
     """
     network, preprocessing = classifier.network, classifier.model.preprocessing
     crop_px = network.spec.input_px
@@ -90,11 +86,10 @@ def measure_occlusion(
     Covered means: replaced by the mean image, zeros for the network. Zeiler and Fergus cover with grey and show the
     probability itself; its logarithm does not stand still where a network is sure.
 
+    Arguments as of `why.explain`; the unit is a square.
+
     Args:
-        images: (S, S, 3) uint8 RGB of the stored size.
-        classes: Class index for each image.
         side_px: Side of the square; None for one of SQUARES_ACROSS parts of the view.
-        tick: Called with squares done and in all, over all images.
     Raises:
         ConfigError: the square is larger than the view, or has no pixel.
     """

@@ -1,8 +1,6 @@
 """Figures of tests on images with any number of labels: how well each class is told, and what was missed or false."""
 
-import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,26 +8,19 @@ from numpy.typing import NDArray
 from alexnet.errors import ConfigError
 from alexnet.evaluation.set_evaluation import SetEvaluation
 from alexnet.interpretation.curves import DOTS
-from alexnet.interpretation.drawing import (
-    NORMAL,
-    WIDTH_IN,
-    Drawing,
-    Value,
-    columns_of,
-    fit,
-    new_figure,
-    place_image,
-    sheet,
-    show_percents,
-    styled,
-    write,
+from alexnet.interpretation.drawing import Drawing, Themed, Value, columns_of, in_both_themes, styled, write
+from alexnet.interpretation.figures import (
+    BAR_IN,
+    MOST_CLASSES,
+    SIDE_IN,
+    bars_of_classes,
+    draw_bars,
+    lay_out_images,
+    whole_percent,
 )
-from alexnet.interpretation.figures import IMAGES_PER_ROW, MOST_CLASSES, whole_percent
 from alexnet.interpretation.fonts import explain_stand_ins, legible
 from alexnet.pages.themes import ThemeName, find_theme
 from alexnet.text.wording import counted
-
-_RIGHT, _FALSE, _MISSED = "right", "false", "missed"
 
 
 @styled
@@ -63,26 +54,13 @@ def draw_class_precisions(evaluation: SetEvaluation, titles: Sequence[str], them
         raise ConfigError("no image has any class; there are no average precisions to draw.")
     rows.sort(key=lambda row: (row[2], row[1]))
     shown = rows[:MOST_CLASSES]
-    places = np.arange(len(shown))
-    figure = new_figure(WIDTH_IN, 0.34 + 0.245 * len(shown), colors)
-    axes = figure.subplots()
-    axes.barh(places, [row[2] for row in shown], height=0.68, color=colors.bar)
+    written = legible(list(titles))
+    notes = [f"{whole_percent(row[2])} ({row[1]:,})" for row in shown]
+    names = [written[row[8]] for row in shown]
+    places = range(len(shown))
+    figure, axes = bars_of_classes("AP", places, [row[2] for row in shown], names, notes, colors)
     axes.plot([row[3] for row in shown], places, "o", color=colors.training, markersize=5, clip_on=False)
     axes.axvline(evaluation.mean_average_precision, color=colors.muted, linewidth=1, linestyle=DOTS)
-    axes.set(xlim=(0, 1), ylim=(len(shown) - 0.5, -0.5))
-    show_percents(axes.xaxis)
-    axes.tick_params(top=False, bottom=False, labeltop=True, labelbottom=False)
-    axes.spines["bottom"].set_visible(False)
-    axes.grid(visible=False, axis="y")
-    axes.grid(visible=True, axis="x")
-    written = legible(list(titles))
-    names = [fit(figure, written[row[8]], 2.6, size=NORMAL) for row in shown]
-    axes.set_yticks(places, names, color=colors.ink, fontsize=NORMAL)
-    axes.set_title("AP", loc="left", fontsize=NORMAL, x=-0.035, y=1, pad=5, ha="right")
-    notes = axes.secondary_yaxis(1.02)
-    notes.set_yticks(places, [f"{whole_percent(row[2])} ({row[1]:,})" for row in shown])
-    notes.spines[:].set_visible(False)
-    notes.tick_params(labelright=True, labelleft=False, left=False, right=False)
     hidden = len(rows) - len(shown)
     columns = ("class", "images", "average_precision", "f1", "threshold", "right", "false", "missed")
     return Drawing(
@@ -115,6 +93,19 @@ def choose_set_mistakes(evaluation: SetEvaluation, count: int) -> list[int]:
     return [int(position) for position in order if sure[position] >= 0][:count]
 
 
+def draw_set_mistakes(
+    evaluation: SetEvaluation,
+    decode: Callable[[int], NDArray[np.uint8]],
+    paths: Sequence[str],
+    titles: Sequence[str],
+    count: int,
+) -> list[Themed]:
+    """Return the sheet of the surest mistakes, of images that are decoded by position; nothing where there are none."""
+    chosen = choose_set_mistakes(evaluation, count)
+    images, sources = list(map(decode, chosen)), [paths[position] for position in chosen]
+    return [in_both_themes(draw_set_answers, images, sources, evaluation, chosen, titles)] if chosen else []
+
+
 def draw_set_answers(
     images: Sequence[NDArray[np.uint8]],
     sources: Sequence[str],
@@ -145,33 +136,21 @@ def draw_set_answers(
         for position in positions
     ]
     lines = max(1, *(len(each) for each in listed))
-    columns = min(IMAGES_PER_ROW, len(images))
-    gap_in, row_gap_in, bar_in = 0.22, 0.3, 0.235
-    side_in = (WIDTH_IN - (IMAGES_PER_ROW - 1) * gap_in) / IMAGES_PER_ROW
-    cell_in = side_in + 0.1 + bar_in * lines
-    height_in = math.ceil(len(images) / columns) * (cell_in + row_gap_in) - row_gap_in
-    figure = new_figure(columns * (side_in + gap_in) - gap_in, height_in, colors)
-    page = sheet(figure)
+    figure, page, corners = lay_out_images(images, 0.1 + BAR_IN * lines, colors)
     rows: list[tuple[Value, ...]] = []
-    for index, (image, source, position) in enumerate(zip(images, sources, positions, strict=True)):
-        left, top = index % columns * (side_in + gap_in), index // columns * (cell_in + row_gap_in)
-        place_image(page, image, left, top, side_in)
-        if not listed[index]:
-            write(page, left + 0.06, top + side_in + 0.1 + bar_in / 2, "none", colors.muted)
-        for turn, place in enumerate(listed[index]):
-            middle = top + side_in + 0.1 + bar_in * (turn + 0.5)
-            chance = float(evaluation.probabilities[position, place])
-            is_there, is_said = bool(evaluation.labels[position, place]), bool(said[position, place])
-            verdict = _RIGHT if is_there and is_said else _MISSED if is_there else _FALSE
-            hue = colors.correct_bar if is_there else colors.bar
-            page.barh([middle], [chance * side_in], 0.88 * bar_in, left, color=hue)
-            page.hlines([middle + 0.47 * bar_in], left, left + side_in, colors.rule, linewidth=0.6)
+    for (left, top), source, position, places in zip(corners, sources, positions, listed, strict=True):
+        middles = top + SIDE_IN + 0.1 + BAR_IN * (np.arange(lines) + 0.5)
+        if not places:
+            write(page, left + 0.06, middles[0], "none", colors.muted)
+        chances, there = evaluation.probabilities[position, places].astype(float), evaluation.labels[position, places]
+        draw_bars(page, left, middles[: len(places)], chances, there, colors)
+        for middle, place, chance, is_there in zip(middles, places, chances, there, strict=False):
+            verdict = "false" if not is_there else "right" if said[position, place] else "missed"
             weight = "bold" if is_there else "normal"
-            style: dict[str, Any] = {"weight": weight, "within_in": side_in - 1.15}
-            write(page, left + 0.06, middle, written[place], colors.ink, **style)
-            write(page, left + side_in - 0.06, middle, whole_percent(chance), colors.ink, align="right", weight=weight)
-            if verdict != _RIGHT:
-                write(page, left + side_in - 0.58, middle, verdict, colors.wrong, align="right", weight="bold")
+            write(page, left + 0.06, middle, written[place], colors.ink, weight=weight, within_in=SIDE_IN - 1.15)
+            write(page, left + SIDE_IN - 0.06, middle, whole_percent(chance), colors.ink, align="right", weight=weight)
+            if verdict != "right":
+                write(page, left + SIDE_IN - 0.58, middle, verdict, colors.wrong, align="right", weight="bold")
             rows.append((source, titles[place], verdict, chance, evaluation.thresholds[place]))
     shown = [place for each in listed for place in each]
     return Drawing(

@@ -14,8 +14,7 @@ from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
 
 Measure = Callable[..., NDArray[np.float32]]
-"""Takes a classifier, stored images, a class for each and, by name, a tick. Returns where in the centre views these
-classes are decided: heat (N, crop, crop), at least 0."""
+"""Takes classifier, images, classes and, by name, tick; returns heat. See `explain`."""
 
 
 class Method(NamedTuple):
