@@ -37,10 +37,10 @@ class Batch(NamedTuple):
     inputs: Tensor
     """(N, 3, crop, crop), channels_last."""
     labels: Tensor
-    """(N,) int64; or (N, K) float32 of 0 and 1 where images have any number of classes. `shard.IGNORED_LABEL` where an
-    image only fills up."""
+    """(N,) int64, or (N, K) float32 of 0 and 1 for any number of classes; `shard.IGNORED_LABEL` for images that only
+    fill up."""
     keys: Tensor
-    """(N,) int64: what fixes the dropout mask of each image."""
+    """(N,) int64 that fix the dropout mask of each image."""
     total: int
     """Images of the whole batch: N, unless it is shared or comes in parts."""
     is_last: bool = True
@@ -84,7 +84,7 @@ class TrainingBatches:
             labels: (N,) class of each image; or (N, K), whether it has each class.
             mean_image: (S, S, 3), of the size of the images.
             color_axes: See `views.draw_views`.
-            shard: What is yielded of every batch.
+            shard: The part of every batch that is yielded.
         """
         self._images, self._mean = images, mean_image
         self._labels = labels.astype(np.float32) if labels.ndim == 2 else labels

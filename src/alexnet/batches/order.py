@@ -19,10 +19,10 @@ def epoch_order(num_images: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
 def epoch_samples(labels: NDArray[Any], balance: Balance, *, seed: int, epoch: int) -> NDArray[np.int64]:
     """Return the N samples of an epoch of N images in their order, a function of labels, balance, seed and epoch.
 
-    Sample s is image s % N, seen for the (s // N)-th time in this epoch, counted from 0. What is drawn for a sample
-    (crop, reflection, colour noise, dropout) is drawn from s, so that an image that is seen twice is not seen alike.
-    Without balance the samples are `epoch_order`. Otherwise the images of a class share what falls to it as evenly as
-    it goes; those that are seen once more, or not at all, are others in each epoch.
+    Sample s is image s % N, seen for the (s // N)-th time in this epoch, counted from 0. Crop, reflection, colour noise
+    and dropout are drawn from s, so that an image looks different when it is seen again. Without balance the samples
+    are `epoch_order`. Otherwise the samples of a class are spread evenly over its images; which of them are seen once
+    more, or not at all, changes with the epoch.
 
     Args:
         labels: (N,) class of each image; without balance, anything of that length.

@@ -1,4 +1,4 @@
-"""From a stored image to the inputs of a network: what a model keeps of the images it was trained on.
+"""From a stored image to the inputs of a network, as it was trained on them.
 
 PyTorch is imported where views are made, so that reading a model's header takes no time.
 """
@@ -31,7 +31,7 @@ class Preprocessing:
     mean_place: MeanPlace = "aligned"
     """Part of the mean image that a crop loses: its own place, or the middle for every crop."""
     framing: Framing = "square"
-    """How a photograph becomes an image of S x S: as prepare does it, or as the weights' own program (data/decode)."""
+    """How a photograph becomes an image of S x S: as prepare does it, or as the program that made the weights."""
 
     @property
     def image_px(self) -> int:

@@ -1,4 +1,4 @@
-"""Copies to a GPU beside its computing, ordered by events: what is read has arrived, what is refilled has left.
+"""Copies to a GPU while it computes, ordered by events.
 
 Three parties share a batch. The copying stream reads host memory and writes device memory; the computing stream reads
 that; the background thread refills the host memory. Each waits for what it depends on, and for nothing else.

@@ -57,9 +57,9 @@ def draw_views(
     `draw_boxes`.
 
     Args:
-        recipe: Crops, reflections and colour noise; `color_noise_unit` and `images_per_crop` are not looked at.
+        recipe: Crops, reflections and colour noise; `color_noise_unit` and `images_per_crop` are not used.
         color_axes: (3, 3), columns are the principal axes times their scale; see `scale_axes`.
-        crop_indices: What offset and reflection are drawn from instead of `indices`: equal numbers share them.
+        crop_indices: Offset and reflection are drawn from these instead of `indices`; equal numbers share them.
     Source: paper 4.1; the 2012 source draws crop and reflection once for 32 consecutive images instead.
     """
     crops = indices if crop_indices is None else crop_indices

@@ -53,7 +53,7 @@ class Row:
     """Ours as a share of the ceiling."""
     samples: dict[str, list[float]]
     ceiling_of: str = ""
-    """What the ceiling is the rate of, in words, where it is not said elsewhere."""
+    """What the ceiling is, in words, if it is not said elsewhere."""
 
     def to_json(self) -> dict[str, object]:
         """Return the row for programs: medians, and the samples behind them."""
@@ -98,7 +98,7 @@ def compare_rates(
 
 
 def show_amounts(what: str, ours: float, theirs: float | None = None, *, unit: str) -> Row:
-    """Return the row of an amount that is told once, beside another where there is one; the ratio is ours to theirs."""
+    """Return the row of an amount that is measured once, beside another if there is one; ratio is ours to theirs."""
     samples = {"ours": [ours], **({} if theirs is None else {"theirs": [theirs]})}
     other = None if theirs is None else Spread.of([theirs])
     return Row(what, Spread.of([ours]), other, None, unit, None if theirs is None else ours / theirs, None, samples)
@@ -116,7 +116,8 @@ class Contender:
         """What the last run returned, where it is a dictionary."""
 
     def within(self, environment: Mapping[str, str], prefix: Sequence[str] = ()) -> "Contender":
-        """Give the process an environment, and a command to start it with, as one that enters a network namespace."""
+        """Give the process an environment, and a command that starts it, such as one that enters a network
+        namespace."""
         self._environment = environment
         self._command = [*prefix, *self._command]
         return self
@@ -212,13 +213,13 @@ CPU = torch.device("cpu")
 
 
 def wait_for(device: torch.device) -> None:
-    """Return when a device has done all that it was given; a processor has done it already."""
+    """Wait until a device has done all its work; a processor has done it already."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def time_once(function: Callable[[], object], device: torch.device = CPU) -> float:
-    """Return the seconds that one call takes, until a device that works on its own is done with it."""
+    """Return the seconds that one call takes, the work of its device included."""
     wait_for(device)
     start = time.perf_counter()
     function()

@@ -1,4 +1,4 @@
-"""Each kernel against what stock PyTorch offers, beside the time that memory alone would take.
+"""Each kernel against stock PyTorch, beside the time that memory alone would take.
 
 Ours and stock alternate in one process, allocation included. Stock response normalisation has no bfloat16 path on the
 CPU, so stock runs in float32 whatever ours does.

@@ -28,8 +28,7 @@ def bench_prepare(images: Sequence[bytes], rounds: int, tick: Tick) -> list[Row]
     Ours is the whole of `prepare`, after a first call that loads its kernels: files listed, read, decoded, checked for
     duplicates, counted for the statistics, hashed and written to the disk of the temporary folder. Theirs is
     open, convert, resize and crop of bytes in memory, without writing anything. The ceiling is libjpeg-turbo decoding
-    the same bytes on one core, without resizing; for all cores it is as many times one core as that decoding gains by
-    all of them, which share caches, memory and neighbours.
+    the same bytes, without resizing. On all cores it is ours on one core times what that decoding gains by them.
     """
     jpegs = [data for data in images if data.startswith(b"\xff\xd8")]
     one_core: list[float] = []
@@ -101,7 +100,7 @@ def _time_each(function: Callable[[bytes], object], images: Sequence[bytes]) -> 
 
 
 def _decode_on_all(jpegs: Sequence[bytes]) -> float:
-    """Images per second of a thread on each core, which share nothing but the machine."""
+    """Images per second decoded by one thread on each core."""
     cores = os.cpu_count() or 1
     stretches = [jpegs[start : start + STRETCH] for start in range(0, len(jpegs), STRETCH)] * cores
     with ThreadPoolExecutor(cores) as threads:

@@ -1,7 +1,7 @@
-"""Training steps on meshes of several processes of this machine, beside what the cost model says they take.
+"""Training steps on meshes of several processes of this machine, beside the estimates of the cost model.
 
-Processes of one machine share its cores, so that more of them are not faster: what is shown is that the model accounts
-for the time they take, and that they send the bytes it counts.
+Processes of one machine share its cores, so that more of them are not faster. What is tested is the model: whether it
+accounts for their time, and for the bytes that they send.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ from alexnet.system import available_cores, has_bfloat16
 from alexnet.text.progress import Tick
 
 MESHES = ("data=2", "tower=2", "data=2,dense=2", "data=4", "data=2,tower=2", "data=4,dense=4")
-"""What is measured: every kind of mesh on two and on four processes."""
+"""Every kind of mesh of two and of four processes."""
 LARGE_BYTES, SMALL_BYTES, SMALL_TIMES = 64 * 2**20, 4096, 100
 """Exchanges that the speed and the latency of a link are measured with."""
 
@@ -29,9 +29,9 @@ LARGE_BYTES, SMALL_BYTES, SMALL_TIMES = 64 * 2**20, 4096, 100
 def bench_scaling(batch: int, rounds: int, tick: Tick, *, meshes: Sequence[str] = MESHES) -> list[Row]:
     """Return a row for each mesh: images/s of a step of the paper's network at a global batch.
 
-    Theirs is one process with all cores; the ceiling is the cost model's estimate, and the fraction what was measured
-    of it. The model is given the operations and the update of as many processes at once that share nothing, timed with
-    two batch sizes, and the speed and latency of sums between them; nothing of the step itself.
+    Theirs is one process with all cores. The ceiling is the cost model's estimate, from separate measurements of as
+    many processes at once: their operations and updates at two batch sizes, and the speed and latency of sums between
+    them.
 
     Raises:
         RuntimeError: a process sent another number of bytes than the model counts.
@@ -79,7 +79,7 @@ def meet(mesh: str, count: int, name: str, **options: object) -> Iterator[Crew]:
 
 
 def calibrate(count: int, batch: int, precision: str, rounds: int) -> Cluster:
-    """Measure what the cost model has to know of `count` processes at once."""
+    """Measure what the cost model needs to know about `count` processes at once."""
     spec = find_dialect("paper", 1000)
     half, quarter = max(2, batch // 2), max(1, batch // 4)
     threads = threads_of(count)
@@ -103,7 +103,7 @@ def calibrate(count: int, batch: int, precision: str, rounds: int) -> Cluster:
 
 
 def measure_link(meet: Callable[..., AbstractContextManager[Crew]], count: int, rounds: int) -> Link:
-    """Measure what sums over `count` processes get of the link between them.
+    """Measure the speed and the latency of sums over `count` processes.
 
     Args:
         meet: Starts them with a contender's name and options.

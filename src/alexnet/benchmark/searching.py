@@ -16,7 +16,7 @@ DIMENSIONS = 4096
 ROWS = 32_768
 """Float32 features that are searched: 512 MiB, far beyond any cache."""
 CODES = 1_280_000
-"""As many as ImageNet has images. Exact search of so many features is computed from that of ROWS, row by row."""
+"""As many as ImageNet has images. The time of exact search over so many is that over ROWS in proportion."""
 BITS, RERANK, K, QUERIES = 128, 500, 6, 128
 
 
@@ -68,7 +68,7 @@ def _find_with_cdist(queries: torch.Tensor, features: torch.Tensor) -> object:
 
 
 def _bench_features(batch: int, rounds: int, tick: Tick) -> Row:
-    """Features of stored images against the bare forward pass, the whole network each, in processes of their own."""
+    """Return the row of features of stored images against the bare forward pass, in processes of their own."""
     precision = "bfloat16" if has_bfloat16(torch.device("cpu")) else "float32"
     with (
         Contender("ours-features", batch=batch, dtype=precision) as ours,

@@ -1,4 +1,4 @@
-"""The server: one client and many, beside testing on the same machine; and whether ten thousand answers are all right.
+"""The server: one client and many, beside testing on the same machine; and whether ten thousand answers are right.
 
 The clients share the machine with the server, as they would on a desk; they do little else than send and receive.
 """
@@ -107,7 +107,7 @@ def bench_serve(images: Sequence[bytes], rounds: int, tick: Tick, *, requests: i
 
 
 def _write_model(path: Path) -> Path:
-    """The paper's network with weights of which every picture gets an answer of its own."""
+    """Write the paper's network with weights that give every picture another answer."""
     names = tuple(f"class {number}" for number in range(1000))
     preprocessing = Preprocessing(np.full((256, 256, 3), 120, np.float32), 60.0)
     save_model(path, Model(build("paper", 1000, initialization="he"), names, names, preprocessing, {}))

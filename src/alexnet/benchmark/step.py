@@ -17,8 +17,8 @@ STEPS: tuple[tuple[str, str, dict[str, str | bool]], ...] = (
     ("torchvision-bfloat16", "bfloat16", {"network": "2014", "dtype": "bfloat16"}),
     ("float32 : stock-float32", "also float32", {"network": "paper", "dtype": "float32"}),
 )
-"""What is compared with the paper's network: its name, in which precision of ours, and the stock contender. "best" is
-bfloat16 where products in it are faster, else float32; the other two are left out where they are not."""
+"""Comparisons with the paper's network: name, our precision, stock contender. "best" is bfloat16 where products in it
+are faster, else float32; then the other two are left out."""
 
 
 def bench_step(batch: int, rounds: int, tick: Tick, device: torch.device = CPU, *, dialect: str = "paper") -> list[Row]:

@@ -1,10 +1,10 @@
-"""What people write with PyTorch's own modules: the other side of every comparison."""
+"""Networks as people write them with PyTorch's own modules: the other side of every comparison."""
 
 import torch
 from torch import nn
 
 NUM_CLASSES = 1000
-"""Of every network that is measured."""
+"""Classes of every network that is measured."""
 
 
 def build_stock_paper(num_classes: int = NUM_CLASSES) -> nn.Sequential:

@@ -27,10 +27,10 @@ WHAT = ("kernels", "step", "loader", "evaluate", "prepare", "search", "scaling",
 
 
 ON_NOISE = {"search": bench_search, "scaling": bench_scaling}
-"""Those of the processor that measure with inputs made up for them."""
+"""Benchmarks of the processor on inputs that are made up."""
 
 ON_DEVICES = ("kernels", "step", "loader", "evaluate")
-"""Those that can be measured on a GPU; the others are about the processor."""
+"""Benchmarks that a GPU can run; the others are about the processor."""
 
 
 def run_benchmark(
@@ -53,7 +53,7 @@ def run_benchmark(
         batch: Images per training step or forward pass.
         rounds: Turns of each side.
         images: Folder of photographs for loader, prepare and serve; drawn scenes without one.
-        requests: Of the long run of serve.
+        requests: Requests in the long run of serve.
         dialect: Network of step and of the epochs with data.
     Raises:
         ConfigError: the folder holds no images, the extra that serve needs is not installed, or the device is not

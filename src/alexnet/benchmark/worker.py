@@ -36,11 +36,11 @@ from alexnet.training.update import Update
 
 WARM_UP_ROUNDS = 2
 GPU_TURNS = 10
-"""Runs that a GPU is given in a row, so that it is not left to wait for the next: a step there takes milliseconds."""
+"""Runs that a GPU is given in a row, since a step there takes milliseconds and the next must not be waited for."""
 
 
 def _set_up(dtype: str, device: str = "cpu") -> Compute:
-    """Set memory and kernels up as the program does; return what to compute on and in."""
+    """Set memory and kernels up as the program does; return device and precision."""
     system.tune_allocator()
     compute = system.choose_compute(device, dtype)
     if compute.device.type == "cpu":
@@ -221,8 +221,7 @@ def ours_single_predictions(model: str, pictures: str) -> Callable[[], object]:
 
 
 def ours_evaluation(model: str, pictures: str) -> Callable[[], object]:
-    """Probabilities of two batches of pictures, decoded before as `alexnet evaluate` finds them in a store, and from
-    files as `alexnet predict` takes them; and decoding alone, on all cores. Images per second of each."""
+    """Images per second of testing two batches of decoded pictures, of predicting from files, and of decoding alone."""
     system.tune_allocator()
     classifier = load(model)
     files = sorted(Path(pictures).iterdir())

@@ -19,7 +19,7 @@ def describe_dialect(name: str, *, every: bool = False, is_alone: bool = True) -
 
     Args:
         every: Also what each layer costs.
-        is_alone: Tell how to see that; a recipe of the same name says it too.
+        is_alone: Tell how to see that, unless a recipe of the same name does.
     Raises:
         ConfigError: it is unknown, or a modifier does not fit.
     """

@@ -18,7 +18,7 @@ def describe_model(path: Path, *, every: bool = False) -> Description:
     Args:
         every: Name all classes, and list what each layer costs.
     Raises:
-        WeightsError: it is none, or damaged.
+        WeightsError: it is no model file, or damaged.
     """
     model = load_model(find_model(path))
     found = describe(model)
@@ -47,7 +47,7 @@ def describe_model(path: Path, *, every: bool = False) -> Description:
 
 
 def list_confidence(document: Mapping[str, Any], titles: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """Return what a model file or ensemble says of how sure it is, from its document; nothing of one not calibrated."""
+    """Return temperatures and thresholds from the document of a model file or ensemble; empty if not calibrated."""
     facts = []
     if temperatures := document.get("temperatures"):
         facts.append(("temperature", f"{_by_views(temperatures)}; used with --calibrated"))

@@ -1,4 +1,4 @@
-"""What a page of `alexnet info` consists of, and the page of this machine."""
+"""The parts of a page of `alexnet info`, and the page of this machine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class Description:
 
 
 def describe_path(path: Path, kind: str, facts: Sequence[tuple[str, str]], **values: Any) -> Description:
-    """Return the page of what a path is, which is its facts; the values begin with kind and path."""
+    """Return the page of a path: its facts, and for programs values that begin with kind and path."""
     return Description({"kind": kind, "path": escape_name(str(path)), **values}, [Facts(facts, str(path))])
 
 

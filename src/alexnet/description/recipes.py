@@ -30,10 +30,10 @@ def describe_recipe(
     """Return what a recipe sets.
 
     Args:
-        name: By which it is known on the command line.
-        path: Where it was read from, if it was.
+        name: Its name on the command line.
+        path: File that it was read from, if any.
         every: Explain every field, not only those that differ from recipe paper.
-        is_alone: Explain these where they are few; otherwise only name them, as the page is about a network too.
+        is_alone: Explain these where they are few. Else only name them: the page is about a network too.
     """
     fields = list(_list_fields(recipe))
     different = [field for field in fields if field.value != field.usual]
@@ -61,7 +61,7 @@ def describe_recipe(
 
 
 def _shorten(field: _Field) -> str:
-    """The first clause of what a field means; of several choices, what the chosen one does."""
+    """Return the first clause of a field's documentation; of several choices, that of the chosen one."""
     chosen = re.search(rf'"{re.escape(str(field.value))}"(?:,|:)? ([^;,.]*)', field.meaning)
     clause = chosen[1] if chosen else re.split(r"[;.](?: |$)", field.meaning)[0]
     return clause[:1].lower() + clause[1:] if clause[:2] != clause[:2].upper() else clause
@@ -82,7 +82,7 @@ def plain(value: Any) -> str:
 
 
 def _summarize(name: str, path: Path | None) -> str:
-    """What its docstring says, behind its name."""
+    """Return its name and its docstring."""
     return "" if path or name not in RECIPES else ": " + " ".join((RECIPES[name].__doc__ or "").split())
 
 

@@ -32,7 +32,7 @@ def describe_run(path: Path, *, verify: bool = False, every: bool = False) -> De
         verify: Read every byte of its model, or of the newest checkpoint, and compare checksums.
         every: Name all classes.
     Raises:
-        RunError, RecipeError: its environment or recipe is damaged; a recipe that is missing is said to be.
+        RunError, RecipeError: its environment or recipe is damaged.
         WeightsError: its model is damaged, or none of its checkpoints is readable.
     """
     environment, history = read_environment(path), read_metrics(path)
@@ -180,7 +180,7 @@ def _say_time(recipe: Recipe | None, history: Sequence[dict[str, Any]], *, is_fi
 def _list_kept(
     path: Path, recipe: Recipe | None, history: Sequence[dict[str, Any]], *, is_finished: bool
 ) -> list[tuple[str, str]]:
-    """Of which epochs the models in the folder are, where the recipe looks for the best."""
+    """Return the epochs of the models in the folder, if the recipe looks for the best."""
     best = [row["epoch"] for row in history if row.get("is_best")]
     if recipe is None or not best or recipe.stop.keep == "last":
         return []

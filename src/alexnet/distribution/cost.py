@@ -1,16 +1,15 @@
 """How long a training step takes on a mesh, from bytes and operations alone: the model of docs/scaling.md.
 
-A step takes as long as the slower of reading its images and of
+A step takes as long as the slower of two things. One is reading its images. The other is
 
-    operations / rate  +  weights updated / memory rate  +  overhead  +  activations sent  +  gradients sent, what of
-    them is not hidden behind the backward pass of the convolutions.
+    operations / rate  +  weights updated / memory rate  +  overhead  +  activations sent  +  exposed gradients.
 
-What is sent takes messages x latency + bytes / link rate, on the slowest link of the processes that exchange: n - 1
-messages, one after the other, to gather from n processes, and 2 log2 n to sum. The gradients of the dense layers, which
-are 96 % of the paper's network, are ready before the convolutions begin theirs.
+Exposed are gradients whose sending is not hidden behind the backward pass of the convolutions. Those of the dense
+layers, 96 % of the paper's network, are ready before it begins.
 
-What each process sends is counted from the table alone, in bytes of one process; a real step sends as much. Activations
-are of the dtype that computes, gradients and logits are float32.
+Sending takes messages x latency + bytes / link rate, on the slowest link of the processes that exchange. To gather from
+n processes takes n - 1 messages, one after the other; to sum takes 2 log2 n. The bytes follow from the table alone, and
+a real step sends as many. Activations have the dtype that computes; gradients and logits are float32.
 """
 
 import math
@@ -96,28 +95,28 @@ class Link:
     """What connects two processes."""
 
     bytes_per_second: float
-    """That one process sends while it receives as many."""
+    """What one process sends while it receives as much."""
     latency_seconds: float = 0.0
-    """Of one message."""
+    """Time that one message takes besides its bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Equal machines with equal processes; a number that is not known here is measured or assumed by who makes one."""
+    """Equal machines with equal processes. Whoever makes one measures its numbers, or assumes them."""
 
     flops_per_second: float
-    """Of one process in training, all of its processes at work."""
+    """Rate of one process in training, while all the others are at work."""
     memory_bytes_per_second: float
-    """That one process updates weights at."""
+    """Memory traffic of one process while it updates weights."""
     inside: Link
     """Between processes of one machine."""
     between: Link
     """Between processes of two machines."""
     processes_per_machine: int
     images_per_second: float = math.inf
-    """That one process can be fed with."""
+    """Images that can be read for one process."""
     overhead_seconds: float = 0.0
-    """Of a step of any size: starting kernels."""
+    """Time that a step of any size takes, to start kernels."""
     hides: float = 1.0
     """Share of the sending of gradients that computation can hide: 1 where the network hardware sends by itself, 0
     where the processors that compute also send."""
@@ -131,12 +130,12 @@ class Cost:
     update: float
     activations: float
     gradients: float
-    """All of their sending, hidden or not."""
+    """Sending gradients, hidden or not."""
     exposed_gradients: float
-    """What of it is not hidden."""
+    """The part of `gradients` that is not hidden."""
     overhead: float
     reading: float
-    """Of the images, beside everything else."""
+    """Reading images, beside everything else."""
 
     @property
     def step(self) -> float:
@@ -156,7 +155,7 @@ def estimate_step(
             each part, gradients once.
     """
     shard = largest_shard(mesh, batch)
-    # Towers divide the convolutions; dense layers are divided among towers or all, which see as many more images.
+    # Towers divide the convolutions. Dense layers are divided among towers or all, and see as many more images.
     operations = shard * count_training_operations(spec) / mesh.tower
     sent = count_step(mesh, spec, batch, value_bytes=value_bytes)
     gradient_bytes = sent.pop(GRADIENTS, 0)

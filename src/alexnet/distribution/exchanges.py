@@ -1,8 +1,7 @@
 """Layers that see more than their own process holds, and the exchanges that this takes (paper, section 3.2).
 
-Forward and backward mirror each other: what was gathered is summed back to where it came from. Work that does not need
-the exchange is done while it is under way: the product with a process's own maps or units while the others' arrive,
-and the gradient of the weights while that of the inputs travels.
+Backward mirrors forward: what was gathered is summed back to where it came from. An exchange overlaps with work that
+does not need it: the product with a process's own maps or units, and the gradient of the weights.
 """
 
 from typing import Any
@@ -45,7 +44,7 @@ def gather_and_convolve(
 
 
 def multiply_and_sum(x: Tensor, weight: Tensor, bias: Tensor, group: ProcessGroup, name: str) -> Tensor:
-    """Return the logits of this process's images, where inputs and columns of the weights are divided of the group.
+    """Return the logits of this process's images, where the group divides inputs and columns of the weights.
 
     Args:
         x: (batch_shards * n, f): units of this process.

@@ -21,10 +21,11 @@ class _Bucket:
 class GradientSums:
     """Float32 sums of the gradients of a network, whatever its dtype; each backward pass adds to them.
 
-    Before the last pass of a batch, `expect_last`; each bucket is then summed over the process group as soon as its
-    last gradient has arrived. A parameter without `requires_grad` has no sum. PyTorch's DistributedDataParallel
-    averages per process and in the network's dtype; here images count, sums are exact in float32, layers may be frozen
-    along the way, and what is sharded among the processes is not reduced at all.
+    Call `expect_last` before the last pass of a batch: each bucket is then summed over the process group as soon as
+    its last gradient has arrived. A parameter without `requires_grad` has no sum.
+
+    PyTorch's DistributedDataParallel averages per process and in the network's dtype. Here every image counts the same,
+    sums are float32, layers may be frozen along the way, and sharded parameters are not reduced.
     """
 
     def __init__(self, network: nn.Module, group: ProcessGroup | None, *, sharded: frozenset[str]) -> None:

@@ -1,12 +1,11 @@
 """Starting one process for each device of this machine, and ending all of them together.
 
-torchrun does this on several machines, and alexnet works under it. Here it is done anew for what torchrun's agent does
-not give: one message instead of a table and tracebacks, the words of a process that was interrupted, and seconds
-instead of half a minute until a process that hangs is ended.
+torchrun does this on several machines, and alexnet works under it. Here it is done anew, for what torchrun's agent does
+not give: one message instead of tracebacks, the words of a process that was interrupted, and seconds instead of half a
+minute until a process that hangs is ended.
 
-The processes of one start share a name that those of an earlier one lack: torchrun keeps its store when it starts
-processes again, and with it the addresses of those that are gone. Its count of restarts differs between machines, so
-that it cannot tell one start from the next.
+Every start has a name of its own. torchrun keeps its store when it starts processes again, and with it the addresses of
+those that are gone; its count of restarts differs between machines.
 """
 
 import json
@@ -25,7 +24,7 @@ from typing import Any
 from alexnet.errors import AlexNetError, DistributionError, Interrupted, error_called
 
 STARTED = "ALEXNET_STARTED_PROCESSES"
-"""Set in processes that were started here, to a folder: what they meet is told by the process that started them."""
+"""Variable of processes that were started here: a folder for the errors that the first process then tells."""
 CONTINUES = "The same command continues from the last checkpoint."
 REPEAT = "Nothing was written; give the same command again."
 COMPLETES = "What was finished is kept; the same command adds the rest."
@@ -49,7 +48,7 @@ def start_processes(count: int, arguments: Sequence[str], *, advice: str = CONTI
     """
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-    # The store where they meet lives here, so that each of them may be lost and the others still find out which.
+    # The store where they meet lives here: whichever of them is lost, the others can find out.
     store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     with tempfile.TemporaryDirectory(prefix="alexnet-") as folder, _signals() as arrived:
         crew: list[subprocess.Popen[bytes]] = []

@@ -1,7 +1,7 @@
 """Processes that exchange tensors, along one dimension of the mesh, with what they send counted by name.
 
-Everything goes through PyTorch's process groups (Gloo on CPUs, NCCL on GPUs). An exchange that does not come to its
-end, because a process is gone or the time limit is over, raises LostContactError.
+Everything goes through PyTorch's process groups (Gloo on CPUs, NCCL on GPUs). An exchange raises LostContactError where
+a process is gone or the time limit is over.
 """
 
 from collections import Counter
@@ -72,13 +72,13 @@ class ProcessGroup:
     handle: Any
     """The group of torch.distributed."""
     rank: int
-    """Of this process within the group."""
+    """Number of this process within the group."""
     size: int
     world_ranks: tuple[int, ...]
-    """Of the processes, in the order of the group."""
+    """Ranks of the processes in the world, in the order of the group."""
     traffic: Traffic
     batch_shards: int = 1
-    """Shards of a batch among the processes; size / batch_shards processes hold each. More than 1 for "dense" only."""
+    """Shards of a batch in the group, each held by size / batch_shards processes. Above 1 in "dense" only."""
 
     def __deepcopy__(self, memo: object) -> "ProcessGroup":
         return self

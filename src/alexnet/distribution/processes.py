@@ -33,7 +33,7 @@ from alexnet.text.wording import counted
 T = TypeVar("T")
 
 TIMEOUT_SECONDS = 120.0
-"""A process that does not answer for this long is given up, unless told otherwise."""
+"""A process that does not answer for this long is given up; the default."""
 GRACE_SECONDS = 5.0
 """After an exchange failed: how long the others have to say that they are there."""
 
@@ -171,11 +171,7 @@ class DistributedWorld(World):
         return {"mesh": str(self.mesh), "processes": self.world_size}
 
     def check_spec(self, spec: Spec) -> None:
-        """Refuse a network that cannot be divided as the mesh says.
-
-        Raises:
-            ConfigError: see `mesh.check_mesh`.
-        """
+        """Refuse a network that cannot be divided as the mesh says; see `mesh.check_mesh`."""
         check_mesh(self.mesh, spec)
 
     def batch_shard(self, local_batch: int | None) -> BatchShard:
@@ -241,7 +237,7 @@ class DistributedWorld(World):
         """Refuse processes that disagree about what they are to do.
 
         Raises:
-            DistributionError: they do; the message names the first difference and the ranks.
+            DistributionError: they disagree; the message names the first difference and the ranks.
         """
         everyone = [_flatten(each) for each in self.all_gather_objects(facts)]
         for name in dict.fromkeys(name for each in everyone for name in each):

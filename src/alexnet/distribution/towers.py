@@ -24,8 +24,8 @@ from alexnet.network.shapes import Shape, measure
 class NetworkPart(AlexNet):
     """One process's part of the network of a spec; to be called by all processes of the mesh at the same time.
 
-    Inputs are this process's images, outputs the logits of these, as of the whole network. Parameters have the names
-    of the whole network's and hold what `shard_parameters` says. `activations` are those of the whole network only.
+    Inputs are this process's images; outputs are their logits, as the whole network gives them. Parameters have the
+    whole network's names and hold what `shard_parameters` says. There are no `activations` of a part.
     """
 
     def __init__(self, spec: Spec, mesh: Mesh, tower: ProcessGroup, dense: ProcessGroup, data: ProcessGroup) -> None:

@@ -27,7 +27,7 @@ class World:
     data_group: ProcessGroup | None = None
     """Processes with the other shards of every batch."""
     sharded: frozenset[str] = frozenset()
-    """Parameters of which none of these holds a copy, since they are divided among them."""
+    """Parameters that are divided among these processes, so that none holds a copy of another's part."""
 
     def describe(self) -> dict[str, Any]:
         """Return what a run folder records of the processes."""

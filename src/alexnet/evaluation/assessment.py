@@ -49,18 +49,18 @@ from alexnet.text.wording import counted, name_readably, readable_names
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """What became of the images that a model calls unknown: all are of its classes, so none of them is."""
+    """The images that a model calls unknown. All are of its classes, so it is wrong about each of them."""
 
     threshold: float
     """Largest distance that is accepted."""
     share: float
-    """Of the images, in [0, 1]."""
+    """Share of the images that are unknown, in [0, 1]."""
     accepted_error: float | None
-    """Top-1 error of the others; None where there are none."""
+    """Top-1 error of the other images; None where there are none."""
     rejected_error: float | None
-    """Top-1 error that the unknown ones would have had; None where there are none."""
+    """Top-1 error of the unknown images by their best classes; None where there are none."""
     distances: NDArray[np.float32] = field(repr=False)
-    """(N,) of all images."""
+    """(N,) distance of every image."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures for programs, without the distances."""
@@ -74,13 +74,13 @@ class Result:
     name: str
     evaluation: Evaluation
     calibration: Calibration
-    """Of the probabilities as the network gives them."""
+    """Calibration of the probabilities as the network gives them."""
     scaled: Calibration | None
-    """Of those scaled with the temperature that it was calibrated with; None where it was not."""
+    """Calibration of the probabilities scaled with the model's temperature; None where it has none."""
     unknown: Unknown | None
-    """None where every image gets a class."""
+    """None for a model that gives every image a class."""
     comparison: Comparison | None
-    """With the first model, on the same images; None for the first itself."""
+    """Comparison with the first model on the same images; None for the first itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class SetResult:
     name: str
     evaluation: SetEvaluation
     comparison: Comparison | None
-    """Of the sets that are not told exactly with those of the first model; None for the first itself."""
+    """Comparison of set errors with those of the first model; None for the first itself."""
 
 
 @dataclass(slots=True)
@@ -103,15 +103,15 @@ class Assessment:
     """The models in the order given, then their average if it was asked for."""
     trial: Trial
     weights: tuple[float, ...] | None
-    """Of the average, one for each model given, if they were found on other images."""
+    """Weights of the average, one for each model, if they were found on other images."""
     doubts: list[str]
     left_out: list[str]
     passed_over: Mapping[str, int] = field(default_factory=dict)
     """How many files of a folder are no images, by reason."""
     written: dict[Path, str] = field(default_factory=dict)
-    """Files, and what they are."""
+    """Files that were written, and what each is."""
     set_results: list[SetResult] = field(default_factory=list)
-    """In place of `results`, where images have any number of labels."""
+    """Results of images with any number of labels; `results` is then empty."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures for programs; with one model its own are on the top level."""
@@ -146,10 +146,10 @@ class _Entry(NamedTuple):
 
     name: str
     weights: NDArray[np.float32]
-    """One for every network that is loaded; they sum to 1."""
+    """A weight for every network that is loaded; they sum to 1."""
     fitted_on: FittedOn | None
     files: Sequence[Path] = ()
-    """Of its networks, each as often as it was named; none for the average of all."""
+    """Files of its networks, each as often as it was named; none for the average of all."""
     model: Classifier | Ensemble | None = None
     """None for the average of all."""
 
@@ -264,7 +264,7 @@ def assess(
 
 
 def _measure_sets(models: Ensemble, entries: Sequence[_Entry], trial: Trial) -> list[SetResult]:
-    """The results of models of independent classes; the thresholds of an average are the mean of its members'."""
+    """Return the results of models of independent classes. An average has the mean thresholds of its members."""
     found: list[SetResult] = []
     first: NDArray[np.float64] | None = None
     for entry in entries:
@@ -277,7 +277,7 @@ def _measure_sets(models: Ensemble, entries: Sequence[_Entry], trial: Trial) -> 
 
 
 def _find_better(results: Sequence[Result]) -> list[str]:
-    """A sentence where a member has a lower error than the average, the last of the results."""
+    """Return a sentence if a member has a lower error than the average, the last of the results."""
     average = results[-1]
     best = min(results[:-1], key=lambda result: result.evaluation.top1_error)
     own, mean = best.evaluation.top1_error, average.evaluation.top1_error
@@ -289,7 +289,7 @@ def _find_better(results: Sequence[Result]) -> list[str]:
 
 
 def _find_unknown(entry: _Entry, trial: Trial, errors: NDArray[np.float64]) -> Unknown | None:
-    """What became of the images that the model of an entry calls unknown; None where it knows no such thing."""
+    """Return the images that the model of an entry calls unknown; None for a model that gives each a class."""
     if entry.model is None or entry.model.rejection is None:
         return None
     (place,) = np.flatnonzero(entry.weights)
@@ -304,7 +304,7 @@ def _find_unknown(entry: _Entry, trial: Trial, errors: NDArray[np.float64]) -> U
 
 
 def _load(paths: Sequence[Path], options: Options) -> tuple[Ensemble, list[_Entry]]:
-    """Every network once, and what was named as weights of them."""
+    """Load every network once; return them, and each model that was named as weights of them."""
     members: dict[Path, Classifier] = {}
     shares: list[tuple[str, dict[Path, float], FittedOn | None, list[Path], Classifier | Ensemble]] = []
     for path in paths:
@@ -331,7 +331,7 @@ def _fit(
     tick: Tick | None,
     world: World,
 ) -> tuple[float, ...]:
-    """The weights of what was named that serve best on other images."""
+    """Return the weights of the named models that are best on other images."""
     trial = run_trial(models, images, num_views=options.views, tick=tick, world=world)
     k = options.top or default_k(len(models.class_names))
     return fit_weights([trial.average(entry.weights) for entry in entries], trial.labels, k=k)

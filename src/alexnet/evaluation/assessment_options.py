@@ -1,4 +1,4 @@
-"""What can be asked of a test of models, and what is refused before hours of work are spent on it."""
+"""The options of a test of models, and what is refused before hours of work are spent on it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Options:
 
     views: int = 10
     split: str | None = None
-    """Of the images to test on; see `choose_reported` where it is None."""
+    """Split to test on; see `choose_reported` where it is None."""
     top: int | None = None
     calibrated: bool = False
     """Whether probabilities are scaled with the temperature of each model before anything is measured."""
@@ -30,7 +30,7 @@ class Options:
     fit_on: str | None = None
     save_ensemble: Path | None = None
     html: Path | None = None
-    """Checked here, written by the interpretation stage."""
+    """Page to write. It is checked here; the interpretation stage writes it."""
     predictions: Path | None = None
     submission: Path | None = None
     device: str = "auto"
@@ -43,7 +43,7 @@ class Options:
         return {option: path for option, path in named.items() if path}
 
     def words(self) -> list[str]:
-        """Return what to type for the figures to be the same."""
+        """Return the words of the command line that repeat these options."""
         words = ["--views", str(self.views)]
         words += ["--split", self.split] if self.split else []
         words += ["--top", str(self.top)] if self.top else []
@@ -100,7 +100,7 @@ def check_splits(images: Path, fit_on: str | None, split: str) -> None:
 
 
 def _advise_split(images: Path, taken: str) -> str:
-    """Say which other split could be reported, or how to get one; not the training images, which models know."""
+    """Say which other split could be reported, or how to get one. Models know the training images by heart."""
     others = [name for name in list_splits(images) if name not in (taken, TRAIN)]
     if others:
         return f"Report another split: --split {others[0]}."
@@ -133,7 +133,7 @@ def check_files(models: Ensemble, paths: Sequence[Path], options: Options) -> No
 
 
 def check_fit(fitting: LabeledImages, tested: LabeledImages, images: Path) -> None:
-    """Refuse the same where a folder has no splits."""
+    """Refuse to find weights on the images that are reported, where a folder has no splits."""
     if fitting.name == tested.name:
         raise ConfigError(
             f"{images} has no folders {fitting.split or 'train'} and {tested.split or 'val'}, so --fit-weights would "

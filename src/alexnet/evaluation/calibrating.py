@@ -1,4 +1,4 @@
-"""Calibrating a model: temperatures, and where its "unknown" begins, from images that it did not learn from.
+"""Calibrating a model: temperatures, and thresholds of "unknown", from images that it did not learn from.
 
 The network stays as it is. What was found goes into its file.
 """
@@ -67,8 +67,8 @@ def check_calibration(model: Classifier | Ensemble, store: "Store", *, split: st
     """Refuse what could not be calibrated, before the work begins.
 
     Raises:
-        ConfigError: the model is an ensemble and has to reject, the share is not in (0, 1), or the split is the
-            training's, is not there or has no images; or see `find_calibrated`.
+        ConfigError: an ensemble is to reject, the share is not in (0, 1), or the split is "train", unknown or empty;
+            or see `find_calibrated`.
         WeightsError: the store has other classes than the model, or images of another size.
     """
     if reject is not None and not 0 < reject < 1:
@@ -127,7 +127,7 @@ def calibrate(
         reject: Share of the images of `split` that lie beyond the threshold and will be "unknown".
         tested: Number of views -> the model's probabilities (N, K) of the images of `split`, in their order, where they
             are known; without `reject` nothing is computed then.
-        tick: Progress; each view of an image counts, of the references the one.
+        tick: Progress in views of images; a reference has one.
     Raises:
         ConfigError, WeightsError: see `check_calibration`.
     """
@@ -185,13 +185,13 @@ def calibrate(
 
 
 def _read(images: Images, positions: NDArray[np.int64], size: int) -> Iterator[list[NDArray[np.uint8]]]:
-    """Yield the images at these positions, so many at a time."""
+    """Yield the images at these positions, `size` at a time."""
     for start in range(0, len(positions), size):
         yield [images[int(position)] for position in positions[start : start + size]]
 
 
 def choose_references(labels: NDArray[np.int64], most: int = MOST_REFERENCES) -> NDArray[np.int64]:
-    """Return the positions of the training images, in their order, whose features an unknown picture is far from.
+    """Return the positions of the training images whose features tell how far a picture is, in their order.
 
     All of them, or of each class an equal share of `most`, one at least, evenly spaced.
     """
@@ -214,8 +214,8 @@ def find_threshold(distances: NDArray[np.float32], reject: float) -> float:
 def save_calibration(model: Classifier | Ensemble, found: Confidence) -> Path:
     """Write a model's file again with what was found in it, and return the file; it appears whole or not at all.
 
-    A rejection that it had goes where none was found: its distances stay, but the thresholds were of other images. The
-    test and the report of a run stay those of its weights.
+    Where no rejection was found, one that the model had is removed: its thresholds were of other images. The test and
+    the report of a run stay valid, since its weights are the same.
 
     Raises:
         WeightsError: see `find_calibrated`.

@@ -122,7 +122,7 @@ class Classifier(Predictor):
         """Refuse a store of images of another size.
 
         Raises:
-            WeightsError: it is.
+            WeightsError: they have another size.
         """
         if store.size != self.model.preprocessing.image_px:
             raise WeightsError(
@@ -180,11 +180,7 @@ class Classifier(Predictor):
         )
 
     def check_labels(self, store: "Store") -> None:
-        """Refuse a store whose images have another kind of labels than those that the model learned.
-
-        Raises:
-            WeightsError: they have.
-        """
+        """Raise WeightsError for a store whose images have another kind of labels than the model learned."""
         if (self.independent is not None) != store.has_sets:
             raise WeightsError(explain_labels(str(self.path), str(store.path), learned_sets=not store.has_sets))
 
@@ -198,7 +194,7 @@ def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> 
         precision: "auto", "float32" or "bfloat16".
     Raises:
         WeightsError: there is no model there, or its file is damaged.
-        ConfigError: the device or precision is not to be had.
+        ConfigError: the device or precision is not available.
     """
     path = Path(path)
     return Classifier(load_model(find_model(path)), path, device=device, precision=precision)

@@ -1,15 +1,15 @@
 """Which labels are doubtful: confident learning (Northcutt, Jiang and Chuang, 2021) on out-of-fold probabilities.
 
-A class is believed of an image when its probability reaches what images of that label get on average (section 3.1). So
-a class that the network is timid about needs less than one that it calls out often. The confident joint counts images
-by label and by the most probable believed class; its rows say which share of each label is wrong. Of each label so many
-images are suspects, namely those to which it is least probable ("prune by class", section 3.2).
+An image is believed to be of a class if the probability reaches the mean over images of that label (section 3.1). So a
+class that the network is timid about needs less than one that it names often. The confident joint counts images by
+label and by the most probable believed class; its rows tell the share of each label that is wrong. That many images of
+the label are suspects, those with its lowest probabilities ("prune by class", section 3.2).
 
-On labels that were changed on purpose this found more of them than the images off the diagonal of the joint, which are
-the plainer rule of the same paper (benchmarks/wrong_labels.py). cleanlab has both and brings pandas and scikit-learn; a
-test compares them where it is installed.
+The plainer rule of the paper takes the images off the diagonal of the joint. It found fewer of the labels that were
+changed on purpose (benchmarks/wrong_labels.py). cleanlab has both and brings pandas and scikit-learn; a test compares
+with it where it is installed.
 
-Out-of-fold probabilities are what each training image was taken for by the one network that had not seen it.
+Out-of-fold probabilities are those of each training image by the one network that had not seen it.
 """
 
 import io
@@ -42,7 +42,7 @@ class OutOfFold:
     labels: NDArray[np.int64]
     """(N,)."""
     folds: NDArray[np.int64]
-    """(N,) the fold that the image is in, and whose network made the row; from 0."""
+    """(N,) fold of each image, from 0. The network of that fold made the row."""
     paths: Sequence[str]
     class_names: Sequence[str]
     store_fingerprint: str

@@ -45,7 +45,7 @@ class FittedOn:
     images: str
     """What messages call them."""
     store_fingerprint: str | None
-    """Of their store; None for a folder of pictures."""
+    """Fingerprint of their store; None for a folder of pictures."""
     split: str | None
 
 
@@ -68,7 +68,7 @@ class Ensemble(Predictor):
 
         Args:
             fitted_on: The images that the weights were found on; None for weights that were given.
-            temperatures: Of the weighted mean, by number of views; None where it was not calibrated.
+            temperatures: Number of views -> temperature of the weighted mean; None where it was not calibrated.
         Raises:
             WeightsError: members have other classes, or want images of other sizes.
             ConfigError: there is no member, or weights are not one for each, at least 0 and not all 0.
@@ -163,7 +163,7 @@ def fit_weights(
 
     Args:
         probabilities: (N, K) of each member.
-        k: Of the error that is lowered; the 2012 tool lowered the top-5 error.
+        k: The top-k error is lowered; the 2012 tool lowered the top-5 error.
     Source: 2012 source, avg-valid.py.
     """
     stacked = torch.from_numpy(np.stack(probabilities))
@@ -275,7 +275,7 @@ def open_model(path: Path, *, device: str = "auto", precision: str = "auto") -> 
     """Return what a path holds: one model, or an ensemble; both predict.
 
     Raises:
-        WeightsError: it is neither, or damaged.
+        WeightsError: the file is neither, or damaged.
     """
     if is_ensemble(path):
         return load_ensemble(path, device=device, precision=precision)

@@ -40,8 +40,8 @@ class Outputs(NamedTuple):
     probabilities: Tensor
     """(n, K), the mean of the views' softmax outputs."""
     features: Tensor
-    """(n, D) inputs of the last layer, flat, the mean over the views: in the paper's network those of section 6.1, as
-    the dropout after them scales them."""
+    """(n, D) flat inputs of the last layer, the mean over the views. In the paper's network they are the features of
+    section 6.1 after the scaling of dropout."""
 
 
 def predict_probabilities(
@@ -64,7 +64,7 @@ def predict_probabilities(
         num_views: 1, 9 or 10.
         independent: Logistic outputs in place of softmax; see `network.independent`.
     Raises:
-        ConfigError: num_views is none of these.
+        ConfigError: num_views is another number.
     """
 
     def run(first: int, x: Tensor) -> tuple[Tensor]:
@@ -111,7 +111,7 @@ def _average_views(
     """Yield the means over the views of what `run` makes of consecutive images.
 
     Args:
-        run: Takes the number of a layer and (n * V, …) that it reads, returns rows for each view.
+        run: From the number of a layer and its inputs (n * V, …) to rows for each view.
     """
     image_px, crop_px, size = preprocessing.image_px, network.spec.input_px, max(1, batch_size // num_views)
     places = evaluation_views(image_px, crop_px, num_views)
@@ -129,7 +129,7 @@ def _average_views(
             inputs = views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
             rows = run(1, share_first_layer(network, inputs, crops)) if shared else run(0, inputs)
             means = [each.unflatten(0, (len(batch), num_views)).mean(1).cpu() for each in rows]  # type: ignore[no-untyped-call]
-        yield means  # outside of inference mode, which would stay on for as long as this generator is kept waiting
+        yield means  # outside of inference mode, which would stay on while this generator waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class Evaluation:
     images: int
     num_views: int
     k: int
-    """The k of the top-k error: 5, or one less than the number of classes where there are no more."""
+    """The k of the top-k error: 5, or with few classes one less than their number."""
     top1_error: float
     top1_interval: tuple[float, float]
     """95 % Wilson interval."""
@@ -214,7 +214,7 @@ def evaluate_network(
     """Return the errors on these images; each is used exactly once.
 
     Args:
-        data: Processes that call this at the same time, and each take a shard of the images; all get the result.
+        data: Processes that call this at the same time. Each takes a shard of the images; all get the result.
         labels: (N,) class indices of the network.
         class_names: Names of the network's classes.
     Raises:
@@ -277,9 +277,9 @@ def measure_errors(
     """Return the errors that (N, K) probabilities make against (N,) labels.
 
     Args:
-        k: Of the top-k error; `default_k` where it is None.
+        k: The k of the top-k error; `default_k` where it is None.
     Raises:
-        ConfigError: k is below 1, or there are no more than k classes, among which the label always is.
+        ConfigError: k is below 1, or not below the number of classes: the error would always be 0.
     """
     count = len(labels)
     target = torch.from_numpy(np.asarray(labels, dtype=np.int64))

@@ -27,7 +27,7 @@ _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
 def list_given(images: Given | Iterable[Given]) -> Iterable[Given]:
-    """Return what was given as images in turn: a single one is one."""
+    """Return the images that were given, also where it is a single one."""
     is_one = isinstance(images, str | os.PathLike | bytes | bytearray | Image.Image) or hasattr(images, "read")
     if is_one or (isinstance(images, np.ndarray) and images.ndim == 3):
         return [images]  # type: ignore[list-item]
@@ -44,11 +44,11 @@ def read_given(image: Given, position: int, size: int, framing: Framing = "squar
     """Return the pixels of an image, (size, size, 3) uint8 RGB, by the one decode path (`data.images.decode`).
 
     Args:
-        position: Among the images given, for messages.
+        position: Place among the images given, for messages.
         framing: How a picture of another shape becomes square, see `data.images.decode.Framing`.
     Raises:
         ImageError: it cannot be decoded.
-        ConfigError: it is nothing of what `Given` lists, or an array of another shape or type.
+        ConfigError: it is not one of `Given`, or an array of another shape or type.
     """
     if isinstance(image, str | os.PathLike):
         return open_image(image, size=size, framing=framing)
@@ -68,7 +68,7 @@ def read_given(image: Given, position: int, size: int, framing: Framing = "squar
 
 
 def _encode(image: Image.Image) -> bytes:
-    """A PIL image as a file without loss, with its orientation and color profile, which decoding then heeds."""
+    """Return a PIL image as a lossless file, with the orientation and color profile that decoding heeds."""
     if image.mode == "HSV":
         image = image.convert("RGB")
     buffer = io.BytesIO()

@@ -38,9 +38,9 @@ class LabeledImages:
     decode: Decode
     store: Store | None = None
     split: str | None = None
-    """Of the store, or the folder's part of this name; None where a folder has no such part and was taken whole."""
+    """Split of the store, or part of the folder; None for a folder that was taken whole."""
     left_out: list[str] = field(default_factory=list)
-    """Why some of them were not tested: they cannot be decoded."""
+    """Why some images cannot be decoded, and were not tested."""
     passed_over: Mapping[str, int] = field(default_factory=dict)
     """How many files of a folder are no images, by reason."""
 
@@ -86,10 +86,10 @@ def open_labeled_images(
     preparing (data/sources/class_tree.py).
 
     Args:
-        split: Of the store; of a folder, the one whose images count where there is one of a usual name for it.
+        split: Split of the store; of a folder, the folder in it with a usual name for that split, if there is one.
         image_px: Side that images of a folder are brought to. Those of a store must have it already.
         framing: How images of a folder are brought to it.
-        known: Names of the classes that can be recognised: they tell how deep the class folders of a folder lie.
+        known: Names of the model's classes; they tell how deep the class folders lie.
     Raises:
         StoreError: the store has no such split, or it is empty.
         SourceError: the folder is missing, or holds no class folders with images.
@@ -119,7 +119,7 @@ def open_labeled_images(
 
 
 def _choose_classes(parent: Folder, known: set[str] | None, split: str) -> dict[str, list[str]]:
-    """The images of each class, with class folders at the depth at which a model knows all of them, else at 1."""
+    """Return the images of each class. Class folders lie at the depth where a model knows all of them, else at 1."""
     root = parent.path
     classes = gather_classes(parent, root, 1)
     if not classes:

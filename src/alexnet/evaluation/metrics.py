@@ -66,13 +66,13 @@ def wilson_interval(errors: float, count: int, *, z: float = Z_95) -> tuple[floa
 def balanced_error(errors: Sequence[float], counts: Sequence[int], *, z: float = Z_95) -> tuple[float, float, float]:
     """Return the mean over classes of their error rates, and both ends of its interval, 95 % unless z says otherwise.
 
-    The classes count alike, however many images they have; those without images are left out. The interval is normal:
-    the variance of a class is p (1 - p) / n with the rate p after z**2 / 2 errors and as many right answers more (as
-    Agresti and Coull 1998 have it), since a class of few images without an error is not known to have none.
+    Every class counts the same, however many images it has; those without images are left out. The interval is normal.
+    The variance of a class is p (1 - p) / n, where p is its rate after z**2 / 2 more errors and as many right answers
+    (Agresti and Coull 1998): a class of few images without an error may still have a rate above 0.
 
     Args:
         errors: Errors of each class; may be fractional after ties.
-        counts: Images of each class; of one at least more than 0.
+        counts: Images of each class; at least one is above 0.
     """
     tested = np.array(counts) > 0
     wrong, images = np.array(errors, np.float64)[tested], np.array(counts, np.float64)[tested]
@@ -106,10 +106,10 @@ BINS = 15
 """Ranges of confidence of equal width, as is usual."""
 
 TEMPERATURES = (0.05, 20.0)
-"""Lowest and highest temperature that is found: beyond them, images are too few or too easy to tell one."""
+"""Lowest and highest temperature that is found. Beyond them images are too few, or too easy, to tell."""
 
 _HALVINGS = 40
-"""Of the logarithms between them: 40 leave 6 / 2**40, less than the temperature means."""
+"""Times that the range of their logarithms is halved, to 6 / 2**40."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class Calibration:
     expected_error: float
     """Expected calibration error: the mean over images of |accuracy - confidence| of their range."""
     lower: tuple[float, ...]
-    """Lower end of each range; a range has its upper end."""
+    """Lower end of each range, which is open below and closed above."""
     images: tuple[int, ...]
     confidence: tuple[float | None, ...]
     """Mean confidence in each range; None where it is empty."""
@@ -165,7 +165,7 @@ def fit_temperature(probabilities: NDArray[np.float32], labels: NDArray[np.int64
     of_labels = logs[np.arange(len(labels)), labels].mean()
 
     def slope(inverse: float) -> float:
-        """Of the cross-entropy along 1 / temperature: what the scaled probabilities expect less what came."""
+        """Slope of the cross-entropy along 1 / temperature: expected logarithms less those of the labels."""
         powers = np.exp(inverse * (logs - logs.max(1, keepdims=True)))
         return float(((powers * logs).sum(1) / powers.sum(1)).mean() - of_labels)
 
@@ -190,12 +190,12 @@ class Comparison:
     difference: float
     """Error of the second less that of the first: negative where the second is better."""
     interval: tuple[float, float]
-    """95 %, from resampling images in pairs."""
+    """95 % interval, from resampling images in pairs."""
     only_first: int
     """Images that only the first gets wrong."""
     only_second: int
     p_value: float
-    """Two-sided exact McNemar test: the chance of so uneven a split of these images between equals."""
+    """Two-sided exact McNemar test: how probable so uneven a split is between equally good models."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures for programs."""

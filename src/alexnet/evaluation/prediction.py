@@ -31,16 +31,16 @@ class Prediction:
     probabilities: NDArray[np.float32]
     """(K,) in the order of class_names; they sum to 1, unless classes are independent."""
     distance: float | None = None
-    """From what the model learned, see `Rejection.measure`; None where the model does not measure it."""
+    """Distance from the training images, see `Rejection.measure`; None where the model does not measure it."""
     is_unknown: bool = False
     """Whether the distance is too large for any class, so that the probabilities mean nothing."""
     thresholds: NDArray[np.float64] | None = None
-    """(K,) from which probability on each class is there, where any number may be; None where a picture has one."""
+    """(K,) least probability of each class that is there, where any number may be; None where a picture has one."""
 
     @property
     def found(self) -> list[tuple[str, float]]:
-        """The classes that are there, the most probable first: of independent classes those at or above their
-        thresholds, perhaps none; else the best."""
+        """The classes that are there, the most probable first: the best, or of independent classes those that reach
+        their thresholds, perhaps none."""
         if self.thresholds is None:
             return self.top(1)
         there = self.probabilities >= self.thresholds
@@ -53,7 +53,7 @@ class Prediction:
 
 
 def describe_labels(prediction: Prediction, titles: Mapping[str, str]) -> dict[str, Any]:
-    """Return the classes that are in a picture, as programs get them; nothing where it has just one.
+    """Return the classes of a picture as programs get them; empty for models that name just one.
 
     Args:
         titles: Class name -> readable name.
@@ -68,7 +68,7 @@ def describe_labels(prediction: Prediction, titles: Mapping[str, str]) -> dict[s
 
 
 def describe_distance(prediction: Prediction) -> dict[str, Any]:
-    """Return whether a picture is unknown, and its distance, as programs get them; nothing where it is not measured."""
+    """Return whether a picture is unknown, and its distance, as programs get them; empty if not measured."""
     return {} if prediction.distance is None else {"unknown": prediction.is_unknown, "distance": prediction.distance}
 
 
@@ -85,9 +85,9 @@ class Predictor(ABC):
     """What names images: a `Classifier`, or an `Ensemble` of them."""
 
     path: Path
-    """Of its model, or its first."""
+    """Path of its model, or of its first member."""
     file: Path | None = None
-    """Of the ensemble, where it was loaded from one."""
+    """File of the ensemble, if it was loaded from one."""
     class_names: tuple[str, ...]
     """Names of the classes, in the order of the probabilities."""
     class_titles: tuple[str, ...]
@@ -95,14 +95,14 @@ class Predictor(ABC):
     image_px: int
     """Side of the images that views are cropped from."""
     framing: Framing
-    """How photographs become such images: as those did that it was trained on."""
+    """How photographs become such images: as in training."""
     temperatures: Mapping[int, float]
     """Number of views -> temperature of the probabilities; empty where they were not calibrated."""
     rejection: Rejection | None = None
     """When the answer is "unknown"; None where every image gets a class."""
     independent: Independent | None = None
-    """When a class is said to be there, where a picture may have any number of them, of an ensemble the mean of its
-    members' thresholds; None where a picture has one class."""
+    """Thresholds of classes of which a picture may have any number; of an ensemble their mean. None where a picture has
+    one class."""
 
     def thresholds(self, views: int) -> NDArray[np.float64]:
         """Return the (K,) thresholds of independent classes for a number of views."""

@@ -1,6 +1,6 @@
 """What was measured of a run, beside it: errors.json in its folder, and the probabilities until the report is written.
 
-Both name the weights that they belong to: a run that is trained on, or tested half-trained, has others than it had.
+Both name the weights that they belong to, which change when a run is trained on.
 """
 
 import json
@@ -43,7 +43,7 @@ def write_errors(
     """Write the errors of a run's model, one entry for each number of views; it appears whole or not at all.
 
     Args:
-        weights: Their digest, of before they were loaded.
+        weights: Digest of the model's file from before it was loaded.
         evaluations: Empty where there were no images to test on.
     """
     tests = [
@@ -71,7 +71,7 @@ def read_errors(folder: Path, weights: str) -> dict[str, Any] | None:
 
 
 def keep_errors(folder: Path, before: str, after: str) -> None:
-    """Have the errors of a run's weights stay theirs, where their file changed otherwise: digests before and after."""
+    """Keep the errors of a run whose model file changed but for its weights, by its digests before and after."""
     document = read_errors(folder, before)
     if document is not None:
         write_text(folder / ERRORS, json.dumps({**document, "weights": after}, indent=2) + "\n")

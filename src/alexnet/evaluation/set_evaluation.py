@@ -27,11 +27,11 @@ class SetEvaluation:
     false: tuple[int, ...]
     missed: tuple[int, ...]
     set_errors: int
-    """Images whose set of classes was not told exactly."""
+    """Images whose set of classes is not exactly right."""
     loss: float
     """Mean over the images of the sum over the classes of their binary cross-entropies, in nats."""
     thresholds: tuple[float, ...]
-    """From which probability on a class is said to be there."""
+    """Least probability of each class that is said to be there."""
     probabilities: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32), repr=False)
     """(N, K), in the order of the images."""
     labels: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), np.bool_), repr=False)
@@ -62,7 +62,7 @@ class SetEvaluation:
 
     @property
     def set_error(self) -> float:
-        """Share of the images whose set of classes was not told exactly."""
+        """Share of the images whose set of classes is not exactly right."""
         return self.set_errors / self.images
 
     @property

@@ -1,4 +1,4 @@
-"""How well classes are told of which a picture may have any number: average precision, F1 and thresholds of each."""
+"""Average precision, F1 and thresholds of classes of which a picture may have any number."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,10 @@ def average_precision(scores: NDArray[np.float32], is_there: NDArray[np.bool_]) 
 
 
 def find_threshold(scores: NDArray[np.float32], is_there: NDArray[np.bool_]) -> float:
-    """Return the probability from which on a class is said to be there, for the best F1 on these images.
+    """Return the threshold of a class's probability with the best F1 on these images.
 
-    It lies in the middle between the lowest probability that is accepted and the next one below, or 0 where there is
-    none; of several that are equally good, the highest. HALF where no image has the class.
+    It lies halfway between the lowest accepted probability and the next lower one, or 0 without one. Of several that
+    are equally good it is the highest. HALF where no image has the class.
     """
     if not is_there.any():
         return HALF
@@ -43,7 +43,7 @@ def find_threshold(scores: NDArray[np.float32], is_there: NDArray[np.bool_]) -> 
 def _count_from_above(
     scores: NDArray[np.float32], is_there: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each distinct score, the highest first: how many images have it or more, and how many of them the class."""
+    """Count, for each distinct score from the highest, the images that reach it, and those of the class."""
     _, place = np.unique(-_finite(scores), return_inverse=True)
     answered = np.cumsum(np.bincount(place))
     right = np.cumsum(np.bincount(place, weights=is_there)).astype(np.int64)
@@ -57,7 +57,7 @@ def _finite(scores: NDArray[np.float32]) -> NDArray[np.float32]:
 def count_answers(
     said: NDArray[np.bool_], is_there: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return, for each of K classes, how often it was said rightly, said wrongly, and missed: of two (N, K)."""
+    """Return how often each of K classes was said rightly, said falsely, and missed, from two (N, K) arrays."""
     return (said & is_there).sum(0), (said & ~is_there).sum(0), (~said & is_there).sum(0)
 
 

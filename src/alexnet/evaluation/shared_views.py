@@ -1,9 +1,9 @@
-"""Ten views at the price of fewer: what the five crops of an image have in common in the first layer is computed once.
+"""Ten views at the price of fewer: the first layer of the five crops of an image is computed once where they overlap.
 
 The crops start at multiples of the strides of conv1 and its pooling (offsets 0, 16, 32; strides 4 and 2), so their
-first-layer outputs are windows of one output over the whole image. Only where a crop's last windows hang over its edge,
-and read zeros instead of the image beyond the crop, is something left to compute: one row and one column of pooled
-outputs for the crops that do not touch that edge of the image.
+first-layer outputs are windows of one output over the whole image. A crop's last windows hang over its edge and read
+zeros, where the image goes on. So one row and one column of pooled outputs are computed anew, for the crops that do not
+touch that edge of the image.
 
 In the same way, of an image with a covered square only the outputs that see the square are computed anew.
 """

@@ -28,11 +28,11 @@ class Trial:
     probabilities: list[NDArray[np.float32]]
     """(N, K) of each model."""
     labels: NDArray[Any]
-    """(N,) int64 of the images that could be decoded, as the models number their classes; or (N, K) bool."""
+    """(N,) int64, as the models number their classes, or (N, K) bool, of the images that could be decoded."""
     numbers: NDArray[np.int64]
-    """(N,) which images these are."""
+    """(N,) positions of these images in `images`."""
     marks: list[bytes]
-    """N, see `mark_image`."""
+    """N digests, see `mark_image`."""
     images: LabeledImages
     image_px: int
     class_names: tuple[str, ...]
@@ -82,7 +82,7 @@ def run_trial(
     """Return every model's probabilities of the images.
 
     Args:
-        world: Processes that call this together. Each computes a part of the images, which counts once; all return all.
+        world: Processes that call this together. Each computes a part of the images; all return all.
     Raises:
         WeightsError: the images have a class that the models do not know, or another kind of labels.
         ConfigError: no image could be decoded.

@@ -1,8 +1,8 @@
 """Reading Caffe's .caffemodel and mean files without Caffe.
 
 A minimal schema for the protobuf library: the fields that hold weights, in the three generations of layer messages
-(BVLC/caffe, src/caffe/proto/caffe.proto). All others are passed over. Numbers are declared as bytes, which on the wire
-they are, so that 60 million of them become an array instead of 60 million objects.
+(BVLC/caffe, src/caffe/proto/caffe.proto). All others are passed over. Numbers are declared as bytes, which they are on
+the wire, so that 60 million of them become one array instead of 60 million objects.
 """
 
 import functools
@@ -48,7 +48,7 @@ class CaffeLayer:
 
     name: str
     type: str
-    """As the newest generation calls it."""
+    """Type in the words of the newest generation."""
     blobs: tuple[Array, ...]
     """Weights, then biases."""
     normalization: tuple[int, float, float, float] | None = None

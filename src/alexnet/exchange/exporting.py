@@ -58,8 +58,8 @@ class Exported(NamedTuple):
     path: Path
     bytes: int
     largest_difference: float | None
-    """Between the logits (or ten-view probabilities) of the file and of the model, as a share of the largest; None
-    where the file holds the weights themselves."""
+    """Largest difference between the file's logits, or ten-view probabilities, and the model's, as a share of the
+    largest; None where the file holds the weights themselves."""
     notes: tuple[str, ...] = ()
     program: str | None = None
     """Python that classifies a picture with the file; None for our own format, which the command line takes."""
@@ -86,7 +86,7 @@ class _FromImages(torch.nn.Module):
 def export_model(
     model: Model, to: Format, out: Path, *, plain_normalization: bool = False, ten_views: bool = False
 ) -> Exported:
-    """Write a model in another format. Nothing is left behind if the file disagrees with the model, which is as it was.
+    """Write a model in another format. Nothing is left behind if the file disagrees with the model.
 
     Every file holds what the model needs: mean image, crop, divisor and names of the classes. A state dict for
     torchvision holds the weights alone where the rest is torchvision's own.

@@ -32,7 +32,8 @@ TORCHVISION_DIVISOR = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 CAFFE_MEAN = (122.6789, 116.6688, 104.0070)
 """Channel means of the mean file that Caffe's models come with; R, G, B."""
 MEAN_IMAGE, DIVISOR = "mean_image", "divisor"
-"""Tensors beside the weights in a state dict that alexnet exported: what its inputs lose, and are divided by."""
+"""Tensors beside the weights in a state dict that alexnet exported: what is subtracted from inputs, and divides
+them."""
 STORED_PX, CIFAR_PX = 256, 32
 """Side of the images that views are cropped from, of ImageNet and of CIFAR."""
 
@@ -75,7 +76,8 @@ def open_model(
 
     Args:
         dialect: Of another program's weights, where their shapes leave it open.
-        mean: What their inputs lost: a Caffe mean file, or "R,G,B" on the 0-255 scale; without, the usual of the kind.
+        mean: What was subtracted from their inputs: a Caffe mean file, or "R,G,B" on the 0-255 scale; None for the
+            usual of the kind.
         class_names: A text file with one name per line; without, numbers.
     Raises:
         WeightsError: the file is damaged, unsafe, or of no known network.

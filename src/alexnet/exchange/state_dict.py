@@ -81,11 +81,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def check_size(path: Path) -> None:
-    """Refuse what is not a file, is empty, or is larger than any AlexNet.
-
-    Raises:
-        WeightsError: it is.
-    """
+    """Raise WeightsError for what is not a file, is empty, or is larger than any AlexNet."""
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file.")
     size = path.stat().st_size

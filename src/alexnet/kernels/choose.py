@@ -1,9 +1,8 @@
 """Which version of each kernel runs here, and why.
 
-The choice is made when a kernel first meets a device, not at import, so that importing this package stays cheap and a
-machine without a working Numba, or a GPU without a working
-Triton, can still compute a network. (Preparing images and making batches needs Numba:
-they have one version.) Tests force a version with `using`; people read the choice in `report`.
+The choice is made when a kernel first meets a device, not at import. So importing this package stays cheap, and a
+machine without a working Numba, or a GPU without a working Triton, can still compute a network. (Preparing images and
+making batches needs Numba: they have one version.) Tests force a version with `using`; people read it in `report`.
 """
 
 import functools
@@ -111,9 +110,9 @@ def using(version: Version) -> Iterator[None]:
 
 @contextmanager
 def training() -> Iterator[None]:
-    """Let kernels of this thread that are compiled for their shapes be so inside the block.
+    """Allow kernels of this thread to be compiled for their shapes inside the block.
 
-    Elsewhere they are plain: compiling takes seconds, and would make the answer about one image wait for them.
+    Elsewhere they are plain, since an answer about one image would wait seconds for the compiler.
     """
     token = _in_training.set(True)
     try:

@@ -15,35 +15,30 @@ from alexnet.kernels import plain
 from alexnet.kernels.rules import Normalization, Rectify
 
 MOST_VARIANTS = 64
-"""Shapes, dtypes and constants that one kernel is compiled for; PyTorch's own limit is 8, behind which nothing is."""
+"""Shapes, dtypes and constants that one kernel is compiled for, at most; PyTorch's own limit is 8."""
 
 
 def normalize_responses(x: Tensor, constants: Normalization, *, rectify: bool) -> Tensor:
-    """Divide each activation by the pooled energy of neighbouring channels; see `alexnet.kernels`."""
     y: Tensor = _fuse(plain.normalize_responses)(x, constants, rectify=rectify)
     return y
 
 
 def normalize_and_pool(x: Tensor, constants: Normalization, *, rectify: Rectify, window: int, stride: int) -> Tensor:
-    """Rectify, normalise and pool in the order that `rectify` says; see `alexnet.kernels`."""
     y: Tensor = _fuse(plain.normalize_and_pool)(x, constants, rectify=rectify, window=window, stride=stride)
     return y
 
 
 def pool_maximum(x: Tensor, *, window: int, stride: int, rectify: bool) -> Tensor:
-    """Take the maximum of each window, after the rectifier if asked; see `alexnet.kernels`."""
     y: Tensor = _fuse(plain.pool_maximum)(x, window=window, stride=stride, rectify=rectify)
     return y
 
 
 def spatially_normalize_responses(x: Tensor, *, size: int, scale: float, beta: float, k: float) -> Tensor:
-    """Divide each activation by the energy of its neighbourhood in the same map; see `alexnet.kernels`."""
     y: Tensor = _fuse(plain.spatially_normalize_responses)(x, size=size, scale=scale, beta=beta, k=k)
     return y
 
 
 def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int, first: int = 0) -> Tensor:
-    """Set the features that the keys' hash selects to zero; see `alexnet.kernels`."""
     y: Tensor = _fuse(plain.dropout)(x, keys, p=p, layer=layer, first=first)
     return y
 
@@ -58,7 +53,6 @@ def update_weights(
     decay: float,
     working: Tensor | None,
 ) -> None:
-    """Apply one step of the paper's update rule in place; see `alexnet.kernels`."""
     numbers = [weight, velocity, plain.matching_gradient(weight, gradient), *([] if working is None else [working])]
     flat = [each.detach().as_strided((each.numel(),), (1,)) for each in numbers]  # one kernel for weights of any shape
     update = _fuse(plain.update_weights, any_shape=True)

@@ -131,7 +131,7 @@ def _normalize_row_gradient(r: Floats, g: Floats, s: Floats, t: Floats, out: Flo
     """out[p] = the derivative by the value at the centre of p's window, for the gradient g[p]; s and t are scratch.
 
     d_j = g_j s_j**-beta - 2 alpha beta r_j * (sum over the windows i that hold j of g_i r_i s_i**(-beta - 1)). These
-    windows lie around j as j's own window does, turned round: t begins with `size - 1 - size // 2` zeros.
+    windows are j's own one mirrored, so t begins with `size - 1 - size // 2` zeros.
     """
     n, size, beta = s.shape[0], o.size, _f32(o.beta)
     _sum_squares(r, s, o)
@@ -251,7 +251,7 @@ def _forward_band(x: Bits, y: Bits, position: Bits, first: int, last: int, o: Op
 
 @compiled
 def _gather_row(dy: Bits, position: Bits, g: Floats, row: int, width: int, span: int, o: Options) -> None:
-    """Give the gradients dy (H', W', C) of pooled maps to the places of their maxima in input row `row`."""
+    """Add the gradients dy (H', W', C) of pooled maps at the places of their maxima in input row `row`."""
     towers, window, stride = o.towers, o.window, o.stride
     channels = dy.shape[2] // towers
     g[:] = _f32(0)

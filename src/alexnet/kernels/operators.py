@@ -19,20 +19,17 @@ _BITS = {torch.float32: torch.uint32, torch.bfloat16: torch.uint16, torch.uint8:
 
 
 def normalize_responses(x: Tensor, constants: Normalization, *, rectify: bool) -> Tensor:
-    """Divide each activation by the pooled energy of neighbouring channels; see `alexnet.kernels`."""
     y: Tensor = _normalize(x, constants, rectify)
     return y
 
 
 def normalize_and_pool(x: Tensor, constants: Normalization, *, rectify: Rectify, window: int, stride: int) -> Tensor:
-    """Rectify, normalise and pool in the order that `rectify` says; see `alexnet.kernels`."""
     before, floor = rectify == "before", rectify != "none"
     y: Tensor = _pool(x, constants, before, floor, window, stride)[0]
     return y
 
 
 def pool_maximum(x: Tensor, *, window: int, stride: int, rectify: bool) -> Tensor:
-    """Take the maximum of each window, after the rectifier if asked; see `alexnet.kernels`."""
     y: Tensor = _pool(x, None, False, rectify, window, stride)[0]
     return y
 
@@ -47,13 +44,11 @@ def update_weights(
     decay: float,
     working: Tensor | None,
 ) -> None:
-    """Apply one step of the paper's update rule in place; see `alexnet.kernels`."""
     with torch.no_grad():
         _update(weight, velocity, matching_gradient(weight, gradient), rate, momentum, decay, working)
 
 
 def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int, first: int = 0) -> Tensor:
-    """Set the features that the keys' hash selects to zero; see `alexnet.kernels`."""
     y: Tensor = _drop(x, keys, p, layer, first)
     return y
 

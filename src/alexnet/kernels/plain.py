@@ -17,14 +17,12 @@ _UINT32 = 0xFFFFFFFF
 
 
 def normalize_responses(x: Tensor, constants: Normalization, *, rectify: bool) -> Tensor:
-    """Divide each activation by the pooled energy of neighbouring channels; see `alexnet.kernels`."""
     r = torch.relu(_widen(x)) if rectify else _widen(x)
     y = _normalize_channels(r, constants)
     return y.to(x.dtype).contiguous(memory_format=torch.channels_last)
 
 
 def normalize_and_pool(x: Tensor, constants: Normalization, *, rectify: Rectify, window: int, stride: int) -> Tensor:
-    """Rectify, normalise and pool in the order that `rectify` says; see `alexnet.kernels`."""
     r = torch.relu(_widen(x)) if rectify == "before" else _widen(x)
     y = _normalize_channels(r, constants)
     y = torch.relu(y) if rectify == "after" else y
@@ -32,12 +30,10 @@ def normalize_and_pool(x: Tensor, constants: Normalization, *, rectify: Rectify,
 
 
 def pool_maximum(x: Tensor, *, window: int, stride: int, rectify: bool) -> Tensor:
-    """Take the maximum of each window, after the rectifier if asked; see `alexnet.kernels`."""
     return _pool(torch.relu(x) if rectify else x, window, stride).contiguous(memory_format=torch.channels_last)
 
 
 def spatially_normalize_responses(x: Tensor, *, size: int, scale: float, beta: float, k: float) -> Tensor:
-    """Divide each activation by the energy of its neighbourhood in the same map; see `alexnet.kernels`."""
     r = _widen(x)
     before, after = window_reach(size)
     padded = F.pad(r * r, (before, after, before, after))
@@ -55,7 +51,6 @@ def update_weights(
     decay: float,
     working: Tensor | None,
 ) -> None:
-    """Apply one step of the paper's update rule in place; see `alexnet.kernels`."""
     with torch.no_grad():
         # Products apart from differences: a fused multiply-add would round otherwise than the CPU kernel does.
         velocity.mul_(momentum).sub_(weight * (decay * rate)).sub_(gradient.float() * rate)
@@ -65,7 +60,6 @@ def update_weights(
 
 
 def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int, first: int = 0) -> Tensor:
-    """Set the features that the keys' hash selects to zero; see `alexnet.kernels`."""
     mask = dropout_mask(keys.to(x.device), x[:1].numel(), p=p, layer=layer, first_feature=first)
     return x * mask.reshape(x.shape).to(x.dtype)
 
@@ -73,9 +67,9 @@ def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int, first: int = 0) ->
 def dropout_mask(keys: Tensor, features: int, *, p: float, layer: int, first_feature: int = 0) -> Tensor:
     """Return the mask of kept features, bool (N, features): hash32(key, layer, feature) >= p * 2**32.
 
-    Two rounds of 64-bit mixing turn (key, layer) into two 32-bit words; a 32-bit hash of the feature's index takes
-    in one word before and one between its multiplications, so two samples' masks are not shifted copies of each
-    other. All operations are on int64 and wrap around, which PyTorch does alike on every device.
+    Two rounds of 64-bit mixing turn (key, layer) into two 32-bit words. A 32-bit hash of the feature's index takes in
+    one word before and one between its multiplications, so that two samples' masks are not shifted copies of each
+    other. All operations are on int64 and wrap around, which is the same on every device.
     """
     seed = _mix64(_mix64(keys) ^ layer_word(layer))
     first, second = (seed & _UINT32)[:, None], (seed >> 32 & _UINT32)[:, None]

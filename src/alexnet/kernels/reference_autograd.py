@@ -17,7 +17,6 @@ Backward = Callable[[Array, Array], Array]
 
 
 def normalize_responses(x: Tensor, constants: Normalization, *, rectify: bool) -> Tensor:
-    """Divide each activation by the pooled energy of neighbouring channels; see `alexnet.kernels`."""
     y = _rectified(x) if rectify else x
     return _apply(
         y,
@@ -27,7 +26,6 @@ def normalize_responses(x: Tensor, constants: Normalization, *, rectify: bool) -
 
 
 def normalize_and_pool(x: Tensor, constants: Normalization, *, rectify: Rectify, window: int, stride: int) -> Tensor:
-    """Rectify, normalise and pool in the order that `rectify` says; see `alexnet.kernels`."""
     floor = rectify != "none"
 
     def forward(x: Array) -> Array:
@@ -47,7 +45,6 @@ def normalize_and_pool(x: Tensor, constants: Normalization, *, rectify: Rectify,
 
 
 def pool_maximum(x: Tensor, *, window: int, stride: int, rectify: bool) -> Tensor:
-    """Take the maximum of each window, after the rectifier if asked; see `alexnet.kernels`."""
 
     def backward(x: Array, dy: Array) -> Array:
         _, position = reference.pool_maximum(x, window=window, stride=stride, floor=rectify)
@@ -57,7 +54,6 @@ def pool_maximum(x: Tensor, *, window: int, stride: int, rectify: bool) -> Tenso
 
 
 def spatially_normalize_responses(x: Tensor, *, size: int, scale: float, beta: float, k: float) -> Tensor:
-    """Divide each activation by the energy of its neighbourhood in the same map; see `alexnet.kernels`."""
     constants: dict[str, Any] = {"size": size, "scale": scale, "beta": beta, "k": k}
     return _apply(
         x,
@@ -76,7 +72,6 @@ def update_weights(
     decay: float,
     working: Tensor | None,
 ) -> None:
-    """Apply one step of the paper's update rule in place; see `alexnet.kernels`."""
     arrays = (_numbers(weight), _numbers(velocity), _numbers(gradient))
     weights, velocities = reference.update_weights(*arrays, rate=rate, momentum=momentum, decay=decay)
     with torch.no_grad():
@@ -87,7 +82,6 @@ def update_weights(
 
 
 def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int, first: int = 0) -> Tensor:
-    """Set the features that the keys' hash selects to zero; see `alexnet.kernels`."""
     mask = reference.dropout_mask(keys.tolist(), first + x[:1].numel(), p=p, layer=layer)[:, first:].reshape(x.shape)
     return _apply(x, lambda x: x * mask, lambda x, dy: dy * mask)
 

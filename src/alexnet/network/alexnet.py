@@ -194,7 +194,7 @@ def _make_layer(spec: Spec, row: Layer, shape: Shape) -> AnyLayer:
 
 
 def allocate(spec: Spec) -> AlexNet:
-    """Return a network whose weights are whatever its memory held, in float32 on the CPU, for whoever sets them all.
+    """Return a network in float32 on the CPU whose weights are not set yet.
 
     Drawing PyTorch's own initial weights first takes longer than reading 61 million numbers from a file.
     """
@@ -215,8 +215,7 @@ def build(
         dialect: A name of `network.dialects.DIALECTS`, with modifiers if wanted: "paper+no-norm+conv6".
         num_classes: Units of the last layer, at least 2.
         seed: Fixes the weights.
-        initialization: "dialect" for the standard deviations and biases of the table (paper, section 5) or what else
-            the dialect says, or "he".
+        initialization: One of METHODS, see `initialize`.
     Raises:
         ConfigError: an argument is outside what is accepted.
     """

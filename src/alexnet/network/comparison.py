@@ -17,7 +17,7 @@ from alexnet.network.rows import (
 from alexnet.network.shapes import Shape, measure, name_steps
 
 ABSENT = "–"
-"""What stands in a cell where a dialect has no such thing."""
+"""Cell of what a dialect does not have."""
 
 _MEBIBYTE = 2**20
 

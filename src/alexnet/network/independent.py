@@ -21,11 +21,10 @@ HALF = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Independent:
-    """From which probability on a class is said to be in a picture."""
+    """Thresholds of the probabilities at which classes are said to be in a picture."""
 
     thresholds: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
-    """Number of views -> (K,) thresholds, in (0, 1); empty before they were found on validation images. They are
-    measured for MEASURED_VIEWS."""
+    """Number of views, one of MEASURED_VIEWS -> (K,) thresholds, in (0, 1); empty before they were found."""
 
     def for_views(self, num_views: int, num_classes: int) -> NDArray[np.float64]:
         """Return the (K,) thresholds for a number of views: of the centre for one, of ten for more; else HALF."""

@@ -34,7 +34,7 @@ FORMAT = 3
 """Newest version of the document in the header of model files and checkpoints; older ones stay readable."""
 
 _FORMAT_OF_ONE = 2
-"""Of a model that names one class for a picture: what reads no more than this takes its outputs right."""
+"""Version of a model that names one class for a picture, which older readers understand."""
 
 ENSEMBLE_KIND = "alexnet ensemble"
 """What an ensemble file says it is; they are in `evaluation.ensemble`."""
@@ -64,9 +64,9 @@ class Model:
 
     @property
     def color_mean(self) -> NDArray[np.float64]:
-        """Mean R, G and B of the images it was trained on, (3,), 0 to 255.
+        """Mean R, G and B of the images it was trained on, (3,), 0 to 255, as its training recorded it.
 
-        As its training recorded it; else that of its mean image, which a model that started from another inherits.
+        Without a record it is that of the mean image, which a model that started from another inherits.
         """
         environment = self.provenance.get("environment")
         recorded = environment.get("color_mean") if isinstance(environment, dict) else None
@@ -81,7 +81,7 @@ class Model:
 def describe(model: Model) -> dict[str, Any]:
     """Return the document that accompanies the tensors of a model, as JSON values.
 
-    What a model does not have is left out: files without it are those of before.
+    What a model does not have is left out, as in older files.
     """
     rejection = model.rejection
     optional: dict[str, Any] = {"temperatures": by_views(model.temperatures)} if model.temperatures else {}
@@ -107,7 +107,7 @@ def choose_format(model: Model) -> int:
 
 
 def by_views(values: Mapping[int, T]) -> dict[str, T]:
-    """Return values for numbers of views as JSON has them; `read_by_views` returns what it was."""
+    """Return values for numbers of views as JSON has them, for `read_by_views`."""
     return {str(views): value for views, value in values.items()}
 
 

@@ -299,7 +299,7 @@ def check_batch(recipe: Recipe, assignments: Iterable[str], num_images: int) -> 
     That of a named recipe is no request: with fewer images, each batch holds them all.
 
     Raises:
-        RecipeError: it is.
+        RecipeError: it is larger.
     """
     size = recipe.batches.size
     if size > num_images and any(each.partition("=")[0].strip() == "batches.size" for each in assignments):

@@ -1,7 +1,7 @@
 """The YAML of recipes and of --set: text that may come from strangers, read as plain data.
 
-Accepted is what a recipe can hold. Aliases, with which few bytes become gigabytes, and keys that stand twice, of which
-one would be dropped without a word, are refused.
+Aliases are refused, since with them few bytes become gigabytes. So are keys that stand twice, since one would be
+dropped without a word.
 """
 
 from typing import Any

@@ -57,14 +57,13 @@ def carry_out(
     """Carry an experiment or a table out as far as the budget goes, show and write the result, and return it.
 
     Args:
-        epochs: Each training ends after so many, its drops of the rate moved in proportion.
+        epochs: Length of each training; its drops of the rate move in proportion.
         larger: Store to pre-train on, for table 2.
         devices: One for each training at a time.
-        precision: Of all trainings but those that an experiment gives one.
+        precision: For trainings to which the experiment gives none.
     Raises:
         ConfigError, RecipeError: no such experiment, recipe, field, network or device.
-        StoreError: the store has no validation images, or any number of labels for an image; or its images are smaller
-            than the network's inputs.
+        StoreError: the store has no validation images, any number of labels for an image, or too small images.
         Interrupted: what is done is kept; the same call goes on.
     """
     if "val" not in store.splits or not len(store["val"]):

@@ -1,7 +1,7 @@
 """From results of experiments to verdicts: every variant against its baseline, over images and seeds, by one rule.
 
-An error is higher or lower where the two-sided p-value of the difference, over images and seeds and corrected by Holm
-for all contrasts with the same baseline, is below 0.05. Everything else is undecided.
+An error is higher or lower where the p-value of the difference is below 0.05. The p-value is two-sided, over images and
+seeds, and corrected by Holm for all contrasts with the same baseline. Everything else is undecided.
 """
 
 import json
@@ -39,7 +39,7 @@ class Published:
     """The results of one experiment."""
 
     place: str
-    """Whose images: the name of the folder that they lie in."""
+    """Name of the folder of the results, after the images that were trained on."""
     document: dict[str, Any]
     outcomes: tuple[Outcome, ...]
     tests: tuple[VariantTests, ...] = ()
@@ -53,7 +53,7 @@ class Published:
 
     @property
     def family(self) -> str:
-        """The same for experiments whose baselines are the same trainings: same images, same recipe."""
+        """Names the experiments that share a baseline: same images, same recipe."""
         recipe = {name: value for name, value in self.document["recipe"].items() if name != "name"}
         return json.dumps([self.document["store"]["fingerprint"], recipe], sort_keys=True)
 
@@ -67,28 +67,28 @@ class Contrast:
     variant: str
     against: str
     seeds: tuple[int, ...]
-    """That both have; all means are over these."""
+    """Seeds that both have; all means are over these."""
     epochs: int
     updates: int
     error: float
     baseline: float
     differences: tuple[float, ...]
-    """By seed."""
+    """Difference for each seed."""
     over_images: tuple[float, float] | None
-    """95 % over images alone."""
+    """95 % interval over images alone."""
     image_variance: float
     spread: SeedSpread
-    """Of a paired difference, over seeds."""
+    """Spread of a paired difference over seeds."""
     both: Estimate | None = None
-    """Over images and seeds."""
+    """The difference with its interval over images and seeds."""
     corrected: float | None = None
-    """Its p-value after Holm."""
+    """The p-value of `both` after Holm's correction."""
     lacks: str = ""
-    """What there is too little of for an estimate over seeds."""
+    """Why there is no estimate over seeds."""
 
     @property
     def difference(self) -> float:
-        """Mean over the seeds."""
+        """Mean difference over the seeds."""
         return self.error - self.baseline
 
     @property
@@ -113,7 +113,7 @@ def read_published(folder: Path) -> list[Published]:
 
 
 def judge(published: Sequence[Published]) -> list[Contrast]:
-    """Return every contrast, in order; those of one family are corrected together, and share what seeds tell."""
+    """Return every contrast, in order. Those of one family are corrected together and share the spread over seeds."""
     by_family: dict[str, list[Published]] = defaultdict(list)
     for each in published:
         by_family[each.family].append(each)
@@ -128,8 +128,8 @@ def judge(published: Sequence[Published]) -> list[Contrast]:
 def pool_spread(published: Iterable[Published]) -> SeedSpread:
     """Return the spread over seeds that the trainings of one family show together.
 
-    A baseline that several experiments share is the same trainings and counts once. Rows that test the same trainings
-    in another way do not count, nor do averages and what was pre-trained.
+    A baseline that several experiments share counts once. Rows that test the same trainings in another way do not
+    count, nor do averages and pre-trained networks.
     """
     cells: dict[tuple[str, int], float] = {}
     baselines: list[tuple[str, dict[int, float]]] = []

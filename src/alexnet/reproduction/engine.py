@@ -1,8 +1,7 @@
-"""Carries jobs out: in processes of their own, one after another or side by side, and again where they were left.
+"""Carries jobs out in processes of their own, one after another or side by side.
 
-A job that is done is not done again; one that was interrupted goes on from its checkpoint; one that another process is
-at work on, for another experiment perhaps, is waited for. A job that fails (a loss that is not finite, for example) is
-recorded with its message, and the others go on.
+A job that is done is not done again. One that was interrupted goes on from its checkpoint. One that another process
+works on is waited for. A job that fails, such as by a loss that is not finite, is recorded, and the others go on.
 """
 
 import json
@@ -40,7 +39,7 @@ class State:
     seconds_left: float
     running: list[str] = field(default_factory=list)
     message: str = ""
-    """What just happened, if anything did."""
+    """A sentence about what just happened, if anything did."""
 
 
 def run_jobs(
@@ -56,7 +55,7 @@ def run_jobs(
 
     Args:
         devices: One for each training at a time; the same may be named several times.
-        threads: Of each training; its share of the cores where None.
+        threads: Threads of each training; its share of the cores where None.
         budget_seconds: No training begins that should not end within this time from now.
     Raises:
         Interrupted: SIGINT or SIGTERM; trainings at work have saved.
@@ -189,7 +188,7 @@ class _Running:
         return min(done, self.job.recipe.optimization.total_epochs)
 
     def listen(self) -> None:
-        """Take what its process has said of how far it is."""
+        """Read how far its process says it is."""
         for line in self._read.readlines():
             with suppress(ValueError, TypeError, KeyError):  # other words, or half a line
                 self.watch.observe(time.monotonic(), float(json.loads(line)["passes"]))

@@ -14,23 +14,23 @@ Measure = Literal["error", "epochs"]
 """Top-1 error on the validation split, or epochs until the training error falls to `TARGET_ERROR`."""
 
 TARGET_ERROR = 0.25
-"""Training error that figure 1 measures the way to."""
+"""Training error of figure 1: the epochs until a network reaches it are compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way to train; everything that is not named here is the recipe's."""
+    """One way to train: the recipe, with what is named here changed."""
 
     name: str
-    """As in tables: "without normalisation"."""
+    """Name in tables: "without normalisation"."""
     changes: tuple[str, ...] = ()
-    """Fields of the recipe: "batches.reflections=false"."""
+    """Changed fields of the recipe: "batches.reflections=false"."""
     modifiers: str = ""
-    """Of the network, joined to the recipe's dialect: "+no-norm"."""
+    """Modifiers of the network, joined to the recipe's dialect: "+no-norm"."""
     views: int = 10
     """Views that its error is averaged over."""
     precision: str = "auto"
-    """What it computes in."""
+    """Precision of the training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Reference:
     """What somebody else measured."""
 
     by: str
-    """Whose: "paper, 3.3" or "2012 source, configs 145 and 148"."""
+    """Source: "paper, 3.3" or "2012 source, configs 145 and 148"."""
     figures: Mapping[str, str]
     """Variant -> what is recorded of it, as text."""
 
@@ -64,7 +64,7 @@ class Experiment:
 
 _LIKE_PAPER = Variant("the paper's network")
 _MIDDLE = {"conv2": "conv2", "conv3 or conv4": "conv4", "conv5": "conv5", "fc6 or fc7": "fc7"}
-"""What is removed -> the layer; without conv3 and without conv4 the same network is left but for names."""
+"""What is removed -> the layer. Without conv3 and without conv4 are the same network but for names."""
 _FULL = {"the paper's network": "40.66 / 18.21"}
 
 _SCALED = "optimization.learning_rate_images=128"

@@ -1,6 +1,6 @@
-"""The errors of trainings image by image: what every figure of an experiment is computed from, and errors.json.
+"""The errors of trainings image by image, from which every number of an experiment is computed, and errors.json.
 
-A kilobyte for each training and number of views, where its probabilities take a hundred times as much.
+They take a kilobyte for each training and number of views, a hundredth of its probabilities.
 """
 
 import base64
@@ -23,7 +23,7 @@ from alexnet.files.writing import write_text
 from alexnet.reproduction.plan import PROBABILITIES, Job
 
 ERRORS = "errors.json"
-"""Beside results.json."""
+"""Name of the file beside results.json."""
 FORMAT = 1
 
 
@@ -32,13 +32,13 @@ class ImageErrors:
     """One test: a training with a number of views, or the average of several trainings."""
 
     trainings: tuple[str, ...]
-    """Names of their folders."""
+    """Names of the trainings' folders."""
     seeds: tuple[int, ...]
-    """Of each training."""
+    """Seed of each training."""
     views: int
     k: int
     top1: NDArray[np.float64]
-    """(N,) errors on the validation images in the order of the store: 0 or 1, between them after ties."""
+    """(N,) errors on the validation images in the order of the store: 0 or 1, or between for ties."""
     topk: NDArray[np.float64]
 
 
@@ -114,7 +114,7 @@ def write_errors(folder: Path, found: Sequence[VariantTests], fingerprint: str) 
 
 
 def read_image_errors(folder: Path) -> list[VariantTests] | None:
-    """Return what `write_errors` wrote, or None where there is no such file.
+    """Return what `write_errors` wrote, or None where there is no file.
 
     Raises:
         RunError: it is damaged, or of a newer format.
@@ -153,9 +153,9 @@ def read_image_errors(folder: Path) -> list[VariantTests] | None:
 
 
 def pack(errors: NDArray[np.float64]) -> dict[str, Any]:
-    """Return (N,) errors as text: a bit for each image that is wrong, eight to a byte, the first highest, in base64.
+    """Return (N,) errors as text: a bit for each image, eight to a byte, the first highest, in base64.
 
-    Errors between 0 and 1, of images whose best classes tie, stand in "ties" by the image's place; their bit is 0.
+    Errors between 0 and 1, of images whose best classes tie, are in "ties" by the image's place; their bit is 0.
     """
     wrong = errors == 1
     between = np.flatnonzero((errors > 0) & (errors < 1))

@@ -11,9 +11,9 @@ from alexnet.reproduction.plan import Job
 from alexnet.system import choose_compute
 
 START_SECONDS = 10.0
-"""From the start of a training's process to its first batch, as long as none has been seen to start."""
+"""Time from the start of a process to its first batch, before one was measured."""
 DENSE_SHARE, SMALL_SHARE = 0.9, 0.15
-"""Share of the matrix-product rate that the paper's network, and one for CIFAR, is taken to reach."""
+"""Share of the matrix-product rate that the paper's network reaches, and one for CIFAR; assumed."""
 SMALL_OPERATIONS = 3e8
 """Operations of a pass below which a network counts as small."""
 
@@ -29,8 +29,8 @@ class Estimate:
 def estimate_jobs(jobs: Sequence[Job], device: str = "auto") -> list[Estimate]:
     """Return how long each training should take with its tests, alone on the machine.
 
-    From the rate of finished trainings in the same precision, where there are any; else from the operations of the
-    network and this machine's matrix-product rate, which is measured here.
+    Its operations are divided by the rate of finished trainings in the same precision, or without any by a share of
+    this machine's matrix-product rate, which is measured here.
     """
     known: dict[str, float] = {}  # operations per second of finished jobs, by precision
     for job in jobs:
@@ -59,25 +59,25 @@ class Watch:
         self.began = began
         self.pace = Pace()
         self.start_seconds: float | None = None
-        """From the start of its process to its first word."""
+        """Time from the start of its process to its first message."""
 
     def observe(self, now: float, passes: float) -> None:
-        """Take a word of it."""
+        """Take a message of it."""
         if self.start_seconds is None:
             self.start_seconds = now - self.began
         self.pace.observe(now, passes)
 
     @property
     def seconds_per_operation(self) -> float | None:
-        """Of its later half; None until it is known."""
+        """Seconds per operation in its later half; None until it is known."""
         return 1 / (self.pace.rate * self.job.pass_operations) if self.pace.rate else None
 
 
 class Outlook:
     """How long each training and all together still take.
 
-    Trainings that wait are taken to compute as many operations a second as one of the same network that was seen; else
-    as any in the same precision; else as estimated beforehand.
+    A training that waits is expected to compute at the rate of one of the same network that was seen, else of any in
+    the same precision, else as estimated beforehand.
     """
 
     def __init__(self, estimates: Mapping[Path, float], devices: Sequence[str]) -> None:

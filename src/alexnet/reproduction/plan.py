@@ -28,9 +28,9 @@ RESULT = "result.json"
 FAILED = "failed.txt"
 """Holds the message of a job that failed; remove it to try again."""
 RUNS, PLAN = "runs", "plan.json"
-"""In the folder of reproductions, the folder of all trainings; in that of an experiment, which of them are its own."""
+"""Folder of all trainings, in that of reproductions; file of an experiment that names its own trainings."""
 LOCK = ".lock"
-"""Suffix of the file beside a training's folder that the process at work on it holds."""
+"""Suffix of the file beside a training's folder that its process holds locked."""
 PROBABILITIES = "probabilities-{views}.npy"
 """(N, K) float32 on the validation split, in its order; one file for each number of views."""
 
@@ -41,7 +41,7 @@ class Job:
 
     variant: str
     choice: str
-    """What was tried of the experiment's `choices`, as "0.001"; else empty."""
+    """The value tried of the experiment's `choices`, such as "0.001"; else empty."""
     seed: int
     recipe: Recipe
     precision: str
@@ -55,7 +55,7 @@ class Job:
     num_train: int = 0
     num_val: int = 0
     num_classes: int = 2
-    """Of its store."""
+    """Classes of its store."""
 
     @property
     def title(self) -> str:
@@ -64,7 +64,7 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether it is trained and tested; a result that is damaged or lacks a number of views is not there."""
+        """Whether it is trained and tested: its result is whole and has every number of views."""
         try:
             tested = self.read_result()["views"]
             return all(self._holds(views, tested[str(views)]) for views in self.views)
@@ -83,7 +83,7 @@ class Job:
 
     @property
     def passes(self) -> int:
-        """What it computes, in passes of an image through the network: training, validation and tests."""
+        """Its work in passes of an image through the network: training, validation and tests."""
         recipe = self.recipe
         return count_passes(
             recipe.optimization.total_epochs, recipe.evaluation.every_epochs, self.num_train, self.num_val, self.views
@@ -166,14 +166,14 @@ def plan_jobs(
 ) -> list[Job]:
     """Return the trainings of an experiment, all variants with the first seed first.
 
-    So what is done when time runs out compares as many variants as possible.
+    Then what is done when time runs out compares as many variants as possible.
 
     Args:
-        recipe: In place of the experiment's own.
+        recipe: Name of a recipe in place of the experiment's own.
         assignments: Fields of the recipe, "group.field=value", for all variants; a variant's own come after them.
-        precision: Of variants that have none of their own.
+        precision: Precision of variants that have none of their own.
     Raises:
-        RecipeError, ConfigError: a recipe, field or dialect that there is not.
+        RecipeError, ConfigError: an unknown recipe, field or dialect.
     """
     jobs = []
     options = [[(path, value) for value in values] for path, values in experiment.choices.items() if path]

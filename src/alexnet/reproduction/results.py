@@ -1,4 +1,4 @@
-"""What the trainings of an experiment say together: means, spreads, paired differences, and their files."""
+"""The results of an experiment: means, spreads and paired differences of its trainings, and their files."""
 
 import json
 from collections.abc import Sequence
@@ -24,33 +24,33 @@ class Outcome:
 
     variant: str
     seeds: tuple[int, ...]
-    """Of the trainings that are done."""
+    """Seeds of the trainings that are done."""
     planned: int
     """Trainings that the plan has."""
     values: tuple[float, ...]
-    """By seed: the top-1 error, or the number of epochs."""
+    """Top-1 error, or number of epochs, for each seed."""
     mean: float | None
     deviation: float | None
     """Standard deviation over seeds; None for fewer than two."""
     difference: float | None
-    """Mean over the seeds that both have."""
+    """Mean difference over the seeds that both have."""
     interval: tuple[float, float] | None
-    """95 %, from resampling images in pairs, all seeds together; of the seeds' spread it knows only their average."""
+    """95 % interval from resampling images in pairs, all seeds together; it leaves out the spread of the seeds."""
     topk: float | None = None
     """Mean top-k error."""
     k: int | None = None
     one_view: float | None = None
     """Mean top-1 error with one view."""
     choice: str = ""
-    """What was tried and won."""
+    """The best value of what was tried."""
     failed: tuple[str, ...] = ()
     """Messages of trainings that failed."""
     seconds: float = 0.0
-    """Training and validation, all seeds."""
+    """Time of training and validation, all seeds."""
     beyond: int | None = None
-    """For measure "epochs", where no training got there: the epochs that the longest of them had."""
+    """For measure "epochs", if no training reached the target: the epochs of the longest."""
     differences: tuple[float, ...] = ()
-    """By seed, of the seeds that both have."""
+    """Difference for each seed that both have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Curve:
     variant: str
     choice: str
     errors: tuple[float, ...]
-    """Means over each epoch."""
+    """Mean training error of each epoch."""
 
 
 def collect(experiment: Experiment, jobs: Sequence[Job]) -> list[Outcome]:
@@ -160,7 +160,7 @@ def pair_errors(found: VariantTests, first: VariantTests) -> list[tuple[NDArray[
 
 
 def _collect_epochs(variant: Variant, jobs: Sequence[Job]) -> Outcome:
-    """The fastest choice of every seed counts; a training that did not get there counts for none."""
+    """Return the outcome by the fastest choice of every seed; trainings that miss the target do not count."""
     best: dict[int, tuple[float, str]] = {}
     for job in jobs:
         if job.done:

@@ -16,7 +16,7 @@ from alexnet.training.transfer import choose_dialect
 PLAIN, PRETRAINED, PRETRAINING = "net", "pre-trained net", "pre-training"
 """Names of jobs."""
 PRETRAINED_NETS = 2
-"""As in the paper."""
+"""Pre-trained networks, as many as in the paper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Row:
 def list_rows(table: str, seeds: int) -> list[Row]:
     """Return the rows of a table for so many plain networks and two that were pre-trained.
 
-    The paper averages five, and seven with the two. Its rows of one network are of one; here they are the mean of all.
+    The paper averages five, and seven with the two. Its rows of one network test one; here they are the mean of all.
     """
     if table == "table1":
         return [

@@ -14,8 +14,8 @@ def tabulate(
     """Return the head and the rows of an experiment's table; what was not run is a dash.
 
     Args:
-        contrasts: Of this experiment. Their differences are means over the seeds that both have, and the first
-            variant's error over these seeds stands beside each.
+        contrasts: Those of this experiment. Their differences are means over the seeds that both have; the first
+            variant's error over these seeds is beside each.
     """
     if experiment.measure == "epochs":
         return ["variant", "seeds", "epochs", "best choice", *(each.by for each in experiment.references)], [

@@ -1,8 +1,8 @@
 """How far a difference between two ways to train is known, when both the images and the seeds are samples.
 
-The model of an error is mu + variant + seed + image + what is left. Seeds are blocks: a seed fixes initial weights and
-the order of images for every variant. What is left between trainings has one variance for all variants, so that
-experiments on the same images with the same recipe tell it together (a randomised block design).
+The model of an error is mu + variant + seed + image + residual, a randomised block design. Seeds are blocks: a seed
+fixes initial weights and the order of images for every variant. The residual between trainings has one variance for all
+variants, which experiments on the same images with the same recipe estimate together.
 """
 
 import math
@@ -24,7 +24,7 @@ class SeedSpread:
 
     variance: float
     freedom: int
-    """Degrees of freedom behind it; 0 where nothing is known."""
+    """Degrees of freedom; 0 where nothing is known."""
 
     @property
     def deviation(self) -> float:
@@ -38,9 +38,9 @@ class Estimate:
 
     difference: float
     interval: tuple[float, float]
-    """95 %, of Student's t."""
+    """95 % interval by Student's t."""
     p_value: float
-    """Two-sided, of no difference."""
+    """Two-sided p-value of no difference."""
     freedom: float
 
 
@@ -74,10 +74,10 @@ def own_spread(differences: Sequence[float]) -> SeedSpread:
 
 
 def image_variance(differences: NDArray[np.float64]) -> float:
-    """Return what images add to the variance of the mean of (seeds, images) differences, beyond what seeds show.
+    """Return what images add to the variance of the mean of (seeds, images) differences, beyond the spread of seeds.
 
-    That is the variance of the mean over images, less what each training gets wrong for itself, which the spread over
-    seeds holds already; never below 0. With one seed nothing can be taken off.
+    It is the variance of the mean over images less the part that differs between trainings, which the spread of seeds
+    contains; never below 0. With one seed that part is unknown and stays.
     """
     seeds, images = map(int, differences.shape)
     by_image = differences.mean(axis=0)
@@ -91,8 +91,8 @@ def image_variance(differences: NDArray[np.float64]) -> float:
 def interval_variance(interval: tuple[float, float]) -> float:
     """Return the variance behind a 95 % interval over images, where no errors by image are kept.
 
-    What each training gets wrong for itself stays in it and is counted with the seeds again: intervals are too wide
-    rather than too narrow.
+    The part that differs between trainings is in it and in the spread of seeds, so that intervals are too wide rather
+    than too narrow.
     """
     return ((interval[1] - interval[0]) / (2 * Z_95)) ** 2
 
@@ -100,8 +100,7 @@ def interval_variance(interval: tuple[float, float]) -> float:
 def estimate(difference: float, seeds: int, spread: SeedSpread, over_images: float) -> Estimate | None:
     """Return a mean of paired differences over so many seeds with its interval; None where no spread is known.
 
-    The variance is spread / seeds + over_images; the degrees of freedom are Satterthwaite's, with as many as you like
-    for images.
+    The variance is spread / seeds + over_images. Degrees of freedom are Satterthwaite's, without limit for images.
     """
     if not spread.freedom or not seeds:
         return None
@@ -131,7 +130,7 @@ def seeds_to_resolve(difference: float, spread: SeedSpread, over_images: float) 
     Args:
         over_images: Variance that more seeds do not lower.
     Returns:
-        None where no number of seeds is enough, since the images are too few.
+        None where the images are too few for any number of seeds.
     """
     room = (difference / Z_95) ** 2 - over_images
     return math.ceil(spread.variance / room) if room > 0 else None

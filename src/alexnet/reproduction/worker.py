@@ -26,7 +26,7 @@ from alexnet.text.progress import Tick
 from alexnet.training.transfer import adapt_recipe, read_start
 
 SAYS_SECONDS, SAYS_SHARE = 1.0, 1 / 200
-"""How far it is, a process says no more often than this: after so long, and so much of all."""
+"""Time and share of the work after which a process tells again how far it is."""
 
 
 class _Printed:

@@ -1,8 +1,8 @@
 """Exact nearest neighbours by Euclidean distance, in blocks, over features that need not fit into memory (paper, 6.1).
 
-A few queries: differences are summed directly, at the speed of reading the features. Many: a matrix product per block
-proposes candidates, whose distances are then summed directly; where rounding in the product could have hidden a
-neighbour, the query is searched again the first way. Both give the same neighbours and distances.
+For a few queries, differences are summed directly, at the speed of reading the features. For many, a matrix product
+per block proposes candidates, whose distances are then summed directly. Where rounding in the product could have hidden
+a neighbour, the query is searched again the first way. Both ways give the same neighbours and distances.
 """
 
 from collections.abc import Iterator, Sequence

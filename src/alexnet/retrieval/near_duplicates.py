@@ -1,9 +1,8 @@
 """Near-identical images: pairs that are much closer to each other than to the images around them.
 
-How close is close depends on the network, and within it on the image: pictures of one thing before an empty sky lie
-close together without being copies. So a distance is compared with that to the SURROUNDING-th nearest other image, of
-both images of the pair, whichever is smaller. Where more copies than that crowd together, a tenth of what would be
-close elsewhere counts as well.
+Which distances are small depends on the network and on the image: pictures of one thing before an empty sky lie close
+together without being copies. So a distance is compared with that to the SURROUNDING-th nearest other image, the
+smaller one of the pair's two. Where more copies than that crowd together, a tenth of the usual distance counts as well.
 """
 
 from collections.abc import Sequence
@@ -19,10 +18,10 @@ from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
 
 THRESHOLD = 0.5
-"""Of the distance to the surroundings. docs/search.md tells what it finds."""
+"""Share of the distance to the surroundings below which a pair is close. docs/search.md tells what it finds."""
 SURROUNDING = 20
 CROWDED = 0.1
-"""Times the threshold and the median distance to the surroundings: close for certain."""
+"""This, times the threshold, times the median distance to the surroundings, is close for certain."""
 _QUERIES = 512
 
 
@@ -30,9 +29,9 @@ class Group(NamedTuple):
     """Images that are near-identical, each to at least one other of the group."""
 
     rows: tuple[int, ...]
-    """Of the index, ascending."""
+    """Rows of the index, ascending."""
     distance: float
-    """The smallest between two of them."""
+    """The smallest distance between two of them."""
     closeness: float
     """The smallest share of the distance to the surroundings; 0 for equal features."""
     across_splits: bool
@@ -43,9 +42,9 @@ class Duplicates(NamedTuple):
     """What was found."""
 
     groups: list[Group]
-    """Across splits first, then by closeness."""
+    """Groups across splits first, then by closeness."""
     median_distance: float
-    """To the surroundings."""
+    """Median distance to the surroundings."""
     threshold: float
 
 

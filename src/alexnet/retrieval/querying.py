@@ -90,7 +90,7 @@ class Described(NamedTuple):
     """Images as features."""
 
     features: list[NDArray[np.float32]]
-    """(D,) of each."""
+    """(D,) features of each image."""
     selves: list[NDArray[np.int64]]
     """Rows of the index that hold each image itself: the same decoded pixels."""
 

@@ -40,7 +40,7 @@ from alexnet.text.wording import counted
 FOLDS = "folds.json"
 FORMAT = 1
 VIEWS = 1
-"""Of each test: the centre."""
+"""Views of each test: the centre."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ def _begin_or_continue(out: Path, identity: dict[str, Any]) -> None:
 
 
 def _test(run: Path, fold: Fold, tick: Tick, options: dict[str, Any]) -> Evaluation:
-    """The test of a fold's network on its fold, kept in its run folder until a report is written there."""
+    """Test a fold's network on its fold. The test stays in its run folder until a report is written there."""
     weights = digest_weights(run / MODEL)
     model = load(run, device=options.get("device", "auto"), precision=options.get("precision", "auto"))
     kept = KeptTests(run, weights, fold.fingerprint, TEST, str(model.compute.dtype).removeprefix("torch."))

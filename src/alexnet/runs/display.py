@@ -12,17 +12,17 @@ WAITING_SHARE = 0.05
 """Share of an epoch spent waiting for images that is worth a sentence."""
 
 WAITING_SECONDS = 20.0
-"""Length of an epoch from which it is: a shorter one waits for its first images above all."""
+"""Length of an epoch from which WAITING_SHARE counts: a shorter one waits mostly for its first images."""
 
 
 FORESEEN_AFTER_SECONDS = 2.0
-"""Training that is watched before the whole time is told, unless the first epoch is shorter."""
+"""Training is watched this long before its whole time is told, or for the first epoch if that is shorter."""
 
 FORWARD_SHARE = 1 / 3
-"""Of the time to train on an image, what testing a view of it takes: one of three products of each layer."""
+"""Time to test a view, as a share of that to train on an image: one of three products of each layer."""
 
 DRAWING_SECONDS = 12.0
-"""What the figures of a report take, which depends on little but the machine."""
+"""Time for the figures of a report."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,11 @@ from alexnet.training.progress import read_progress
 from alexnet.training.transfer import Start, adapt_recipe, read_start
 
 IDENTITY = ("store_fingerprint", "seed", "precision", "start_sha256")
-"""What the environment of a run must have in common with that of its continuation, and all its processes."""
+"""What must be the same in the environment of a run, of its continuation, and of all its processes."""
 
 
 def identify(store: Store, compute: Compute, *, seed: int, start: Start | None) -> dict[str, Any]:
-    """Return what the environment of a run must have in common with that of its continuation, and all its processes."""
+    """Return the fields of IDENTITY."""
     return {
         "store_fingerprint": store.fingerprint,
         "seed": seed,
@@ -96,7 +96,7 @@ def refuse_other(out: Path, recipe: Recipe, identity: dict[str, Any], *, holds: 
         identity: See `identify`.
         holds: What the folder holds: "an unfinished run".
     Raises:
-        RunError: it is.
+        RunError: it is of another.
     """
     before = read_environment(out)
     differences = find_differences(read_recipe(out / RECIPE).model_dump(), recipe.model_dump())

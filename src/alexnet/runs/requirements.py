@@ -15,7 +15,7 @@ def find_spec(store: Store, recipe: Recipe) -> Spec:
     """Return the network that a recipe trains on a store.
 
     Raises:
-        RecipeError, ConfigError: the recipe names a layer or a dialect that there is not.
+        RecipeError, ConfigError: the recipe names an unknown layer or dialect.
         StoreError: the images are smaller than the network's crops.
     """
     spec = find_dialect(recipe.network.dialect, len(store.class_names))

@@ -53,13 +53,12 @@ class Outcome:
     history: list[dict[str, Any]]
     """One row per epoch, as in metrics.jsonl."""
     validation: Evaluation | None = None
-    """The test of the finished network with which training ended; None where that was another process, there are no
-    images, or these have any number of labels."""
+    """The test with which training ended, if this process has it: of images with one label each."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A training that was checked, and what it has to do with."""
+    """A training that was checked, with all it needs."""
 
     store: Store
     recipe: Recipe
@@ -113,7 +112,7 @@ def train(
         local_batch: Images to compute at once; larger batches come in parts whose gradients are summed.
         world: The processes that train together, each of which calls this.
     Raises:
-        RecipeError, ConfigError: the recipe names a layer or a dialect that there is not.
+        RecipeError, ConfigError: the recipe names an unknown layer or dialect.
         StoreError: the images are smaller than the network's crops.
         RunError: `out` holds a finished run, a run of another recipe, store or seed, or something else.
         DistributionError: the processes disagree, or lost each other.
@@ -315,7 +314,7 @@ def _warm_up(plan: _Plan) -> None:
 
 
 def _finish(plan: _Plan, out: Path, model: Model, tensors: dict[str, Tensor], tick: Tick) -> None:
-    """Write the finished model, see `Stop.keep`; a report of the half-trained network is not one of it."""
+    """Write the finished model, see `Stop.keep`, and forget tests of the half-trained network."""
     keep = plan.recipe.stop.keep
     if plan.store.has_sets:
         model = choose_thresholds(plan.store, model, plan.compute, tensors, tick=tick)
@@ -345,7 +344,7 @@ class _Recorded:
 
 
 def _choose_mean(plan: _Plan) -> NDArray[np.float32]:
-    """The mean image that inputs lose: that of the model to start from, which its layers know, if it fits."""
+    """The mean image that is subtracted: that of the model to start from if it fits, else the store's."""
     store, start, listener = plan.store, plan.start, plan.listener
     if start is None:
         return store.mean_image

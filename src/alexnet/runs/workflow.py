@@ -133,7 +133,7 @@ def _lacks_report(store: Store, recipe: Recipe, out: Path, options: dict[str, An
 
 
 def _foresee(store: Store, recipe: Recipe) -> Afterwards:
-    """What follows the training, and how much of it."""
+    """Return what follows the training, and how much."""
     split = choose_reported(store.filled_splits)
     tested = len(store[split]) if split in store.filled_splits else 0
     known = VALIDATED_VIEWS if split == VAL and recipe.stop.keep != "best" else 0
@@ -153,7 +153,7 @@ def _report(
     validation: Evaluation | None,
     options: dict[str, Any],
 ) -> list[Evaluation]:
-    """Test a finished run and write its report; return the tests, where a calibration may rest on them."""
+    """Test a finished run and write its report; return its tests, which a calibration can use."""
     split = choose_reported(store.filled_splits)
     if split in store.filled_splits:
         images = f"{counted(len(store[split]), 'image')} of {split}"

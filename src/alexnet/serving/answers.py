@@ -26,8 +26,8 @@ from alexnet.retrieval.querying import Hit, Questions, answer, describe_images
 
 Pixels = NDArray[np.uint8]
 WHY: Mapping[str, Method] = {name: METHODS[name] for name in ("gradient", "cam", "occlusion")}
-"""How to find where in a picture a class is decided: the page offers every method that stands here, the first unless
-another is chosen. Occlusion, the most faithful, is the last: it costs as much as 169 predictions."""
+"""The methods of the page that show where in a picture a class is decided, the default first. Occlusion, the most
+faithful, is the last: it costs as much as 169 predictions."""
 
 
 class Answers:
@@ -143,9 +143,9 @@ class Answers:
     def describe(self, prediction: Prediction, top: int) -> dict[str, Any]:
         """Return a prediction as programs and the page get it: its class with title and probability, and the best.
 
-        The one place that knows what a prediction can say. Where the model measures how far a picture is from all it
-        was trained on, `unknown` and `distance` say so; an unknown picture has a class all the same. Where a picture
-        may have any number of classes, `labels` are those that are there; `class` is the most probable all the same.
+        `unknown` and `distance` are of models that measure how far a picture is from their training images; an unknown
+        picture still has a class. `labels` are the classes of a picture that may have any number of them; `class` is
+        still the most probable.
         """
         best = [
             {"name": name, "title": self.titles[name], "probability": probability}

@@ -1,9 +1,9 @@
 """Images that wait together are computed together, by one thread: a batch costs less than its images one by one.
 
-While a batch is computed the next one gathers. Then it waits for those that were just answered, who are likely to ask
-again: half of the clients computed while the other half waits would make two small batches of a large one. It begins
-when as many are there, or as a batch may hold, or when no other came for a moment. So one client alone never waits.
-Everything but the computation happens on the event loop: no lock, one switch a batch.
+While a batch is computed the next one gathers. Then it waits for clients that were just answered and are likely to ask
+again; else half of them would be computed while the other half waits. It begins when as many are there again, when it
+is full, or when no other came for a moment. So one client alone never waits. Everything but the computation happens on
+the event loop: no lock, one switch a batch.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
-"""Connections that ask slowly or never: each has a time to bring its request, and when there are too many, the one
-that has been at it longest makes room.
+"""Connections that ask slowly or never. Each has a time limit for its request; when there are too many, the one that
+has waited longest is closed.
 
-uvicorn itself waits for a request for as long as the connection lives, so that some thousand idle ones would leave no
-file descriptor for anyone else.
+uvicorn waits for a request as long as the connection lives, so that a thousand idle ones would take every file
+descriptor.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 KEPT_FILES = 256
-"""File descriptors that are left for everything that is no connection."""
+"""File descriptors that are left for everything else."""
 MOST_CONNECTIONS = 20_000
 _LATE = (
     b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\n"

@@ -1,4 +1,4 @@
-"""What the server accepts, and how it says no."""
+"""What the server accepts, and how it refuses the rest."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """What was found out about pictures, as HTML: the templates in assets/ and the values that they ask for.
 
-A picture's answer is one piece of HTML with the picture in it, so it stands under no other, whatever arrives when.
+A picture's answer is one piece of HTML with the picture in it, so that answers cannot be mixed up.
 """
 
 import base64

@@ -43,8 +43,7 @@ def open_socket(host: str, port: int) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which ends when it is told to, and waits until then for what is being computed but not for the pages
-    that are open."""
+    """uvicorn that ends when it is told to: it waits for what is being computed, but not for open pages."""
 
     should_exit: bool
     force_exit: bool

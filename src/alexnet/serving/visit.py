@@ -27,7 +27,7 @@ class Picture:
     problem: str = ""
     answer: dict[str, Any] = field(default_factory=dict)
     truth: Example | None = None
-    """The example that it is."""
+    """The example that it is, if it is one."""
     chosen: str = ""
     """The class whose reason is shown."""
     method: str = next(iter(WHY))
@@ -67,7 +67,7 @@ class Kept:
         self._pictures: deque[Picture] = deque()
 
     def add(self, picture: Picture, pixels: NDArray[np.uint8]) -> None:
-        """Give a picture its pixels; where there are too many, the oldest loses its own."""
+        """Give a picture its pixels; where there are too many, the oldest picture loses its own."""
         picture.pixels = pixels
         self._pictures.append(picture)
         if len(self._pictures) > MOST_KEPT:

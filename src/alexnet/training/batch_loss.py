@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 MOST_UNREAD = 1
-"""Batches whose loss has not been read where reading would wait for a GPU: it has the next one to do meanwhile."""
+"""Batches whose loss is not read yet, so that the GPU computes the next one meanwhile."""
 
 
 class BatchLoss:
-    """Loss and wrong images of a batch that has been updated with, as its device comes to know them.
+    """Loss and wrong images of a batch whose update is under way.
 
     On a CUDA device the numbers are copied behind the work that makes them, into memory of their own; `read` waits for
     this copy alone, not for what was launched after it. Elsewhere they are there at once.

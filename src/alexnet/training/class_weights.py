@@ -21,7 +21,7 @@ def weigh_classes(
         weights: See `Optimization.class_weights`.
         counts: (K,) training images of each class. One without images has the weight 1.
     Raises:
-        RecipeError: weights names a class that there is not.
+        RecipeError: weights names an unknown class.
     """
     if weights == "none":
         return None

@@ -59,8 +59,8 @@ class Silent:
 
 
 Validate = Callable[[AlexNet, Callable[[], None]], dict[str, float]]
-"""From a network in evaluation mode to what is recorded about it, with what the objective compares. The second argument
-is to be called between its batches: it raises where the user asks to stop."""
+"""From a network in evaluation mode to what is recorded about it, which the objective compares. The second argument is
+called between batches, and raises where the user asks to stop."""
 
 AT_CHANCE_UPDATES = 100
 """Updates before which a network is not expected to have left chance."""
@@ -172,7 +172,7 @@ def train_model(
                 is_due = time.perf_counter() - saved_at > 60 * checkpoint_minutes
                 stopping, due = world.all_reduce_any(stop_requested.is_set(), is_due)
                 if stopping or due:
-                    unread.read_all()  # what is saved is counted, and known to be sound
+                    unread.read_all()  # only counted and finite updates are saved
                     stop() if stopping else save()
                     clock = time.perf_counter()
             unread.read_all()
@@ -231,11 +231,7 @@ def _refuse_broken_weights(optimizer: MomentumDescent, progress: Progress) -> No
 
 
 def _refuse_diverged(loss: float, rates: dict[str, float], progress: Progress) -> None:
-    """Refuse a loss that is not finite.
-
-    Raises:
-        DivergedError: it is not.
-    """
+    """Raise DivergedError where a loss is not finite."""
     if not math.isfinite(loss):
         raise DivergedError(
             f"The loss is {loss} in epoch {progress.epoch + 1}, batch {progress.batch + 1}, at learning rate "

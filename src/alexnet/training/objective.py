@@ -29,7 +29,7 @@ class Objective:
     compared: str
     """What people call the error that plateaus and best epochs are judged by."""
     chance: float
-    """Loss of answers that know only how frequent each class is, or nothing, in nats."""
+    """Loss of guessing, in nats: by how frequent each class is, or evenly."""
     chance_called: str
 
     def read_error(self, row: Mapping[str, Any]) -> float:
@@ -65,7 +65,7 @@ def each_by_itself(counts: NDArray[np.int64], num_images: int) -> Objective:
 
 
 def _entropy(share: float) -> float:
-    """Of a class that is in this share of the images, in nats."""
+    """Entropy in nats of a class that is in this share of the images."""
     return 0.0 if share in (0, 1) else -share * math.log(share) - (1 - share) * math.log(1 - share)
 
 

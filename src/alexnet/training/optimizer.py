@@ -50,7 +50,7 @@ class MomentumDescent:
         }
 
     def freeze(self, rates: Mapping[str, float]) -> None:
-        """Compute no gradients for what has a rate of 0, nor anything that only they would need (2012 source).
+        """Compute no gradients of weights with a rate of 0, nor what only these would need (2012 source).
 
         If every rate is 0, as at the first update of a warm-up, gradients are computed all the same.
         """

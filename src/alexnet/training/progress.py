@@ -18,9 +18,9 @@ class Progress:
     batch: int = 0
     """Batches of it that are done."""
     loss_sum: float = 0.0
-    """Sum over the images of this epoch so far."""
+    """Summed losses of the images of this epoch so far."""
     errors: int = 0
-    """Images of this epoch so far whose best class was wrong, or whose set of classes, as seen in training."""
+    """Images of this epoch so far whose class, or set of classes, was wrong while training."""
     images: int = 0
     """Images of this epoch so far."""
     seconds: float = 0.0

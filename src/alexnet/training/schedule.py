@@ -35,10 +35,10 @@ class Schedule:
     scale: float = 1.0
     """Factor of the rates, see `Recipe.rate_scale`."""
     train_error_called: str = "top-1 error"
-    """What people call the error of `observe_training`, and below that of `observe` and the metric of `stop`."""
+    """What people call the error that `observe_training` takes."""
     error_called: str = "error"
     metric_called: str | None = None
-    """`stop.metric` itself where it is None."""
+    """What people call the error that `observe` takes and `stop` compares; None for `stop.metric` itself."""
 
     def rate(self, progress_epochs: float) -> float:
         """Return the learning rate for an update at this point, in epochs since the start."""

@@ -37,7 +37,7 @@ def codes(index: Path, bits: str, method: str, seed: int, threads: int | None, a
 
     import torch
 
-    from alexnet.retrieval.codes.comparison import choose_fit_rows
+    from alexnet.retrieval.codes.comparison import FIT_ROWS, choose_rows
     from alexnet.retrieval.codes.encoding import write_codes
     from alexnet.retrieval.codes.fitting import fit_encoder
     from alexnet.retrieval.index.changes import sole_writer
@@ -48,7 +48,7 @@ def codes(index: Path, bits: str, method: str, seed: int, threads: int | None, a
     with sole_writer(index):
         opened = open_index(index)
         start = time.monotonic()
-        sample = torch.from_numpy(opened.gather(choose_fit_rows(opened.rows(), seed=seed)))
+        sample = torch.from_numpy(opened.gather(choose_rows(opened.rows(), FIT_ROWS, seed)))
         with terminal.progress("learning", "steps") as meter:
             encoder = fit_encoder(sample, int(bits), method, seed=seed, report=meter)
             meter.restart("encoding")

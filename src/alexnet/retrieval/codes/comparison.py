@@ -4,8 +4,8 @@ Queries are the images of a held-out split where the index has one, else a rando
 and cannot be found. Pixel codes are the same autoencoder on 32 x 32 pixels instead of features.
 
 Many images are equally far by a short code. Where only some of them have room among the nearest, each counts for the
-same part, as if they were drawn at random; images are taken in the order of their paths. So the figures are the same
-in whichever order the images were indexed.
+same part, as if they were drawn at random. Images are taken in the order of their paths, so that the figures do not
+depend on the order in which they were indexed.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,13 +40,13 @@ RERANKS = (6, 50, 100, 500, 1000)
 DEPTHS = (1, 6, 20, 50, 100, 200, 500)
 """Ranks up to which class precision is taken."""
 _SPARE = 16
-"""True neighbours beyond the deepest rank, among which the equally far share it."""
+"""True neighbours beyond the deepest rank, so that the equally far are all known."""
 PIXELS = "pixels"
 PIXEL_SIDE = 32
 EXACT = "exact"
 READING = "reading pictures"
 LOADING_OPERATIONS, READING_OPERATIONS, ENCODING_OPERATIONS, JUDGING_OPERATIONS = 1e11, 1e8, 250.0, 1e7
-"""For the time left: what takes as long as loading kernels, reading a picture, encoding a value, judging a query."""
+"""Operations that take as long as loading kernels, reading a picture, encoding a value, judging a query."""
 HELD_OUT = ("val", "valid", "validation", "test")
 
 
@@ -57,11 +57,9 @@ class Result(NamedTuple):
     bits: int | None
     """None for exact search."""
     recall: dict[int, float]
-    """r -> share of the K nearest that are among the r nearest codes, and so are found after ranking r again; the
-    equally far share what room there is."""
+    """r -> share of the K nearest that are among the r nearest codes, and so are found after ranking r again."""
     precision: dict[int, float]
-    """k -> share of the k nearest codes that are of the query's class, the equally far in equal parts; empty where
-    classes are not known."""
+    """k -> share of the k nearest codes that are of the query's class; empty where classes are not known."""
 
 
 class Comparison(NamedTuple):
@@ -82,11 +80,6 @@ def share_room(counts: NDArray[Any], k: int) -> NDArray[np.float64]:
     """
     before = np.cumsum(counts) - counts
     return np.asarray(np.clip((k - before) / np.maximum(counts, 1), 0, 1), np.float64)
-
-
-def choose_fit_rows(rows: NDArray[np.int64], *, seed: int = 0, most: int = FIT_ROWS) -> NDArray[np.int64]:
-    """Return a random sample of rows, in their order."""
-    return choose_rows(rows, most, np.random.default_rng(seed))
 
 
 def compare_codes(
@@ -113,7 +106,7 @@ def compare_codes(
         )
     skip = np.ones(index.num_rows, bool)
     skip[database] = False
-    fit_places = choose_fit_rows(np.arange(len(database)), seed=seed)
+    fit_places = choose_rows(np.arange(len(database)), FIT_ROWS, seed)
     progress = _Progress(report, index, bits, methods, len(queries), len(database), len(fit_places))
     progress.begin(EXACT)
     asked = index.gather(queries)
@@ -157,9 +150,9 @@ def _hold_out(index: Index, rows: NDArray[np.int64], seed: int) -> tuple[NDArray
     return rows[chosen], np.delete(rows, chosen), "random images"
 
 
-def choose_rows(rows: NDArray[np.int64], most: int, generator: np.random.Generator) -> NDArray[np.int64]:
+def choose_rows(rows: NDArray[np.int64], most: int, seed: int | np.random.Generator) -> NDArray[np.int64]:
     """Return a random sample of rows, in their order."""
-    return rows[np.sort(generator.permutation(len(rows))[:most])]
+    return rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:most])]
 
 
 def _depth(database: NDArray[np.int64]) -> int:

@@ -44,7 +44,7 @@ class Encoder:
         return len(self.biases[-1])
 
     def sums(self, features: Tensor) -> Tensor:
-        """Return what the bits are the signs of, (N, bits)."""
+        """Return the sums (N, bits) whose signs are the bits."""
         x = features - self.mean
         for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = F.linear(x if number == 0 else x.relu(), weight, bias)
@@ -78,8 +78,7 @@ def save_encoder(path: Path, encoder: Encoder, index: Index) -> None:
 
 
 def load_encoder(folder: Path, bits: str, entry: dict[str, Any], *, dimensions: int) -> Encoder:
-    """Read the encoder of an index's codes of a length, whose entry in its header is given.
-
+    """Read the encoder of an index's codes of one length, whose entry in the header is given.
 
     Raises:
         WeightsError: the file is missing, damaged, or its parts do not fit together.

@@ -1,11 +1,12 @@
-"""How short binary codes are fitted: by an autoencoder on the features (paper, section 6.1, last sentence), or by the
-obvious ways, for comparison: random hyperplanes, signs of principal components, and ITQ.
+"""How short binary codes are fitted: by an autoencoder on the features (paper, section 6.1, last sentence).
+
+For comparison there are simpler ways: random hyperplanes, signs of principal components, and ITQ.
 
 For the autoencoder, features are centred, projected on their principal axes and brought to one scale. One layer makes
 the code, a decoder with one hidden layer restores the projections from it, and the mean squared error trains both.
-Forward, code units are rounded to -1 or 1; backward, the gradient is that of their tanh. Krizhevsky and Hinton (Using
-very deep autoencoders for content-based image retrieval, ESANN 2011) round their codes in the forward pass in the same
-way; their layers were pretrained as Boltzmann machines, ours begin at a random rotation of the first principal axes.
+Forward, code units are rounded to -1 or 1; backward, the gradient is that of their tanh. So did Krizhevsky and Hinton
+(Using very deep autoencoders for content-based image retrieval, ESANN 2011). Their layers were pretrained as Boltzmann
+machines; ours begin at a random rotation of the first principal axes.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from alexnet.retrieval.codes.encoding import Encoder
 from alexnet.text.wording import counted
 
 ITQ_ITERATIONS = 50
-"""Of Gong and Lazebnik (2011), after which the rotation hardly moves."""
+"""As in Gong and Lazebnik (2011); afterwards the rotation hardly moves."""
 _OVERSAMPLED, _POWER_ITERATIONS = 32, 4
 
 

@@ -17,7 +17,7 @@ BITS = (16, 32, 64, 128, 256)
 Codes = NDArray[np.uint8]
 """(N, bits / 8), bit 0 of a code in the highest bit of its first byte, as np.packbits does."""
 Order = Callable[[NDArray[np.int64]], NDArray[np.int64]]
-"""Rows (n,) -> their positions (n,) in an order that does not depend on where they stand, as `Index.order_rows`."""
+"""Rows (n,) -> their positions (n,) in an order of their own, such as `Index.order_rows`."""
 _ROOM = 4
 """Candidates are pruned when there are so many times more than wanted."""
 _LEAST_ROWS_PER_THREAD = 65_536
@@ -38,7 +38,7 @@ def find_nearest_codes(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return Hamming distances (Q, r) and rows (Q, r), nearest first; of equal ones the first row first.
 
-    Codes are short, so that hundreds of rows may be equally far; only some of the farthest of those found have room.
+    Codes are short, so that hundreds of rows may be equally far, of which only some have room.
 
     Args:
         codes: (N, bits / 8), C-contiguous.

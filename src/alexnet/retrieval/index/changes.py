@@ -1,6 +1,4 @@
-"""What every change of an index shares: its lock, the header that makes the change real, rows left out, and the part
-under construction.
-"""
+"""What every change of an index shares: lock, header, removed rows, and the part under construction."""
 
 import contextlib
 import json
@@ -75,12 +73,8 @@ def without_rows(index: Index, header: dict[str, Any], rows: NDArray[np.int64]) 
     """Return a header in which these rows are removed; parts of which nothing is left are no longer named."""
     skip = index.skip.copy()
     skip[rows] = True
-    parts, codes, kept_ids, start = (
-        [],
-        {bits: {**c, "parts": dict(c["parts"])} for bits, c in header["codes"].items()},
-        [],
-        0,
-    )
+    codes = {bits: {**entry, "parts": dict(entry["parts"])} for bits, entry in header["codes"].items()}
+    parts, kept_ids, start = [], [], 0
     for part in header["parts"]:
         stop = start + part["rows"] if start < len(skip) else start
         own = skip[start:stop]

@@ -1,6 +1,6 @@
-"""Features for an index: a classifier, or the members of an ensemble side by side, over images that are decoded ahead.
+"""Features for an index, by a classifier or by the members of an ensemble side by side.
 
-They come batch by batch in the order of the images, and are shared among processes.
+They come batch by batch in the order of the images, which are decoded ahead. Processes can share the work.
 """
 
 import math
@@ -28,15 +28,15 @@ from alexnet.text.wording import readable_names
 class Extractor:
     """Features of decoded images.
 
-    Those of an ensemble are its members', one after another, each times the root of its weight: squared distances are
-    then the members' squared distances, averaged by weight. Members of weight 0 are left out.
+    An ensemble has the features of its members one after another, each times the root of its weight. So squared
+    distances are the members' squared distances, averaged by weight. Members of weight 0 are left out.
     """
 
     def __init__(self, model: Classifier | Ensemble) -> None:
         """Take a model as it was opened.
 
         Raises:
-            SearchError: an ensemble has no file, by which the index would know it.
+            SearchError: an ensemble has no file.
         """
         self.titles = readable_names(model.class_names, model.class_titles)
         """Readable names of the classes that the model has one for."""
@@ -44,7 +44,7 @@ class Extractor:
             self._members: tuple[Classifier, ...] = (model,)
             self._factors: tuple[float, ...] = (1.0,)
             self.file: Path = find_model(model.path)
-            """By whose bytes the index knows the model."""
+            """The index knows the model by the bytes of this file."""
             return
         if model.file is None:
             raise SearchError("this ensemble has no file that an index could name. Save it, and load it from there.")

@@ -36,13 +36,13 @@ class Entry(NamedTuple):
     id: int
     """Never used again, also after the image is removed."""
     path: str
-    """Of a file: absolute. Of an image in a store: its path inside the source of the store."""
+    """Absolute path of a file; of an image in a store, its path inside the source of the store."""
     label: str | None
     """Name of its class, None where it is not known."""
     title: str | None
     """What people are shown of the class: its readable name, or the name of a class that has none."""
     split: str
-    """Of the store, or the first folder of the path if it is named like one; "" where there is none."""
+    """Split of the store, or the first folder of the path if it is named like one; "" without one."""
     origin: dict[str, Any]
     """The line of the index: path, source, and row of a store or bytes and digest of a file."""
 

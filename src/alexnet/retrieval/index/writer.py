@@ -40,12 +40,12 @@ class IndexReport(NamedTuple):
     """What was done."""
 
     images: int
-    """That the index holds now."""
+    """Images that the index holds now."""
     added: int
     kept: int
-    """That were there already, unchanged."""
+    """Images that were there already, unchanged."""
     replaced: int
-    """Whose files had changed; counted in `added` too."""
+    """Images whose files had changed; they count in `added` too."""
     left_out: tuple[str, ...]
     """Why some images are not in the index."""
     was_complete: bool = False
