@@ -100,14 +100,14 @@ def _record_code(end: SystemExit) -> None:
 
 
 class _Screen(io.StringIO):
-    """Text to be: taken for a terminal by click, which would drop what elsewhere looks like a colour."""
+    """A text that click takes for a terminal, since elsewhere it drops what looks like a colour."""
 
     def isatty(self) -> bool:
         return True
 
 
 def _show(problem: click.ClickException) -> None:
-    """Show a misuse as click does; it may repeat what was typed, as names of files, which must not steer a terminal."""
+    """Show a misuse as click does, with names of files escaped, since they must not steer a terminal."""
     shown = _Screen()
     problem.show(shown)
     if isinstance(problem, click.NoSuchOption):

@@ -16,7 +16,7 @@ def compile_function(function: Function, **options: Any) -> Function:
     """Return `function` compiled when it is first called; it runs without the interpreter lock.
 
     Args:
-        options: Of numba.njit.
+        options: Options of numba.njit.
     """
     try:
         return cast(Function, numba.njit(nogil=True, cache=True, **options)(function))

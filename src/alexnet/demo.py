@@ -1,4 +1,4 @@
-"""The whole job on pictures that the package draws itself, as much of it as the machine does in a few minutes."""
+"""The whole job on pictures that the package draws itself, as much as fits into a few minutes."""
 
 import json
 import time
@@ -40,13 +40,13 @@ class Plan(NamedTuple):
     val_per_class: int
     epochs: int
     settings: tuple[str, ...]
-    """What differs from recipe demo, as "group.field=value"."""
+    """Changes of recipe demo, "group.field=value"."""
     error: str
-    """Held-out error in ten views that came of it, with seed 0; docs/notebook.md has the machines."""
+    """Its held-out error in ten views with seed 0; docs/notebook.md has the machines."""
 
     @property
     def steps(self) -> float:
-        """Images trained on; one that is only predicted counts a third, since its gradient is left out.
+        """Images trained on; one that is only predicted counts a third, since it has no gradient.
 
         Every picture is validated once an epoch, and tested in ten views at the end.
         """
@@ -54,28 +54,28 @@ class Plan(NamedTuple):
 
 
 _SHORT = ("batches.size=16", "network.dialect=paper+no-dropout")
-"""For a few hundred updates: more of them, and no dropout, with which they do not leave chance."""
+"""For a few hundred updates: smaller batches make more of them, and without dropout they leave chance."""
 PLANS = (
     Plan(200, 50, 7, (), "5 %"),
     Plan(200, 50, 4, _SHORT, "3 %"),
     Plan(100, 30, 5, _SHORT, "13 %"),
     Plan(60, 20, 5, _SHORT, "31 %"),
 )
-"""From the largest to the smallest."""
+"""Plans from the largest to the smallest."""
 MOST = 1000
-"""Pictures of a class, or epochs, of a plan that a file holds; more are none of a demo."""
+"""Most pictures of a class, or epochs, in the plan of a file."""
 
 OTHER_SHARE, OTHER_SECONDS = 0.2, 45
-"""What drawing, preparing and the report's figures take beside `Plan.steps`: a share of their time, and seconds."""
+"""Time of drawing, preparing and the report's figures: a share of that of `Plan.steps`, and seconds."""
 
 
 def run_demo(terminal: Terminal, out: Path, *, seed: int = 0, minutes: float = 6.0) -> Path:
     """Draw, prepare, train, test, predict and report below `out`; return the report. Interrupted, it continues.
 
-    How many pictures and epochs is chosen from `PLANS` by what a few steps take, and stays when it is called again.
+    The numbers of pictures and epochs are chosen from `PLANS` by the time of a few steps, and kept for the next call.
 
     Args:
-        minutes: What it may take.
+        minutes: Time that it may take.
     Raises:
         ConfigError: `out` holds something else.
     """

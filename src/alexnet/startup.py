@@ -6,7 +6,7 @@ import os
 
 
 def collect_seldom() -> None:
-    """Have Python look through its objects less often, and not once more when the process ends.
+    """Have Python look for garbage less often, and not when the process ends.
 
     PyTorch and Numba make a million objects when they are imported, and keep them all. Looking for garbage among them
     took a quarter of the time of predicting one picture.

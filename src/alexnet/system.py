@@ -91,16 +91,16 @@ def set_product_precision() -> str:
 
 _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16", "sve_bf16"})
 _LIMITS_WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"}
-"""What ONEDNN_MAX_CPU_ISA may keep oneDNN to that lacks these instructions, also where the processor has them."""
+"""Values of ONEDNN_MAX_CPU_ISA that keep oneDNN from these instructions where the processor has them."""
 
 
 def has_bfloat16(device: torch.device) -> bool:
     """Whether matrix products in bfloat16 are faster than in float32 there.
 
-    By facts, not by a measurement, so that a training that goes on computes as it began. Products of 2048 x 2048 on two
-    cores, bfloat16 against float32: AMD Zen 4 and Zen 5 two to four times as fast; an Intel Xeon that shows AVX512-BF16
-    without AMX, as some virtual machines do, half as fast (170 against 330 GFLOP/s), since it has one such unit for two
-    of float32.
+    It follows from the instructions and not from a measurement, so that a training always continues in its precision.
+    Products of 2048 x 2048 on two cores in bfloat16 are two to four times as fast as in float32 on AMD Zen 4 and Zen 5.
+    They are half as fast (170 against 330 GFLOP/s) on an Intel Xeon that shows AVX512-BF16 without AMX, as some virtual
+    machines do.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -155,7 +155,7 @@ def available_cores() -> int:
 
 
 MOST_THREADS = 1024
-"""PyTorch and Numba start as many as they are told to, and crash where the system refuses one."""
+"""PyTorch and Numba crash if the system refuses a thread."""
 
 
 def set_threads(threads: int | None = None) -> int:
@@ -231,8 +231,8 @@ def memory_gib() -> float | None:
 def describe_storage(folder: Path, *, mounts: Path = Path("/proc/self/mountinfo")) -> str:
     """Return the file system that a folder lies on and the kind of its disk: "ext4, solid state".
 
-    The kind is "rotating", "solid state", "virtual disk" (of which nobody here knows the kind) or "memory", and left
-    out where the system does not say. "unknown" where there is no table of mounts.
+    The kind is "rotating", "solid state", "virtual disk" or "memory", and left out where the system does not say.
+    "unknown" without a table of mounts.
 
     Args:
         mounts: Table of mounts in the form of the Linux kernel.

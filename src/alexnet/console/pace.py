@@ -1,8 +1,7 @@
 """How long the rest takes: the one estimate behind every "left" that is shown.
 
-Work is counted in any unit whose pieces take about the same time. The rate is that of the later half of what is done,
-so that a slow beginning (files that are not cached, kernels that are compiled) is soon forgotten, and a single slow
-piece does not count much.
+Work is counted in any unit whose pieces take about the same time. The rate is that of the later half of the work so
+far: a slow beginning, such as compiling, is soon forgotten, and a single slow piece does not count much.
 """
 
 import heapq
@@ -10,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 
 LEAST_SECONDS = 1.0
-"""What was watched for less tells nothing."""
+"""Work is watched this long before a rate is told."""
 
 
 class Pace:
@@ -21,7 +20,7 @@ class Pace:
         self._first: tuple[float, float] | None = None
 
     def observe(self, seconds: float, done: float) -> None:
-        """Take how much is done at a time, in seconds on any clock; where less is done than before, it begins anew."""
+        """Take how much is done at a time, in seconds on any clock. If less is done than before, begin anew."""
         if self._first is None or done < self._seen[-1][1]:
             self._seen.clear()
             self._first = seconds, done

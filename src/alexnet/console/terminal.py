@@ -23,7 +23,7 @@ PLAIN_EVERY_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Names, and what is to say of each; an empty name goes on with the one before."""
+    """Names with a text each; an empty name goes on with the one before."""
 
     rows: Sequence[tuple[str, str]]
     title: str | None = None
@@ -72,7 +72,7 @@ class Terminal:
             self.output.file.write(f"{escape_controls(text)}\n")
 
     def print_json(self, value: object) -> None:
-        """Print a value as a line of JSON on standard output; what JSON has no form for, as paths, by its text."""
+        """Print a value as a line of JSON on standard output; paths and the like by their text."""
         sys.stdout.write(json.dumps(value, default=str) + "\n")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
@@ -90,7 +90,7 @@ class Terminal:
         self._results.print(table)
 
     def facts(self, facts: Sequence[tuple[str, str]], *, title: str | None = None) -> None:
-        """Print names with what is to say of each, on standard output; a name may be empty, to go on with the last."""
+        """Print names with a text each on standard output; an empty name goes on with the last."""
         if not self.output.is_terminal:
             names: list[str] = []
             for name, _ in facts:
@@ -130,7 +130,7 @@ class Terminal:
         """Show how far something is, with its rate and the time left. Results printed meanwhile stand above.
 
         Args:
-            times: Whether to tell rate and time left, by what was done so far; else the caller's words tell.
+            times: Whether to tell rate and time left; else the caller's words do.
         """
         meter = Meter(self, what, unit, times=times)
         self._bars += 1
@@ -142,7 +142,7 @@ class Terminal:
 
     @property
     def _results(self) -> Console:
-        """Where results go: while a bar is drawn on the same screen through its console, which keeps them apart."""
+        """The console of results: while a bar is drawn on the same screen, the bar's own, which keeps them apart."""
         return self.errors if self._bars and self.errors.is_terminal and self.output.is_terminal else self.output
 
 
@@ -190,7 +190,7 @@ class Meter:
 
         Args:
             unit_scale: Turns one of them into units for the rate.
-            work: How much is done, and in all, where the pieces that are counted take unequal times.
+            work: Work done, and in all, if the pieces that are counted take unequal times.
         """
         now = time.monotonic()
         done_work, all_work = work or (done, total)
@@ -240,7 +240,7 @@ _COMMAND = re.compile(r"(?<=: )(alexnet [a-z]+ .+?)(?=\. [A-Z]|\.$|; |$)", re.MU
 
 
 _COMMAND_LINE = re.compile(r"alexnet [a-z]+ ")
-"""How what is a command and nothing else begins."""
+"""Beginning of a text that is a command and nothing else."""
 
 
 def _print_sentences(console: Console, text: Text) -> None:
@@ -266,12 +266,12 @@ def _are_numbers(cells: Sequence[str]) -> bool:
 
 
 def _visible(text: str) -> Text:
-    """Return a text for the screen; what would steer it or cannot be written, as names of files hold, is escaped."""
+    """Return a text for the screen, with what would steer it or cannot be written escaped."""
     return Text(escape_controls(text))
 
 
 def _on_one_line(text: str) -> str:
-    """Return what a cell holds with its line feeds, as names of classes may have, escaped as in `escape_name`."""
+    """Return the text of a cell with its line feeds escaped as in `escape_name`."""
     return text.replace("\n", r"\x0a")
 
 

@@ -24,8 +24,8 @@ def divide_into_folds(store: Store, count: int, *, seed: int) -> tuple[Int64Arra
     A pure function of seed, paths, labels and groups, see `assign_folds`.
 
     Raises:
-        ConfigError: images have any number of labels; count is below 2; a fold would have no image; or what it leaves
-            to train on lacks a class.
+        ConfigError: images have any number of labels; count is below 2; a fold would have no image, or leave a class
+            without training images.
     """
     if store.has_sets:
         raise ConfigError(
@@ -55,9 +55,9 @@ def divide_into_folds(store: Store, count: int, *, seed: int) -> tuple[Int64Arra
 def assign_folds(labels: Int64Array, groups: Sequence[str], count: int, *, seed: int) -> Int64Array:
     """Return the fold of each image, (N,): groups stay whole, and each class is spread as evenly as they allow.
 
-    Groups are met from the largest to the smallest, those of one size in the order of a digest of (seed, group). Each
-    goes to the fold with the fewest images of its classes, of several to the one with the fewest images. Where each
-    image is its own group, the numbers of images of a class in two folds differ by one at most.
+    Groups come from the largest to the smallest, those of one size in the order of a digest of (seed, group). Each goes
+    to the fold with the fewest images of its classes, then with the fewest images. If each image is its own group, the
+    numbers of images of a class in two folds differ by one at most.
 
     Args:
         labels: (N,) class of each image.
@@ -82,7 +82,7 @@ def assign_folds(labels: Int64Array, groups: Sequence[str], count: int, *, seed:
 
 
 def _find_groups(store: Store, paths: Sequence[str]) -> tuple[Sequence[str], str | None]:
-    """The group of each image by the rule of `prepare --group`, else itself; a sentence where the rule cannot tell."""
+    """Return the group of each image by the rule of `prepare --group`, else itself; and why the rule cannot tell."""
     rule = store.provenance.get("options", {}).get("group")
     if rule is None:
         return paths, None
@@ -102,7 +102,7 @@ class Fold(Store):
     """A store in which one fold is the split test, the other folds are train, and val stays as it is.
 
     Validation images may choose an epoch; the fold chooses nothing. Mean image and colours are those of all training
-    images, which hold no labels.
+    images: labels do not enter them.
     """
 
     def __init__(self, store: Store, held: NDArray[np.bool_]) -> None:

@@ -42,12 +42,12 @@ class FileKind:
 
 @dataclass
 class _Content:
-    """What the tests of the table look at; what lies behind the beginning is read when it is first needed."""
+    """The content that the tests of the table look at; the rest of a file is read when it is first needed."""
 
     start: bytes
     size: int
     path: Path | None
-    """Where the rest is; None for bytes of which nothing but the beginning may be looked at."""
+    """File with the rest; None for bytes of which only the beginning is known."""
 
     @cached_property
     def names(self) -> bytes | None:
@@ -95,7 +95,7 @@ Test = bytes | Callable[[_Content], bool]
 """A pattern of how a file begins, or a function."""
 
 _TEXT = rb"(?i)(\xef\xbb\xbf)?\s*"
-"""Before the pattern of a text, in either case."""
+"""Beginning of the pattern of a text, in either case of letters."""
 _TENSORS = rb'.{5}\0\0\0\{"'
 """The length of a JSON object, and its beginning."""
 
@@ -212,7 +212,7 @@ _KINDS: tuple[tuple[Test, FileKind], ...] = (
 
 
 def recognize(path: Path) -> FileKind | None:
-    """Return the kind of a file by its content; None where it is no kind that is known, or cannot be read."""
+    """Return the kind of a file by its content; None if it is unknown or cannot be read."""
     try:
         size = check_file(path)
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Headers that know the checksums of what they describe, files or tensors, and their own: every damage is noticed.
+"""Headers with checksums of their files or tensors, and of themselves, so that every damage is noticed.
 
 Checksums are XXH3 of 128 bits: they read at the speed of memory, where SHA-256 would cost a twentieth of the time of
 preparing. They find damage, not forgery; whoever may write the files may write the header too.

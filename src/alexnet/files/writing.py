@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, one that only one process holds, and texts as people save them.
+"""Files that appear whole or not at all, locks, and texts as people save them.
 
 Without PyTorch, so that preparing a store need not wait a second for its import.
 """
@@ -152,7 +152,7 @@ def write_array(file: IO[bytes], array: "NDArray[Any]") -> None:
 
 @contextmanager
 def name_in_errors(path: Path) -> Iterator[None]:
-    """Let errors of the system name this file, not the temporary one that stands for it meanwhile."""
+    """Have errors of the system name this file in place of its temporary one."""
     try:
         yield
     except OSError as problem:
@@ -162,9 +162,9 @@ def name_in_errors(path: Path) -> Iterator[None]:
 
 
 def remember_place(name: str, place: Path, folder: Path) -> dict[str, str]:
-    """Return what a record inside a folder says of a file or folder elsewhere: where it is from there, and absolutely.
+    """Return what a record inside a folder says of a place elsewhere: its relative and its absolute path.
 
-    The two may move together, which keeps the first true; or the folder alone, which keeps the second.
+    The first stays true where both move together, the second where the folder alone moves.
     """
     absolute = os.path.abspath(place)
     try:

@@ -28,11 +28,11 @@ class Theme:
     training: str
     validation: str
     runs: tuple[str, ...]
-    """One for each of several runs; more than these share them."""
+    """A colour for each of several runs; further runs share them."""
     bar: str
-    """A class that is not the correct one; `ink` is readable on it."""
+    """Bar of a wrong class; `ink` is readable on it."""
     correct_bar: str
-    """The correct one: yellow, as red means that something is wrong; its name is bold as well."""
+    """Bar of the correct class: yellow, since red means wrong; its name is bold as well."""
     wrong: str
     on_wrong: str
     """Text on `wrong`."""

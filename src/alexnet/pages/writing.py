@@ -72,5 +72,5 @@ def _environment() -> jinja2.Environment:
 
 
 def _print(value: object) -> object:
-    """What stands for a value: its text, with control characters escaped and a number and its % on one line."""
+    """Return the text of a value, with control characters escaped and a number and its % on one line."""
     return escape_controls(value).replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value

@@ -1,8 +1,7 @@
 """Names of classes, which tell classes apart, and their titles, which people read.
 
-A name is Unicode in normal form C wherever it comes from: macOS gives out decomposed names of folders, keyboards and
-tables composed ones, and both are one class. Titles come from a table: before preparing it lies beside the class
-folders, and at any time later in the store or beside the model.
+A name is Unicode in normal form C: macOS gives out decomposed names of folders, keyboards and tables composed ones, and
+both are one class. Titles come from a table beside the class folders, or later in the store or beside the model.
 """
 
 import csv
@@ -48,8 +47,9 @@ def read_titles(path: Path, names: Sequence[str]) -> dict[str, str]:
 def parse_titles(text: str, names: Iterable[str], *, where: str) -> dict[str, str]:
     """Class name -> title, of a table whose last column is the title and one before it the class name.
 
-    Columns are parted by tabs, semicolons, commas or, at the first blank, as in ImageNet's LOC_synset_mapping.txt:
-    that is taken, and of the columns that one, which names the most classes. Lines that name none are passed over.
+    Columns are parted by tabs, semicolons, commas or, as in ImageNet's LOC_synset_mapping.txt, the first blank. Of
+    these readings, and of the columns, the one that names the most classes is taken. Lines that name none are passed
+    over.
 
     Raises:
         SourceError: two lines give one class different titles; it names both.

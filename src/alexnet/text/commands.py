@@ -1,5 +1,4 @@
-"""Every command line that the program prints is made here: quoted as a shell needs it, and known to a test, which runs
-each of them.
+"""Every command line that the program prints: quoted as a shell needs it, and run by a test.
 
 Words in capitals and picture.jpg stand for what only the user knows.
 """
@@ -18,9 +17,9 @@ def command(*words: object, **options: object) -> str:
     """Return a command line of this program, as a shell takes it.
 
     Args:
-        words: Verb and arguments, in their order; of a path that begins with a dash the shell is told that it is one.
-        options: By name, with underscores for dashes and, for a word of Python's own, one behind; None and False leave
-            one out, True is a flag, and a list repeats it.
+        words: Verb and arguments in order. A path that begins with a dash is written as one, ./-NAME.
+        options: Name -> value, with underscores for dashes and one behind a word of Python's own. None and False leave
+            an option out, True is a flag, and a list repeats it.
     """
     line = [f".{os.sep}{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word) for word in words]
     for name, given in options.items():
@@ -31,12 +30,12 @@ def command(*words: object, **options: object) -> str:
 
 
 def _join(words: list[str]) -> str:
-    """The one place through which they all come."""
+    """Join the words of a command line; a test watches it."""
     return shlex.join(words)
 
 
 FITTING_RECIPES = ((224, None), (32, "cifar-18pct"), (24, "cifar-13pct"))
-"""Least side of stored images, and a recipe whose network reads them; None is the one that training takes by itself."""
+"""Least side of stored images, and a recipe whose network reads them; None is the default of training."""
 
 
 def start_training(store: object, image_px: int) -> str | None:
@@ -75,7 +74,7 @@ def train_again(
 def typed_command() -> str | None:
     """Return the command that is being carried out, its paths made absolute; None where the library is used alone.
 
-    What was not given is left out, so that it is chosen again.
+    Options that were not given are left out.
     """
     import click
 
@@ -105,7 +104,7 @@ def typed_command() -> str | None:
 
 
 def _spell(value: object) -> object:
-    """Return what to type for a value: of a path the absolute one, of a share of the work "1/4"."""
+    """Return what to type for a value: an absolute path, or a share of the work such as "1/4"."""
     if isinstance(value, tuple):
         return "/".join(map(str, value))
     is_file = isinstance(value, str) and value.endswith((".yaml", ".yml"))  # as --recipe, which also takes a name
@@ -121,7 +120,7 @@ def record_command(folder: Path) -> None:
 def recall_command(folder: Path) -> str | None:
     """Return the command that began the work in a folder, where it is recorded.
 
-    Nothing else is returned, whoever wrote the file: each word is quoted again, so that it is one command.
+    Each word is quoted again, so that a file from a stranger holds one command of this program or nothing.
     """
     try:
         line = os.fsdecode((folder / COMMAND).read_bytes()).strip()

@@ -1,15 +1,15 @@
 r"""Names of files and classes as text: what cannot be printed is escaped, by one rule that can be undone.
 
-A file's name is any bytes but two. Whatever is written for people or other programs (terminal, CSV, JSON, pages, files
-of features) holds it by this rule: a backslash becomes `\\`, and each byte of what is no UTF-8 and of characters that
-steer a terminal or break a line (control characters, line separators, overrides of the writing direction) becomes
-`\xHH`. Everything else stays as it is. A shell reads it back between $' and ', Python by `unescape_name`.
+A file's name is any bytes but two. Terminal, CSV, JSON, pages and files of features write it by this rule: a backslash
+becomes `\\`; each byte that is no UTF-8, or of a character that steers a terminal or breaks a line (control characters,
+line separators, overrides of the writing direction), becomes `\xHH`. Everything else stays as it is. A shell reads it
+back between $' and ', Python by `unescape_name`.
 """
 
 import re
 
 _STEERS = "\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
-"""As in a character class. Bytes that are no UTF-8 are surrogates in Python's names of files."""
+"""Characters that are escaped, as in a character class. Bytes that are no UTF-8 are surrogates in Python's names."""
 _UNPRINTABLE = re.compile(f"[{_STEERS}]")
 _UNPRINTABLE_IN_TEXT = re.compile(f"(?![\n\t])[{_STEERS}]")
 _ESCAPE = re.compile(rb"\\(?:\\|x([0-9a-f]{2}))")
@@ -32,7 +32,7 @@ def unescape_name(text: str) -> str:
 
 
 def escape_controls(text: str) -> str:
-    """Return text of several words or lines, which may hold names, with no more than tabs and line breaks to steer by.
+    """Return text of several lines, which may hold names, with all but tabs and line breaks escaped.
 
     What was escaped before stays as it is.
     """

@@ -57,7 +57,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 UNEQUAL = 10
-"""Largest class to smallest, in images: from here on it is worth a sentence."""
+"""Ratio of the largest class to the smallest from which a sentence is worth it."""
 
 
 def say_unequal(counts: Sequence[int], names: Sequence[str], what: str) -> str | None:
@@ -65,7 +65,7 @@ def say_unequal(counts: Sequence[int], names: Sequence[str], what: str) -> str |
 
     Args:
         counts: Images of each class; those without are passed over.
-        what: What the images are, as "training images".
+        what: Name of the images, such as "training images".
     """
     filled = sorted((count, name) for count, name in zip(counts, names, strict=True) if count)
     if not filled or filled[-1][0] < UNEQUAL * filled[0][0]:

@@ -1,13 +1,12 @@
 """Bytes of an image file -> a square RGB array: the one way in, for preparing a store and for classifying a photograph.
 
 Paper, section 2: the shorter side becomes 256 pixels and the central 256 x 256 square is kept. Here the central square
-of the file is resampled straight to that size: the same picture for less work, as what would be cut away is never
-computed. Reducing averages over the area that falls on a pixel (data/images/resample.py), enlarging is bicubic.
-For weights of other programs there are their own ways, `Framing`.
+of the file is resampled straight to that size, which gives the same picture for less work. Reducing averages over the
+area of a pixel (data/images/resample.py); enlarging is bicubic. Weights of other programs have ways of their own,
+`Framing`.
 
-data/images/loading.py reads the file, of which the first frame counts; data/images/color.py tells how its colors
-become RGB. The picture is turned upright here (EXIF). Everything may be called from several threads; Pillow's own
-settings are never changed.
+data/images/loading.py reads the first frame of the file; data/images/color.py converts its colors to RGB. The picture
+is turned upright here (EXIF). Everything may be called from several threads; Pillow's settings are never changed.
 """
 
 import errno
@@ -101,8 +100,8 @@ def decode_image(
         data: The whole file.
         size: Height and width of the result in pixels, at least 1.
         name: What messages call the picture, usually its path.
-        out: Filled and returned when given; (size, size, 3) uint8, C-contiguous. After an error its content is open.
-        framing: How the picture becomes a square; of "square" the above is true.
+        out: Filled and returned when given; (size, size, 3) uint8, C-contiguous. Its content after an error is open.
+        framing: How the picture becomes a square; the rule above is that of "square".
         notice: Called where the file is odd and its picture whole.
         max_pixels: Largest width x height that is decoded, at most MAX_PIXELS.
     Raises:
@@ -121,7 +120,7 @@ def decode_image(
 
 
 def explain_unreadable(name: str, error: OSError) -> str:
-    """The message of the ImageError for an image file that the system does not give out."""
+    """The message of the ImageError for an image file that the system cannot read."""
     advice = "Give a file." if error.errno == errno.EINVAL else "Check that it exists and its permissions."
     return f"{escape_name(name)}: cannot be read ({error.strerror}). {advice}"
 

@@ -1,10 +1,10 @@
 """Which formats are read beside JPEG: those that Pillow knows, and two that a plugin of Pillow brings.
 
-HEIC and JPEG XL need a plugin each, the extras `heif` and `jxl`. A camera's raw file is told apart from a TIFF, as
-which Pillow would read its small preview. Formats that would start another program (EPS) are refused.
+HEIC and JPEG XL need a plugin each, the extras `heif` and `jxl`. Cameras' raw files are refused: Pillow would read
+their small preview, as of a TIFF. Formats that would start another program (EPS) are refused too.
 
-The size of a JPEG XL picture is read from its first bytes: its plugin decodes before it tells, and bombs must not get
-there (ISO/IEC 18181-1, SizeHeader; ISO/IEC 18181-2 for the boxes around it).
+The size of a JPEG XL picture is read from its first bytes, since its plugin decodes even a bomb before it tells the
+size (ISO/IEC 18181-1, SizeHeader; ISO/IEC 18181-2 for the boxes around it).
 """
 
 import functools
@@ -52,7 +52,7 @@ def _open_by_plugin(data: bytes) -> Image.Image:
     """A picture that Pillow does not know, if it is of a format that a plugin reads which is installed.
 
     Raises:
-        UnusableError: it is not; says what it is, where that is known.
+        UnusableError: no plugin reads it; says what it is, where that is known.
     """
     kind = recognize_bytes(data)
     if kind is None:
@@ -108,7 +108,7 @@ def _available_formats() -> tuple[str, ...]:
 
 
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
-"""Width to height, by the number that stands for them, counted from 1."""
+"""Width to height of each number in the header, from 1."""
 
 
 def read_jpeg_xl_size(data: bytes) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """JPEG bytes -> pixels, by libjpeg-turbo, which tells of damage that other readers pass over in silence.
 
-A JPEG whose second half is missing and that ends with an end marker all the same opens and decodes everywhere, half of
-it grey. Here whatever libjpeg-turbo has to warn of is an error. Progressive and arithmetic-coded files are read.
+Other readers open a JPEG whose second half is missing, and show half of it grey. Here every warning of libjpeg-turbo is
+an error. Progressive and arithmetic-coded files are read.
 """
 
 import re
@@ -21,9 +21,9 @@ KEPT_BYTES = 16 * 2**20
 _START_OF_SCAN = 0xDA
 _END = b"\xff\xd9"
 _FILLERS = ((b"\0", 1), (bytes(range(128)), 8))
-"""What stands before an end marker without being pixels, zeros or text, and how many are enough to tell."""
+"""Zeros or text in the place of lost pixels before an end marker, and how many bytes of them are enough to tell."""
 _READ_AHEAD = 24
-"""Stray bytes that libjpeg-turbo may have taken in with the last pixels, and so not count; few more are chance."""
+"""Stray bytes that libjpeg-turbo may have read with the last pixels, and so does not count."""
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _thread = threading.local()
 
@@ -133,8 +133,8 @@ def find_oddity(data: bytes, header: JpegHeader) -> str | None:
 def decode_odd_jpeg(data: bytes, header: JpegHeader, smallest: int | None = None) -> tuple[NDArray[np.uint8], int, str]:
     """As `decode_jpeg`, for a file that lacks its end marker or has stray bytes before it, but has all of its pixels.
 
-    Whether pixels are missing is told by decoding again, strictly, with the end mended. What was lost may also have
-    been filled with zeros, or text, that then were decoded as pixels: so stray bytes may only begin where these end.
+    It is decoded again, strictly, with its end mended: so missing pixels are noticed. Lost pixels may also have been
+    replaced by zeros or text, which decode as pixels, so stray bytes may only begin where these end.
 
     Returns:
         The pixels, the factor, and what is odd, as words after "has".
@@ -163,7 +163,7 @@ def decode_odd_jpeg(data: bytes, header: JpegHeader, smallest: int | None = None
 def _holds_every_scan(data: bytes, position: int) -> bool:
     """Whether the scans from here on refine every coefficient of every component that they begin to its last bit.
 
-    A progressive file may end between two scans, and nothing but the detail that is missing tells of it.
+    A progressive file may end between two scans, and only lack detail.
     """
     left: dict[tuple[int, int], int] = {}
     marker = bytes((0xFF, _START_OF_SCAN))

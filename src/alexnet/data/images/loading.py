@@ -3,8 +3,8 @@
 JPEG is decoded by data/images/jpeg.py, faster than by Pillow and strictly; every other format by Pillow, or by a plugin
 of it (data/images/formats.py). Files are recognised by their content, never by their name.
 
-What Pillow does not do for PNG is done here: to compare the checksums of the pixels, and to read a file whose texts are
-damaged.
+For PNG two things are done here that Pillow does not do: checksums of the pixels are compared, and a file whose texts
+are damaged is read.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ def check_pixels(data: bytes) -> None:
 
 
 def drop_texts(data: bytes) -> tuple[bytes, bytes | None]:
-    """Return a PNG without texts and color profile, for which Pillow refuses it, and the profile, if it is sound."""
+    """Return a PNG without texts and color profile, for which Pillow may refuse it, and the profile if it is sound."""
     kept, position, profile = [data[:8]], 8, None
     for kind, start, end in _chunks(data):
         position = end + 4
@@ -67,7 +67,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 Notice = Callable[[str], None]
-"""Is told what is odd about a picture that is used all the same, as words after "has"."""
+"""Called with what is odd about a picture that is still used, as words after "has"."""
 
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _P3_PRIMARIES = 12  # ITU-T H.273

@@ -1,7 +1,7 @@
 """Validation images that have almost the same picture among the training images: series, frames of a film, patients.
 
-Files of equal bytes are found by data/store/duplicates.py; what a trained network sees as alike, by `search
-duplicates`. Here is neither a network nor time: a sample of the images is compared as thumbnails, for a note.
+data/store/duplicates.py finds files of equal bytes; `search duplicates` finds what a trained network sees as alike.
+Here, without a network, a sample of the images is compared as thumbnails within seconds, for a note.
 """
 
 from bisect import bisect_left
@@ -17,14 +17,14 @@ from alexnet.text.wording import counted
 
 THUMBNAIL_PX = 12
 SAMPLED_PX = 64
-"""About as many rows and columns of an image are looked at: all of 256 would cost four times as much."""
+"""Rows and columns of an image that are looked at, about; all 256 would take four times as long."""
 NEAR_LEVELS = 7.0
 """Root mean square difference of thumbnails, in grey levels, below which two images are almost the same."""
 NEAR_SHARE = 0.2
-"""Of the median difference between the images that are compared: of dark or plain ones all differ by little."""
+"""Share of the median difference between the compared images, since dark or plain ones all differ by little."""
 MOST_QUERIES = 500
 MOST_CANDIDATES = 4000
-"""Training images of which all are compared; of more, every so many, and the neighbours by path of each query."""
+"""Training images that are compared, at most: else evenly spaced ones, and the neighbours by path of each query."""
 NEIGHBORS = 4
 
 Read = Callable[[int], NDArray[np.uint8]]
@@ -46,8 +46,8 @@ def find_near_copies(
 
     Args:
         read: Training and validation images by row, (size, size, 3) uint8.
-        paths: Of these images.
-        digests: Of their files; those of equal files are not near but the same, and do not count.
+        paths: Paths of these images.
+        digests: Digests of their files. Equal files are duplicates and do not count.
     """
     train_paths, val_paths = paths
     queries = _spread(len(val_paths), MOST_QUERIES)

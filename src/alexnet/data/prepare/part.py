@@ -23,7 +23,7 @@ from alexnet.errors import ImageError
 from alexnet.text.names import escape_name
 
 STRETCH = 8
-"""Images that a thread takes at a time: one by one, handing them over costs a tenth of the time."""
+"""Images that a thread takes at a time; taken one by one, they would need a tenth more time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class _LeftOutError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class PartReading:
-    """A part that is being decoded; a row of a list or array is valid when its future is done."""
+    """A part that is being decoded; a row of a list or array is valid once its future is done."""
 
     split: str
     number: int
@@ -55,7 +55,7 @@ class PartReading:
     oddities: Sequence[str]
     """What is odd about each image that is kept, as words after "has"; empty where nothing is."""
     encoded: Sequence[bytes] | None
-    """JPEG files, where the store keeps these."""
+    """JPEG files, if the store keeps these."""
     futures: Sequence[Future[list[ImageError | None]]]
 
     def errors(self) -> Iterator[ImageError | None]:
@@ -133,7 +133,7 @@ def begin_part(
     entries: Sequence[LabeledPath],
     images: NDArray[np.uint8],
 ) -> PartReading:
-    """Have the images of a part, the entries of this source, decoded into the array given."""
+    """Begin to decode the entries of a part into the array."""
     digests, oddities = [""] * len(entries), [""] * len(entries)
     encoded = [b""] * len(entries) if settings.codec == "jpeg" else None
 

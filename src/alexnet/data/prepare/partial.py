@@ -2,9 +2,8 @@
 
     OUT.partial/
       job.json            what is being prepared: only the same images and options may continue it
-      command.txt         what was typed, for people; absent where no command line was
-      lock                held by the process at work, or shared by those of several machines; the system frees it
-                          when a process ends, however it ends
+      command.txt         the command that was typed, for people, if there was one
+      lock                held by the process at work, or shared by those of several machines, until it ends
       lock-1-of-2         held by the machine that does the first half of the work
       store/              files of the store to be, under their final names; no header until all else is there
       parts/              for each finished part its sums of pixels, then its record; the record makes it finished
@@ -40,7 +39,7 @@ from alexnet.text.commands import record_command
 from alexnet.version import __version__
 
 LEAVING_SECONDS = 2.0
-"""A machine that has counted parts as missing has left after this time."""
+"""A machine that still counts missing parts leaves within this time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +53,7 @@ class Part:
     skipped: list[tuple[str, str]]
     """Path and reason of every image that was left out."""
     digests: list[str]
-    """Of the file of every image that was kept, see `duplicates.digest_file`."""
+    """Digest of the file of every image that was kept, see `duplicates.digest_file`."""
     odd: list[tuple[str, str]]
     """Path and oddity, as words after "has", of every image that was kept although its file is odd."""
 
@@ -170,8 +169,8 @@ class PartialStore:
         Args:
             images: Those that could be read, (rows, size, size, 3), with their labels, paths, digests and oddities.
             encoded: Their JPEG bytes, of which images are the pixels, for a store that keeps these; else None.
-            blocks: The images in turn, some at a time, where images, digests and oddities are filled meanwhile. What it
-                raises ends the writing, and nothing is saved. Not for encoded images.
+            blocks: The images in turn, while images, digests and oddities are still being filled. If it raises, nothing
+                is saved. Not for encoded images.
         """
         # An earlier record of this part would vouch for a shard that is being replaced.
         self._part_file(split, number, "json").unlink(missing_ok=True)
@@ -247,8 +246,7 @@ def split_into_parts(count: int, rows: int) -> Sequence[slice]:
 def describe_job(images: Source, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the store records of its origin, and what an unfinished store must agree with to be continued.
 
-    The second knows the time of change of every file; the first does not, so that a copy of the images counts as the
-    same.
+    The second has the time of change of every file. The first does not, so that a copy of the images is the same.
     """
     listing, state = hashlib.sha256(), hashlib.sha256()
     labels = (entry.label for entries in images.splits.values() for entry in entries)

@@ -1,4 +1,4 @@
-"""Photographs in whatever they come -> a store.
+"""Photographs in any kind of source -> a store.
 
 data/sources/kinds.py finds the images, data/prepare/run.py does the work, and data/prepare/partial.py makes it safe to
 interrupt at any moment.
@@ -96,10 +96,10 @@ def prepare(
             work.
         size: Height and width of the stored images in pixels.
         codec: "raw" keeps pixels, "jpeg" keeps them compressed: a tenth of the space, and time to decode in training.
-        quality: Of "jpeg", 1 to 100.
+        quality: Quality of "jpeg", 1 to 100.
         on_bad_image: "skip" leaves an image that cannot be read out and reports it; "stop" makes it an error.
-        max_bad: The share of bad images above which "skip" stops too, as something systematic must be wrong. Judged all
-            the time; up to ten bad images are never too many.
+        max_bad: The share of bad images above which "skip" stops too, since something systematic must be wrong. Up to
+            ten bad images are never too many.
         workers: Decoding threads; when None, one more than CPUs, as one at a time may wait for a file or a lock.
         progress: Called from this thread after every image.
         shard_rows: Images in a part, and so in a shard; as many as fit 96 MiB when None.
@@ -190,7 +190,7 @@ def _summarize(
     seconds: float,
     num_missing: int = 0,
 ) -> PrepareReport:
-    """What to tell about a store; without a run, it was there."""
+    """Return what is told about a store; without a run, it was there."""
     num_done = sum(len(entries) for entries in images.splits.values()) if run is None else run.total
     num_continued = num_done if run is None else run.num_continued
     return PrepareReport(

@@ -1,7 +1,7 @@
 """The report of prepare as one HTML page: what was kept, what was left out and how it looks; it loads nothing.
 
-Pictures of each class, the mean image, the axes of the colours and what cropping cuts are small enough for it, and the
-same for the same images.
+It shows pictures of each class, the mean image, the axes of the colours and what cropping cuts off, the same for the
+same images.
 """
 
 import io
@@ -21,12 +21,12 @@ from alexnet.text.names import unescape_name
 from alexnet.text.wording import counted
 
 SHOWN_CLASSES = 40
-"""Of more classes, the first have pictures."""
+"""Classes that have pictures, at most: the first."""
 SHOWN_IMAGES = 5
 """Pictures of a class: its first training images."""
 THUMBNAIL_PX = 96
 LISTED_CLASSES = 1000
-"""Of more classes, the first are counted on the page; report.json has all of them."""
+"""Classes that are counted on the page, at most; report.json has all of them."""
 REACH = 2.0
 """Standard deviations to both sides of the mean colour that a strip of an axis shows."""
 
@@ -61,7 +61,7 @@ def look_over(
         splits: Split -> class -> number of its images, in the order of class_titles.
         train: Place of a training image -> (S, S, 3) uint8 RGB.
         labels: (N,) class of each training image, or (N, K) whether it has each class; paths: where each came from.
-        statistics: Of the training images.
+        statistics: Statistics of the training images.
         read: Path -> bytes of the original; OSError and ValueError where they cannot be had.
     """
     columns = [list(each.values()) for each in splits.values()]
@@ -133,7 +133,7 @@ def _save(image: Image.Image, form: str, **options: Any) -> bytes:
 
 
 WORDS_BYTES = 40
-"""Of a file that is text, as much is shown in place of a picture."""
+"""Part of a text file that is shown in place of a picture."""
 LISTED_IMAGES = 200
 """Images left out that the page shows; report.json has all of them."""
 
@@ -145,7 +145,7 @@ def build_page(
 
     Args:
         title: Name of the source.
-        report: Of prepare, as in report.json.
+        report: The content of report.json.
         overview: What the images look like.
         next_command: What to type to train on them; None where no network reads images of their size.
         read: Path of an image -> its bytes; OSError and ValueError where they cannot be had.

@@ -211,7 +211,7 @@ class Run:
         split: str,
         called: str,
     ) -> list[str]:
-        """Notes about pictures of one series on both sides of a division that was drawn image by image."""
+        """Return notes about pictures of one series on both sides of a division that was drawn image by image."""
         train, other = (
             IMAGES[self.settings.codec](folder, contents[each].shards, self.size) for each in (TRAIN, split)
         )
@@ -261,7 +261,7 @@ class Run:
         self._num_skipped += len(part.skipped)
 
     def _bytes_needed(self) -> int:
-        """Of the images that are missing; of JPEG, which cannot be known before, the usual tenth."""
+        """Return the size of the images that are missing; of JPEG the usual tenth."""
         num_bytes = (self.total - self.num_kept_safe) * self.size * self.size * 3
         return num_bytes // 10 if self.settings.codec == "jpeg" else num_bytes
 
@@ -289,7 +289,7 @@ class Run:
 
 
 def _describe_odd(odd: Sequence[tuple[str, str]]) -> list[str]:
-    """What to say of files that are odd, if any is."""
+    """Return a note about odd files, if there are any."""
     if not odd:
         return []
     kinds = Counter(oddity for _, oddity in odd).most_common()

@@ -1,7 +1,7 @@
 """Mean image and RGB covariance of a set of images, exact: integer sums in one pass, rounded once at the end.
 
-Sums are integers, so parts of a set can be counted in any order, on any number of threads or machines, and merged: the
-result is the same to the last bit. This module knows nothing of files.
+Sums are integers, so parts of a set can be counted in any order, on any number of threads or machines, and merged to
+the same bits. This module knows nothing of files.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,6 @@
 """What varies from scene to scene, and how much: light, palette, place, clutter, what lies in front, the photograph.
 
-Every function takes what it draws from the generator it is given, always in the same order: so a scene is a function of
-its seed.
+Every function draws from its generator in the same order each time, so that a scene is a function of its seed.
 """
 
 import colorsys
@@ -87,8 +86,8 @@ def place_object(
     """The thing's shapes in pixels, its center and half of its extent.
 
     Args:
-        place: What its center is near, x and y as fractions of the picture.
-        scale: Of its extent, and of how far it may be from its place.
+        place: Near its center, x and y as fractions of the picture.
+        scale: Factor of its extent, and of how far it may be from its place.
     """
     half = scale * rng.uniform(*HALF_EXTENT)
     shift = scale * min(MAX_SHIFT, 0.47 - half / scale)
@@ -125,7 +124,7 @@ def draw_free_shape(rng: np.random.Generator, center: Points, radius: float) -> 
 
 
 def draw_clutter(rng: np.random.Generator, size: int) -> list[Shape]:
-    """What lies under the things, anywhere in the picture."""
+    """The shapes under the things, anywhere in the picture."""
     shapes = []
     for _ in range(int(rng.integers(CLUTTER[0], CLUTTER[1] + 1))):
         outline = draw_free_shape(rng, rng.uniform(0, size, 2), size * rng.uniform(0.04, 0.16))
@@ -135,7 +134,7 @@ def draw_clutter(rng: np.random.Generator, size: int) -> list[Shape]:
 
 
 def draw_occluders(rng: np.random.Generator, center: Points, half: float) -> list[Shape]:
-    """What lies in front of a thing with this center and half extent, in pixels."""
+    """The shapes in front of a thing with this center and half extent, in pixels."""
     shapes = []
     for _ in range(int(rng.integers(0, MAX_OCCLUDERS + 1))):
         direction, distance = rng.uniform(0, 2 * math.pi), half * rng.uniform(0.4, 1.2)

@@ -22,11 +22,11 @@ TABLE = "labels.csv"
 SHARES = (0.1, 0.45, 0.45)
 """Share of the pictures with no thing, with one, and with two."""
 SCALE = 0.68
-"""Extent of a thing, against one that is alone in its picture by design: two have room, and size tells nothing."""
+"""Extent of a thing, as a share of that in `scenes`: two have room, and size does not tell how many there are."""
 APART = 0.23
 """Distance of a thing's place from the middle, as a fraction of the picture; two stand on opposite sides."""
 _STREAM = 1_000
-"""Keeps these scenes' random numbers apart from those of one thing, whose second number is that of a class."""
+"""Second number of these scenes' random seeds; those of one thing have the number of a class there."""
 
 
 def draw_several(index: int, *, seed: int = 0, size: int = 256) -> tuple[NDArray[np.uint8], tuple[str, ...]]:

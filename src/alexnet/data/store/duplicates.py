@@ -63,14 +63,14 @@ def find_duplicates(
 
 
 def digest_file(data: bytes) -> str:
-    """XXH3 of a file, 32 hexadecimal digits: differs for files that differ unless someone made them so."""
+    """XXH3 of a file, 32 hexadecimal digits. Files that differ have different ones, unless made on purpose."""
     return xxhash.xxh3_128_hexdigest(data)
 
 
 def _compare_whole(
     group: Sequence[tuple[str, int]], paths: Mapping[str, Sequence[str]], read: Callable[[str], bytes]
 ) -> list[list[tuple[str, int]]]:
-    """The members of a group whose whole files are equal, in groups of two and more."""
+    """Return the members of a group whose whole files are equal, in groups of two and more."""
     equal: dict[bytes, list[tuple[str, int]]] = {}
     for split, row in group:
         with contextlib.suppress(OSError, ImageError):  # gone since it was prepared: then nothing can be said of it

@@ -1,4 +1,4 @@
-"""What is at the place where a store is to be made: nothing, the very store that is asked for, or something else."""
+"""The place where a store is to be made: empty, with the very store that is asked for, or with something else."""
 
 import shutil
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ from alexnet.text.class_names import TITLES_FILE
 def find_same_store(target: Path, images: Source, provenance: Mapping[str, Any]) -> Store | None:
     """Return the store at target if it is the one that these images and options make, or None if nothing is there.
 
-    Versions of the program and its libraries may differ; paths, sizes and labels of all images, the readable names of
-    the classes and every option may not.
+    Paths, sizes and labels of all images, the readable names of the classes and every option must be the same; versions
+    of the program and its libraries may differ.
 
     Raises:
         StoreError: something else is there; of another store the message tells what differs.
@@ -52,7 +52,7 @@ def read_report(store: Store) -> dict[str, Any]:
 
 
 def _differences(store: Store, images: Source, provenance: Mapping[str, Any]) -> list[str]:
-    """What differs: the options, or where none of them does, the images."""
+    """Return the differences: of options, or if these are the same, of images."""
     recorded = store.provenance
     before = {"source": recorded.get("source"), "kind": recorded.get("kind"), **recorded.get("options", {})}
     now = {"source": provenance["source"], "kind": provenance["kind"], **provenance["options"]}

@@ -20,7 +20,7 @@ from alexnet.text.commands import command, recall_command
 FORMAT = "alexnet-store"
 VERSION = 3
 SETS_VERSION = 4
-"""Of a store whose images have any number of labels: older readers, who know one label an image, refuse it."""
+"""Version of a store whose images have any number of labels; readers that know one label per image refuse it."""
 HEADER_NAME = "store.json"
 CODECS = ("raw", "jpeg")
 PARTIAL_SUFFIX = ".partial"  # prepare works in OUT.partial and renames it when all is written and checked
@@ -32,7 +32,7 @@ TEST = "test"
 def choose_reported(splits: Container[str]) -> str:
     """Return which of the splits that hold images is reported where none is named: test, else val.
 
-    Validation images have chosen the rate, the epoch and perhaps more; an error on them looks lower than it is.
+    The rate, the epoch and perhaps more were chosen on validation images, so an error on them looks lower than it is.
     """
     return TEST if TEST in splits else VAL
 
@@ -106,7 +106,7 @@ def read_header(folder: Path) -> dict[str, Any]:
 def find_store(environment: Mapping[str, Any], folder: Path) -> Path | None:
     """Return where the store is that the environment of a run in `folder` names; None where it is not found.
 
-    Of the places that it may have, the first with the store of the recorded fingerprint; else the first with anything.
+    It is the first of the recorded places with a store of the recorded fingerprint, else the first that exists.
     """
     places = recall_places("store", environment, folder)
     for place in places:
@@ -119,7 +119,7 @@ def find_store(environment: Mapping[str, Any], folder: Path) -> Path | None:
 
 
 def find_start(environment: Mapping[str, Any], folder: Path) -> Path | str | None:
-    """Where the model is that a run in `folder` started from; "MODEL" where it is gone, None where from nothing."""
+    """Return where the model is that a run in `folder` started from; "MODEL" if it is gone, None without one."""
     places = recall_places("start", environment, folder)
     return places[0] if places else "MODEL" if environment.get("start") else None
 
@@ -164,5 +164,5 @@ def load_array(folder: Path, record: Mapping[str, Any], *, mapped: bool = False)
 
 
 def damaged(path: Path, what: str) -> StoreError:
-    """The error for a file of a store that is not as it was written; what completes "PATH ..."."""
+    """Return the error for a damaged file of a store; `what` completes "PATH ..."."""
     return StoreError(f"{path} {what}. The store is damaged: prepare the images again, or copy it again.")

@@ -1,10 +1,10 @@
 """Images of a split that a store keeps raw: rows of .npy files, read when they are asked for.
 
-Reading was chosen over mapping into memory: scattered over the 252 GB of ImageNet, a mapped image costs 2 ms of page
-faults and new mappings, a read one 0.03 to 0.07 ms; memory stays bounded; and a disk that fails is an error instead of
-the end of the process.
+Files are read, not mapped into memory. Scattered over the 252 GB of ImageNet, a mapped image costs 2 ms of page faults
+and new mappings, a read one 0.03 to 0.07 ms. Memory stays bounded, and a disk that fails is an error instead of the end
+of the process.
 
-Each image is compared with a checksum of its own whenever it is read. That costs a quarter of the reading. Comparing
+Each image is compared with a checksum of its own whenever it is read, which costs a quarter of the reading. Comparing
 whole shards when they are first touched would read 12 GB for the first batch of a shuffled ImageNet.
 """
 

@@ -189,7 +189,7 @@ class Store:
 
 
 class Split:
-    """Images with their labels and paths, in the order of the source, which docs/formats.md tells for each kind."""
+    """Images with their labels and paths, in the order of the source; docs/formats.md has that of each kind."""
 
     def __init__(
         self, folder: Path, name: str, fields: Mapping[str, Any], size: int, codec: str, num_classes: int
@@ -255,7 +255,7 @@ class Split:
 
     @property
     def targets(self) -> Int64Array | BoolArray:
-        """What a network is to learn: `labels`, or `label_sets` where the store has these."""
+        """The labels that a network learns: `labels`, or `label_sets` where the store has these."""
         return self.label_sets if self.has_sets else self.labels
 
 
@@ -294,4 +294,4 @@ class Paths(Sequence[str]):
 
 
 IMAGES: dict[str, type[Images]] = {"raw": Images, "jpeg": JpegImages}
-"""What reads the images of a split, by codec."""
+"""Codec -> reader of the images of a split."""

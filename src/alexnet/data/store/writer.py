@@ -32,7 +32,7 @@ T = TypeVar("T", bound=np.generic)
 
 
 def split_rows(array: NDArray[T]) -> Iterator[NDArray[T]]:
-    """Yield the rows of an array, few enough at a time that whoever has to read them next finds them in the cache."""
+    """Yield the rows of an array, few enough at a time that they stay in the cache for the next reader."""
     rows = max(1, BLOCK_BYTES * len(array) // max(1, array.nbytes))
     return (array[start : start + rows] for start in range(0, len(array), rows))
 
@@ -85,7 +85,7 @@ class StoreFiles:
         """Write array as .npy version 1.0; returns its record.
 
         Args:
-            blocks: Its rows in turn, some at a time, where they are to be waited for or read by others too.
+            blocks: Its rows in turn, if they must be waited for or are read by others too.
         """
         array = np.ascontiguousarray(array)
         header = io.BytesIO()
@@ -143,7 +143,7 @@ class StoreFiles:
         """Write all files but the shards and, last of all, the header; returns the header.
 
         Args:
-            statistics: Of the training images.
+            statistics: Statistics of the training images.
             provenance: Plain values for `Store.provenance`; nothing that changes from run to run.
             report: Plain values for report.json; the same holds.
             page: The report as HTML; none is written when None.

@@ -1,4 +1,4 @@
-"""What is at the place where an index is to be made: nothing, the very index that is asked for, or something else."""
+"""The place where an index is to be made: empty, with the very index that is asked for, or with something else."""
 
 import os
 import shlex

@@ -119,7 +119,7 @@ def load_array(
 
 
 def damaged(folder: Path, file: str, what: str) -> SearchError:
-    """Return the error for a file of an index that is not as it was written; what completes "PATH ..."."""
+    """Return the error for a damaged file of an index; `what` completes "PATH ..."."""
     return SearchError(f"{folder / file} {what}. The index is damaged: copy it again, or {_make_again(folder)}")
 
 
