@@ -8,7 +8,7 @@ from typing import Any
 from alexnet.console.terminal import Facts, Prose, Table
 from alexnet.text.commands import command
 from alexnet.text.names import escape_name
-from alexnet.text.wording import counted
+from alexnet.text.wording import counted, shorten
 
 __all__ = ["Description", "Facts", "Prose", "Table", "command", "count_towers", "describe_path", "name_classes"]
 
@@ -31,9 +31,7 @@ def describe_path(path: Path, kind: str, facts: Sequence[tuple[str, str]], **val
 
 def name_classes(titles: Sequence[str], *, every: bool) -> str:
     """Return how many classes there are, and the names of the first."""
-    shown = titles if every else titles[:LISTED_CLASSES]
-    more = len(titles) - len(shown)
-    return f"{len(titles):,}: {', '.join(shown)}" + (f" and {more:,} more" if more else "")
+    return f"{len(titles):,}: {shorten(titles, len(titles) if every else LISTED_CLASSES)}"
 
 
 def count_towers(towers: int) -> str:

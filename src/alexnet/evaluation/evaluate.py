@@ -23,7 +23,7 @@ from alexnet.system import Compute
 from alexnet.text.class_names import normalize_name
 from alexnet.text.names import escape_name
 from alexnet.text.progress import Tick, untold
-from alexnet.text.wording import counted
+from alexnet.text.wording import counted, shorten
 
 VIEWS_AT_A_TIME = 128
 """Views that are computed together."""
@@ -328,9 +328,8 @@ def match_classes(given: tuple[str, ...], known: tuple[str, ...], *, given_by: s
     positions = {normalize_name(name): index for index, name in enumerate(known)}
     missing = [name for name in given if normalize_name(name) not in positions]
     if missing:
-        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise WeightsError(
-            f"{given_by} has classes that {known_by} was not trained on: {shown}. Evaluate on images of its own "
-            f"classes ({', '.join(known[:5])}{', …' if len(known) > 5 else ''})."
+            f"{given_by} has classes that {known_by} was not trained on: {shorten(missing, 5)}. Evaluate on images of "
+            f"its own classes ({', '.join(known[:5])}{', …' if len(known) > 5 else ''})."
         )
     return np.array([positions[normalize_name(name)] for name in given], dtype=np.int64)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from alexnet.text.commands import command
-from alexnet.verbs.opening import begin, tell_left_out, tell_unfinished
+from alexnet.verbs.opening import begin, begin_together, tell_left_out
 from alexnet.verbs.options import (
     FOLDER,
     NEW_FILE,
@@ -87,8 +87,7 @@ def evaluate(
     figures = options.pop("figures")
     views, device = int(options.pop("views")), options.pop("device")
     with join_world(None, places, device, timeout_seconds, advice=REPEAT) as (world, own_device):
-        terminal = begin(world.choose_threads(threads))
-        world.run_on_all_ranks(lambda: tell_unfinished(terminal, *models) if world.is_main else None)
+        terminal = begin_together(world, threads, *models)
         chosen = Options(views=views, device=own_device, **options)
         with terminal.progress("evaluating", "images") if world.is_main else nullcontext() as meter:
             assessment = assess(models, images, chosen, tick=meter, world=world)

@@ -1,7 +1,7 @@
 """alexnet export."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import click
 
@@ -9,10 +9,6 @@ from alexnet.text.commands import command
 from alexnet.text.wording import counted
 from alexnet.verbs.opening import tell_unfinished
 from alexnet.verbs.options import NEW_FILE, PATH, json_option
-
-if TYPE_CHECKING:
-    from alexnet.console.terminal import Terminal
-    from alexnet.exchange.exporting import Exported
 
 
 @click.command()
@@ -70,36 +66,28 @@ def export(
 
         ensemble = load_ensemble(model, precision="float32")
         done = export_ensemble(ensemble, to, out, plain_normalization=plain_norm)
-        if as_json:
-            terminal.print_json({**done._asdict(), "members": len(ensemble.members)})
-            return
-        terminal.say(
-            f"{out}: {counted(len(ensemble.members), 'network')}, from stored images to ten-view probabilities, "
-            f"{done.bytes:,} bytes, agrees with the ensemble to {done.largest_difference:.1g} of its largest output."
-        )
-        _show_use(terminal, done)
-        return
-    opened = open_model(model, dialect=dialect, mean=mean, class_names=class_names)
-    done = export_model(opened, to, out, plain_normalization=plain_norm, ten_views=ten_views)
+        networks = counted(len(ensemble.members), "network")
+        what, whole = f"{networks}, from stored images to ten-view probabilities", "ensemble"
+        told: dict[str, object] = {"members": len(ensemble.members)}
+    else:
+        opened = open_model(model, dialect=dialect, mean=mean, class_names=class_names)
+        done = export_model(opened, to, out, plain_normalization=plain_norm, ten_views=ten_views)
+        what, whole = f"dialect {opened.network.spec.dialect}", "model"
+        told = {"dialect": opened.network.spec.dialect}
     if as_json:
-        values = {**done._asdict(), "dialect": opened.network.spec.dialect}
-        terminal.print_json(values)
+        terminal.print_json({**done._asdict(), **told})
         return
+    difference = done.largest_difference
     agreement = (
-        "the weights themselves"
-        if done.largest_difference is None
-        else f"agrees with the model to {done.largest_difference:.1g} of its largest output"
+        f"agrees with the {whole} to {difference:.1g} of its largest output"
+        if difference is not None
+        else ("the weights themselves")
     )
-    terminal.say(f"{out}: dialect {opened.network.spec.dialect}, {done.bytes:,} bytes, {agreement}.")
+    terminal.say(f"{out}: {what}, {done.bytes:,} bytes, {agreement}.")
     for note in done.notes:
         terminal.say(note)
-    _show_use(terminal, done)
-
-
-def _show_use(terminal: "Terminal", done: "Exported") -> None:
-    """Say what to do with the file; a program goes to standard output, so that it can be kept."""
     if done.program is None:
         terminal.say(f"To use it: {command('predict', done.path, 'picture.jpg')}")
-    else:
+    else:  # on standard output, so that it can be kept
         terminal.say("To use it, save this as use.py, put a picture.jpg beside it, and run: python use.py")
         terminal.print(done.program.rstrip())

@@ -1,6 +1,4 @@
-"""How verbs begin and end: threads and memory are set up before a model is opened, and what is unfinished or was left
-out is said.
-"""
+"""How verbs begin and end: set threads and memory up, open a model, tell what is unfinished or was left out."""
 
 import sys
 from collections.abc import Sequence
@@ -11,6 +9,7 @@ from alexnet.text.commands import command
 
 if TYPE_CHECKING:
     from alexnet.console.terminal import Terminal
+    from alexnet.distribution.world import World
     from alexnet.evaluation.classifier import Classifier
     from alexnet.evaluation.ensemble import Ensemble
 
@@ -23,6 +22,13 @@ def begin(threads: int | None) -> "Terminal":
     set_threads(threads)
     tune_allocator()
     return Terminal()
+
+
+def begin_together(world: "World", threads: int | None, *models: Path) -> "Terminal":
+    """Set up each of several processes, and tell once which of the models are unfinished; return a terminal."""
+    terminal = begin(world.choose_threads(threads))
+    world.run_on_all_ranks(lambda: tell_unfinished(terminal, *models) if world.is_main else None)
+    return terminal
 
 
 def open_model(

@@ -10,7 +10,7 @@ from alexnet.text.commands import command
 from alexnet.text.names import escape_name, unescape_name
 from alexnet.text.progress import untold
 from alexnet.text.wording import counted
-from alexnet.verbs.opening import begin, tell_left_out, tell_unfinished
+from alexnet.verbs.opening import begin, begin_together, tell_left_out, tell_unfinished
 from alexnet.verbs.options import (
     NEW_FILE,
     PATH,
@@ -109,8 +109,7 @@ def make(
     if start_if_asked(places, advice=COMPLETES):
         return
     with join_world(None, places, device, timeout_seconds, advice=COMPLETES) as (world, own_device):
-        terminal = begin(world.choose_threads(threads))
-        world.run_on_all_ranks(lambda: tell_unfinished(terminal, model) if world.is_main else None)
+        terminal = begin_together(world, threads, model)
         chosen = world.run_on_all_ranks(lambda: choose_images(images, splits))
         opened = world.run_on_all_ranks(lambda: open_model(model, device=own_device, precision=precision))
         with terminal.progress("indexing", "images") if world.is_main else nullcontext(untold) as meter:
@@ -233,15 +232,14 @@ def query(
     images: tuple[Path, ...],
     k: int | None,
     bits: str | None,
-    rerank: int,
     backend: str,
     factory: str,
-    exclude_self: bool,
     html: Path | None,
     model: Path | None,
     device: str,
     threads: int | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """List the images of INDEX that are nearest to IMAGES, by Euclidean distance of their features.
 
@@ -260,16 +258,8 @@ def query(
     classifier = _load_model(terminal, opened, model, device)
     questions = read_queries(opened, classifier, image_files(images))
     with terminal.progress("searching", "images") as meter:
-        answers = answer(
-            opened,
-            questions,
-            k,
-            bits=int(bits) if bits else None,
-            rerank=rerank,
-            faiss=factory if backend == "faiss" else None,
-            exclude_self=exclude_self,
-            tick=meter,
-        )
+        faiss = factory if backend == "faiss" else None
+        answers = answer(opened, questions, k, bits=int(bits) if bits else None, faiss=faiss, tick=meter, **options)
     if html:
         write_answers(opened, answers, html)
         terminal.say(f"Page: {html}")

@@ -38,9 +38,14 @@ CORRECTIONS = "corrections.csv"
 @click.option("--max-files", default=64, type=Whole(1), help="Pictures in a request.")
 @click.option("--queue", default=256, type=Whole(1), help="Pictures that may wait; then 503.")
 @click.option(
-    "--timeout", default=30.0, type=Number(0.1), metavar="SECONDS", help="How long a request may take to arrive."
+    "--timeout",
+    "timeout_seconds",
+    default=30.0,
+    type=Number(0.1),
+    metavar="SECONDS",
+    help="How long a request may take to arrive.",
 )
-@click.option("--batch", default=32, type=Whole(1), help="Pictures computed together.")
+@click.option("--batch", "largest_batch", default=32, type=Whole(1), help="Pictures computed together.")
 @click.option("--batch-wait", default=5.0, type=Number(0), help="Milliseconds to wait for the next.")
 @compute_options
 def serve(
@@ -49,20 +54,11 @@ def serve(
     port: int,
     views: str,
     calibrated: bool,
-    top: int,
     index_path: Path | None,
     examples: Path | None,
     corrections: Path | None,
-    api_key: str | None,
-    root_path: str,
-    max_bytes: int,
-    max_pixels: int,
-    max_files: int,
-    queue: int,
-    timeout: float,
-    batch: int,
     batch_wait: float,
-    **compute: Any,
+    **options: Any,
 ) -> None:
     """Answer over HTTP what MODEL, a run, a model file or an ensemble file, sees in pictures.
 
@@ -74,6 +70,8 @@ def serve(
       curl --data-binary @picture.jpg http://127.0.0.1:8000/predict
       curl -F file=@a.jpg -F file=@b.jpg 'http://127.0.0.1:8000/predict?views=10'
     """
+    from dataclasses import fields
+
     from alexnet.errors import ConfigError
 
     try:
@@ -94,30 +92,19 @@ def serve(
     from alexnet.serving.limits import Limits
     from alexnet.text.wording import say_views
 
+    root_path, api_key = options["root_path"], options["api_key"]
     if root_path and not root_path.startswith("/"):
         raise ConfigError(f"--root-path {root_path}: is a path as browsers see it and begins with /, as /{root_path}.")
     listening = open_socket(host, port)
     index = open_index(index_path) if index_path else None
-    terminal, opened = open_model(model, **compute)
+    terminal, opened = open_model(model, **{name: options.pop(name) for name in ("device", "precision", "threads")})
     answers = Answers(opened, index=index, calibrated=calibrated)
-    service = Service(
-        answers,
-        Options(
-            views=int(views),
-            top=top,
-            largest_batch=batch,
-            batch_wait_seconds=batch_wait / 1000,
-            root_path=root_path,
-            api_key=api_key,
-        ),
-        Limits(max_bytes=max_bytes, max_pixels=max_pixels, max_files=max_files, queue=queue, timeout_seconds=timeout),
-    )
-
-    offered = (
-        choose_examples(open_store(examples), answers.image_px)
-        if examples
-        else find_examples(model if model.is_dir() else model.parent, answers.image_px)
-    )
+    limits = Limits(**{field.name: options.pop(field.name) for field in fields(Limits)})
+    service = Service(answers, Options(views=int(views), batch_wait_seconds=batch_wait / 1000, **options), limits)
+    if examples:
+        offered = choose_examples(open_store(examples), answers.image_px)
+    else:
+        offered = find_examples(model if model.is_dir() else model.parent, answers.image_px)
     if corrections is None and model.is_dir() and host in LOOPBACK:
         corrections = model / CORRECTIONS
     server = Server(service, examples=offered, corrections=Corrections(corrections) if corrections else None)
@@ -125,7 +112,7 @@ def serve(
     def tell(most: int) -> None:
         terminal.print(f"Serving {model} at http://{host}:{listening.getsockname()[1]}/ (Ctrl-C ends it)")
         terminal.say(f"Each picture is seen in {say_views(int(views))} (--views {views}).")
-        terminal.say(f"At most {most:,} connections at a time, {queue:,} pictures in the queue.")
+        terminal.say(f"At most {most:,} connections at a time, {limits.queue:,} pictures in the queue.")
         if host not in LOOPBACK and not api_key:
             terminal.say("Warning: anyone who reaches this address may ask; there is no key. Set one: --api-key KEY.")
 
