@@ -82,17 +82,19 @@ def place_object(
     *,
     place: tuple[float, float] = MIDDLE,
     scale: float = 1.0,
+    turn_degrees: float = 0.0,
 ) -> tuple[list[Shape], Points, float]:
     """The thing's shapes in pixels, its center and half of its extent.
 
     Args:
         place: Near its center, x and y as fractions of the picture.
         scale: Factor of its extent, and of how far it may be from its place.
+        turn_degrees: Added to the turn that is drawn, clockwise.
     """
     half = scale * rng.uniform(*HALF_EXTENT)
     shift = scale * min(MAX_SHIFT, 0.47 - half / scale)
     center = size * (np.array(place) + rng.uniform(-shift, shift, 2))
-    angle = math.radians(rng.uniform(-MAX_TURN_DEGREES, MAX_TURN_DEGREES))
+    angle = math.radians(turn_degrees + rng.uniform(-MAX_TURN_DEGREES, MAX_TURN_DEGREES))
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     skew = np.array([[rng.choice([-1.0, 1.0]), rng.uniform(-0.15, 0.15)], [0.0, rng.uniform(0.85, 1.0)]])
     matrix = half * size * (turn @ skew)

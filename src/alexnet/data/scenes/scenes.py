@@ -93,6 +93,7 @@ class Placed(NamedTuple):
     class_name: str
     place: tuple[float, float] = MIDDLE
     scale: float = 1.0
+    turn_degrees: float = 0.0
 
 
 def paint_scene(
@@ -107,10 +108,10 @@ def paint_scene(
         canvas = blur(canvas, rng.uniform(0.002, 0.012) * size)
 
     masks = []
-    for class_name, place, scale in things:
+    for class_name, place, scale, turn in things:
         body = contrasting_lightness(rng, lightness)
         palette = draw_palette(rng, hue, body)
-        thing, center, half = place_object(rng, class_name, palette, size, place=place, scale=scale)
+        thing, center, half = place_object(rng, class_name, palette, size, place=place, scale=scale, turn_degrees=turn)
         texture = 1.0 + rng.uniform(0.0, 0.4) * (draw_pattern(rng, size) - np.float32(0.5))
         paste(canvas, thing, light, lift_px=rng.uniform(0.02, 0.06) * size, texture=texture)
         occluders = draw_occluders(rng, center, half)
