@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from alexnet import system
+from alexnet.system import describe_system
 
 
 @pytest.mark.parametrize(
@@ -79,3 +80,11 @@ def test_storage_is_that_of_the_innermost_mount(tmp_path: Path) -> None:
     assert system.memory_gib() == pytest.approx(
         os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, abs=0.06
     )
+
+
+def test_a_record_tells_what_onednn_was_kept_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alexnet.system.cpu_name", lambda: "Processor 1")
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    assert describe_system()["processor"] == "Processor 1"
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "avx2")
+    assert describe_system()["processor"] == "Processor 1 kept to AVX2"

@@ -134,6 +134,12 @@ def cpu_name() -> str:
     return _read_cpuinfo("model name") or platform.processor() or platform.machine()
 
 
+def describe_processor() -> str:
+    """Name of the processor, and what ONEDNN_MAX_CPU_ISA keeps oneDNN to where it says so."""
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA")
+    return cpu_name() + (f" kept to {limit.upper()}" if limit else "")
+
+
 def _read_cpuinfo(*fields: str) -> str:
     """Return the first value of one of the fields of /proc/cpuinfo; empty where there is none."""
     try:
@@ -214,7 +220,7 @@ def describe_system() -> dict[str, str | int]:
         "numba": numba.__version__,
         "pillow": PIL.__version__,
         "platform": platform.platform(),
-        "processor": cpu_name(),
+        "processor": describe_processor(),
         "cores": available_cores(),
         "cuda": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none",
     }

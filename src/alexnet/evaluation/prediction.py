@@ -48,7 +48,11 @@ class Prediction:
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """Return the k best classes, best first, with their probabilities; all of them if there are fewer than k."""
-        order = np.argsort(-self.probabilities, kind="stable")[:k]
+        values = self.probabilities
+        # Of a thousand classes only those near the top are sorted; of equal ones the first stands first.
+        least = np.partition(values, -k)[-k] if k < len(values) else -np.inf
+        near = np.flatnonzero(values >= least)
+        order = near[np.argsort(-values[near], kind="stable")][:k]
         return [(self.class_names[i], float(self.probabilities[i])) for i in order]
 
 
