@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shlex
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -34,7 +35,11 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pa = pytest.importorskip("pyarrow")
     import pyarrow.parquet as pq
     from data.test_cifar import lay_out, python_batches
+    from data.test_fiftyone import WRITTEN as EXPORTED
+    from data.test_hugging_face import WRITTEN as SAVED
     from data.test_kinds import make_ilsvrc, write_tar
+    from data.test_pixels import write_idx
+    from data.test_published import write_food
     from scipy.io import savemat
 
     from .conftest import draw_picture, encode_picture
@@ -103,6 +108,10 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
         root / "digits.npz", x_train=digits[:8], y_train=np.arange(8) % 2, x_test=digits[8:], y_test=np.arange(4) % 2
     )
     lay_out(python_batches(), root / "cifar-10-python.tar.gz")
+    shutil.copytree(SAVED, root / "saved")
+    shutil.copytree(EXPORTED, root / "export")
+    write_idx(root / "MNIST/raw")
+    write_food(root)
     make_ilsvrc(root / "IMAGENET", encode_picture, draw_picture)
     synsets = np.array([(n + 1, name, name) for n, name in enumerate(["n02", "n01", "n03"])],
                        dtype=[("ILSVRC2012_ID", object), ("WNID", object), ("words", object)])  # fmt: skip

@@ -10,7 +10,21 @@ from alexnet.text.commands import start_training
 from alexnet.text.wording import counted, list_reasons
 from alexnet.verbs.options import MOST_THREADS, PATH, SEED, Number, Whole, json_option
 
-SOURCE_KINDS = ["table", "coco", "ilsvrc", "cifar", "parquet", "webdataset", "numpy", "archive", "folders"]
+SOURCE_KINDS = [
+    "table",
+    "fiftyone",
+    "coco",
+    "ilsvrc",
+    "cifar",
+    "pixels",
+    "published",
+    "parquet",
+    "arrow",
+    "webdataset",
+    "numpy",
+    "archive",
+    "folders",
+]
 """Names of `data.sources.kinds.KINDS`, here so that --help need not load them; a test compares the two."""
 
 
@@ -95,7 +109,8 @@ def prepare(source: Path, out: Path, size: int, part: tuple[int, int], as_json: 
 
     SOURCE holds train/<class>/… and val/<class>/…, or <class>/… together with --val-fraction: a folder, or a zip or
     tar archive, which is not unpacked. Also read are ImageNet's and CIFAR's own archives, tables of paths and labels
-    (CSV, TSV), COCO's JSON, WebDataset, Parquet and .npz: see docs/data.md. The shorter side becomes 256 pixels, the
+    (CSV, TSV), COCO's JSON, WebDataset, Hugging Face's files, FiftyOne's exports, the folders of torchvision's data
+    sets and .npz: see docs/data.md. The shorter side becomes 256 pixels, the
     centre is kept. Interrupted, the same command continues.
     """
     import dataclasses

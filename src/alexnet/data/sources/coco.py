@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.data.sources.division import find_split
+from alexnet.data.sources.fiftyone import LABELS
 from alexnet.data.sources.listing import collect
 from alexnet.data.sources.source import SEPARATOR, FolderFiles, Options, Record, Source
 from alexnet.data.sources.tables import locate_images
@@ -22,7 +23,7 @@ FOLDER = "annotations"
 
 
 def is_coco(root: Path) -> bool:
-    """Whether root is a JSON file, or a folder whose folder FOLDER holds some of instances."""
+    """Whether root is a JSON file, or a folder with some of instances in COCO's layout or in FiftyOne's."""
     return (root.is_file() and root.suffix.lower() == ".json") or bool(_list_files(root))
 
 
@@ -57,7 +58,9 @@ def find_in_coco(root: Path, options: Options) -> Source:
 
 
 def _list_files(root: Path) -> list[Path]:
-    """The files of instances in a folder of COCO's own layout whose names tell a split."""
+    """The files of instances in a folder of COCO's own layout whose names tell a split; or FiftyOne's one file."""
+    if (root / LABELS).is_file() and (root / "data").is_dir():
+        return [root / LABELS]
     found = sorted((root / FOLDER).glob("instances_*.json"))
     return [path for path in found if find_split(_name_split(path)) is not None]
 

@@ -5,7 +5,6 @@ is told by the development kit, whose numbers for classes are its own (ILSVRC201
 by the kit's table, or by a list of names and WordNet ids. Labels follow the sorted WordNet ids, as everywhere else.
 """
 
-import io
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from alexnet.data.sources.archives import Mounted, TarArchive, open_archive
 from alexnet.data.sources.folders import has_image_suffix
 from alexnet.data.sources.image_names import ValList
 from alexnet.data.sources.listing import collect
+from alexnet.data.sources.matlab import read_matlab
 from alexnet.data.sources.source import Options, Record, Source
 from alexnet.data.store.format import TRAIN, VAL
 from alexnet.errors import SourceError
@@ -121,18 +121,13 @@ def _classes_by_kit(names: list[str], kit: Path) -> tuple[list[str], dict[str, s
 
 def _read_synsets(kit: Path, data: bytes) -> tuple[dict[int, str], dict[str, str]]:
     """Number of the kit -> WordNet id, and WordNet id -> words, from the kit's MATLAB table."""
+    found = read_matlab(
+        f"{kit}: meta.mat", data, otherwise=", or name a list of images and WordNet ids: --val-list FILE"
+    )
     try:
-        from scipy.io import loadmat
-    except ImportError:
-        raise SourceError(
-            f"{kit}: reading the development kit needs scipy. Install it (pip install 'alexnet[ilsvrc]'), or name a "
-            "list of images and WordNet ids: --val-list FILE."
-        ) from None
-    try:
-        synsets = loadmat(io.BytesIO(data), squeeze_me=True, struct_as_record=False)["synsets"]
+        synsets = found["synsets"]
         number = next(name for name in synsets[0]._fieldnames if name.endswith("_ID") and name.startswith("ILSVRC"))
         ids = {int(getattr(synset, number)): str(synset.WNID) for synset in synsets}
         return ids, {str(synset.WNID): str(synset.words) for synset in synsets}
-    # scipy raises many types for a damaged file; the kit is unusable whichever it is.
-    except Exception as error:
+    except (KeyError, TypeError, IndexError, AttributeError, StopIteration, ValueError) as error:
         raise SourceError(f"{kit}: meta.mat cannot be read ({error}). Copy it again from where it came.") from None

@@ -16,9 +16,12 @@ from alexnet.data.sources.class_folders import find_folders, find_in_archive
 from alexnet.data.sources.class_tree import WHOLE_PATH
 from alexnet.data.sources.coco import find_in_coco, is_coco
 from alexnet.data.sources.corrections import apply_corrections
+from alexnet.data.sources.fiftyone import find_in_fiftyone, is_fiftyone
 from alexnet.data.sources.grouping import Grouping
+from alexnet.data.sources.hugging_face import find_in_arrow, find_in_parquet, is_arrow, is_parquet
 from alexnet.data.sources.ilsvrc import find_ilsvrc, is_ilsvrc
-from alexnet.data.sources.parquet import find_in_parquet, is_parquet
+from alexnet.data.sources.pixels import find_pixels, is_pixels
+from alexnet.data.sources.published import find_published, is_published
 from alexnet.data.sources.source import LabeledPath, LabelsAre, Options, Source
 from alexnet.data.sources.tables import find_in_table, is_table
 from alexnet.data.sources.webdataset import find_shards, is_webdataset
@@ -41,10 +44,19 @@ class Kind:
 
 KINDS = (
     Kind("table", "a .csv or .tsv file with the columns path, label and perhaps split", is_table, find_in_table),
+    Kind("fiftyone", "an export of FiftyOne: labels.json beside the folder data", is_fiftyone, find_in_fiftyone),
     Kind("coco", "COCO's JSON, or the folder with its annotations/instances_….json", is_coco, find_in_coco),
     Kind("ilsvrc", "a folder with ILSVRC2012_img_train.tar and its companions (or 2010)", is_ilsvrc, find_ilsvrc),
     Kind("cifar", "CIFAR-10 or CIFAR-100, its archive or the folder with its batches", is_cifar, find_cifar),
+    Kind("pixels", "the files of MNIST and its relatives, SVHN or STL-10", is_pixels, find_pixels),
+    Kind(
+        "published",
+        "Food-101, Pets, Flowers, Textures and more, unpacked, with their lists",
+        is_published,
+        find_published,
+    ),
     Kind("parquet", "Parquet files as Hugging Face writes image data sets", is_parquet, find_in_parquet),
+    Kind("arrow", "a data set that Hugging Face's save_to_disk wrote", is_arrow, find_in_arrow),
     Kind("webdataset", "WebDataset shards: tar files with KEY.jpg and KEY.cls", is_webdataset, find_shards),
     Kind("numpy", "an .npz file with arrays of images and labels", is_numpy, find_arrays),
     Kind("archive", "a zip or tar archive of class folders", is_archive, find_in_archive),
@@ -52,7 +64,7 @@ KINDS = (
 )
 """In the order in which they are tried: the particular before the general."""
 
-SETS_KINDS = ("table", "coco")
+SETS_KINDS = ("table", "coco", "fiftyone")
 """Kinds of which an image may have any number of labels."""
 
 

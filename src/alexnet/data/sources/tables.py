@@ -122,7 +122,9 @@ def _read_rows(root: Path, text: str, delimiter: str, skipped: int) -> Iterator[
 
 
 def _find_column(header: Sequence[str], names: Sequence[str]) -> int | None:
-    return next((header.index(name) for name in names if name in header), None)
+    """The column of one of the names; else the only one that ends in one, as FiftyOne's ground_truth.label does."""
+    ends = [number for number, column in enumerate(header) if "." in column and column.rpartition(".")[2] in names]
+    return next((header.index(name) for name in names if name in header), ends[0] if len(ends) == 1 else None)
 
 
 def locate_images(
