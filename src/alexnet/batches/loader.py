@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.batches.assemble import assemble_views
+from alexnet.batches.augmentation import draw_views
 from alexnet.batches.order import epoch_samples
 from alexnet.batches.randomness import Purpose, hash_samples
 from alexnet.batches.shard import IGNORED_LABEL, WHOLE_BATCH, BatchShard
 from alexnet.batches.side_stream import Sent, SideStream
-from alexnet.batches.views import draw_views
 from alexnet.data.producer import produce_ahead
 from alexnet.recipes.fields import Batches
 
@@ -83,7 +83,7 @@ class TrainingBatches:
         Args:
             labels: (N,) class of each image; or (N, K), whether it has each class.
             mean_image: (S, S, 3), of the size of the images.
-            color_axes: See `views.draw_views`.
+            color_axes: See `augmentation.draw_views`.
             shard: The part of every batch that is yielded.
         """
         self._images, self._mean = images, mean_image

@@ -1,5 +1,6 @@
 """What the paper adds around convolutions and matrix products, in versions that agree with each other.
 
+These are response normalisation (3.3), overlapping pooling (3.4), dropout (4.2) and the update of the weights (5).
 Importing this package does not import Numba; the first use of a kernel on the CPU does.
 """
 

@@ -130,7 +130,7 @@ def report() -> list[Choice]:
 @functools.cache
 def _numba_failure() -> str | None:
     try:
-        importlib.import_module("alexnet.kernels.cpu")
+        importlib.import_module("alexnet.kernels.cpu_normalization_and_pooling")
     except ImportError as error:
         return str(error)
     return None

@@ -94,7 +94,7 @@ def _empty_features(x: Tensor, *_: Any) -> Tensor:
 
 @_operator("normalize_responses(Tensor x, float[] constants, bool rectify) -> Tensor", _empty_maps)
 def _normalize(x: Tensor, constants: Sequence[float], rectify: bool) -> Tensor:
-    from alexnet.kernels import cpu
+    from alexnet.kernels import cpu_normalization_and_pooling as cpu
 
     y = _empty_maps(x)
     options = cpu.Options(*_normalization(constants), rectify)
@@ -104,7 +104,7 @@ def _normalize(x: Tensor, constants: Sequence[float], rectify: bool) -> Tensor:
 
 @_operator("normalize_responses_gradient(Tensor x, Tensor dy, float[] constants, bool rectify) -> Tensor", _empty_maps)
 def _normalize_gradient(x: Tensor, dy: Tensor, constants: Sequence[float], rectify: bool) -> Tensor:
-    from alexnet.kernels import cpu
+    from alexnet.kernels import cpu_normalization_and_pooling as cpu
 
     dx = _empty_maps(x)
     options = cpu.Options(*_normalization(constants), rectify)
@@ -136,7 +136,7 @@ def _pool(
     x: Tensor, constants: Sequence[float] | None, rectify: bool, floor: bool, window: int, stride: int
 ) -> tuple[Tensor, Tensor]:
     """Return the pooled maps and the position of each maximum in its window, uint8."""
-    from alexnet.kernels import cpu
+    from alexnet.kernels import cpu_normalization_and_pooling as cpu
 
     y, position = _empty_pooled(x, window, stride)
     options = cpu.Options(*_normalization(constants), rectify, True, floor, window, stride)
@@ -152,7 +152,7 @@ def _pool(
 def _pool_gradient(
     x: Tensor, dy: Tensor, position: Tensor, constants: Sequence[float] | None, rectify: bool, window: int, stride: int
 ) -> Tensor:
-    from alexnet.kernels import cpu
+    from alexnet.kernels import cpu_normalization_and_pooling as cpu
 
     dx = _empty_maps(x)
     options = cpu.Options(*_normalization(constants), rectify, True, False, window, stride)
@@ -189,11 +189,11 @@ def _update(
     decay: float,
     working: Tensor | None,
 ) -> None:
-    from alexnet.kernels import cpu_parameters
+    from alexnet.kernels import cpu_update_and_dropout as cpu
 
     copy = np.empty(0, np.uint16) if working is None else _bits_flat(working)
     flat = (_flat(weight).numpy(), _flat(velocity).numpy(), _bits_flat(gradient), copy)
-    cpu_parameters.update(*flat, rate, momentum, decay * rate)
+    cpu.update(*flat, rate, momentum, decay * rate)
     for changed in (weight, velocity, working):
         if changed is not None:
             torch.autograd.graph.increment_version(changed)  # the kernel wrote behind PyTorch's back
@@ -201,13 +201,13 @@ def _update(
 
 @_operator("dropout(Tensor x, Tensor keys, float p, SymInt layer, SymInt first=0) -> Tensor", _empty_features)
 def _drop(x: Tensor, keys: Tensor, p: float, layer: int, first: int = 0) -> Tensor:
-    from alexnet.kernels import cpu_parameters
+    from alexnet.kernels import cpu_update_and_dropout as cpu
 
     y = _empty_features(x)
     samples = (x.shape[0], x[:1].numel())
     source = _bits_flat(x.contiguous()).reshape(samples)
     word, threshold = np.uint64(layer_word(layer)), np.uint32(dropout_threshold(p))
-    cpu_parameters.drop(source, _bits_flat(y).reshape(samples), keys.contiguous().numpy(), word, threshold, first)
+    cpu.drop(source, _bits_flat(y).reshape(samples), keys.contiguous().numpy(), word, threshold, first)
     return y
 
 

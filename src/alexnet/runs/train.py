@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet import kernels, system
+from alexnet.batches.augmentation import scale_axes
 from alexnet.batches.loader import TrainingBatches
 from alexnet.batches.preprocessing import Preprocessing
-from alexnet.batches.views import scale_axes
 from alexnet.data.store.reader import Store
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import ConfigError, RecipeError

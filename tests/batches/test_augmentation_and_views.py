@@ -4,8 +4,9 @@ import torch
 from PIL import Image
 
 from alexnet.batches.assemble import assemble_views
+from alexnet.batches.augmentation import draw_boxes, draw_views, scale_axes
 from alexnet.batches.loader import TrainingBatches
-from alexnet.batches.views import Views, draw_boxes, draw_views, evaluation_views, scale_axes
+from alexnet.batches.views import Views, evaluation_views
 from alexnet.errors import ConfigError
 from alexnet.recipes.fields import Batches
 
