@@ -6,7 +6,18 @@ import torch
 from alexnet.batches.preprocessing import Preprocessing
 from alexnet.network.alexnet import AlexNet, initialize
 from alexnet.network.model_file import Model
-from alexnet.network.rows import Bend, Convolution, Dense, Dropout, Local, Normalize, NormalizeMap, Pool, Rectify, Spec
+from alexnet.network.rows import (
+    Convolution,
+    Dense,
+    Dropout,
+    Local,
+    Nonlinearity,
+    Normalize,
+    NormalizeMap,
+    Pool,
+    Rectify,
+    Spec,
+)
 
 CLASSES = ("ant", "bee", "cat", "dog")
 
@@ -23,10 +34,10 @@ def everything() -> Spec:
             Convolution(name="conv2", kernels=12, window_px=3, padding_px=1, sees="own tower",
                         then=(relu, Normalize(size=3, alpha=1e-2), NormalizeMap(alpha=1e-2), Pool(method="mean"))),
             Convolution(name="conv3", kernels=8, window_px=3, padding_px=1,
-                        then=(Bend(kind="tanh", scale=1.7159, slope=2 / 3), Normalize(size=4, alpha=1e-2))),
-            Local(name="local4", kernels=6, window_px=2, padding_px=1, then=(Bend(kind="softplus"), Pool(rounding="floor"))),
+                        then=(Nonlinearity(kind="tanh", scale=1.7159, slope=2 / 3), Normalize(size=4, alpha=1e-2))),
+            Local(name="local4", kernels=6, window_px=2, padding_px=1, then=(Nonlinearity(kind="softplus"), Pool(rounding="floor"))),
             Dense(name="fc6", units=16, sees="own tower", then=(relu, Dropout())),
-            Dense(name="fc7", units=8, then=(Bend(kind="sigmoid"), Dropout(scaling="in training"))),
+            Dense(name="fc7", units=8, then=(Nonlinearity(kind="sigmoid"), Dropout(scaling="in training"))),
             Dense(name="fc8", units=len(CLASSES)),
         ),
     )  # fmt: skip

@@ -19,7 +19,7 @@ from alexnet.interpretation.saliency import measure_occlusion
 from alexnet.interpretation.why import METHODS, explain
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model
-from alexnet.network.rows import Bend, Convolution, Dense, Layer, Local, Operation, Pool, Rectify, Spec
+from alexnet.network.rows import Convolution, Dense, Layer, Local, Nonlinearity, Operation, Pool, Rectify, Spec
 from alexnet.verbs.draw import WHY_METHODS
 
 MEAN, DIVISOR = 100.0, 50.0
@@ -74,7 +74,7 @@ def test_grad_cam_is_each_map_times_the_mean_of_its_derivative_tower_by_tower(cl
     [
         ((RELU, POOL), torch.relu),
         ((POOL, RELU), torch.relu),  # a maximum and the rectifier commute: the maps of the convolution all the same
-        ((Bend(kind="tanh"), POOL), torch.tanh),
+        ((Nonlinearity(kind="tanh"), POOL), torch.tanh),
     ],
 )
 def test_grad_cam_takes_the_maps_behind_the_non_linearity_and_before_the_pool(

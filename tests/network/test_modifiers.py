@@ -7,7 +7,7 @@ from alexnet.errors import ConfigError
 from alexnet.network.alexnet import AlexNet, build
 from alexnet.network.dialects import DIALECTS, find_dialect
 from alexnet.network.modifiers import MODIFIERS, describe_modifier
-from alexnet.network.rows import Bend, Convolution, Dense, Normalize, NormalizeMap, Pool, Rectify, Spec
+from alexnet.network.rows import Convolution, Dense, Nonlinearity, Normalize, NormalizeMap, Pool, Rectify, Spec
 from alexnet.network.shapes import measure
 
 IMAGENET = [name for name in DIALECTS if not name.startswith("cifar")]
@@ -60,7 +60,7 @@ def test_every_rectifier_is_replaced(kind: str) -> None:
     spec = find_dialect(f"cifar-18pct+activation={kind}", 10)
     steps = [step for layer in spec.layers for step in layer.then]
     assert not any(isinstance(step, Rectify) for step in steps)
-    assert sum(isinstance(step, Bend) for step in steps) == 3
+    assert sum(isinstance(step, Nonlinearity) for step in steps) == 3
     net = build(f"cifar-18pct+activation={kind}", 10, initialization="he").eval()
     found = net.activations(torch.randn(1, 3, 32, 32), ["conv1", f"conv1.{kind}"])
     function = {

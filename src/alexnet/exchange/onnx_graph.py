@@ -19,12 +19,12 @@ from alexnet.network.confidence import MEASURED_VIEWS, Rejection, unit_rows
 from alexnet.network.layers import AnyLayer
 from alexnet.network.model_file import Model
 from alexnet.network.rows import (
-    Bend,
     Convolution,
     Dense,
     Dropout,
     Layer,
     Local,
+    Nonlinearity,
     Normalize,
     NormalizeMap,
     Operation,
@@ -292,7 +292,7 @@ class _Graph:
         match step:
             case Rectify():
                 return self.node("Relu", [x], name)
-            case Bend():
+            case Nonlinearity():
                 inner = self.node("Mul", [x, self.number(step.slope)], f"{name}/slope")
                 operator = {"tanh": "Tanh", "sigmoid": "Sigmoid", "softplus": "Softplus", "abs": "Abs"}[step.kind]
                 return self.node("Mul", [self.node(operator, [inner], f"{name}/bent"), self.number(step.scale)], name)

@@ -17,7 +17,7 @@ from alexnet.evaluation.classifier import Classifier
 from alexnet.interpretation.saliency import center_inputs
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.layers import apply_all
-from alexnet.network.rows import Bend, Dense, Operation, Pool, Rectify
+from alexnet.network.rows import Dense, Nonlinearity, Operation, Pool, Rectify
 from alexnet.text.progress import Tick, untold
 
 _BATCH = 16
@@ -101,11 +101,11 @@ def _split(network: AlexNet) -> tuple[int, tuple[Operation, ...], tuple[Operatio
             "method: gradient or occlusion."
         )
     then = rows[index].then
-    bend = next((place for place, step in enumerate(then) if isinstance(step, Rectify | Bend)), -1)
-    before = then[: bend + 1]
+    nonlinearity = next((place for place, step in enumerate(then) if isinstance(step, Rectify | Nonlinearity)), -1)
+    before = then[: nonlinearity + 1]
     if before and isinstance(before[-1], Rectify) and all(_is_maximum(step) for step in before[:-1]):
-        return index, before[-1:], before[:-1] + then[bend + 1 :]  # a maximum and the rectifier commute
-    return index, before, then[bend + 1 :]
+        return index, before[-1:], before[:-1] + then[nonlinearity + 1 :]  # a maximum and the rectifier commute
+    return index, before, then[nonlinearity + 1 :]
 
 
 def _is_maximum(step: Operation) -> bool:

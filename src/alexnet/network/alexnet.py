@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from alexnet.errors import ConfigError
 from alexnet.network.dialects import find_dialect
 from alexnet.network.layers import AnyLayer, ConvolutionLayer, DenseLayer, LocalLayer, apply_all, apply_one
-from alexnet.network.rows import Bend, Convolution, Dense, Layer, Local, Rectify, Spec
+from alexnet.network.rows import Convolution, Dense, Layer, Local, Nonlinearity, Rectify, Spec
 from alexnet.network.shapes import Shape, count_groups, measure, name_steps, shape_after
 
 
@@ -142,7 +142,7 @@ class AlexNet(nn.Module):
             f"{row.name}.{step.kind}"
             for row in self.spec.layers[:-1]
             for step in row.then
-            if isinstance(step, Rectify | Bend)
+            if isinstance(step, Rectify | Nonlinearity)
         ]
         return bent[-1] if bent else self.spec.layers[-1].name
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from alexnet.network.rows import (
-    Bend,
     Convolution,
     Dense,
     Dropout,
     Layer,
+    Nonlinearity,
     Normalize,
     NormalizeMap,
     Operation,
@@ -110,7 +110,7 @@ def describe_operation(step: Operation) -> str:
             return f"{'max' if step.method == 'maximum' else 'mean'} pool {step.window_px}/{step.stride_px}{rounding}"
         case Dropout():
             return f"dropout {step.probability:g} scaled {step.scaling}"
-        case Bend() if (step.scale, step.slope) != (1, 1):
+        case Nonlinearity() if (step.scale, step.slope) != (1, 1):
             return f"{step.scale:g} {step.kind}({step.slope:g} x)"
         case _:
             return step.kind

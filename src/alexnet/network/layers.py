@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 from alexnet import kernels
 from alexnet.network.rows import (
-    Bend,
     Convolution,
     Dense,
     Dropout,
     Local,
+    Nonlinearity,
     Normalize,
     NormalizeMap,
     Operation,
@@ -175,7 +175,7 @@ def apply_one(
     match operation:
         case Rectify():
             return torch.relu(x)
-        case Bend():
+        case Nonlinearity():
             return operation.scale * _BENDS[operation.kind](operation.slope * x)
         case Normalize():
             return kernels.normalize_responses(x, _constants(operation, towers))

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from alexnet.errors import ConfigError
 from alexnet.network.rows import (
-    Bend,
     Convolution,
     Dense,
     Dropout,
     Layer,
+    Nonlinearity,
     Normalize,
     NormalizeMap,
     Operation,
@@ -22,7 +22,7 @@ from alexnet.network.rows import (
     Spec,
 )
 
-BENDS = ("tanh", "sigmoid", "softplus", "abs")
+NONLINEARITIES = ("tanh", "sigmoid", "softplus", "abs")
 """Non-linearities that may stand in for the rectifier."""
 
 
@@ -43,7 +43,7 @@ def add_normalization(spec: Spec) -> Spec:
         if position < 2 and not any(isinstance(step, Normalize) for step in layer.then):
             then: list[Operation] = []
             for step in layer.then:
-                then += [step, Normalize(alpha=1e-4 / 5)] if isinstance(step, Rectify | Bend) else [step]
+                then += [step, Normalize(alpha=1e-4 / 5)] if isinstance(step, Rectify | Nonlinearity) else [step]
             layer = _changed(layer, then=tuple(then))
         layers.append(layer)
     return _changed(spec, layers=tuple(layers))
@@ -82,11 +82,11 @@ def separate_pools_only(spec: Spec) -> Spec:
 
 def replace_rectifier(spec: Spec, kind: str) -> Spec:
     """Another non-linearity in the place of every rectifier: tanh, sigmoid, softplus or abs."""
-    if kind not in BENDS:
-        raise ConfigError(f"activation is {kind!r}; accepted are {', '.join(BENDS)}.")
-    bend = Bend.model_validate({"kind": kind})
+    if kind not in NONLINEARITIES:
+        raise ConfigError(f"activation is {kind!r}; accepted are {', '.join(NONLINEARITIES)}.")
+    nonlinearity = Nonlinearity.model_validate({"kind": kind})
     layers = [
-        _changed(layer, then=tuple(bend if isinstance(step, Rectify) else step for step in layer.then))
+        _changed(layer, then=tuple(nonlinearity if isinstance(step, Rectify) else step for step in layer.then))
         for layer in spec.layers
     ]
     return _changed(spec, layers=tuple(layers))
@@ -178,13 +178,13 @@ def add_sixth_convolution(spec: Spec) -> Spec:
     if position == 0 or not isinstance(last, Convolution):
         raise ConfigError(f"dialect {spec.dialect} has no convolution before its dense layers to add a sixth to.")
     moved = tuple(step for step in last.then if isinstance(step, Dropout))
-    bend = tuple(step for step in last.then if isinstance(step, Rectify | Bend))
+    nonlinearity = tuple(step for step in last.then if isinstance(step, Rectify | Nonlinearity))
     sixth = Convolution(
         name="conv6",
         kernels=last.kernels,
         window_px=3,
         padding_px=1,
-        then=(*bend, *moved),
+        then=(*nonlinearity, *moved),
         weight_std=last.weight_std,
         bias=last.bias,
     )

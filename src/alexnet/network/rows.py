@@ -29,7 +29,7 @@ class Rectify(Row):
     kind: Literal["relu"] = "relu"
 
 
-class Bend(Row):
+class Nonlinearity(Row):
     """Another non-linearity than the rectifier: scale * f(slope * x), f named by `kind`.
 
     "softplus" is ln(1 + exp(x)), "sigmoid" the logistic function, "abs" the absolute value.
@@ -87,7 +87,7 @@ class Dropout(Row):
     it in training (Caffe, PyTorch)."""
 
 
-Operation = Annotated[Rectify | Bend | Normalize | NormalizeMap | Pool | Dropout, Field(discriminator="kind")]
+Operation = Annotated[Rectify | Nonlinearity | Normalize | NormalizeMap | Pool | Dropout, Field(discriminator="kind")]
 
 
 class Convolution(Row):
