@@ -70,7 +70,8 @@ def test_groups_of_a_table_are_said_to_be_unknown(tmp_path: Path) -> None:
     assert np.bincount(folds).tolist() == [6, 6, 6]
     assert note == (
         f"{store.path} was prepared with --group patient, and does not hold the groups that a column of a table gave: "
-        "images of a group may be in several folds. The error is then lower than it is on new groups."
+        "images of a group may be in several folds, and the error lower than it is on new groups. Prepare the images again "
+        "to have them in the store."
     )
 
 

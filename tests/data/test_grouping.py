@@ -8,10 +8,12 @@ import pytest
 from click.testing import CliRunner
 
 from alexnet.cli import cli
+from alexnet.data.folds import Fold, divide_into_folds
 from alexnet.data.prepare.near_copies import describe_near_copies, find_near_copies
 from alexnet.data.prepare.prepare import prepare
 from alexnet.data.sources.kinds import Source, find_images
-from alexnet.errors import ConfigError, SourceError
+from alexnet.data.store.reader import open_store
+from alexnet.errors import ConfigError, SourceError, StoreError
 
 Photos = Callable[..., Path]
 PATIENTS = [f"{'ill' if p % 2 else 'well'}/p{p:02d}_{frame}.png" for p in range(10) for frame in range(4 + p)]
@@ -68,6 +70,50 @@ def test_a_column_of_a_table_tells_the_group(photos: Photos) -> None:
     source = find_images(root / "t.csv", val_fraction=0.3, group="patient")
     chosen = sorted(int(path[:-4]) // 4 for path, _ in source.splits["val"])
     assert chosen == [chosen[0]] * 4
+
+
+def test_a_store_holds_the_groups_and_folds_keep_them_whole(photos: Photos, tmp_path: Path) -> None:
+    """Of a column too, which no path tells."""
+    root = photos([f"{n}.png" for n in range(24)])
+    rows = "".join(f"{n}.png,{'xy'[n % 2]},Ü{n // 4}\n" for n in range(24))
+    (root / "t.csv").write_text("path,label,Patient\n" + rows)
+    made = prepare(root / "t.csv", tmp_path / "STORE", size=16, val_fraction=0.3, group="patient")
+    store = open_store(made.store)
+    for split in store.splits.values():
+        assert split.groups is not None
+        assert list(split.groups) == [f"Ü{int(path[:-4]) // 4}" for path in split.paths]
+    folds, note = divide_into_folds(store, 2, seed=0)
+    assert note is None
+    assert (folds.reshape(-1, 4) == folds.reshape(-1, 4)[:, :1]).all()
+    held = Fold(store, folds == 0)
+    assert set(held["test"].groups or ()) == {f"Ü{int(path[:-4]) // 4}" for path in held["test"].paths}
+    assert not set(held["test"].groups or ()) & set(held["train"].groups or ())
+    store.verify()
+    listed = {record["file"] for record in store.file_records()}
+    assert {"train/groups.jsonl", "val/groups.jsonl"} <= listed
+
+
+def test_a_store_of_other_groups_is_another_store(photos: Photos, tmp_path: Path) -> None:
+    root = photos([f"{n}.png" for n in range(12)])
+    for shift in (0, 1):
+        rows = "".join(f"{n}.png,{'xy'[n % 2]},{'train' if n < 8 else 'val'},{(n + shift) // 4}\n" for n in range(12))
+        (root / "t.csv").write_text(
+            "path,label,split,film\n" + (rows if not shift else rows.replace("train,2", "train,9"))
+        )
+        if not shift:
+            prepare(root / "t.csv", tmp_path / "STORE", size=16, group="film")
+            assert prepare(root / "t.csv", tmp_path / "STORE", size=16, group="film").was_complete
+            continue
+        with pytest.raises(
+            StoreError, match="made from other images or with other options: the images are not the same"
+        ):
+            prepare(root / "t.csv", tmp_path / "STORE", size=16, group="film")
+
+
+def test_without_a_rule_a_store_has_no_groups(photos: Photos, tmp_path: Path) -> None:
+    made = prepare(photos(PATIENTS), tmp_path / "STORE", size=16, val_fraction=0.3)
+    assert open_store(made.store)["train"].groups is None
+    assert not (made.store / "train/groups.jsonl").exists()
 
 
 @pytest.mark.parametrize(

@@ -300,7 +300,7 @@ def test_files_that_do_not_fit_the_header_are_refused_when_used(store: Store) ->
     assert str(caught.value) == f"{labels} does not hold one label for each image. {ADVICE}"
     with pytest.raises(StoreError) as caught:
         opened.paths[0]
-    assert str(caught.value) == f"{paths} does not hold one path for each image. {ADVICE}"
+    assert str(caught.value) == f"{paths} does not hold one line for each image. {ADVICE}"
     with pytest.raises(StoreError) as caught:
         opened.images[4]
     assert str(caught.value) == f"{sums} does not hold one checksum for each image. {ADVICE}"

@@ -82,7 +82,9 @@ def assign_folds(labels: Int64Array, groups: Sequence[str], count: int, *, seed:
 
 
 def _find_groups(store: Store, paths: Sequence[str]) -> tuple[Sequence[str], str | None]:
-    """Return the group of each image by the rule of `prepare --group`, else itself; and why the rule cannot tell."""
+    """Return the group of each image, else itself; and why a store that was made before 0.2 cannot tell it."""
+    if (groups := store[TRAIN].groups) is not None:
+        return list(groups), None
     rule = store.provenance.get("options", {}).get("group")
     if rule is None:
         return paths, None
@@ -94,7 +96,8 @@ def _find_groups(store: Store, paths: Sequence[str]) -> tuple[Sequence[str], str
     except SourceError:
         return paths, (
             f"{store.path} was prepared with --group {rule}, and does not hold the groups that a column of a table "
-            "gave: images of a group may be in several folds. The error is then lower than it is on new groups."
+            "gave: images of a group may be in several folds, and the error lower than it is on new groups. Prepare "
+            "the images again to have them in the store."
         )
 
 
@@ -132,6 +135,7 @@ class _Rows(Split):
         self.name, self.has_sets = name, False
         self.images = _RowImages(split.images, rows)
         self.paths = [split.paths[int(row)] for row in rows]
+        self.groups = None if split.groups is None else [split.groups[int(row)] for row in rows]
         self.labels = split.labels[rows]
         self.per_class_counts = tuple(np.bincount(self.labels, minlength=len(split.per_class_counts)).tolist())
 

@@ -40,6 +40,9 @@ def describe_store(path: Path, *, verify: bool = False, every: bool = False) -> 
     ]
     if store.has_sets:
         facts.append(("labels", "any number of classes in a picture; below, pictures with each"))
+    if all(split.groups is not None for split in store.splits.values()):
+        groups = {name: len(set(split.groups or ())) for name, split in store.splits.items()}
+        facts.append(("groups", ", ".join(f"{name} {count:,}" for name, count in groups.items())))
     if not listed:
         facts.append(("per class", "; ".join(f"{name}: {_describe_spread(split.per_class_counts, store.class_titles)}"
                                              for name, split in store.splits.items())))  # fmt: skip

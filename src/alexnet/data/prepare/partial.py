@@ -253,7 +253,7 @@ def describe_job(images: Source, options: Mapping[str, Any]) -> tuple[dict[str, 
     for (path, num_bytes, changed), label in zip(images.describe_files(), labels, strict=True):
         line = f"{json.dumps(path)} {num_bytes}\n"
         listing.update(line.encode())
-        state.update(f"{label} {changed} {line}".encode())
+        state.update(f"{label} {changed} {json.dumps(images.groups.get(path))} {line}".encode())
     versions = {"alexnet": __version__, "pillow": PIL.__version__, "simplejpeg": simplejpeg.__version__}
     provenance = {
         "source": images.root.resolve().name,

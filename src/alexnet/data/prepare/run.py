@@ -138,7 +138,8 @@ class Run:
                 odd += part.odd
                 digests[split] += part.digests
             targets = _mark(labels, num_classes) if self.source.has_sets else np.array(labels, np.int64)
-            contents[split] = SplitContent(shards=shards, labels=targets, paths=paths)
+            groups = [self.source.groups[path] for path in paths] if self.source.groups else None
+            contents[split] = SplitContent(shards=shards, labels=targets, paths=paths, groups=groups)
             own[split] = labels
             every = np.array([label for each in labels for label in _classes(each)], np.int64)
             per_class[split] = np.bincount(every, minlength=num_classes).tolist()

@@ -144,6 +144,7 @@ def _label_tree(
             split: [LabeledPath(record.path, labels[record.class_name]) for record in part]
             for split, part in splits.items()
         },
+        groups=options.grouping.name_groups(splits) if options.grouping else {},
         ignored=dict(sorted((+ignored).items())),
         notes=tuple(notes),
     )

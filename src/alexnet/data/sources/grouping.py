@@ -60,6 +60,10 @@ class Grouping:
             )
         return next((part for part in found.groups() if part is not None), found[0])
 
+    def name_groups(self, splits: "Mapping[str, Sequence[Record]]") -> dict[str, str]:
+        """Return the group of each image, by its path."""
+        return {record.path: self.find(record) for records in splits.values() for record in records}
+
     def check_apart(self, splits: "Mapping[str, Sequence[Record]]") -> None:
         """Refuse splits that share a group.
 

@@ -100,6 +100,7 @@ def collect(
         class_titles=find_titles(root, names, options.class_names_file, notes, titles),
         splits={split: [LabeledPath(r.path, number(r)) for r in splits[split]] for split in order},
         has_sets=has_sets,
+        groups=options.grouping.name_groups(splits) if options.grouping else {},
         ignored=dict(sorted((ignored or {}).items())),
         notes=tuple(notes),
     )

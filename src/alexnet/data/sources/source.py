@@ -73,6 +73,8 @@ class Source:
     """"train", "val" and perhaps "test", in the order in which the store will hold them."""
     has_sets: bool = False
     """Whether an image may have any number of labels, which are then tuples."""
+    groups: Mapping[str, str] = field(default_factory=dict)
+    """Path of an image -> what it belongs together with; empty where that was not asked for."""
     ignored: Mapping[str, int] = field(default_factory=dict)
     """How many files and folders were passed over, by reason."""
     notes: tuple[str, ...] = ()

@@ -74,13 +74,16 @@ def _differences(store: Store, images: Source, provenance: Mapping[str, Any]) ->
 
 
 def _has_same_labels(store: Store, images: Source) -> bool:
-    """Whether every image of the store has its split and label still; some may have been left out of it."""
+    """Whether every image of the store has its split, label and group still; some may have been left out of it."""
     if set(store.splits) != set(images.splits):
         return False
     for name, entries in images.splits.items():
         labels, split = dict(entries), store.splits[name]
         own = list_sets(split.label_sets) if split.has_sets else split.labels.tolist()
         if any(labels.get(path) != label for path, label in zip(split.paths, own, strict=True)):
+            return False
+        groups = () if split.groups is None or not images.groups else zip(split.paths, split.groups, strict=True)
+        if any(images.groups.get(path) != group for path, group in groups):
             return False
     return True
 

@@ -175,6 +175,8 @@ class Store:
         for fields in self.header["splits"].values():
             yield fields["label_sets" if self.has_sets else "labels"]
             yield fields["paths"]
+            if "groups" in fields:
+                yield fields["groups"]
             for shard in fields["shards"]:
                 yield from list_shard_files(shard)
 
@@ -199,8 +201,13 @@ class Split:
         """Pixels: `images[i]` is (size, size, 3) uint8 RGB."""
         self.per_class_counts: tuple[int, ...] = tuple(fields["per_class"])
         """Number of images of each label."""
-        self.paths: Sequence[str] = Paths(folder, fields["paths"], fields["count"])
+        self.paths: Sequence[str] = Names(folder, fields["paths"], fields["count"])
         """Path of each image inside its source, with forward slashes."""
+        self.groups: Sequence[str] | None = (
+            Names(folder, fields["groups"], fields["count"]) if "groups" in fields else None
+        )
+        """What each image belongs together with, by `prepare --group` or as frames of a clip; None where that is not
+        known."""
         self._folder = folder
         self.has_sets = "label_sets" in fields
         """Whether an image may have any number of labels."""
@@ -259,8 +266,8 @@ class Split:
         return self.label_sets if self.has_sets else self.labels
 
 
-class Paths(Sequence[str]):
-    """The path of each image of a split inside its source; the file is read when a path is first asked for."""
+class Names(Sequence[str]):
+    """A name of each image of a split, such as its path; the file is read when a name is first asked for."""
 
     def __init__(self, folder: Path, record: Mapping[str, Any], count: int) -> None:
         self._folder = folder
@@ -278,7 +285,7 @@ class Paths(Sequence[str]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(self._count))]
         if not -self._count <= index < self._count:
-            raise IndexError(f"path {index} is outside this split of {self._count} images")
+            raise IndexError(f"name {index} is outside this split of {self._count} images")
         text, starts = self._lines
         index %= self._count
         return unescape_name(json.loads(text[starts[index] : starts[index + 1]]))
@@ -289,7 +296,7 @@ class Paths(Sequence[str]):
         text = read_file(self._folder, self._record)
         ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
         if len(ends) != self._count:
-            raise damaged(self._folder / self._record["file"], "does not hold one path for each image")
+            raise damaged(self._folder / self._record["file"], "does not hold one line for each image")
         return text, np.concatenate([[0], ends])
 
 

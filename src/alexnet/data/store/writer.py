@@ -51,6 +51,8 @@ class SplitContent:
     labels: NDArray[np.int64] | NDArray[np.bool_]
     """(N,) the class of each image; or (N, K), whether it has each class."""
     paths: Sequence[str]
+    groups: Sequence[str] | None = None
+    """What each image belongs together with, where that is known."""
 
     @property
     def has_sets(self) -> bool:
@@ -180,7 +182,6 @@ class StoreFiles:
         return header
 
     def _write_split(self, name: str, content: SplitContent, num_classes: int) -> dict[str, Any]:
-        lines = "".join(json.dumps(escape_name(path)) + "\n" for path in content.paths)
         if content.has_sets:
             per_class = content.labels.sum(0)
             labels = {"label_sets": self.write_array(f"{name}/label-sets.npy", pack_sets(content.labels))}
@@ -191,9 +192,13 @@ class StoreFiles:
             "count": len(content.labels),
             "per_class": per_class.tolist(),
             **labels,
-            "paths": self.write(f"{name}/paths.jsonl", [lines.encode()]),
+            "paths": self._write_names(f"{name}/paths.jsonl", content.paths),
+            **({} if content.groups is None else {"groups": self._write_names(f"{name}/groups.jsonl", content.groups)}),
             "shards": list(content.shards),
         }
+
+    def _write_names(self, file: str, names: Sequence[str]) -> FileRecord:
+        return self.write(file, ["".join(json.dumps(escape_name(name)) + "\n" for name in names).encode()])
 
 
 def write_whole_file(target: Path, chunks: Iterable[bytes | memoryview], scratch: Path) -> dict[str, Any]:
