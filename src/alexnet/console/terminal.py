@@ -210,9 +210,9 @@ class Meter:
             what = f"{self._what}: {done:,} of {total:,}{'' if self._times else f' {self._unit}'}"
             self._terminal.say(", ".join(filter(None, [what, speed, left, words])))
 
-    def restart(self, what: str) -> None:
+    def restart(self, what: str, unit: str | None = None) -> None:
         """Begin to count something else on the same line."""
-        self._what, self._pace = what, Pace()
+        self._what, self._unit, self._pace = what, unit or self._unit, Pace()
         if self._bar and self._task is not None:
             self._bar.remove_task(self._task)
             self._task = None

@@ -74,6 +74,18 @@ SOURCE_KINDS = [
     help="CSV of labels to change and images to drop, as the page of evaluate --suspects saves it.",
 )
 @click.option(
+    "--every",
+    type=Number(0.001),
+    help="SOURCE holds clips: take a frame every so many seconds. A clip stays on one side.",
+)
+@click.option(
+    "--thin",
+    default=2.0,
+    type=Number(0, 255),
+    help="Of clips: leave out a frame that differs from the one before by less, in grey levels of thumbnails; 0 keeps "
+    "all.",
+)
+@click.option(
     "--codec",
     default="raw",
     type=click.Choice(["raw", "jpeg"]),
@@ -110,7 +122,7 @@ def prepare(source: Path, out: Path, size: int, part: tuple[int, int], as_json: 
     SOURCE holds train/<class>/… and val/<class>/…, or <class>/… together with --val-fraction: a folder, or a zip or
     tar archive, which is not unpacked. Also read are ImageNet's and CIFAR's own archives, tables of paths and labels
     (CSV, TSV), COCO's JSON, WebDataset, Hugging Face's files, FiftyOne's exports, the folders of torchvision's data
-    sets and .npz: see docs/data.md. The shorter side becomes 256 pixels, the
+    sets and .npz: see docs/data.md; with --every clips: see docs/video.md. The shorter side becomes 256 pixels, the
     centre is kept. Interrupted, the same command continues.
     """
     import dataclasses
@@ -119,13 +131,23 @@ def prepare(source: Path, out: Path, size: int, part: tuple[int, int], as_json: 
     from alexnet.data.prepare.prepare import prepare as prepare_store
 
     terminal = Terminal()
-    with terminal.progress("preparing", "images") as meter:
+    with terminal.progress("reading", "clips") as meter:
+        is_reading = True
+
+        def tell(done: int, total: int, skipped: int) -> None:
+            nonlocal is_reading
+            if is_reading:
+                meter.restart("preparing", "images")
+                is_reading = False
+            meter(done, total, f"{skipped:,} left out" if skipped else "")
+
         report = prepare_store(
             source,
             out,
             size=size,
             part=part,
-            progress=lambda done, total, skipped: meter(done, total, f"{skipped:,} left out" if skipped else ""),
+            progress=tell,
+            clip_progress=lambda done, total, parts: meter(done, total, work=(parts, total)),
             **options,
         )
     if as_json:

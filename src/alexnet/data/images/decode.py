@@ -119,6 +119,19 @@ def decode_image(
         raise ImageError(text) from None
 
 
+def square_pixels(pixels: NDArray[np.uint8], size: int = 256, *, framing: Framing = "square") -> NDArray[np.uint8]:
+    """The square of an upright picture as `decode_image` makes it of a file with these pixels, (size, size, 3).
+
+    Args:
+        pixels: (H, W, 3) uint8 sRGB, C-contiguous. Read only.
+    """
+    if framing != "square":
+        return np.array(_frame(Image.fromarray(pixels), size, framing))
+    square = np.empty((size, size, 3), np.uint8)
+    _resample_array(pixels, _central_box(pixels.shape[1], pixels.shape[0], False, False), 1, square)
+    return square
+
+
 def explain_unreadable(name: str, error: OSError) -> str:
     """The message of the ImageError for an image file that the system cannot read."""
     advice = "Give a file." if error.errno == errno.EINVAL else "Check that it exists and its permissions."

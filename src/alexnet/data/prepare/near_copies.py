@@ -115,11 +115,14 @@ def _choose_candidates(paths: Sequence[str], queries: Sequence[str]) -> list[int
 
 def _read_thumbnails(read: Read, rows: Sequence[int]) -> NDArray[np.float64]:
     """(N, 12 x 12 x 3) whole numbers."""
-    side = (THUMBNAIL_PX, THUMBNAIL_PX)
     thumbnails = np.empty((len(rows), THUMBNAIL_PX * THUMBNAIL_PX * 3))
     for place, row in enumerate(rows):
-        image = read(row)
-        step = max(1, len(image) // SAMPLED_PX)
-        small = Image.fromarray(np.ascontiguousarray(image[::step, ::step])).resize(side, Image.Resampling.BOX)
-        thumbnails[place] = np.asarray(small).ravel()
+        thumbnails[place] = make_thumbnail(read(row))
     return thumbnails
+
+
+def make_thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The (12 x 12 x 3,) means of the parts of an image, whole numbers."""
+    step = max(1, len(image) // SAMPLED_PX)
+    small = Image.fromarray(np.ascontiguousarray(image[::step, ::step]))
+    return np.asarray(small.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)).ravel().astype(np.float64)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from alexnet.data.prepare.clips import THIN_LEVELS, ClipProgress, Sampling, take_frames
 from alexnet.data.prepare.part import Settings
 from alexnet.data.prepare.partial import PartialStore, describe_job
 from alexnet.data.prepare.run import Progress, Run
@@ -18,6 +19,7 @@ from alexnet.data.sources.kinds import Source, find_images
 from alexnet.data.sources.source import LabelsAre
 from alexnet.data.store.existing import find_same_store, read_report
 from alexnet.data.store.writer import rows_per_shard
+from alexnet.data.video.clip import check_step
 from alexnet.errors import ConfigError, ImageError, Interrupted, StoreError
 from alexnet.files.record import hash_file
 from alexnet.text.names import unescape_name
@@ -82,8 +84,11 @@ def prepare(
     labels: LabelsAre | None = None,
     shard_rows: int | None = None,
     part: tuple[int, int] = (1, 1),
+    every: float | None = None,
+    thin: float = THIN_LEVELS,
+    clip_progress: ClipProgress | None = None,
 ) -> PrepareReport:
-    """Make a store of labelled photographs.
+    """Make a store of labelled photographs, or of the frames of labelled clips.
 
     Interrupted in any way, the same call continues after the last part that was finished. The same images and options
     give the same bytes, whatever the number of threads and interruptions. Where the store is complete already, nothing
@@ -105,6 +110,10 @@ def prepare(
         shard_rows: Images in a part, and so in a shard; as many as fit 96 MiB when None.
         part: (i, n) does the i-th of n shares of the work, with out on a file system that n machines share. Whoever is
             last finishes the store, whose bytes are those of one machine's; until then the report has num_missing.
+        every: Read clips in place of images, of each a frame every so many seconds, see `prepare.clips`. A clip is on
+            one side of every division, and the group of its frames in the store, unless group says more.
+        thin: Of clips: leave out a frame that is nearly the one before it, see `Sampling.thin_levels`.
+        clip_progress: Called from this thread as clips are read.
     Raises:
         SourceError: the folder is not laid out as `find_images` needs it, or no image of a class can be read.
         ImageError: an image cannot be read and on_bad_image is "stop".
@@ -116,6 +125,8 @@ def prepare(
     if not 1 <= part[0] <= part[1]:
         raise ConfigError(f"part is {part[0]}/{part[1]}; accepted is i/n with i from 1 to n.")
     _check_options(size, on_bad_image, workers, shard_rows, codec, quality, max_bad)
+    if every is not None:
+        _check_sampling(every, thin, part)
     target = Path(out)
     _check_outside(Path(source), target)
     images = find_images(
@@ -130,6 +141,7 @@ def prepare(
         classes_at=classes_at,
         corrections=corrections,
         labels=labels,
+        clips=every is not None,
     )
     rows = shard_rows or rows_per_shard(size)
     options = {
@@ -144,6 +156,7 @@ def prepare(
         **({"classes_at": classes_at} if classes_at is not None else {}),
         **({"corrections": hash_file(Path(corrections))} if corrections is not None else {}),
         **({"labels": "several"} if images.has_sets else {}),
+        **({"every": every, "thin": thin} if every is not None else {}),
         "shard_rows": rows,
     }
     provenance, job = describe_job(images, options)
@@ -163,7 +176,19 @@ def prepare(
     run = Run(images, settings, progress)
     try:
         with PartialStore(target, job, turn=part) as partial:
-            run.read_images(partial, workers or (os.cpu_count() or 1) + 1)
+            threads = workers or (os.cpu_count() or 1) + 1
+            if every is not None:
+                sampling = Sampling(every_s=every, thin_levels=thin)
+                images = take_frames(
+                    images,
+                    partial.path / "frames",
+                    sampling,
+                    settings=settings,
+                    workers=threads,
+                    progress=clip_progress,
+                )
+                run = Run(images, settings, progress)
+            run.read_images(partial, threads)
             missing = run.count_missing(partial)
             if missing or not partial.take_over():
                 report = {"splits": {}, "skipped": [], "odd": [], "notes": [], "duplicates": {}}
@@ -229,6 +254,16 @@ def _check_options(
         raise ConfigError(f"quality is {quality}; it lies between 1 and 100.")
     if not 0 <= max_bad <= 1:
         raise ConfigError(f"max_bad is {max_bad}; it is a share, between 0 and 1.")
+
+
+def _check_sampling(every: float, thin: float, part: tuple[int, int]) -> None:
+    check_step(every)
+    if not thin >= 0:
+        raise ConfigError(f"thin is {thin}; it is a difference in grey levels, 0 to keep all frames.")
+    if part != (1, 1):
+        raise ConfigError(
+            "Clips are prepared on one machine, as the number of their frames is not known before. Leave out --part."
+        )
 
 
 def _check_outside(source: Path, target: Path) -> None:

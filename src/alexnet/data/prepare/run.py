@@ -115,8 +115,7 @@ class Run:
         """Write the rest of the store, and the header last; returns the report."""
         statistics = PixelStatistics(self.size)
         contents: dict[str, SplitContent] = {}
-        skipped: list[tuple[str, str]] = []
-        odd: list[tuple[str, str]] = []
+        skipped, odd = list(self.source.left_out), list(self.source.odd)
         per_class: dict[str, list[int]] = {}
         digests: dict[str, list[str]] = {}
         own: dict[str, list[Label]] = {}

@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from alexnet.data.images.decode import MAX_FILE_BYTES
-from alexnet.data.sources.folders import Folder, add_file, pass_over_raw
+from alexnet.data.sources.folders import Accept, Folder, add_file, has_image_suffix, pass_over_raw
 from alexnet.errors import ImageError, SourceError
 
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, ValueError, NotImplementedError)
@@ -185,14 +185,14 @@ class Mounted:
         return +sum((archive.ignored for archive in self.archives.values()), Counter())
 
 
-def build_tree(archive: Archive) -> Folder:
+def build_tree(archive: Archive, accept: Accept = has_image_suffix) -> Folder:
     """The files of an archive as folders, as if it had been unpacked into a folder of its name.
 
     Names are sorted; hidden and system files are passed over by the same rules as on the disk.
     """
     top = Folder(archive.path)
     for name in sorted(archive.names()):
-        add_file(top, PurePosixPath(name).parts)
+        add_file(top, PurePosixPath(name).parts, accept)
     pass_over_raw(top)
     top.ignored += +archive.ignored
     return top

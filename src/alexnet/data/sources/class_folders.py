@@ -11,7 +11,7 @@ from pathlib import Path
 from alexnet.data.sources.archives import build_tree, open_archive
 from alexnet.data.sources.class_tree import Depth, find_classes, find_split_folder, gather_classes, note_stray_images
 from alexnet.data.sources.division import SPLIT_NAMES, note_contradictions, set_aside, set_test_aside
-from alexnet.data.sources.folders import Folder, has_image_suffix, scan_folder
+from alexnet.data.sources.folders import VIDEO, Accept, Folder, has_clip_suffix, has_image_suffix, scan_folder
 from alexnet.data.sources.grouping import FOLDER
 from alexnet.data.sources.image_names import ValList
 from alexnet.data.sources.source import Files, FolderFiles, LabeledPath, Options, Record, Source
@@ -25,19 +25,19 @@ from alexnet.text.wording import counted, shorten, suggest
 
 def find_folders(root: Path, options: Options) -> Source:
     """The images under a folder of the disk."""
-    top = scan_top(root)
+    top = scan_top(root, options.accept)
     used = [options.val_list, options.class_names_file or find_titles_file(root)]
     return _label_tree(root, "folders", FolderFiles(root), top, options, used=[path for path in used if path])
 
 
-def scan_top(root: Path) -> Folder:
-    """The tree of photographs below root.
+def scan_top(root: Path, accept: Accept = has_image_suffix) -> Folder:
+    """The tree of photographs below root, or of what is accepted in their place.
 
     Raises:
         SourceError: root may not be listed.
     """
     try:
-        return scan_folder(root)
+        return scan_folder(root, accept)
     except OSError as error:
         raise SourceError(f"{root} cannot be listed ({error.strerror}). Check its permissions.") from None
 
@@ -48,7 +48,7 @@ def find_in_archive(root: Path, options: Options) -> Source:
     Folders around the tree, as most archives have one, are passed through.
     """
     archive = open_archive(root)
-    top = build_tree(archive)
+    top = build_tree(archive, options.accept)
     ignored = top.ignored
     while not top.images and len(top.folders) == 1 and top.folders[0].folders and not _is_split(top.folders[0]):
         top = top.folders[0]
@@ -81,6 +81,7 @@ def _label_tree(
         titles: Name and text of a table of readable names that lies beside the class folders in an archive.
         used: Tables and lists that are read; those in the tree were not passed over.
     """
+    _check_kind_of_pictures(top, options)
     train, val = find_split_folder(top, TRAIN), find_split_folder(top, VAL)
     if train is None and val is not None:
         raise SourceError(
@@ -148,6 +149,19 @@ def _label_tree(
         ignored=dict(sorted((+ignored).items())),
         notes=tuple(notes),
     )
+
+
+def _check_kind_of_pictures(top: Folder, options: Options) -> None:
+    """Refuse a tree without any of the files that are wanted, where that is what the other kind would say better."""
+    if top.num_images:
+        return
+    if options.accept is has_clip_suffix:
+        raise SourceError(
+            f"{top.path} holds no clips. Check the path; names of clips end in .mp4, .mov, .mkv, .webm, .avi, .gif and "
+            "the like. For images leave out --every."
+        )
+    if videos := top.count_ignored()[VIDEO]:
+        raise SourceError(f"{top.path} holds no images, but {counted(videos, 'video')}. Take frames: --every 1.0.")
 
 
 def _was_passed_over(path: Path, root: Path) -> bool:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,15 @@ RAW_SUFFIXES = frozenset(
 )
 """Of cameras' raw files, which are photographs too: left out with a reason, not passed over as something else."""
 
+CLIP_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".asf"}
+    | {".flv", ".ogv", ".mxf", ".gif", ".webp"}
+)
+"""Of moving pictures; a GIF or WebP may be still."""
+
+VIDEO = "video, of which --every takes frames"
+"""Why a video is passed over among images."""
+
 SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "ehthumbs.db"})
 """What operating systems leave beside photographs, lower case. Names that begin with a dot are hidden."""
 
@@ -33,9 +42,9 @@ class Folder:
     folders: list["Folder"] = field(default_factory=list)
     """Folders directly in this one, sorted by name."""
     ignored: Counter[str] = field(default_factory=Counter)
-    """How many names directly in this folder were passed over: "hidden", "system", "not an image", "unreadable folder",
-    "loop of links", "special file", "raw file beside its picture", and of archives "unsafe name", "link or device",
-    "replaced by a later file"."""
+    """How many names directly in this folder were passed over: "hidden", "system", "not an image", VIDEO or
+    "not a clip", "unreadable folder", "loop of links", "special file", "raw file beside its picture", and of archives
+    "unsafe name", "link or device", "replaced by a later file"."""
 
     @property
     def name(self) -> str:
@@ -60,7 +69,24 @@ class Folder:
         return sum((folder.count_ignored() for folder in self.folders), Counter(self.ignored))
 
 
-def scan_folder(path: Path, _above: frozenset[tuple[int, int]] = frozenset()) -> Folder:
+Accept = Callable[[str], bool]
+"""Whether a file of this name is wanted."""
+
+
+def has_image_suffix(name: str) -> bool:
+    """Whether a file of this name is taken for an image."""
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix in IMAGE_SUFFIXES or suffix in RAW_SUFFIXES
+
+
+def has_clip_suffix(name: str) -> bool:
+    """Whether a file of this name is taken for a clip."""
+    return os.path.splitext(name)[1].lower() in CLIP_SUFFIXES
+
+
+def scan_folder(
+    path: Path, accept: Accept = has_image_suffix, _above: frozenset[tuple[int, int]] = frozenset()
+) -> Folder:
     """The folder at path with all below it, independent of the order in which the system lists names.
 
     Links are followed; a link to a folder that contains it is passed over as a "loop of links". So is a camera's raw
@@ -74,9 +100,9 @@ def scan_folder(path: Path, _above: frozenset[tuple[int, int]] = frozenset()) ->
             if reason := _reason_to_ignore(entry.name):
                 folder.ignored[reason] += 1
             elif _is_folder(entry):
-                _add_folder(folder, path / entry.name, above)
-            elif not has_image_suffix(entry.name):
-                folder.ignored["not an image"] += 1
+                _add_folder(folder, path / entry.name, accept, above)
+            elif not accept(entry.name):
+                folder.ignored[_name_unwanted(entry.name, accept)] += 1
             elif _is_file_or_broken(entry):
                 folder.images.append(entry.name)
             else:
@@ -86,7 +112,9 @@ def scan_folder(path: Path, _above: frozenset[tuple[int, int]] = frozenset()) ->
     return folder
 
 
-def list_images(path: Path, _above: frozenset[tuple[int, int]] = frozenset()) -> list[Path]:
+def list_images(
+    path: Path, accept: Accept = has_image_suffix, _above: frozenset[tuple[int, int]] = frozenset()
+) -> list[Path]:
     """Every file below a folder that counts as an image by the rules of `scan_folder`, sorted by path.
 
     What cannot be opened is in the list too, so that whoever reads it tells why: a link that leads nowhere, a pipe, a
@@ -104,13 +132,13 @@ def list_images(path: Path, _above: frozenset[tuple[int, int]] = frozenset()) ->
     found: list[Path] = []
     for entry in shown:
         if _is_folder(entry):
-            found += list_images(path / entry.name, above)
-        elif has_image_suffix(entry.name):
+            found += list_images(path / entry.name, accept, above)
+        elif accept(entry.name):
             found.append(path / entry.name)
     return found
 
 
-def add_file(top: Folder, parts: Sequence[str]) -> None:
+def add_file(top: Folder, parts: Sequence[str], accept: Accept = has_image_suffix) -> None:
     """Put a file at top/parts[0]/parts[1]/... into the tree by the rules of `scan_folder`; call in sorted order."""
     folder = top
     for name in parts[:-1]:
@@ -122,16 +150,10 @@ def add_file(top: Folder, parts: Sequence[str]) -> None:
         folder = folder.folders[-1]
     if reason := _reason_to_ignore(parts[-1]):
         top.ignored[reason] += 1
-    elif has_image_suffix(parts[-1]):
+    elif accept(parts[-1]):
         folder.images.append(parts[-1])
     else:
-        top.ignored["not an image"] += 1
-
-
-def has_image_suffix(name: str) -> bool:
-    """Whether a file of this name is taken for an image."""
-    suffix = os.path.splitext(name)[1].lower()
-    return suffix in IMAGE_SUFFIXES or suffix in RAW_SUFFIXES
+        top.ignored[_name_unwanted(parts[-1], accept)] += 1
 
 
 def pass_over_raw(folder: Folder) -> None:
@@ -162,18 +184,24 @@ def _is_file_or_broken(entry: "os.DirEntry[str]") -> bool:
         return True
 
 
+def _name_unwanted(name: str, accept: Accept) -> str:
+    if accept is has_clip_suffix:
+        return "not a clip"
+    return VIDEO if has_clip_suffix(name) else "not an image"
+
+
 def _reason_to_ignore(name: str) -> str | None:
     if name.startswith("."):
         return "hidden"
     return "system" if name.lower() in SYSTEM_NAMES else None
 
 
-def _add_folder(parent: Folder, path: Path, above: frozenset[tuple[int, int]]) -> None:
+def _add_folder(parent: Folder, path: Path, accept: Accept, above: frozenset[tuple[int, int]]) -> None:
     try:
         status = path.stat()
         if (status.st_dev, status.st_ino) in above:
             parent.ignored["loop of links"] += 1
             return
-        parent.folders.append(scan_folder(path, above))
+        parent.folders.append(scan_folder(path, accept, above))
     except OSError:
         parent.ignored["unreadable folder"] += 1

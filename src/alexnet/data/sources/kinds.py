@@ -17,6 +17,7 @@ from alexnet.data.sources.class_tree import WHOLE_PATH
 from alexnet.data.sources.coco import find_in_coco, is_coco
 from alexnet.data.sources.corrections import apply_corrections
 from alexnet.data.sources.fiftyone import find_in_fiftyone, is_fiftyone
+from alexnet.data.sources.folders import has_clip_suffix, has_image_suffix
 from alexnet.data.sources.grouping import Grouping
 from alexnet.data.sources.hugging_face import find_in_arrow, find_in_parquet, is_arrow, is_parquet
 from alexnet.data.sources.ilsvrc import find_ilsvrc, is_ilsvrc
@@ -64,6 +65,9 @@ KINDS = (
 )
 """In the order in which they are tried: the particular before the general."""
 
+CLIP_KINDS = ("table", "archive", "folders")
+"""Kinds that may hold clips."""
+
 SETS_KINDS = ("table", "coco", "fiftyone")
 """Kinds of which an image may have any number of labels."""
 
@@ -81,6 +85,7 @@ def find_images(
     classes_at: int | str | None = None,
     corrections: str | os.PathLike[str] | None = None,
     labels: LabelsAre | None = None,
+    clips: bool = False,
 ) -> Source:
     """The images of a source, split and labelled.
 
@@ -108,6 +113,7 @@ def find_images(
             1, unless class folders hold nothing but several folders: that is refused.
         labels: Of tables and COCO: "several" where an image may have any number of labels, "one" where it has one. When
             None, one for tables, unless a label holds "|", which is refused; any number for COCO.
+        clips: List clips in place of images, as files with one label each; `prepare.clips` takes their frames.
         corrections: A table of labels to change and images to leave out, see `corrections.apply_corrections`.
     Raises:
         SourceError: the source is damaged or laid out in another way; the message says what to do.
@@ -134,6 +140,7 @@ def find_images(
         grouping=Grouping(group) if group is not None else None,
         classes_at=classes_at,
         labels=labels,
+        accept=has_clip_suffix if clips else has_image_suffix,
     )
     for path in filter(None, (options.val_list, options.class_names_file, None if root.is_dir() else root)):
         if path.exists():
@@ -145,6 +152,11 @@ def find_images(
         raise ConfigError(
             f"{root} is {chosen.summary}; it has one label for each image. Leave out --labels, or give a table or "
             "COCO's JSON."
+        )
+    if clips and chosen.name not in CLIP_KINDS:
+        raise ConfigError(
+            f"{root} is {chosen.summary}; it holds no clips. Leave out --every, or give a folder, an archive or a "
+            "table of clips."
         )
     found = chosen.find(root, options)
     return found if corrections is None else apply_corrections(found, Path(corrections))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from alexnet.data.images.decode import read_file
+from alexnet.data.sources.folders import Accept, has_image_suffix
 from alexnet.data.sources.grouping import Grouping
 from alexnet.text.class_names import normalize_name
 
@@ -46,14 +47,15 @@ class FolderFiles:
 
     def read(self, path: str) -> bytes:
         """All bytes of the file root/path."""
-        return read_file(self._locate(path))
+        return read_file(self.locate(path))
 
     def describe(self, path: str) -> tuple[int, int]:
         """Size in bytes and time of change in nanoseconds."""
-        status = os.stat(self._locate(path))
+        status = os.stat(self.locate(path))
         return status.st_size, status.st_mtime_ns
 
-    def _locate(self, path: str) -> str:
+    def locate(self, path: str) -> str:
+        """Where the file root/path is on the disk."""
         return path if os.path.isabs(path) else f"{self.root}/{path}"  # a Path costs as much as asking for its size
 
 
@@ -77,6 +79,10 @@ class Source:
     """Path of an image -> what it belongs together with; empty where that was not asked for."""
     ignored: Mapping[str, int] = field(default_factory=dict)
     """How many files and folders were passed over, by reason."""
+    left_out: Sequence[tuple[str, str]] = ()
+    """Path and reason of what could not be used before any image was decoded: of clips."""
+    odd: Sequence[tuple[str, str]] = ()
+    """Path of what is used although it is odd, and the oddity, as words after "has": of clips."""
     notes: tuple[str, ...] = ()
     """What is unusual but allowed, in sentences."""
 
@@ -120,6 +126,8 @@ class Options:
     """Which folders are the classes: of that depth, counted from 1, or "path", see `class_tree.gather_classes`."""
     labels: LabelsAre | None = None
     """How many labels an image has; None where the user did not say."""
+    accept: Accept = has_image_suffix
+    """Which files are listed: images, or clips."""
 
 
 SEPARATOR = "|"

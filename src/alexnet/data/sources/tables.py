@@ -53,9 +53,9 @@ def find_in_table(root: Path, options: Options) -> Source:
     )
     body = list(rows)
     if len(columns) == 2 and split_at is None:
-        if path_at is None and label_at is None and any(map(has_image_suffix, columns)):  # there is no heading
+        if path_at is None and label_at is None and any(map(options.accept, columns)):  # there is no heading
             body.insert(0, (skipped + 1, header))
-            path_at = 0 if has_image_suffix(columns[0]) else 1
+            path_at = 0 if options.accept(columns[0]) else 1
         if path_at is None and label_at is not None:
             path_at = 1 - label_at
         elif label_at is None and path_at is not None:

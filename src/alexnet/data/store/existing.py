@@ -9,6 +9,7 @@ from alexnet.data.sources.source import Source
 from alexnet.data.store.format import PARTIAL_SUFFIX, read_file
 from alexnet.data.store.label_sets import list_sets
 from alexnet.data.store.reader import Store, open_store
+from alexnet.data.video.clip import find_clip
 from alexnet.errors import StoreError
 from alexnet.files.documents import parse_json
 from alexnet.text.class_names import TITLES_FILE
@@ -80,9 +81,10 @@ def _has_same_labels(store: Store, images: Source) -> bool:
     for name, entries in images.splits.items():
         labels, split = dict(entries), store.splits[name]
         own = list_sets(split.label_sets) if split.has_sets else split.labels.tolist()
-        if any(labels.get(path) != label for path, label in zip(split.paths, own, strict=True)):
+        paths = list(map(find_clip, split.paths)) if "every" in store.provenance.get("options", {}) else split.paths
+        if any(labels.get(path) != label for path, label in zip(paths, own, strict=True)):
             return False
-        groups = () if split.groups is None or not images.groups else zip(split.paths, split.groups, strict=True)
+        groups = () if split.groups is None or not images.groups else zip(paths, split.groups, strict=True)
         if any(images.groups.get(path) != group for path, group in groups):
             return False
     return True

@@ -1,6 +1,7 @@
 """One clip, whatever it is kept as: the one way from its file to frames."""
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,14 +16,10 @@ from alexnet.files.kinds import recognize
 from alexnet.files.writing import check_file
 from alexnet.text.names import escape_name
 
-VIDEO_SUFFIXES = (
-    ".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".asf",
-    ".flv", ".ogv", ".mxf",
-)  # fmt: skip
-"""By these names videos are found in folders, in either case."""
-
 SHORTEST_STEP_S = 0.001
 """Of timestamps: frames have names to a thousandth of a second."""
+
+_FRAME = re.compile(r"(.+)@([0-9.]+(?:e[+-]?[0-9]+)?)s", re.DOTALL)
 
 SHORTFALL = 1.05
 """Of a clip that is longer by its header than its frames last, by this factor and half a second, it is said."""
@@ -50,10 +47,7 @@ class Clip:
             ConfigError: every_s is below SHORTEST_STEP_S.
             ImageError: no frame can be decoded; or a frame is too large.
         """
-        if not SHORTEST_STEP_S <= every_s < float("inf"):
-            raise ConfigError(
-                f"A frame every {every_s:g} seconds; accepted are {SHORTEST_STEP_S:g} and more, for example 0.5."
-            )
+        check_step(every_s)
         return self._frames(every_s)
 
     def _frames(self, every_s: float) -> Iterator[Frame]:
@@ -71,6 +65,14 @@ class Clip:
         if self.duration_s is not None and self.duration_s > SHORTFALL * (timeline.start_s + timeline.end_s) + 0.5:
             oddities.append(f"frames for {timeline.end_s:.1f} s of the {self.duration_s:.1f} s that its header names")
         self.oddities[:] = oddities
+
+
+def check_step(every_s: float) -> None:
+    """Refuse a time between frames that is none, with a ConfigError."""
+    if not SHORTEST_STEP_S <= every_s < float("inf"):
+        raise ConfigError(
+            f"A frame every {every_s:g} seconds; accepted are {SHORTEST_STEP_S:g} and more, for example 0.5."
+        )
 
 
 def open_clip(source: str | os.PathLike[str] | bytes, *, name: str | None = None) -> Clip:
@@ -111,6 +113,18 @@ def read_frames(source: str | os.PathLike[str] | bytes, every_s: float = 1.0) ->
 def name_frame(clip: str, time_s: float) -> str:
     """Return what a frame is called wherever images have names: "path/clip.mp4@12.5s"."""
     return f"{clip}@{round(time_s, 3):.12g}s"
+
+
+def parse_frame(name: str) -> tuple[str, float] | None:
+    """Return the clip and the time of a frame by its name; None where the name is not that of a frame."""
+    found = _FRAME.fullmatch(name)
+    return (found[1], float(found[2])) if found else None
+
+
+def find_clip(name: str) -> str:
+    """Return the clip of a frame by its name; another name as it is."""
+    frame = parse_frame(name)
+    return frame[0] if frame else name
 
 
 def _explain(problem: UnusableError, name: str) -> ImageError:
