@@ -147,6 +147,22 @@ def test_training_is_the_same_for_any_mesh(
         assert torch.allclose(merged[name], weight, atol=1e-5), name
 
 
+def test_averages_and_mixtures_are_the_same_where_towers_and_dense_layers_are_shared(
+    store_path: Path, tmp_path: Path
+) -> None:
+    """Begun by 2 x 2 processes, stopped, and finished by one."""
+    mixed = ("batches.mixup=0.4", "batches.cutmix=1", "batches.erasing=0.3")
+    chosen = recipe("optimization.average_epochs=0.5", *mixed, epochs=8)
+    alone(store_path, tmp_path / "one", chosen)
+    arguments = str(store_path), chosen, str(tmp_path / "n"), "data=2,tower=2,dense=4"
+    begun = run_crew(4, partial(train_shared, fault=("stopped", 2, 16)), *arguments)
+    assert [result["error"][0] for result in begun] == ["Interrupted"] * 4
+    alone(store_path, tmp_path / "n", chosen)
+    whole, merged = weights_of(tmp_path / "one"), weights_of(tmp_path / "n")
+    for name, weight in whole.items():
+        assert torch.allclose(merged[name], weight, atol=1e-5), name
+
+
 def test_a_batch_in_parts_gives_the_update_of_the_whole(store_path: Path, tmp_path: Path) -> None:
     losses, _ = alone(store_path, tmp_path / "whole", recipe())
     in_parts, _ = alone(store_path, tmp_path / "parts", recipe(), local_batch=3)

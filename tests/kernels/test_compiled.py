@@ -93,11 +93,14 @@ def test_the_fused_update_gives_the_bits_of_the_others_at_any_rate(device: str, 
             weight, velocity, gradient = (each.to(place, copy=True) for each in given)
             if len(shape) == 4:
                 weight, velocity = (each.contiguous(memory_format=torch.channels_last) for each in (weight, velocity))
-            working = torch.zeros_like(weight, dtype=torch.bfloat16)
+            working, average = torch.zeros_like(weight, dtype=torch.bfloat16), weight.clone()
+            rule: dict[str, Any] = {"momentum": 0.9, "decay": 5e-4, "working": working}
             with kernels.using(version):  # type: ignore[arg-type]
                 for rate in (0.01, 0.003, 0.0007):
+                    kernels.update_weights(weight, velocity, gradient.to(dtype), rate=rate, **rule)
+                for share in (0.5, 0.03):
                     kernels.update_weights(
-                        weight, velocity, gradient.to(dtype), rate=rate, momentum=0.9, decay=5e-4, working=working
+                        weight, velocity, gradient.to(dtype), rate=0.01, **rule, average=average, share=share
                     )
-            results.append([each.cpu() for each in (weight, velocity, working)])
+            results.append([each.cpu() for each in (weight, velocity, working, average)])
         assert all(map(torch.equal, *results)), shape

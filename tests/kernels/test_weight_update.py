@@ -59,6 +59,28 @@ def test_fast_versions_agree_bit_by_bit_and_with_the_definition(shape: tuple[int
         torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (70_001,), (3, 4, 5, 6)])
+def test_the_average_follows_the_weight_in_the_same_pass(shape: tuple[int, ...]) -> None:
+    """Bit by bit the same in the fast versions; beside it weight, velocity and copy are those of an update without."""
+    results = {}
+    for version in VERSIONS:
+        generator = torch.Generator().manual_seed(3)
+        weight, velocity, average, gradient = (torch.randn(shape, generator=generator) for _ in range(4))
+        without, working, expected = weight.clone(), torch.zeros(shape, dtype=torch.bfloat16), average.double()
+        alone = velocity.clone(), working.clone()
+        with kernels.using(version):
+            for share in (1.0, 0.5, 0.01, 0.01):
+                kernels.update_weights(
+                    weight, velocity, gradient, **RULE, working=working, average=average, share=share
+                )
+                kernels.update_weights(without, alone[0], gradient, **RULE, working=alone[1])
+                expected += share * (weight.double() - expected)
+        assert all(map(torch.equal, (weight, velocity, working), (without, *alone)))
+        torch.testing.assert_close(average.double(), expected, rtol=1e-6, atol=1e-6)
+        results[version] = average
+    assert torch.equal(results["numba"], results["plain"])
+
+
 @pytest.mark.parametrize("version", ["numba", "plain"])
 def test_the_working_copy_is_rounded_to_nearest_even(version: str) -> None:
     ties = torch.tensor([1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20, 1 - 2**-9, -1 - 2**-8, 3.4e38, 1e-40])
@@ -161,6 +183,12 @@ def test_updates_that_do_not_fit_together_are_refused() -> None:
         with pytest.raises(ConfigError) as caught:
             kernels.update_weights(*tensors, **RULE, working=working)
         assert str(caught.value) == message
+    with pytest.raises(ConfigError) as caught:
+        kernels.update_weights(weight, velocity, weight, **RULE, average=weight.double(), share=0.1)
+    assert str(caught.value) == (
+        "average has shape (4, 6), strides (6, 1) and dtype torch.float64; it needs the weight's: (4, 6), (6, 1) and "
+        "torch.float32. Make it with weight.clone()."
+    )
 
 
 def test_pytorch_knows_that_the_weight_has_changed() -> None:

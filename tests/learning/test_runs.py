@@ -30,7 +30,7 @@ from alexnet.evaluation import evaluate
 from alexnet.files.tensors import read_tensors
 from alexnet.files.writing import lock_file
 from alexnet.network import dialects
-from alexnet.network.model_file import save_model
+from alexnet.network.model_file import load_model, save_model
 from alexnet.network.rows import Convolution, Dense, Dropout, Normalize, Pool, Rectify, Spec
 from alexnet.recipes.named import Recipe, find_recipe
 from alexnet.runs import train as runs
@@ -219,6 +219,73 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(small_stor
     assert_same_weights(tmp_path / "a", tmp_path / "b")
     name = "layers.fc8.weight"
     assert not torch.equal(weights_of(tmp_path / "a")[name], weights_of(tmp_path / "c")[name])
+
+
+AVERAGED = ("optimization.average_epochs=0.4", "optimization.schedule=constant")
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_averaged_weights_are_validated_kept_and_become_the_model(
+    small_store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """They are those of the recursion in float64 over the weights of a training without; which is not disturbed."""
+    weights: list[dict[str, np.ndarray[Any, Any]]] = []
+    shares: list[float] = []
+    step = MomentumDescent.step
+
+    def watched(optimizer: MomentumDescent, *arguments: Any, average_share: float) -> None:
+        step(optimizer, *arguments, average_share=average_share)
+        weights.append({name: each.detach().double().numpy() for name, each in optimizer.master.named_parameters()})
+        shares.append(average_share)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MomentumDescent, "step", watched)
+        run(small_store_path, tmp_path / "plain", Listener(), AVERAGED[1], precision=precision, epochs=6)
+    more = (*AVERAGED, "stop.keep=best", "stop.metric=loss")
+    outcome = run(small_store_path, tmp_path / "averaged", Listener(), *more, precision=precision, epochs=6)
+    shares = [1 / max(1, min(0.4 * 5, (updates + 1) / 10)) for updates in range(30)]
+    average = weights[0]
+    by_epoch = []
+    for number, (now, share) in enumerate(zip(weights, shares, strict=True)):
+        average = {name: average[name] + share * (now[name] - average[name]) for name in now}
+        if number % 5 == 4:
+            by_epoch.append(average)
+    assert min(shares) == 0.5
+    losses = [row["val_loss"] for row in outcome.history]
+    best = losses.index(min(losses))
+    last, kept = read_tensors(tmp_path / "averaged/last.safetensors"), weights_of(tmp_path / "averaged")
+    for name, value in by_epoch[-1].items():
+        np.testing.assert_allclose(last[name].numpy(), value, rtol=1e-5, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(kept[name].numpy(), by_epoch[best][name], rtol=1e-5, atol=1e-6, err_msg=name)
+    store = alexnet.open_store(small_store_path)
+    for file, loss in (("model.safetensors", losses[best]), ("last.safetensors", losses[-1])):
+        classifier = alexnet.load(tmp_path / "averaged" / file, precision=precision)
+        assert classifier.evaluate(store, views=1).cross_entropy == pytest.approx(loss, rel=1e-5)
+    checkpoint = tmp_path / "averaged" / CHECKPOINTS / LATEST
+    for name, value in load_model(checkpoint).network.named_parameters():
+        assert torch.equal(value, last[name])  # the model in it is the average
+        current = read_tensors(checkpoint)[f"current.{name}"].double().numpy()
+        assert np.array_equal(current, weights[-1][name])
+
+
+@pytest.mark.parametrize("stop_after", [1, 8, 14])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_averages_and_mixtures_go_on_after_an_interruption_bit_for_bit(
+    small_store_path: Path, tmp_path: Path, stop_after: int, precision: str
+) -> None:
+    mixed = (f"batches.{field}" for field in ("mixup=0.4", "cutmix=1", "mix_epochs=2", "erasing=0.3"))
+    chosen = (*AVERAGED, *mixed)
+    run(small_store_path, tmp_path / "whole", Listener(), *chosen, precision=precision)
+    stopped = Listener()
+    stopped.on_batch = lambda progress: (
+        os.kill(os.getpid(), signal.SIGINT) if len(stopped.losses) == stop_after else None
+    )
+    with pytest.raises(Interrupted):
+        run(small_store_path, tmp_path / "part", stopped, *chosen, precision=precision)
+    run(small_store_path, tmp_path / "part", Listener(), *chosen, precision=precision)
+    assert_same_weights(tmp_path / "whole", tmp_path / "part")
+    a, b = (read_tensors(tmp_path / name / CHECKPOINTS / LATEST) for name in ("whole", "part"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.mark.parametrize("stop_after", [1, 5, 8])

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -126,3 +127,42 @@ def test_layer_trust_scales_each_layers_rate_by_the_norms_of_its_weights_and_gra
             rate = 0.5 * 0.01 * w.norm() / (g.norm() + 0.1 * w.norm())
             expected = w - rate * (g + 0.1 * w)
         torch.testing.assert_close(weight.detach(), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("at_rate_zero", ["freeze", "coast"])
+def test_averages_follow_the_weights_also_where_these_are_frozen(
+    tiny: AlexNet, dtype: torch.dtype, at_rate_zero: str
+) -> None:
+    recipe = Optimization.model_validate({"average_epochs": 1, "at_rate_zero": at_rate_zero})
+    optimizer = MomentumDescent(tiny, recipe, dtype=dtype)
+    expected = {name: weight.detach().double().numpy() for name, weight in tiny.named_parameters()}
+    generator = torch.Generator().manual_seed(0)
+    for rate, share in zip((0.1, 0.1, 0.01, 0.0, 0.0, 0.01), (1, 0.5, 0.5, 0.25, 0.25, 0.01), strict=True):
+        for parameter in optimizer.working.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=generator).to(dtype)
+        optimizer.step(rate, average_share=share)
+        for name, weight in tiny.named_parameters():
+            expected[name] = (1 - share) * expected[name] + share * weight.detach().double().numpy()
+    for name, average in optimizer.averages.items():
+        np.testing.assert_allclose(average.numpy(), expected[name], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_networks_hold_the_averages_inside_the_block_and_the_weights_in_training_after_it(
+    tiny: AlexNet, dtype: torch.dtype
+) -> None:
+    optimizer = MomentumDescent(tiny, Optimization(average_epochs=1), dtype=dtype)
+    for parameter in optimizer.working.parameters():
+        parameter.grad = torch.full_like(parameter, -0.5)
+    optimizer.step(0.1, average_share=0.5)  # weights 1 + 0.05 - 0.00005, their averages half way there
+    for _ in range(2):
+        with optimizer.averaged():
+            assert tiny.layers["fc"].bias[0].item() == pytest.approx(1.025)
+            assert torch.equal(optimizer.working.layers["fc"].bias, tiny.layers["fc"].bias.to(dtype))
+        assert tiny.layers["fc"].bias[0].item() == pytest.approx(1.05)
+        assert torch.equal(optimizer.working.layers["fc"].bias, tiny.layers["fc"].bias.to(dtype))
+    without = MomentumDescent(tiny, Optimization(), dtype=dtype)
+    with without.averaged():
+        assert not without.averages
+        assert tiny.layers["fc"].bias[0].item() == pytest.approx(1.05)

@@ -34,6 +34,22 @@ def test_a_plateau_schedule_goes_on_after_a_checkpoint_as_if_nothing_had_happene
     assert part.state() == whole.state()
 
 
+def test_averages_reach_back_a_tenth_of_the_updates_so_far_and_then_average_epochs() -> None:
+    schedule = Schedule(Optimization(average_epochs=2), num_batches=10)
+    places = (0, 0.1, 0.9, 1, 1.9, 4.9, 19.8, 19.9, 20, 40)
+    shares = [schedule.average_share(place) for place in places]
+    # From the first ten updates on, one in every ten updates so far; one in 2 * 10 from the 200th update on.
+    assert shares == pytest.approx([1, 1, 1, 1 / 1.1, 1 / 2, 1 / 5, 1 / 19.9, 1 / 20, 1 / 20, 1 / 20])
+    assert Schedule(Optimization(average_epochs=0.05), num_batches=10).average_share(30) == 1
+
+
+def test_of_many_updates_every_so_many_count_in_the_average_and_as_much_more() -> None:
+    schedule = Schedule(Optimization(average_epochs=2), num_batches=100)  # 200 updates: every third
+    assert [schedule.average_share(place / 100) for place in (0, 1, 2, 3)] == [0, 0, 1, 0]
+    shares = [schedule.average_share(place / 100) for place in (599, 2399, 2400, 2401, 9_998)]
+    assert shares == pytest.approx([3 / 60, 3 / 200, 0, 0, 3 / 200])
+
+
 def test_training_ends_at_the_last_epoch_at_the_latest() -> None:
     schedule = Schedule(Optimization(total_epochs=5))
     assert schedule.ended(4) is None

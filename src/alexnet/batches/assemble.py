@@ -40,7 +40,7 @@ def assemble_views(
     divisor: Divisor,
     mean_place: MeanPlace = "aligned",
 ) -> None:
-    """Write (image - mean + colour offset) / divisor of every view into `out`.
+    """Write (image - mean + colour offset) / divisor of every view into `out`, and 0 where it is erased.
 
     "aligned": each pixel loses the mean of its own position in the image, also where it is mirrored. "central": every
     crop, mirrored or not, loses the central part of the mean image as it is (2012 source, convdata_jpeg.py 95-97); so
@@ -84,5 +84,8 @@ def assemble_views(
             if mean_place == "aligned":
                 mean, mean_y, mean_x = mean_image, y, x
         write(image, mean, y, x, mean_y, mean_x, mirrored, views.color_offset[position], scale, array[position])
+        if views.erased is not None:
+            top, bottom, start, end = views.erased[position].tolist()
+            array[position, top:bottom, start:end] = 0  # of bfloat16 the bits, too
     if not isinstance(divisor, float | int):
         out.div_(torch.tensor(divisor, dtype=torch.float32).to(out.dtype)[:, None, None])

@@ -50,7 +50,10 @@ def draw_views(
     boxes = None
     if recipe.scaled_crops is not None:
         boxes = draw_boxes(crops, recipe.scaled_crops, seed=seed, epoch=epoch, image_px=image_px)
-    return Views(y, x, mirrored, offset.astype(np.float32), boxes)
+    erased = None
+    if recipe.erasing:
+        erased = draw_erased(indices, recipe.erasing, seed=seed, epoch=epoch, crop_px=crop_px)
+    return Views(y, x, mirrored, offset.astype(np.float32), boxes, erased)
 
 
 def draw_boxes(
@@ -71,6 +74,30 @@ def draw_boxes(
     width, height = np.sqrt(share * ratio) * image_px, np.sqrt(share / ratio) * image_px
     left, top = (image_px - width) * draw(Purpose.CROP_X), (image_px - height) * draw(Purpose.CROP_Y)
     return np.stack([left, top, np.minimum(width, image_px - left), np.minimum(height, image_px - top)], axis=1)
+
+
+def draw_erased(
+    indices: NDArray[np.int64], probability: float, *, seed: int, epoch: int, crop_px: int
+) -> NDArray[np.int64]:
+    """Return (N, 4) top, bottom, left and right of the rectangles that random erasing takes; empty where it does not.
+
+    The share of the area is uniform from 2 to 33 %, the logarithm of width to height uniform from 3:10 to 10:3, the
+    place uniform (Zhong et al. 2020); sides are rounded to whole pixels, and no longer than the crop.
+    """
+
+    def draw(purpose: Purpose) -> NDArray[np.float64]:
+        return draw_uniform(indices, seed=seed, epoch=epoch, purpose=purpose)
+
+    share = 0.02 + 0.31 * draw(Purpose.ERASED_AREA)
+    ratio = np.exp(np.log(10 / 3) * (2 * draw(Purpose.ERASED_ASPECT) - 1))
+    chosen = draw(Purpose.ERASED) < probability
+    sides = [np.minimum(np.rint(np.sqrt(each) * crop_px), crop_px) * chosen for each in (share / ratio, share * ratio)]
+    places = [
+        np.floor((crop_px - side + 1) * draw(purpose))
+        for side, purpose in zip(sides, (Purpose.ERASED_Y, Purpose.ERASED_X), strict=True)
+    ]
+    (top, left), (height, width) = places, sides
+    return np.stack([top, top + height, left, left + width], axis=1).astype(np.int64)
 
 
 def scale_axes(

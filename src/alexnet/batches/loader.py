@@ -12,6 +12,7 @@ from torch import Tensor
 
 from alexnet.batches.assemble import assemble_views
 from alexnet.batches.augmentation import draw_views
+from alexnet.batches.mixing import Mixtures, draw_mixtures, mix_neighbors
 from alexnet.batches.order import epoch_samples
 from alexnet.batches.randomness import Purpose, hash_samples
 from alexnet.batches.shard import IGNORED_LABEL, WHOLE_BATCH, BatchShard
@@ -45,16 +46,20 @@ class Batch(NamedTuple):
     """Images of the whole batch: N, unless it is shared or comes in parts."""
     is_last: bool = True
     """Whether this is the last part of its batch, after which the update follows."""
+    others: tuple[Tensor, Tensor] | None = None
+    """Where images are mixed: the labels of those that were mixed in, like `labels`, and (N,) float32, what they count;
+    an image's own label counts the rest of 1."""
 
     @property
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs, labels and keys."""
-        return self.inputs, self.labels, self.keys
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Inputs, labels and keys, and what `others` holds."""
+        return self.inputs, self.labels, self.keys, *(self.others or ())
 
     def replace_tensors(self, tensors: Sequence[Tensor]) -> "Batch":
         """Return the batch with copies of its tensors in their place."""
-        inputs, labels, keys = tensors
-        return self._replace(inputs=inputs, labels=labels, keys=keys)
+        inputs, labels, keys, *others = tensors
+        pair = (others[0], others[1]) if others else None
+        return self._replace(inputs=inputs, labels=labels, keys=keys, others=pair)
 
 
 class TrainingBatches:
@@ -97,7 +102,7 @@ class TrainingBatches:
         self._side = SideStream(device, places) if device.type == "cuda" else None
         self._buffers = [
             torch.empty(
-                (shard.longest_part(recipe.size), 3, crop_px, crop_px),
+                (shard.longest_part(recipe.size) + 1, 3, crop_px, crop_px),  # one more is mixed into the last
                 dtype=dtype,
                 memory_format=torch.channels_last,
                 pin_memory=device.type == "cuda",
@@ -121,13 +126,17 @@ class TrainingBatches:
             Whatever the background thread met, such as a StoreError, at the batch where it met it.
         """
         order = epoch_samples(self._labels, self._recipe.balance, seed=self._seed, epoch=epoch)
+        crop_px = self._buffers[0].shape[2]
+        mixtures = draw_mixtures(len(order), self._recipe, seed=self._seed, epoch=epoch, crop_px=crop_px)
+        size = self._recipe.size
 
         def assemble_parts() -> Iterator[tuple[Batch, Sent | None]]:
-            for number in range(first, len(self)):
-                samples = order[number * self._recipe.size : (number + 1) * self._recipe.size]
-                parts = self._shard.parts(len(samples))
+            for start in range(first * size, len(order), size):
+                total = min(size, len(order) - start)
+                parts = self._shard.parts(total)
                 for count, positions in enumerate(parts, start=1):
-                    yield self._assemble(samples, positions, epoch, number, is_last=count == len(parts))
+                    batch, sent = self._assemble(order, mixtures, epoch, start, total, positions)
+                    yield batch._replace(is_last=count == len(parts)), sent
 
         with closing(produce_ahead(assemble_parts(), _AHEAD, name="alexnet-batches")) as batches:
             while True:
@@ -142,15 +151,28 @@ class TrainingBatches:
                 yield batch
 
     def _assemble(
-        self, batch: NDArray[np.int64], positions: NDArray[np.int64], epoch: int, number: int, *, is_last: bool
+        self,
+        order: NDArray[np.int64],
+        mixtures: Mixtures | None,
+        epoch: int,
+        start: int,
+        total: int,
+        positions: NDArray[np.int64],
     ) -> tuple[Batch, Sent | None]:
-        """Return a batch on the device; or one in host memory, and the copies that a side stream makes of it."""
-        samples = batch[positions]  # position -1 fills up with the last image
+        """Return part of a batch on the device; or in host memory, and the copies that a side stream makes of it.
+
+        Args:
+            order, mixtures: Samples of the epoch, and how they are mixed, if they are.
+            start, total: Place of the batch in the order, and its images.
+            positions: Which of them; consecutive, and -1 where an image only fills up.
+        """
+        recipe, count, filling = self._recipe, len(positions), positions < 0
+        if mixtures is None:
+            places = start + np.where(filling, total - 1, positions)
+        else:  # and the one behind the last
+            places = (start + positions[0] + np.arange(count + 1)) % len(order)
+        samples = order[places]
         indices = samples % len(self._images)
-        recipe = self._recipe
-        crops = None
-        if recipe.images_per_crop > 1:
-            crops = (number * recipe.size + positions) // recipe.images_per_crop
         views = draw_views(
             samples,
             recipe,
@@ -159,7 +181,7 @@ class TrainingBatches:
             image_px=self._mean.shape[0],
             crop_px=self._buffers[0].shape[2],
             color_axes=self._color_axes,
-            crop_indices=crops,
+            crop_indices=places // recipe.images_per_crop if recipe.images_per_crop > 1 else None,
         )
         place = self._assembled % len(self._buffers)
         inputs = self._buffers[place][: len(samples)]
@@ -174,10 +196,16 @@ class TrainingBatches:
             divisor=recipe.divisor_in(epoch),
             mean_place=recipe.mean,
         )
-        keys = hash_samples(samples, seed=self._seed, epoch=epoch, purpose=Purpose.DROPOUT).view(np.int64)
-        labels = torch.from_numpy(self._labels[indices])  # a copy
-        labels[torch.from_numpy(positions < 0)] = IGNORED_LABEL
-        made = Batch(inputs, labels, torch.from_numpy(keys), total=len(batch), is_last=is_last)
+        keys = hash_samples(samples[:count], seed=self._seed, epoch=epoch, purpose=Purpose.DROPOUT).view(np.int64)
+        labels = torch.from_numpy(self._labels[indices[:count]])  # a copy
+        labels[torch.from_numpy(filling)] = IGNORED_LABEL
+        made = Batch(inputs[:count], labels, torch.from_numpy(keys), total)
+        if mixtures is not None:
+            mixed = mixtures.at(places[:count])
+            mix_neighbors(inputs, mixed)
+            others = torch.from_numpy(self._labels[indices[1:]])
+            others[torch.from_numpy(filling)] = IGNORED_LABEL
+            made = made._replace(others=(others, torch.from_numpy(1 - mixed.labels)))
         if self._side is None:
             return made.replace_tensors([each.to(self._device) for each in made.tensors]), None
-        return made, self._side.send(place, (inputs, labels.pin_memory(), made.keys.pin_memory()))
+        return made, self._side.send(place, (made.inputs, *(each.pin_memory() for each in made.tensors[1:])))

@@ -23,6 +23,12 @@ class Purpose(IntEnum):
     DROPOUT = 8
     CROP_AREA = 9
     CROP_ASPECT = 10
+    MIXTURE = 11
+    ERASED = 12
+    ERASED_AREA = 13
+    ERASED_ASPECT = 14
+    ERASED_Y = 15
+    ERASED_X = 16
 
 
 _MASK = (1 << 64) - 1

@@ -34,6 +34,9 @@ class Views:
     boxes: NDArray[np.float64] | None = None
     """(N, 4) left, top, width and height in pixels of the part of the image that is resized to the crop, for scaled
     crops; y and x then mean nothing."""
+    erased: NDArray[np.int64] | None = None
+    """(N, 4) top, bottom, left and right, in pixels of the crop, of the part that is 0 in the inputs; bottom and right
+    are outside."""
 
 
 def evaluation_views(image_px: int, crop_px: int, num_views: int) -> list[Place]:

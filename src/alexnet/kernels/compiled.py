@@ -52,11 +52,15 @@ def update_weights(
     momentum: float,
     decay: float,
     working: Tensor | None,
+    average: Tensor | None,
+    share: float,
 ) -> None:
-    numbers = [weight, velocity, plain.matching_gradient(weight, gradient), *([] if working is None else [working])]
-    flat = [each.detach().as_strided((each.numel(),), (1,)) for each in numbers]  # one kernel for weights of any shape
+    given = (weight, velocity, plain.matching_gradient(weight, gradient), working, average)
+    flat = [  # one kernel for weights of any shape
+        None if each is None else each.detach().as_strided((each.numel(),), (1,)) for each in given
+    ]
     update = _fuse(plain.update_weights, any_shape=True)
-    update(*flat[:3], rate=rate, momentum=momentum, decay=decay, working=flat[3] if working is not None else None)
+    update(*flat[:3], rate=rate, momentum=momentum, decay=decay, working=flat[3], average=flat[4], share=share)
 
 
 @functools.cache

@@ -16,9 +16,11 @@ def _update_chunk(
     velocity: Floats,
     gradient: Bits,
     working: Bits,
+    average: Floats,
     rate: np.float32,
     momentum: np.float32,
     shrinkage: np.float32,
+    share: np.float32,
 ) -> None:
     if working.shape[0]:
         for i in range(weight.shape[0]):
@@ -32,6 +34,8 @@ def _update_chunk(
             v = momentum * velocity[i] - shrinkage * weight[i] - rate * widen(gradient[i])
             velocity[i] = v
             weight[i] += v
+    for i in range(average.shape[0]):  # the chunk's weights are still in the cache
+        average[i] += share * (weight[i] - average[i])
 
 
 @compiled_parallel
@@ -40,14 +44,16 @@ def update(
     velocity: Floats,
     gradient: Bits,
     working: Bits,
+    average: Floats,
     rate: float,
     momentum: float,
     shrinkage: float,
+    share: float,
 ) -> None:
-    """Apply one update to flat arrays in place; `shrinkage` is decay * rate, `working` may be empty.
+    """Apply one update to flat arrays in place; `shrinkage` is decay * rate, `working` and `average` may be empty.
 
-    Ceiling: memory. A weight moves 8 bytes in and 8 out, plus 4 or 2 in for its gradient and 2 out for its working
-    copy: 20 bytes with a bfloat16 gradient and a working copy.
+    Ceiling: memory. A weight moves 8 bytes in and 8 out, plus 4 or 2 in for its gradient, 2 out for its working copy
+    and 8 for its average: 20 bytes with a bfloat16 gradient and a working copy, 28 with an average.
     """
     n = weight.shape[0]
     for chunk in numba.prange(-(-n // _CHUNK)):
@@ -57,9 +63,11 @@ def update(
             velocity[a:b],
             gradient[a:b],
             working[a:b],
+            average[a:b],
             _f32(rate),
             _f32(momentum),
             _f32(shrinkage),
+            _f32(share),
         )
 
 

@@ -119,13 +119,16 @@ def update_weights(
     momentum: float,
     decay: float,
     working: Tensor | None = None,
+    average: Tensor | None = None,
+    share: float = 0.0,
 ) -> None:
     """Apply the paper's update rule (section 5) to one parameter in place, in one pass over memory.
 
     velocity = momentum * velocity - decay * rate * weight - rate * gradient; weight += velocity; working = weight
-    rounded to the nearest bfloat16. Convention: the rate is inside the velocity, as in the paper (PyTorch's SGD keeps
-    it outside). rate == 0 touches nothing, not even the velocity: the 2012 source's frozen layer. Each number is
-    rounded to float32 in the order written, so every version on every device gives the same bits.
+    rounded to the nearest bfloat16; average += share * (weight - average). Convention: the rate is inside the velocity,
+    as in the paper (PyTorch's SGD keeps it outside). rate == 0 touches nothing, not even the velocity (the 2012
+    source's frozen layer). Each number is rounded to float32 in the order written, so every version on every device
+    gives the same bits.
 
     Args:
         weight, velocity: float32, without gaps, with equal strides; changed.
@@ -133,14 +136,17 @@ def update_weights(
             is not the weight's.
         rate, momentum, decay: Constants of the rule; decay 0 for biases.
         working: bfloat16 copy of the weight for the matrix products, with the weight's strides; overwritten.
+        average: What the weight was after earlier updates, averaged; float32, with its strides; changed.
+        share: Of the new weight in the average.
     Raises:
         ConfigError: dtypes, shapes or strides do not fit together.
     """
     if rate == 0:
         return
-    rules.check_update(weight, velocity, gradient, working)
+    rules.check_update(weight, velocity, gradient, working, average)
     run = implementation("update_weights", weight)
-    run(weight, velocity, gradient, rate=rate, momentum=momentum, decay=decay, working=working)
+    options = {"rate": rate, "momentum": momentum, "decay": decay, "working": working}
+    run(weight, velocity, gradient, **options, average=average, share=share)
 
 
 def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int, first: int = 0) -> Tensor:

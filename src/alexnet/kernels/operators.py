@@ -43,9 +43,11 @@ def update_weights(
     momentum: float,
     decay: float,
     working: Tensor | None,
+    average: Tensor | None,
+    share: float,
 ) -> None:
     with torch.no_grad():
-        _update(weight, velocity, matching_gradient(weight, gradient), rate, momentum, decay, working)
+        _update(weight, velocity, matching_gradient(weight, gradient), rate, momentum, decay, working, average, share)
 
 
 def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int, first: int = 0) -> Tensor:
@@ -178,7 +180,7 @@ torch.library.register_autograd(
 
 @_operator(
     "update_weights(Tensor(a!) weight, Tensor(b!) velocity, Tensor gradient, float rate, float momentum, float decay, "
-    "Tensor(c!)? working) -> ()"
+    "Tensor(c!)? working, Tensor(d!)? average, float share) -> ()"
 )
 def _update(
     weight: Tensor,
@@ -188,13 +190,16 @@ def _update(
     momentum: float,
     decay: float,
     working: Tensor | None,
+    average: Tensor | None,
+    share: float,
 ) -> None:
     from alexnet.kernels import cpu_update_and_dropout as cpu
 
     copy = np.empty(0, np.uint16) if working is None else _bits_flat(working)
-    flat = (_flat(weight).numpy(), _flat(velocity).numpy(), _bits_flat(gradient), copy)
-    cpu.update(*flat, rate, momentum, decay * rate)
-    for changed in (weight, velocity, working):
+    mean = np.empty(0, np.float32) if average is None else _flat(average).numpy()
+    flat = (_flat(weight).numpy(), _flat(velocity).numpy(), _bits_flat(gradient), copy, mean)
+    cpu.update(*flat, rate, momentum, decay * rate, share)
+    for changed in (weight, velocity, working, average):
         if changed is not None:
             torch.autograd.graph.increment_version(changed)  # the kernel wrote behind PyTorch's back
 

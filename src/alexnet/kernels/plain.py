@@ -50,6 +50,8 @@ def update_weights(
     momentum: float,
     decay: float,
     working: Tensor | None,
+    average: Tensor | None,
+    share: float,
 ) -> None:
     with torch.no_grad():
         # Products apart from differences: a fused multiply-add would round otherwise than the CPU kernel does.
@@ -57,6 +59,8 @@ def update_weights(
         weight.add_(velocity)
         if working is not None:
             working.copy_(weight)
+        if average is not None:
+            average.add_((weight - average).mul_(share))
 
 
 def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int, first: int = 0) -> Tensor:

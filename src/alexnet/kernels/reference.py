@@ -110,6 +110,11 @@ def update_weights(
     return weight + velocity, velocity
 
 
+def follow_weights(average: Array, weight: Array, *, share: float) -> Array:
+    """Return averaged weights (Polyak and Juditsky 1992, with exponential weights) after one more."""
+    return (1 - share) * average + share * weight
+
+
 def dropout_mask(keys: list[int], features: int, *, p: float, layer: int) -> npt.NDArray[np.bool_]:
     """Return which features are kept, (N, features): the hash of `alexnet.kernels.plain`, in Python's integers."""
     mask = np.zeros((len(keys), features), np.bool_)

@@ -71,6 +71,8 @@ def update_weights(
     momentum: float,
     decay: float,
     working: Tensor | None,
+    average: Tensor | None,
+    share: float,
 ) -> None:
     arrays = (_numbers(weight), _numbers(velocity), _numbers(gradient))
     weights, velocities = reference.update_weights(*arrays, rate=rate, momentum=momentum, decay=decay)
@@ -79,6 +81,8 @@ def update_weights(
         velocity.copy_(torch.as_tensor(velocities))
         if working is not None:
             working.copy_(weight)
+        if average is not None:
+            average.copy_(torch.as_tensor(reference.follow_weights(_numbers(average), weights, share=share)))
 
 
 def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int, first: int = 0) -> Tensor:

@@ -138,7 +138,9 @@ def same_layout(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and all(s == t for s, t, n in strides if n != 1)
 
 
-def check_update(weight: Tensor, velocity: Tensor, gradient: Tensor, working: Tensor | None) -> None:
+def check_update(
+    weight: Tensor, velocity: Tensor, gradient: Tensor, working: Tensor | None, average: Tensor | None
+) -> None:
     """Refuse an update whose tensors cannot be walked through side by side."""
     if weight.dtype != torch.float32 or velocity.dtype != torch.float32:
         raise ConfigError(f"weight is {weight.dtype} and velocity {velocity.dtype}; both need to be torch.float32.")
@@ -158,4 +160,9 @@ def check_update(weight: Tensor, velocity: Tensor, gradient: Tensor, working: Te
         raise ConfigError(
             f"working has shape {tuple(working.shape)}, strides {working.stride()} and dtype {working.dtype}; it needs "
             f"the weight's shape {tuple(weight.shape)} and strides {weight.stride()} in torch.bfloat16."
+        )
+    if average is not None and (average.dtype != torch.float32 or not same_layout(weight, average)):
+        raise ConfigError(
+            f"average has shape {tuple(average.shape)}, strides {average.stride()} and dtype {average.dtype}; it needs "
+            f"the weight's: {tuple(weight.shape)}, {weight.stride()} and torch.float32. Make it with weight.clone()."
         )

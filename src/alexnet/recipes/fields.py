@@ -75,6 +75,24 @@ class Batches(Group):
     """How much of an epoch falls to each class: "none", as many samples as it has images; "classes", equally many;
     "square-root", in proportion to the square root of its images. An epoch is as long as without. Not in the paper."""
 
+    mixup: float = Field(0.0, ge=0, le=100)
+    """Each image is mixed with the one that follows in the order of the epoch, pixels and labels, in shares drawn from
+    Beta(mixup, mixup) of which the larger is its own (Zhang et al. 2018); 0.2 and 1 are usual, 0 mixes nothing. The
+    training error counts the larger share's label. Not in the paper."""
+    cutmix: float = Field(0.0, ge=0, le=100)
+    """The same with a square of the other image in place of the image's own pixels (Yun et al. 2019), which covers a
+    share drawn from Beta(cutmix, cutmix); 1 is usual. With mixup too, each image has one of them, by chance. Not in the
+    paper."""
+    mix_epochs: Epoch | None = None
+    """Epochs with mixup and cutmix, after which there are none; without a number they stay to the end."""
+    erasing: float = Field(0.0, ge=0, le=1)
+    """Probability that a rectangle of an image becomes the mean image's: of 2 to 33 % of the crop, 3:10 to 10:3 in form
+    (random erasing, Zhong et al. 2020). Not in the paper."""
+
+    def mixes_in(self, epoch: int) -> bool:
+        """Return whether images are mixed in an epoch, counted from 0."""
+        return bool(self.mixup or self.cutmix) and (self.mix_epochs is None or epoch < self.mix_epochs)
+
     def color_noise_in(self, epoch: int) -> float:
         """Return the colour noise of an epoch, counted from 0."""
         ended = self.color_noise_epochs is not None and epoch >= self.color_noise_epochs
@@ -174,6 +192,10 @@ class Optimization(Group):
     training images; "square-root", to their square root; both with a mean of 1 over the training images. Or class ->
     weight; those not named count 1. {kingfisher: 5} Of pictures with several labels, each class's part of the loss is
     multiplied. Not in the paper."""
+    average_epochs: Size = 0.0
+    """Weights averaged over their last updates take the place of the last ones wherever a network is validated, kept or
+    tested (Polyak and Juditsky 1992). They are averaged exponentially, over about so many epochs, and at first over a
+    tenth of the updates so far; 0 averages nothing. Not in the paper."""
     total_epochs: Count = 90
     """Training ends here at the latest."""
     stop_train_error: float = Field(0.0, ge=0, lt=1)

@@ -234,11 +234,11 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 def scale_epochs(recipe: Recipe, epochs: int) -> list[str]:
     """Return the assignments that end a recipe after so many epochs, fewer or more than its own.
 
-    What happens at fixed times moves in proportion: drops of the rate, changes of the rates of layers, the end of the
-    colour noise. Where no drop is left between the first and the last epoch, the rate stays as it is. Warm-up and the
-    patience of plateaus keep their length.
+    What happens at fixed times moves in proportion: drops of the rate, changes of the rates of layers, the ends of
+    colour noise and of mixing. Where no drop is left between the first and the last epoch, the rate stays as it is.
+    Warm-up, the patience of plateaus and the reach of averages keep their length.
     """
-    optimization, noise_epochs = recipe.optimization, recipe.batches.color_noise_epochs
+    optimization = recipe.optimization
 
     def move(time: int) -> int:
         return round(time * epochs / optimization.total_epochs)
@@ -258,8 +258,9 @@ def scale_epochs(recipe: Recipe, epochs: int) -> list[str]:
             for change in optimization.rate_changes
         ]
         assignments.append(f"optimization.rate_changes={json.dumps(changes)}")
-    if noise_epochs is not None:
-        assignments.append(f"batches.color_noise_epochs={move(noise_epochs)}")
+    for field in ("color_noise_epochs", "mix_epochs"):
+        if (end := getattr(recipe.batches, field)) is not None:
+            assignments.append(f"batches.{field}={move(end)}")
     return assignments
 
 

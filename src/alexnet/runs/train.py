@@ -293,7 +293,8 @@ def _train(plan: _Plan, training: _Training, journal: Journal, *, checkpoint_min
         checkpoint_minutes=checkpoint_minutes,
         world=world,
     )
-    tensors = world.gather_shards(tensors_of(model))
+    with training.optimizer.averaged():
+        tensors = world.gather_shards(tensors_of(model))
     keep = plan.recipe.stop.keep
     world.run_on_all_ranks(lambda: _finish(plan, out, model, tensors, tick) if world.is_main else None)
     of_model = validated and (keep != "best" or progress.history[-1].get("is_best"))

@@ -14,7 +14,7 @@ from alexnet.runs.folder import BEST, CHECKPOINTS, LATEST, NEXT, PREVIOUS
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.progress import Progress, read_progress
 
-_VELOCITY = "velocity."
+_VELOCITY, _CURRENT = "velocity.", "current."
 
 
 def save_checkpoint(
@@ -22,12 +22,13 @@ def save_checkpoint(
 ) -> None:
     """Write the newest checkpoint of a run folder and keep the one before it.
 
-    It holds the whole network, however it is divided: any number of processes can continue from it.
+    It holds the whole network, however it is divided: any number of processes can continue from it. Where weights are
+    averaged, the averages are the model in it, and those in training are beside them.
     """
-    velocities = world.gather_shards(optimizer.velocities)
-    tensors = world.gather_shards(tensors_of(model)) | {
-        _VELOCITY + name: velocity for name, velocity in velocities.items()
-    }
+    with optimizer.averaged():
+        tensors = dict(world.gather_shards(tensors_of(model)))
+        for called, beside in ((_VELOCITY, optimizer.velocities), (_CURRENT, optimizer.averages)):
+            tensors |= {called + name: each for name, each in world.gather_shards(beside).items()}
 
     def write() -> None:
         place = folder / CHECKPOINTS
@@ -47,12 +48,16 @@ def save_checkpoint(
     world.run_on_all_ranks(write if world.is_main else lambda: None)
 
 
-def save_best(folder: Path, model: Model, epoch: int, world: World = SINGLE_PROCESS) -> None:
+def save_best(
+    folder: Path, model: Model, optimizer: MomentumDescent, epoch: int, world: World = SINGLE_PROCESS
+) -> None:
     """Write the weights of an epoch, counted from 0, into a run folder, in place of those of the best one before.
 
-    They are a whole model file, whose provenance tells the epoch, counted from 1.
+    They are a whole model file, whose provenance tells the epoch, counted from 1; the averaged weights where there are
+    any.
     """
-    tensors = world.gather_shards(tensors_of(model))
+    with optimizer.averaged():
+        tensors = world.gather_shards(tensors_of(model))
 
     def write() -> None:
         save_model(folder / BEST, replace(model, provenance={**model.provenance, "epoch": epoch + 1}), tensors)
@@ -61,14 +66,16 @@ def save_best(folder: Path, model: Model, epoch: int, world: World = SINGLE_PROC
 
 
 def load_checkpoint(path: Path, optimizer: MomentumDescent, world: World = SINGLE_PROCESS) -> Progress:
-    """Fill weights and velocities of the optimizer from a checkpoint and return the progress.
+    """Fill weights, velocities and averages of the optimizer from a checkpoint and return the progress.
 
     Raises:
         WeightsError: the file is damaged or belongs to another network.
     """
     tensors = read_tensors(path)
-    velocities = {name.removeprefix(_VELOCITY): tensors.pop(name) for name in [*tensors] if name.startswith(_VELOCITY)}
-    copy_into(path, optimizer.master.state_dict(), world.take_shards(tensors))
-    copy_into(path, optimizer.velocities, world.take_shards(velocities), called=_VELOCITY)
+    with optimizer.averaged():
+        for called, beside in ((_VELOCITY, optimizer.velocities), (_CURRENT, optimizer.averages)):
+            own = {name.removeprefix(called): tensors.pop(name) for name in [*tensors] if name.startswith(called)}
+            copy_into(path, beside, world.take_shards(own), called=called)
+        copy_into(path, optimizer.master.state_dict(), world.take_shards(tensors))
     optimizer.refresh()
     return read_progress(path)

@@ -163,9 +163,10 @@ def train_model(
             clock = time.perf_counter()
             unread = UnreadLosses(count_batch)
             for batch in batches.epoch(progress.epoch, first=progress.batch):
-                rates = schedule.rates(progress.epoch + (progress.batch + len(unread)) / num_batches, names)
+                place = progress.epoch + (progress.batch + len(unread)) / num_batches
+                rates = schedule.rates(place, names)
                 optimizer.freeze(rates)
-                launched = update(batch, rates)
+                launched = update(batch, rates, schedule.average_share(place))
                 if launched is None:
                     continue
                 unread.add(launched, rates)
@@ -186,7 +187,8 @@ def train_model(
             ):
                 network.eval()
                 try:
-                    row |= validate(network, check_stop)
+                    with optimizer.averaged():
+                        row |= validate(network, check_stop)
                 except _StopValidating:  # saved as if it had not begun: every batch is done
                     schedule.restore(before)
                     stop()
@@ -195,7 +197,7 @@ def train_model(
                         progress.epoch, objective.read_metric(row, recipe.stop.metric)
                     )
                     if row["is_best"] and recipe.stop.keep != "last":
-                        save_best(folder, model, progress.epoch, world)
+                        save_best(folder, model, optimizer, progress.epoch, world)
                 sentence = schedule.observe(progress.epoch, objective.read_error(row))
                 if sentence:
                     row["schedule"] = sentence

@@ -70,25 +70,37 @@ def _entropy(share: float) -> float:
 
 
 def sum_losses(
-    logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0, class_weights: Tensor | None = None
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
+    counts: Tensor | None = None,
 ) -> Tensor:
     """Return the sum of the losses of images; those that only fill up a shard have none.
+
+    It is linear in the labels: where images are mixed, the sum over own labels with what these count, plus that over
+    the others' labels, is the loss of the mixed labels.
 
     Args:
         logits: (N, K) float32.
         labels: (N,) int64; or (N, K) float32 of 0 and 1, where classes are independent.
         label_smoothing: Of independent classes, the share of a label's weight that is spread over yes and no.
         class_weights: (K,) factors: of the loss of an image by its class, or of the losses of independent classes.
+        counts: (N,) factors of the losses of the images.
     """
     if labels.ndim == 2:
         targets = labels.clamp(min=0) * (1 - label_smoothing) + label_smoothing / 2
         losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         losses = losses.sum(1) if class_weights is None else losses @ class_weights
-        return losses @ (~is_filling(labels)).to(losses.dtype)
-    if class_weights is None:
+        present = (~is_filling(labels)).to(losses.dtype)
+        return losses @ (present if counts is None else present * counts)
+    if class_weights is not None:
+        own = class_weights[labels.clamp(min=0)]  # those that only fill up have a loss of 0
+        counts = own if counts is None else own * counts
+    if counts is None:
         return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=label_smoothing)
-    losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
-    return losses @ class_weights[labels.clamp(min=0)]  # those that only fill up have a loss of 0
+    return F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing) @ counts
 
 
 def find_wrong(logits: Tensor, labels: Tensor) -> Tensor:

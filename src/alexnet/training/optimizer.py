@@ -1,7 +1,8 @@
 """Stochastic gradient descent with momentum, as written in section 5."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -25,6 +26,9 @@ class MomentumDescent:
     In bfloat16, forward and backward run on `working`, a bfloat16 copy of the network, so that no weight is cast twice
     and gradients stay in bfloat16; the update reads them, moves the float32 weights of `master`, and refreshes the copy
     in the same pass. In float32 the two are one network.
+
+    With `average_epochs` it also keeps averaged weights, in `averages`: a <- a + share * (w - a), in the same pass.
+    They are what the run is about; `averaged` puts them into the networks.
     """
 
     def __init__(
@@ -38,7 +42,7 @@ class MomentumDescent:
         """Hold a network for training.
 
         Args:
-            recipe: Momentum, weight decays, what a rate of 0 does, and the trust of LARS.
+            recipe: Momentum, weight decays, what a rate of 0 does, the trust of LARS, and whether weights are averaged.
             dtype: What forward and backward compute in.
             world: Processes that hold the other parts of the network.
         """
@@ -48,6 +52,11 @@ class MomentumDescent:
         self.velocities: dict[str, Tensor] = {
             name: torch.zeros_like(weight, requires_grad=False) for name, weight in master.named_parameters()
         }
+        self.averages: dict[str, Tensor] = (
+            {name: weight.detach().clone() for name, weight in master.named_parameters()}
+            if recipe.average_epochs
+            else {}
+        )
 
     def freeze(self, rates: Mapping[str, float]) -> None:
         """Compute no gradients of weights with a rate of 0, nor what only these would need (2012 source).
@@ -58,15 +67,23 @@ class MomentumDescent:
         for name, weight in self.working.named_parameters():
             weight.requires_grad_(everything or rates[name] != 0)
 
-    def step(self, rate: float | Mapping[str, float], gradients: Mapping[str, Tensor] | None = None) -> None:
+    def step(
+        self,
+        rate: float | Mapping[str, float],
+        gradients: Mapping[str, Tensor] | None = None,
+        *,
+        average_share: float = 1.0,
+    ) -> None:
         """Update every weight from the gradients of `working`, and drop the gradients.
 
         Args:
             rate: One for all, or one for each parameter by name. Without a gradient there must be a rate of 0.
             gradients: By name, in place of those of `working`; float32 or its dtype.
+            average_share: Of the new weights in their averages, where there are any; at 0 these are not touched.
         """
         shared = self.working is self.master
         copies = dict(self.working.named_parameters())
+        averages = self.averages if average_share else {}
         with torch.no_grad():
             trusts = self._find_trusts(gradients) if self._recipe.layer_trust else {}
             for name, weight in self.master.named_parameters():
@@ -76,6 +93,8 @@ class MomentumDescent:
                     if self._recipe.at_rate_zero == "coast":
                         weight.add_(self.velocities[name].mul_(self._recipe.momentum))
                         copies[name].copy_(weight)
+                    if (average := averages.get(name)) is not None:
+                        average.add_((weight - average).mul_(average_share))
                     copies[name].grad = None
                     continue
                 assert gradient is not None
@@ -87,6 +106,8 @@ class MomentumDescent:
                     momentum=self._recipe.momentum,
                     decay=0.0 if name.endswith(".bias") else self._decay(name),
                     working=None if shared else copies[name].data,
+                    average=averages.get(name),
+                    share=average_share,
                 )
                 copies[name].grad = None
 
@@ -114,6 +135,24 @@ class MomentumDescent:
 
     def _decay(self, name: str) -> float:
         return self._recipe.weight_decays.get(name.split(".")[-2], self._recipe.weight_decay)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Have `master` and `working` hold the averaged weights inside the block, and `averages` those in training.
+
+        Without averages nothing changes. References to weights that were taken inside stay averages afterwards.
+        """
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    def _exchange(self) -> None:
+        if self.averages:
+            for name, weight in self.master.named_parameters():
+                weight.data, self.averages[name] = self.averages[name], weight.data
+            self.refresh()
 
     def refresh(self) -> None:
         """Copy the weights of `master` into `working`, after they were loaded."""

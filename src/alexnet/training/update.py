@@ -1,5 +1,7 @@
 """One update, from a batch to new weights: of one process or several, of whole batches or their parts."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -35,17 +37,21 @@ class Update:
             world: Processes that update together.
             in_parts: Whether batches come in parts.
         """
-        self._optimizer, self._label_smoothing, self._group = optimizer, label_smoothing, world.data_group
-        self._class_weights = class_weights
+        self._optimizer, self._group = optimizer, world.data_group
+        self._sum = partial(sum_losses, label_smoothing=label_smoothing, class_weights=class_weights)
         self._sums: GradientSums | None = None
         if in_parts or world.data_group is not None:
             self._sums = GradientSums(optimizer.working, world.data_group, sharded=world.sharded)
         self._totals: Tensor | None = None
         """Loss and wrong images of the batch so far; None between batches."""
 
-    def __call__(self, batch: Batch, rates: dict[str, float]) -> BatchLoss | None:
+    def __call__(self, batch: Batch, rates: dict[str, float], average_share: float = 1.0) -> BatchLoss | None:
         """Take a batch, or a part of one; after its last, update and return its loss, which is not read here: a GPU is
         not waited for.
+
+        Args:
+            rates: Learning rate of each parameter.
+            average_share: See `MomentumDescent.step`.
         """
         if self._totals is None:
             self._totals = torch.zeros(2, dtype=torch.float64, device=batch.inputs.device)
@@ -55,9 +61,11 @@ class Update:
             self._sums.expect_last()
         with kernels.training():
             logits = self._optimizer.working(batch.inputs, batch.keys).float()
-        loss = sum_losses(
-            logits, batch.labels, label_smoothing=self._label_smoothing, class_weights=self._class_weights
-        )
+        if batch.others is None:
+            loss = self._sum(logits, batch.labels)
+        else:
+            others, counts = batch.others
+            loss = self._sum(logits, batch.labels, counts=1 - counts) + self._sum(logits, others, counts=counts)
         wrong = find_wrong(logits.detach(), batch.labels)
         self._totals += torch.stack([loss.detach().double(), wrong.sum()])
         pending = self._group.all_reduce(self._totals, "losses") if self._group and batch.is_last else None
@@ -65,6 +73,7 @@ class Update:
         if not batch.is_last:
             return None
         with kernels.training():
-            self._optimizer.step(rates, self._sums.finish() if self._sums else None)
+            gradients = self._sums.finish() if self._sums else None
+            self._optimizer.step(rates, gradients, average_share=average_share)
         totals, self._totals = pending.wait() if pending else self._totals, None
         return BatchLoss(totals, batch.total)
