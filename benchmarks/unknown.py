@@ -1,34 +1,39 @@
 """Which score tells pictures of none of the classes best: AUROC, and false acceptance where 95 % are accepted.
 
-RUN was trained on STORE, of Imagenette or of the demo's drawn scenes. Foreign are CIFAR-10's test images, one
-photograph each of ImageNet's other classes, drawn scenes if they are not the model's own, noise, and grey cards. Every
-score is computed from one pass: probabilities, and the features that the last layer reads. Larger is more foreign.
+Each RUN was trained on its STORE, of Imagenette or of the demo's drawn scenes; runs differ in their seeds. Foreign are
+CIFAR-10's test images, one photograph each of ImageNet's other classes, drawn scenes if they are not the model's own,
+noise, and grey cards. Every score is computed from one pass: probabilities, and the features that the last layer reads.
+Larger is more foreign.
 
-    .venv/bin/python benchmarks/unknown.py RUN STORE --cifar cifar10/test-images.zip --samples imagenet-samples-300.tar
+    .venv/bin/python benchmarks/unknown.py --run RUN STORE --cifar cifar10/test-images.zip \\
+        --samples imagenet-samples-300.tar
 """
 
 import argparse
 import io
-import json
 import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 import alexnet
+from alexnet.benchmark.suite import write_record
 from alexnet.data.images.decode import decode_image
 from alexnet.data.scenes.scenes import CLASS_NAMES, draw_scene
 from alexnet.evaluation.calibrating import choose_references, find_threshold
 from alexnet.evaluation.classifier import Classifier
 from alexnet.network.confidence import Rejection, unit_rows
+from alexnet.text.wording import counted
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 ACCEPTED = 0.95
+SPLITS = ("train", "val")
 DRAWN, NOISY = 300, 300
 
 
@@ -115,41 +120,71 @@ def measure_auroc(own: Floats, foreign: Floats) -> float:
     return float((below + upto).mean() / 2 / len(own))
 
 
-def main() -> None:
-    """Compute, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("store", type=Path)
-    parser.add_argument("--cifar", type=Path, required=True)
-    parser.add_argument("--samples", type=Path, required=True)
-    parser.add_argument("--images", type=int, default=1000, help="of CIFAR-10")
-    parser.add_argument("--views", type=int, default=1, choices=(1, 10))
-    parser.add_argument("--json", type=Path, help="file for the figures")
-    options = parser.parse_args()
-    classifier, store = alexnet.load(options.run), alexnet.open_store(options.store)
+def measure_run(options: argparse.Namespace, run: Path, store_path: Path) -> list[dict[str, Any]]:
+    """A row for each score and kind of foreign picture, and one for the network itself."""
+    classifier, store = alexnet.load(run), alexnet.open_store(store_path)
     index = {name: number for number, name in enumerate(classifier.class_names)}
-    labels = np.array([index[store.class_names[label]] for label in store["train"].labels])
+    train, val = (np.array([index[store.class_names[label]] for label in store[split].labels]) for split in SPLITS)
     _, learned = compute(classifier, store["train"].images, 1)
     own = compute(classifier, store["val"].images, options.views)
     pictures = collect_foreign(options.cifar, options.samples, options.images, classifier.class_names, store.size)
     foreign = {name: compute(classifier, images, options.views) for name, images in pictures.items()}
-
-    found: dict[str, dict[str, tuple[float, float]]] = {}
-    for name, score in list_scores(classifier, learned, labels).items():
+    error = float((own[0].argmax(1) != val).mean())
+    rows: list[dict[str, Any]] = [{"what": "network", "run": run.name, "images": len(val), "error": error}]
+    for name, score in list_scores(classifier, learned, train).items():
         usual = score(*own)
         threshold = find_threshold(usual, 1 - ACCEPTED)
-        scores = {kind: score(*outputs) for kind, outputs in foreign.items()}
-        found[name] = {
-            kind: (measure_auroc(usual, values), float((values <= threshold).mean())) for kind, values in scores.items()
-        }
-    kinds = [f"{name} ({len(images):,})" for name, images in pictures.items()]
+        for kind, outputs in foreign.items():
+            values = score(*outputs)
+            accepted = float((values <= threshold).mean())
+            measured = {"auroc": measure_auroc(usual, values), "accepted": accepted}
+            rows.append({"what": f"{name} : {kind} ({len(values):,})", "run": run.name, **measured})
+    return rows
+
+
+def print_table(rows: Sequence[dict[str, Any]]) -> None:
+    """Print means over the runs, with the standard deviation between them where there are several."""
+
+    def show(values: Floats, form: str) -> str:
+        spread = f" ({values.std(ddof=1):{form}})" if len(values) > 1 else ""
+        return f"{values.mean():{form}}{spread}"
+
+    errors = np.array([row["error"] for row in rows if row["what"] == "network"])
+    print(f"error: {show(100 * errors, '.1f')} % of {rows[0]['images']:,} images, {counted(len(errors), 'run')}\n")
+    names, kinds = (
+        list(dict.fromkeys(row["what"].split(" : ")[place] for row in rows if " : " in row["what"])) for place in (0, 1)
+    )
     print("| score | " + " | ".join([*kinds, "mean"]) + " |")
     print("|---|" + "---|" * (len(kinds) + 1))
-    for name, pairs in found.items():
-        cells = [*pairs.values(), tuple(np.mean(list(pairs.values()), axis=0))]
-        print(f"| {name} | " + " | ".join(f"{auroc:.3f}, {100 * accepted:.0f} %" for auroc, accepted in cells) + " |")
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n")
+    for name in names:
+        cells = np.array(
+            [
+                [[row["auroc"], 100 * row["accepted"]] for row in rows if row["what"] == f"{name} : {kind}"]
+                for kind in kinds
+            ]
+        )  # kinds, runs, two measures
+        cells = np.concatenate([cells, cells.mean(0, keepdims=True)])
+        shown = (f"{show(each[:, 0], '.3f')}, {show(each[:, 1], '.0f')} %" for each in cells)
+        print(f"| {name} | " + " | ".join(shown) + " |")
+
+
+def main() -> None:
+    """Compute, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--run", type=Path, nargs=2, action="append", required=True, metavar=("RUN", "STORE"), help="once for each seed"
+    )
+    parser.add_argument("--cifar", type=Path, required=True)
+    parser.add_argument("--samples", type=Path, required=True)
+    parser.add_argument("--images", type=int, default=1000, help="of CIFAR-10")
+    parser.add_argument("--views", type=int, default=1, choices=(1, 10))
+    parser.add_argument("--out", type=Path, help="folder to write the record into")
+    parser.add_argument("--name", default="unknown", help="of the record")
+    options = parser.parse_args()
+    rows = [row for run, store in options.run for row in measure_run(options, run, store)]
+    print_table(rows)
+    if options.out:
+        print(write_record(options.out, options.name, rows, f"python benchmarks/unknown.py --views {options.views}"))
 
 
 if __name__ == "__main__":
