@@ -18,13 +18,15 @@ from alexnet.cli import cli
 from alexnet.console.terminal import percent
 from alexnet.data.store.reader import Store
 from alexnet.errors import ConfigError, WeightsError
+from alexnet.evaluation.assessment import assess
+from alexnet.evaluation.assessment_options import Options
 from alexnet.evaluation.calibrating import (
     calibrate,
     choose_references,
     find_threshold,
     save_calibration,
 )
-from alexnet.evaluation.ensemble import Ensemble, load_ensemble, save_ensemble
+from alexnet.evaluation.ensemble import Ensemble, FittedOn, load_ensemble, save_ensemble
 from alexnet.evaluation.evaluate import compute_outputs, predict_probabilities
 from alexnet.evaluation.metrics import TEMPERATURES, fit_temperature, measure_calibration
 from alexnet.evaluation.record import digest_weights, read_errors, write_errors
@@ -322,6 +324,10 @@ def test_an_ensemble_has_a_temperature_of_its_average_and_rejects_nothing(tmp_pa
     assert save_calibration(ensemble, found) == file
     again = load_ensemble(file, device="cpu", precision="float32")
     assert again.temperatures == found.temperatures
+    assert again.calibrated_on == FittedOn(f"{store.path} (val)", store.fingerprint, "val")
+    doubt = f"{file} was calibrated on these very images: its scaled calibration error looks better than on others."
+    assert doubt in assess([file], store.path, Options()).doubts
+    assert not [each for each in assess([file], store.path, Options(split="train")).doubts if "calibrated" in each]
     assert again.predict(images[0])[0].distance is None
     with pytest.raises(ConfigError) as caught:
         calibrate(ensemble, store, reject=0.05)

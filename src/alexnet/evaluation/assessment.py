@@ -243,6 +243,11 @@ def assess(
     if averaging and results:
         doubts += _find_better(results)
     fits = [entry.fitted_on for entry in entries if entry.fitted_on]
+    calibrations = [
+        (entry.name, entry.model.calibrated_on)
+        for entry in entries
+        if isinstance(entry.model, Ensemble) and entry.model.calibrated_on
+    ]
     assessment = Assessment(
         images=tested.name,
         class_titles=name_readably(
@@ -253,7 +258,7 @@ def assess(
         results=results,
         trial=trial,
         weights=found,
-        doubts=doubts + find_doubts(models.members, trial, fits),
+        doubts=doubts + find_doubts(models.members, trial, fits, calibrations),
         left_out=tested.left_out,
         passed_over=tested.passed_over,
         set_results=set_results,

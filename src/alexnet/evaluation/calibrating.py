@@ -16,7 +16,7 @@ from alexnet.batches.loader import Images
 from alexnet.data.store.format import TRAIN, VAL
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.classifier import Classifier
-from alexnet.evaluation.ensemble import Ensemble, save_ensemble
+from alexnet.evaluation.ensemble import Ensemble, FittedOn, save_ensemble
 from alexnet.evaluation.evaluate import images_at_a_time, match_classes
 from alexnet.evaluation.metrics import fit_temperature, measure_calibration
 from alexnet.evaluation.record import digest_weights, keep_errors
@@ -39,6 +39,8 @@ class Confidence:
     """What was found for a model."""
 
     images: int
+    name: str
+    """What messages call the images."""
     store_fingerprint: str
     split: str
     temperatures: Mapping[int, float]
@@ -181,7 +183,7 @@ def calibrate(
         if reject is not None:
             thresholds[views] = find_threshold(np.concatenate(distances), reject)
     rejection = replace(distances_from, thresholds=thresholds) if distances_from else None
-    return Confidence(len(images), store.fingerprint, split, temperatures, errors, rejection)
+    return Confidence(len(images), f"{store.path} ({split})", store.fingerprint, split, temperatures, errors, rejection)
 
 
 def _read(images: Images, positions: NDArray[np.int64], size: int) -> Iterator[list[NDArray[np.uint8]]]:
@@ -222,9 +224,14 @@ def save_calibration(model: Classifier | Ensemble, found: Confidence) -> Path:
     """
     file = find_calibrated(model)
     if isinstance(model, Ensemble):
-        save_ensemble(
-            file, Ensemble(model.members, model.weights, fitted_on=model.fitted_on, temperatures=found.temperatures)
+        calibrated = Ensemble(
+            model.members,
+            model.weights,
+            fitted_on=model.fitted_on,
+            temperatures=found.temperatures,
+            calibrated_on=FittedOn(found.name, found.store_fingerprint, found.split),
         )
+        save_ensemble(file, calibrated)
         return file
     before = digest_weights(file)
     weights = load_model(file)  # the classifier's may be in half the precision

@@ -40,7 +40,7 @@ WEIGHT_STEP = 0.05
 
 @dataclass(frozen=True, slots=True)
 class FittedOn:
-    """Which images weights were found on: an error measured on these looks lower than it is."""
+    """Which images weights or temperatures were found on: what is measured on these looks better than it is."""
 
     images: str
     """What messages call them."""
@@ -63,12 +63,14 @@ class Ensemble(Predictor):
         *,
         fitted_on: FittedOn | None = None,
         temperatures: Mapping[int, float] | None = None,
+        calibrated_on: FittedOn | None = None,
     ) -> None:
         """Hold members; without weights all count the same.
 
         Args:
             fitted_on: The images that the weights were found on; None for weights that were given.
             temperatures: Number of views -> temperature of the weighted mean; None where it was not calibrated.
+            calibrated_on: The images that the temperatures were found on.
         Raises:
             WeightsError: members have other classes, or want images of other sizes.
             ConfigError: there is no member, or weights are not one for each, at least 0 and not all 0.
@@ -84,6 +86,7 @@ class Ensemble(Predictor):
         self.weights = tuple(value / sum(values) for value in values)
         self.fitted_on = fitted_on
         self.temperatures = dict(temperatures or {})
+        self.calibrated_on = calibrated_on
         first, framings = members[0], {member.framing for member in members}
         self.path, self.image_px = first.path, first.image_px
         self.class_names, self.class_titles = first.class_names, first.class_titles
@@ -206,6 +209,7 @@ def save_ensemble(path: Path, ensemble: Ensemble) -> None:
         "class_names": list(map(escape_name, ensemble.class_names)),
         "fitted_on": asdict(ensemble.fitted_on) if ensemble.fitted_on else None,
         **({"temperatures": by_views(ensemble.temperatures)} if ensemble.temperatures else {}),
+        **({"calibrated_on": asdict(ensemble.calibrated_on)} if ensemble.calibrated_on else {}),
     }
     document["checksum"] = header_checksum(document)
     write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
@@ -234,7 +238,9 @@ def load_ensemble(path: Path, *, device: str = "auto", precision: str = "auto") 
         is_recorded = version == FORMAT or "checksum" in document
         if is_recorded and document.get("checksum") != header_checksum(document):
             raise ValueError("it does not agree with its own checksum")
-        fitted_on = FittedOn(**document["fitted_on"]) if document.get("fitted_on") else None
+        fitted_on, calibrated_on = (
+            FittedOn(**document[name]) if document.get(name) else None for name in ("fitted_on", "calibrated_on")
+        )
         temperatures = read_by_views(document["temperatures"]) if "temperatures" in document else None
     except (OSError, ValueError, KeyError, TypeError) as problem:
         reason = f"{problem} is missing" if isinstance(problem, KeyError) else problem
@@ -256,7 +262,7 @@ def load_ensemble(path: Path, *, device: str = "auto", precision: str = "auto") 
             )
         members.append(load(file, device=device, precision=precision))
         weights.append(weight)
-    ensemble = Ensemble(members, weights, fitted_on=fitted_on, temperatures=temperatures)
+    ensemble = Ensemble(members, weights, fitted_on=fitted_on, temperatures=temperatures, calibrated_on=calibrated_on)
     ensemble.file = path
     return ensemble
 

@@ -24,11 +24,17 @@ MOST_COMPARED = {"raw": 200_000, "jpeg": 5_000}
 """Training images that are compared with the tested ones, by the store's codec: seconds of work."""
 
 
-def find_doubts(models: Sequence[Classifier], trial: Trial, fits: Sequence[FittedOn] = ()) -> list[str]:
+def find_doubts(
+    models: Sequence[Classifier],
+    trial: Trial,
+    fits: Sequence[FittedOn] = (),
+    calibrations: Sequence[tuple[str, FittedOn]] = (),
+) -> list[str]:
     """Return sentences about what makes a test on these images unfair or misleading; empty if nothing is seen.
 
     Args:
         fits: The images on which weights of averages were found.
+        calibrations: Averages, and the images on which their temperatures were found.
     """
     images, store = trial.images, trial.images.store
     doubts = [
@@ -56,6 +62,11 @@ def find_doubts(models: Sequence[Classifier], trial: Trial, fits: Sequence[Fitte
             )
     if any(_are_same(fit, images) for fit in fits):
         doubts.append("Weights of the average were found on these very images: its error here looks lower than it is.")
+    doubts += [
+        f"{name} was calibrated on these very images: its scaled calibration error looks better than on others."
+        for name, calibrated_on in calibrations
+        if _are_same(calibrated_on, images)
+    ]
     for model in models if store is not None else ():
         assert store is not None
         calibrated = model.model.provenance.get("calibration")
