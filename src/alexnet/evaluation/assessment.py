@@ -21,13 +21,7 @@ from alexnet.evaluation.assessment_options import (
     refuse_for_sets,
 )
 from alexnet.evaluation.classifier import Classifier
-from alexnet.evaluation.ensemble import (
-    Ensemble,
-    FittedOn,
-    fit_weights,
-    open_model,
-    save_ensemble,
-)
+from alexnet.evaluation.ensemble import Ensemble, FittedOn, fit_weights, open_model, save_ensemble
 from alexnet.evaluation.evaluate import Evaluation, default_k
 from alexnet.evaluation.fairness import find_doubts, find_doubts_of_fit, find_repeats
 from alexnet.evaluation.labeled_images import LabeledImages, list_splits, open_labeled_images
@@ -82,6 +76,17 @@ class Result:
     comparison: Comparison | None
     """Comparison with the first model on the same images; None for the first itself."""
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures for programs."""
+        return {
+            "model": self.name,
+            **self.evaluation.to_json(),
+            "calibration": self.calibration.to_json(),
+            **({"scaled_calibration": self.scaled.to_json()} if self.scaled else {}),
+            **({"unknown": self.unknown.to_json()} if self.unknown else {}),
+            **({"against_first": self.comparison.to_json()} if self.comparison else {}),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class SetResult:
@@ -91,6 +96,11 @@ class SetResult:
     evaluation: SetEvaluation
     comparison: Comparison | None
     """Comparison of set errors with those of the first model; None for the first itself."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures for programs."""
+        against = {"against_first": self.comparison.to_json()} if self.comparison else {}
+        return {"model": self.name, **self.evaluation.to_json(), **against}
 
 
 @dataclass(slots=True)
@@ -115,24 +125,7 @@ class Assessment:
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures for programs; with one model its own are on the top level."""
-        models = [
-            {
-                "model": result.name,
-                **result.evaluation.to_json(),
-                "calibration": result.calibration.to_json(),
-                **({"scaled_calibration": result.scaled.to_json()} if result.scaled else {}),
-                **({"unknown": result.unknown.to_json()} if result.unknown else {}),
-                **({"against_first": result.comparison.to_json()} if result.comparison else {}),
-            }
-            for result in self.results
-        ] or [
-            {
-                "model": result.name,
-                **result.evaluation.to_json(),
-                **({"against_first": result.comparison.to_json()} if result.comparison else {}),
-            }
-            for result in self.set_results
-        ]
+        models = [result.to_json() for result in self.results or self.set_results]
         shared: dict[str, Any] = {"on": self.images, "doubts": self.doubts, "left_out": self.left_out}
         if self.passed_over:
             shared["passed_over"] = dict(self.passed_over)

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -128,17 +128,19 @@ class Ensemble(Predictor):
             for answer, columns in zip(answers, self._columns, strict=True)
         ]
 
-    def average(self, parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Return the weighted mean of the members' probabilities."""
-        total = np.zeros_like(parts[0])
-        for part, weight in zip(parts, self.weights, strict=True):
-            total += weight * part
-        return total
-
     def compute_answer(self, images: Sequence[NDArray[np.uint8]], *, views: int) -> Answer:
         """Return the weighted mean of the members' probabilities of decoded images, (S, S, 3) uint8 RGB."""
         answers = self.answer_members(images, views=views)
-        return Answer(self.average([answer.probabilities for answer in answers]), None)
+        return Answer(weighted_mean([answer.probabilities for answer in answers], self.weights), None)
+
+
+def weighted_mean(parts: Sequence[NDArray[np.float32]], weights: Iterable[float]) -> NDArray[np.float32]:
+    """Return the (N, K) mean of the members' probabilities under weights, one for each, which sum to 1."""
+    total = np.zeros_like(parts[0])
+    for part, weight in zip(parts, weights, strict=True):
+        if weight:
+            total += weight * part
+    return total
 
 
 def _match_columns(member: Classifier, first: Classifier) -> list[int]:

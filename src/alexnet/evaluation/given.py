@@ -1,6 +1,5 @@
 """Images as programs hand them over: files, their bytes, open files, PIL images, decoded pixels; one or many."""
 
-import io
 import os
 from collections.abc import Iterable
 from typing import Protocol
@@ -11,6 +10,7 @@ from PIL import Image
 
 from alexnet.batches.assemble import check_image
 from alexnet.data.images.decode import Framing, decode_image, open_image
+from alexnet.data.images.encoding import encode_image
 from alexnet.errors import ConfigError
 
 
@@ -71,10 +71,7 @@ def _encode(image: Image.Image) -> bytes:
     """Return a PIL image as a lossless file, with the orientation and color profile that decoding heeds."""
     if image.mode == "HSV":
         image = image.convert("RGB")
-    buffer = io.BytesIO()
     options = {"exif": image.getexif(), "icc_profile": image.info.get("icc_profile")}
     if image.mode in _PNG_MODES:
-        image.save(buffer, "PNG", compress_level=0, **options)
-    else:
-        image.save(buffer, "TIFF", **options)
-    return buffer.getvalue()
+        return encode_image(image, "PNG", compress_level=0, **options)
+    return encode_image(image, "TIFF", **options)

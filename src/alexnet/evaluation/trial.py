@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from alexnet.batches.shard import BatchShard
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import ConfigError, WeightsError
-from alexnet.evaluation.ensemble import Ensemble
+from alexnet.evaluation.ensemble import Ensemble, weighted_mean
 from alexnet.evaluation.evaluate import Evaluation, images_at_a_time, match_classes, measure_errors
 from alexnet.evaluation.labeled_images import LabeledImages
 from alexnet.evaluation.prediction import Answer
@@ -51,11 +51,7 @@ class Trial:
 
     def average(self, weights: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the (N, K) mean of the models' probabilities under these weights, one for each, which sum to 1."""
-        total = np.zeros_like(self.probabilities[0])
-        for weight, own in zip(weights, self.probabilities, strict=True):
-            if weight:
-                total += weight * own
-        return total
+        return weighted_mean(self.probabilities, weights)
 
     def measure(self, probabilities: NDArray[np.float32], *, k: int | None = None) -> Evaluation:
         """Return the errors that these probabilities make."""
@@ -67,13 +63,8 @@ class Trial:
 
     def measure_sets(self, probabilities: NDArray[np.float32], thresholds: Sequence[float]) -> SetEvaluation:
         """Return what these probabilities are worth, at (K,) thresholds, where classes are independent."""
-        return measure_sets(
-            probabilities,
-            self.labels,
-            np.array(thresholds),
-            class_names=self.class_names,
-            num_views=self.num_views,
-        )
+        limits, names = np.array(thresholds), self.class_names
+        return measure_sets(probabilities, self.labels, limits, class_names=names, num_views=self.num_views)
 
 
 def run_trial(

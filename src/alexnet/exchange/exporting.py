@@ -105,10 +105,7 @@ def export_model(
     if (plain_normalization or ten_views) and to != "onnx":
         option = "--plain-norm" if plain_normalization else "--ten-views"
         raise ConfigError(f"{option} goes with --to onnx only; given was --to {to}.")
-    if out.suffix not in SUFFIXES[to]:
-        raise ConfigError(f"--out {out}: a file for --to {to} ends in {' or '.join(SUFFIXES[to])}.")
-    if out.exists():
-        raise ConfigError(f"--out {out}: exists. Choose another, or delete it.")
+    check_out(out, to)
     if to == "alexnet":
         save_model(out, model)
         return Exported(out, out.stat().st_size, None)
@@ -119,24 +116,26 @@ def export_model(
     return _export_onnx(model, out, plain_normalization, ten_views)
 
 
+def check_out(out: Path, to: Format) -> None:
+    """Raise ConfigError where a file of a format has another suffix, or exists."""
+    if out.suffix not in SUFFIXES[to]:
+        raise ConfigError(f"--out {out}: a file for --to {to} ends in {' or '.join(SUFFIXES[to])}.")
+    if out.exists():
+        raise ConfigError(f"--out {out}: exists. Choose another, or delete it.")
+
+
 def _export_onnx(model: Model, out: Path, plain_normalization: bool, ten_views: bool) -> Exported:
     if count_bytes(model) > ONNX_LIMIT:
         raise ExportError(f"the weights take {count_bytes(model):,} bytes; one ONNX file holds {ONNX_LIMIT:,}. Use "
                           "--to program.")  # fmt: skip
     data = build_graph(model, plain_normalization=plain_normalization, ten_views=ten_views).SerializeToString()
-    independent = model.independent is not None
+    independent, rejects = model.independent is not None, model.rejection is not None
     difference = _compare(model, run_onnx(data), ten_views=ten_views, as_probabilities=independent)
-    if model.rejection is not None:
+    if rejects:
         difference = max(difference, _compare(model, run_onnx(data, DISTANCE), ten_views=ten_views, what=DISTANCE))
     write_bytes(out, data)
-    program = write_onnx_program(
-        out,
-        model.preprocessing.image_px,
-        model.preprocessing.framing,
-        ten_views=ten_views,
-        rejects=model.rejection is not None,
-        independent=model.independent is not None,
-    )
+    image_px, framing = model.preprocessing.image_px, model.preprocessing.framing
+    program = write_onnx_program(out, image_px, framing, ten_views=ten_views, rejects=rejects, independent=independent)
     return Exported(out, len(data), difference, program=program)
 
 

@@ -14,6 +14,7 @@ from alexnet.exchange.exporting import (
     ONNX_LIMIT,
     Exported,
     accept_difference,
+    check_out,
     compute_outputs,
     copy_network,
     run_onnx,
@@ -35,10 +36,7 @@ def export_ensemble(ensemble: Ensemble, to: str, out: Path, *, plain_normalizati
     """
     if to != "onnx":
         raise ConfigError(f"an ensemble is exported --to onnx, which can hold several networks; given was --to {to}.")
-    if out.suffix != ".onnx":
-        raise ConfigError(f"--out {out}: a file for --to onnx ends in .onnx.")
-    if out.exists():
-        raise ConfigError(f"--out {out}: exists. Choose another, or delete it.")
+    check_out(out, "onnx")
     total = sum(count_bytes(member.model) for member in ensemble.members)
     if total > ONNX_LIMIT:
         raise ExportError(
@@ -46,32 +44,17 @@ def export_ensemble(ensemble: Ensemble, to: str, out: Path, *, plain_normalizati
         )
     data = build_ensemble_graph(ensemble, plain_normalization=plain_normalization).SerializeToString()
     run = run_onnx(data)
-    side = ensemble.image_px
+    side, independent = ensemble.image_px, ensemble.independent is not None
     images = torch.randint(0, 256, (2, side, side, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     ours = torch.zeros(len(images), len(ensemble.class_names))
     for member, weight in zip(ensemble.members, ensemble.weights, strict=True):
-        own = compute_outputs(
-            copy_network(member.model),
-            member.model.preprocessing,
-            images,
-            ten_views=True,
-            independent=ensemble.independent is not None,
-        )
+        network, preprocessing = copy_network(member.model), member.model.preprocessing
+        own = compute_outputs(network, preprocessing, images, ten_views=True, independent=independent)
         ours += weight * own[:, [member.class_names.index(name) for name in ensemble.class_names]]
     difference = accept_difference(ours, run(images), "probabilities")
     write_bytes(out, data)
-    return Exported(
-        out,
-        len(data),
-        difference,
-        program=write_onnx_program(
-            out,
-            ensemble.image_px,
-            ensemble.framing,
-            ten_views=True,
-            independent=ensemble.independent is not None,
-        ),
-    )
+    program = write_onnx_program(out, side, ensemble.framing, ten_views=True, independent=independent)
+    return Exported(out, len(data), difference, program=program)
 
 
 def build_ensemble_graph(ensemble: Ensemble, *, plain_normalization: bool = False) -> Any:

@@ -42,7 +42,7 @@ def write_onnx_program(
         rejects: Whether the file has distances, and says of pictures that they are unknown.
     """
     result = "probabilities" if ten_views or independent else "logits"
-    names = [result, "distance", "unknown"] if rejects else [result]
+    names = [result, "distance", "unknown"]
     outputs = json.dumps(names)
     return (
         _import("json", "numpy as np", "onnxruntime")

@@ -20,13 +20,7 @@ from alexnet.reproduction.figure import draw_outcomes, draw_training_errors
 from alexnet.reproduction.image_errors import write_errors
 from alexnet.reproduction.outlook import Estimate, Outlook, estimate_jobs
 from alexnet.reproduction.plan import FAILED, RUNS, Job, begin_experiment, plan_jobs
-from alexnet.reproduction.results import (
-    Outcome,
-    collect,
-    collect_curves,
-    collect_tests,
-    write_results,
-)
+from alexnet.reproduction.results import Outcome, collect, collect_curves, collect_tests, write_results
 from alexnet.reproduction.tables import collect_table, collect_table_tests, describe_table, list_rows, plan_table
 from alexnet.reproduction.tabulation import compare_epochs, tabulate, tabulate_recorded
 from alexnet.runs.requirements import find_spec
@@ -91,14 +85,11 @@ def carry_out(
         assignments = [f"optimization.total_epochs={epochs}", *assignments]
     elif epochs is not None:
         assignments = [*scale_epochs(find_recipe(recipe), epochs), *assignments]
+    chosen: Any = {"recipe": recipe, "assignments": assignments, "seeds": seeds, "precision": precision}
     if rows:
-        jobs = plan_table(
-            name, store, runs, recipe=recipe, assignments=assignments, seeds=seeds, larger=larger, precision=precision
-        )
+        jobs = plan_table(name, store, runs, larger=larger, **chosen)
     else:
-        jobs = plan_jobs(
-            experiment, store, runs, recipe=recipe, assignments=assignments, seeds=seeds, precision=precision
-        )
+        jobs = plan_jobs(experiment, store, runs, **chosen)
     for job in jobs:
         check_batch(job.recipe, assignments, len(store["train"]))
     views = tuple(sorted({1, *(variant.views for variant in experiment.variants)}))
@@ -110,11 +101,8 @@ def carry_out(
     estimates = estimate_jobs(jobs, devices[0])
     if dry_run:
         _show_plan(terminal, experiment, jobs, estimates, devices)
-        return {
-            "experiment": experiment.name,
-            "trainings": len(jobs),
-            "seconds": _seconds_left(jobs, estimates, devices),
-        }
+        seconds = _seconds_left(jobs, estimates, devices)
+        return {"experiment": experiment.name, "trainings": len(jobs), "seconds": seconds}
     folder = out / experiment.name
     begin_experiment(folder, experiment.title, jobs)
     with terminal.progress(experiment.name, "epochs", times=False) as meter:

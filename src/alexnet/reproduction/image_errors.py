@@ -7,7 +7,7 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,44 +73,23 @@ def read_labels(job: Job) -> NDArray[np.int64]:
     return np.asarray(open_store(job.store)["val"].labels, np.int64)
 
 
-@dataclass(slots=True)
-class _Tests:
-    """Tests as a list without repetition."""
-
-    entries: list[dict[str, Any]] = field(default_factory=list)
-    places: dict[tuple[tuple[str, ...], int], int] = field(default_factory=dict)
-
-    def place(self, test: ImageErrors) -> int:
-        key = (test.trainings, test.views)
-        if key not in self.places:
-            self.places[key] = len(self.entries)
-            self.entries.append(
-                {
-                    "trainings": list(test.trainings),
-                    "seeds": list(test.seeds),
-                    "views": test.views,
-                    "k": test.k,
-                    "top1": pack(test.top1),
-                    "topk": pack(test.topk),
-                }
-            )
-        return self.places[key]
-
-
 def write_errors(folder: Path, found: Sequence[VariantTests], fingerprint: str) -> None:
     """Write errors.json (docs/formats.md) into a folder; the fingerprint is the store's."""
-    tests = _Tests()
+    tests: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+    def place(test: ImageErrors) -> int:
+        key = (test.trainings, test.views)
+        if key not in tests:
+            tests[key] = {**asdict(test), "top1": pack(test.top1), "topk": pack(test.topk)}
+        return list(tests).index(key)
+
     variants = [
-        {
-            "variant": each.variant,
-            "tests": [tests.place(test) for test in each.tests],
-            "one_view": [tests.place(test) for test in each.one_view],
-        }
+        {"variant": each.variant, "tests": list(map(place, each.tests)), "one_view": list(map(place, each.one_view))}
         for each in found
     ]
     images = next((len(test.top1) for each in found for test in each.tests), 0)
     head = {"format": FORMAT, "store_fingerprint": fingerprint, "split": "val", "images": images, "variants": variants}
-    write_text(folder / ERRORS, json.dumps({**head, "tests": tests.entries}, indent=1) + "\n")
+    write_text(folder / ERRORS, json.dumps({**head, "tests": list(tests.values())}, indent=1) + "\n")
 
 
 def read_image_errors(folder: Path) -> list[VariantTests] | None:

@@ -69,16 +69,14 @@ def collect(experiment: Experiment, jobs: Sequence[Job]) -> list[Outcome]:
     if experiment.measure == "epochs":
         return [_collect_epochs(variant, of[variant.name]) for variant in experiment.variants]
     found = collect_tests(experiment, jobs)
-    return [
-        summarise(
-            each,
-            found[0] if each is not found[0] else None,
-            len(of[each.variant]),
-            failed=tuple(filter(None, map(read_failure, of[each.variant]))),
-            seconds=sum(job.read_result()["seconds"] for job in of[each.variant] if job.done),
-        )
-        for each in found
-    ]
+    return [summarise_jobs(found, row, of[each.variant], len(of[each.variant])) for row, each in enumerate(found)]
+
+
+def summarise_jobs(found: Sequence[VariantTests], row: int, jobs: Sequence[Job], planned: int) -> Outcome:
+    """Return the outcome of a row from its tests and its jobs; see `summarise`."""
+    failed = tuple(filter(None, map(read_failure, jobs)))
+    seconds = sum(job.read_result()["seconds"] for job in jobs if job.done)
+    return summarise(found[row], found[0] if row else None, planned, failed=failed, seconds=seconds)
 
 
 def collect_tests(experiment: Experiment, jobs: Sequence[Job]) -> list[VariantTests]:

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from alexnet.data.store.reader import Store
 from alexnet.recipes.named import find_recipe
-from alexnet.reproduction.engine import read_failure
 from alexnet.reproduction.experiments import TABLES, Experiment, Reference, Variant
 from alexnet.reproduction.image_errors import VariantTests, run_test
 from alexnet.reproduction.plan import Job, make_job
-from alexnet.reproduction.results import Outcome, summarise
+from alexnet.reproduction.results import Outcome, summarise_jobs
 from alexnet.training.transfer import choose_dialect
 
 PLAIN, PRETRAINED, PRETRAINING = "net", "pre-trained net", "pre-training"
@@ -90,17 +89,10 @@ def collect_table(rows: Sequence[Row], jobs: Sequence[Job]) -> list[Outcome]:
     """Return an outcome for each row; an average whose networks are not all done has no value."""
     found = collect_table_tests(rows, jobs)
     outcomes = []
-    for row, each in zip(rows, found, strict=True):
+    for place, row in enumerate(rows):
         members = _members(row, jobs)
-        done = [job for job in members if job.done]
-        outcome = summarise(
-            each,
-            found[0] if each is not found[0] else None,
-            row.plain + row.pretrained,
-            failed=tuple(filter(None, map(read_failure, members))),
-            seconds=sum(job.read_result()["seconds"] for job in done),
-        )
-        outcomes.append(replace(outcome, seeds=tuple(job.seed for job in done)))
+        outcome = summarise_jobs(found, place, members, row.plain + row.pretrained)
+        outcomes.append(replace(outcome, seeds=tuple(job.seed for job in members if job.done)))
     return outcomes
 
 

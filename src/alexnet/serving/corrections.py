@@ -1,17 +1,16 @@
 """What people say a picture really is: a table that `alexnet prepare` reads, with the pictures beside it."""
 
 import csv
-import io
 import threading
 from pathlib import Path
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
-from PIL import Image
 
+from alexnet.data.images.encoding import encode_image
 from alexnet.errors import ConfigError
-from alexnet.files.writing import write_bytes, write_text
+from alexnet.files.writing import format_csv, write_bytes, write_text
 from alexnet.text.wording import counted
 
 COLUMNS = ("path", "label", "predicted", "probability", "name")
@@ -70,10 +69,6 @@ class Corrections:
                 )
             self._folder.mkdir(exist_ok=True)
             if not (self._folder / file).exists():
-                stream = io.BytesIO()
-                Image.fromarray(pixels).save(stream, "PNG")
-                write_bytes(self._folder / file, stream.getvalue())
+                write_bytes(self._folder / file, encode_image(pixels, "PNG"))
             self._rows[path] = [path, label, predicted, f"{probability:.4f}", name]
-            text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerows([COLUMNS, *self._rows.values()])
-            write_text(self.path, text.getvalue())
+            write_text(self.path, format_csv([COLUMNS, *self._rows.values()]))

@@ -1,7 +1,5 @@
 """What the page shows of a picture, as images inside HTML: crops, heat over a crop, maps of a layer, thumbnails."""
 
-import base64
-import io
 from collections.abc import Sequence
 
 import matplotlib
@@ -9,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from alexnet.data.images.encoding import encode_image
 from alexnet.interpretation.figures import tile_kernels
 from alexnet.interpretation.maps import find_scale, lay_out_units, shade
+from alexnet.pages import writing
 from alexnet.pages.themes import THEMES
 
 Pixels = NDArray[np.uint8]
@@ -23,9 +23,7 @@ _PLATE_PX = 640
 
 def embed(pixels: Pixels, *, lossless: bool = False) -> str:
     """Return an image (H, W, 3) as a data address."""
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "WEBP", quality=85, lossless=lossless)
-    return f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+    return writing.embed(encode_image(pixels, "WEBP", quality=85, lossless=lossless), "webp")
 
 
 def shrink(pixels: Pixels, side_px: int) -> Pixels:

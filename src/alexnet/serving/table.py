@@ -1,9 +1,8 @@
 """The pictures of a visitor as a CSV file."""
 
-import csv
-import io
 from collections.abc import Sequence
 
+from alexnet.files.writing import format_csv
 from alexnet.serving.answers import join_labels
 from alexnet.serving.visit import Picture
 
@@ -17,10 +16,8 @@ def write_table(pictures: Sequence[Picture]) -> str:
     most = max((len(picture.answer.get("top", ())) for picture in pictures), default=0)
     measured = ("unknown", "distance") if any("distance" in picture.answer for picture in pictures) else ()
     best = (f"{what}_{place}" for place in range(1, most + 1) for what in ("class", "title", "probability"))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     sets = any("labels" in picture.answer for picture in pictures)
-    writer.writerow(["name", "error", *(["labels"] if sets else []), *measured, *best])
+    rows: list[list[object]] = [["name", "error", *(["labels"] if sets else []), *measured, *best]]
     for picture in pictures:
         cells = [
             cell
@@ -29,5 +26,5 @@ def write_table(pictures: Sequence[Picture]) -> str:
         ]
         labels = [join_labels(picture.answer) if picture.answer else ""] if sets else []
         far = (picture.answer.get(name, "") for name in measured)
-        writer.writerow([picture.name, picture.problem, *labels, *far, *cells])
-    return text.getvalue()
+        rows.append([picture.name, picture.problem, *labels, *far, *cells])
+    return format_csv(rows)

@@ -54,14 +54,14 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipRecord:
-    """What came of a clip."""
+    """Which frames of a clip were kept, or why none could be taken."""
 
     times_s: Sequence[float]
-    """Of the frames that are kept."""
+    """Times of the frames that are kept."""
     num_thinned: int
     oddities: Sequence[str]
     reason: str | None
-    """Why none could be taken; None where all is well."""
+    """Why no frame could be taken; None where some were."""
 
 
 class FrameFiles:
@@ -127,7 +127,7 @@ def take_frames(
             f"Stopped after {len(records):,} of {counted(len(entries), 'clip')}. Run the same command again to "
             f"continue; what is done is in {folder.parent}."
         ) from None
-    except OSError as error:  # of a clip, it was turned into a reason
+    except OSError as error:  # not one of reading a clip, which is in its record
         raise StoreError(
             f"{folder} cannot be written ({error.strerror or error}). Free space or check its permissions, and run the "
             "same command again: it continues."
@@ -199,7 +199,7 @@ class _Reading:
 def _check_bad(
     clips: Source, path: str, records: Mapping[int, ClipRecord], total: int, settings: Settings, number: int
 ) -> None:
-    """Stop at a clip that is bad where none may be, or so many that something systematic must be wrong."""
+    """Stop at a bad clip where none is allowed, or where so many are bad that something systematic must be wrong."""
     if records[number].reason is None:
         return
     what = f"{escape_name(path)}: {records[number].reason}"
@@ -214,7 +214,7 @@ def _check_bad(
 
 
 def _check_classes(clips: Source, entries: Sequence[LabeledPath], records: Mapping[int, ClipRecord]) -> None:
-    """Refuse clips of which a class has none left to train on, or a split none at all."""
+    """Refuse clips if a class has none left to train on, or a split has none at all."""
     numbers = iter(range(len(entries)))
     for split, listed in clips.splits.items():
         bad = [(entry, records[number]) for entry, number in zip(listed, numbers, strict=False)]

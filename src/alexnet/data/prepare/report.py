@@ -14,6 +14,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
+from alexnet.data.images.encoding import encode_image
 from alexnet.data.images.unusable import MAX_PIXELS
 from alexnet.data.prepare.statistics import PixelStatistics
 from alexnet.pages import writing as pages
@@ -96,7 +97,7 @@ def draw_axis(mean: NDArray[np.float64], direction: NDArray[np.float64], *, widt
     """
     steps = np.linspace(-REACH, REACH, width)[:, None]
     strip = np.clip(mean + steps * direction, 0, 255).round().astype(np.uint8)
-    return _save(Image.fromarray(np.repeat(strip[None], 24, axis=0)), "PNG")
+    return encode_image(np.repeat(strip[None], 24, axis=0), "PNG")
 
 
 def say_cropped(originals: Iterable[bytes]) -> str:
@@ -123,13 +124,7 @@ def say_cropped(originals: Iterable[bytes]) -> str:
 def _encode(pixels: NDArray[np.uint8]) -> bytes:
     image = Image.fromarray(pixels)
     image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    return _save(image, "JPEG", quality=80)
-
-
-def _save(image: Image.Image, form: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
+    return encode_image(image, "JPEG", quality=80)
 
 
 WORDS_BYTES = 40
@@ -183,11 +178,7 @@ def draw_thumbnail(data: bytes) -> bytes | None:
         pixels = simplejpeg.decode_jpeg(data, "RGB", strict=False, buffer=blank)
     except (ValueError, KeyError):  # KeyError for colors that simplejpeg has no name for
         return None
-    image = Image.fromarray(pixels)
-    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=80)
-    return buffer.getvalue()
+    return _encode(pixels)
 
 
 def _preview(path: str, read: Callable[[str], bytes]) -> bytes | str | None:

@@ -6,7 +6,6 @@ a moment of theirs that is drawn. So a frame, taken at a moment that is drawn, l
 still picture tells them apart. The opposite class is the same clip played backwards.
 """
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet.data.scenes.scenes import CLASS_NAMES, VALIDATION_START, Placed, paint_scene
+from alexnet.data.images.encoding import encode_image
+from alexnet.data.scenes.scenes import CLASS_NAMES, VALIDATION_START, Placed, check_numbers, paint_scene
 from alexnet.errors import ConfigError
 from alexnet.files.writing import write_bytes
 from alexnet.text.progress import Tick, untold
@@ -25,7 +25,7 @@ MOTIONS: tuple[str, ...] = ("rises", "falls", "turns right", "turns left", "grow
 """The classes; those of a pair are each other's, played backwards."""
 
 FRAMES = 12
-"""Of a clip."""
+"""Frames of a clip."""
 FRAME_SECONDS = 0.125
 HEIGHT = 0.22
 """Farthest that a thing stands above or below the middle, as a fraction of the picture."""
@@ -81,9 +81,7 @@ def draw_clip(
     """
     if motion not in MOTIONS:
         raise ConfigError(f"unknown motion {motion!r}. The drawn clips have: {', '.join(MOTIONS)}.")
-    for name, value, least in (("index", index, 0), ("seed", seed, 0), ("size", size, 16), ("frames", frames, 2)):
-        if value < least:
-            raise ConfigError(f"{name} is {value}; it must be {least} or more.")
+    check_numbers(index=(index, 0), seed=(seed, 0), size=(size, 16), frames=(frames, 2))
     axis, is_opposite = divmod(MOTIONS.index(motion), 2)
     key = [seed, _STREAM + axis, index]
     rng = np.random.default_rng(key)
@@ -119,9 +117,7 @@ def write_clips(
         ConfigError: a number is outside what is accepted.
     """
     counts = {"train": train, "val": val}
-    for name, value in counts.items():
-        if not 0 <= value <= VALIDATION_START // 2:
-            raise ConfigError(f"{name} is {value}; it must be between 0 and {VALIDATION_START // 2}.")
+    check_numbers(**{split: (count, 0, VALIDATION_START // 2) for split, count in counts.items()})
     done, total = 0, len(MOTIONS) * sum(counts.values())
     for (split, count), start in zip(counts.items(), (0, VALIDATION_START), strict=True):
         for label, motion in enumerate(MOTIONS):
@@ -136,7 +132,6 @@ def write_clips(
 
 def encode_webp(clip: Sequence[NDArray[np.uint8]]) -> bytes:
     """An animated WebP of frames, each FRAME_SECONDS long, that gives back every pixel."""
-    stream = io.BytesIO()
     first, *others = map(Image.fromarray, clip)
-    first.save(stream, "WEBP", save_all=True, append_images=others, duration=round(1000 * FRAME_SECONDS), lossless=True)
-    return stream.getvalue()
+    duration_ms = round(1000 * FRAME_SECONDS)
+    return encode_image(first, "WEBP", save_all=True, append_images=others, duration=duration_ms, lossless=True)

@@ -79,12 +79,18 @@ def draw_scene_and_mask(
     """
     if class_name not in OBJECTS:
         raise ConfigError(f"unknown class {class_name!r}. The drawn data set has: {', '.join(CLASS_NAMES)}.")
-    for name, value, least in (("index", index, 0), ("seed", seed, 0), ("size", size, 16)):
-        if value < least:
-            raise ConfigError(f"{name} is {value}; it must be {least} or more.")
+    check_numbers(index=(index, 0), seed=(seed, 0), size=(size, 16))
     rng = np.random.default_rng([seed, CLASS_NAMES.index(class_name), index])
     picture, (mask,) = paint_scene(rng, [Placed(class_name)], size)
     return picture, mask
+
+
+def check_numbers(**numbers: tuple[int, int] | tuple[int, int, int]) -> None:
+    """Raise ConfigError for an argument (number, least, most) that is out of its range; the most may be left out."""
+    for name, (number, least, *most) in numbers.items():
+        if number < least or (most and number > most[0]):
+            accepted = f"between {least} and {most[0]}" if most else f"{least} or more"
+            raise ConfigError(f"{name} is {number}; it must be {accepted}.")
 
 
 class Placed(NamedTuple):
@@ -146,15 +152,12 @@ def write_scenes(
         ConfigError: A count or the seed is outside what is accepted.
         AlexNetError: A process ended early.
     """
-    for name, value, least, most in (
-        ("train_per_class", train_per_class, 1, VALIDATION_START),
-        ("val_per_class", val_per_class, 0, VALIDATION_START),
-        ("workers", 1 if workers is None else workers, 1, 1024),
-    ):
-        if not least <= value <= most:
-            raise ConfigError(f"{name} is {value}; it must be between {least} and {most}.")
-    if seed < 0:
-        raise ConfigError(f"seed is {seed}; it must be 0 or more.")
+    check_numbers(
+        train_per_class=(train_per_class, 1, VALIDATION_START),
+        val_per_class=(val_per_class, 0, VALIDATION_START),
+        workers=(1 if workers is None else workers, 1, 1024),
+        seed=(seed, 0),
+    )
     jobs = list(_list_files(Path(folder), train_per_class, val_per_class, seed))
     for parent in {path.parent for *_, path in jobs}:
         parent.mkdir(parents=True, exist_ok=True)

@@ -3,18 +3,15 @@
 A picture is a function of (seed, index): which things, where, and all that `scenes.draw_scene` varies.
 """
 
-import csv
-import io
 import math
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from alexnet.data.scenes.scenes import CLASS_NAMES, JPEG_QUALITY, VALIDATION_START, Placed, paint_scene
-from alexnet.errors import ConfigError
-from alexnet.files.writing import write_bytes, write_text
+from alexnet.data.images.encoding import encode_image
+from alexnet.data.scenes.scenes import CLASS_NAMES, JPEG_QUALITY, VALIDATION_START, Placed, check_numbers, paint_scene
+from alexnet.files.writing import format_csv, write_bytes, write_text
 from alexnet.text.progress import Tick, untold
 
 TABLE = "labels.csv"
@@ -35,9 +32,7 @@ def draw_several(index: int, *, seed: int = 0, size: int = 256) -> tuple[NDArray
     Raises:
         ConfigError: an argument is outside what is accepted.
     """
-    for name, value, least in (("index", index, 0), ("seed", seed, 0), ("size", size, 16)):
-        if value < least:
-            raise ConfigError(f"{name} is {value}; it must be {least} or more.")
+    check_numbers(index=(index, 0), seed=(seed, 0), size=(size, 16))
     rng = np.random.default_rng([seed, _STREAM, index])
     count = int(rng.choice(len(SHARES), p=SHARES))
     chosen = rng.choice(len(CLASS_NAMES), count, replace=False).tolist()
@@ -77,9 +72,7 @@ def write_several(
         ConfigError: a number is outside what is accepted.
     """
     counts = {"train": train, "val": val, "test": test}
-    for name, value in counts.items():
-        if not 0 <= value <= VALIDATION_START // 2:
-            raise ConfigError(f"{name} is {value}; it must be between 0 and {VALIDATION_START // 2}.")
+    check_numbers(**{split: (count, 0, VALIDATION_START // 2) for split, count in counts.items()})
     starts = {"train": 0, "val": VALIDATION_START, "test": VALIDATION_START * 3 // 2}
     root, done = Path(folder), 0
     rows: list[tuple[str, str, str]] = [("path", "labels", "split")]
@@ -88,12 +81,8 @@ def write_several(
         for index in range(starts[split], starts[split] + count):
             picture, classes = draw_several(index, seed=seed, size=size)
             path = f"{split}/{index:05d}.jpg"
-            stream = io.BytesIO()
-            Image.fromarray(picture).save(stream, "JPEG", quality=JPEG_QUALITY)
-            write_bytes(root / path, stream.getvalue())
+            write_bytes(root / path, encode_image(picture, "JPEG", quality=JPEG_QUALITY))
             rows.append((path, "|".join(classes), split))
             done += 1
             progress(done, sum(counts.values()))
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_text(root / TABLE, text.getvalue())
+    write_text(root / TABLE, format_csv(rows))

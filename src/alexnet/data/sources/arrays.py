@@ -4,7 +4,6 @@ An array is handed on as the bytes of an image file (PPM, which is a short heade
 that it takes the one way in that every image takes.
 """
 
-import io
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from alexnet.data.images.encoding import encode_image
 from alexnet.data.sources.listing import collect
 from alexnet.data.sources.source import Options, Record, Source
 from alexnet.data.store.format import TEST, TRAIN, VAL
@@ -64,9 +63,7 @@ def encode_pixels(pixels: NDArray[Any]) -> bytes:
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
     if pixels.ndim == 3 and pixels.shape[2] == 4:
-        buffer = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=0)
-        return buffer.getvalue()
+        return encode_image(np.ascontiguousarray(pixels), "PNG", compress_level=0)
     kind, most = ("P6" if pixels.ndim == 3 else "P5"), (65535 if pixels.dtype == np.uint16 else 255)
     body = pixels.astype(">u2") if most == 65535 else pixels
     return f"{kind} {pixels.shape[1]} {pixels.shape[0]} {most}\n".encode() + np.ascontiguousarray(body).tobytes()

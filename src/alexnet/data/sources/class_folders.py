@@ -31,7 +31,7 @@ def find_folders(root: Path, options: Options) -> Source:
 
 
 def scan_top(root: Path, accept: Accept = has_image_suffix) -> Folder:
-    """The tree of photographs below root, or of what is accepted in their place.
+    """The tree of files below root: of photographs, or of those whose names `accept` takes.
 
     Raises:
         SourceError: root may not be listed.
@@ -152,7 +152,7 @@ def _label_tree(
 
 
 def _check_kind_of_pictures(top: Folder, options: Options) -> None:
-    """Refuse a tree without any of the files that are wanted, where that is what the other kind would say better."""
+    """Refuse a tree without images that holds clips, or one without clips where clips are asked for."""
     if top.num_images:
         return
     if options.accept is has_clip_suffix:

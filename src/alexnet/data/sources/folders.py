@@ -23,7 +23,7 @@ CLIP_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".asf"}
     | {".flv", ".ogv", ".mxf", ".gif", ".webp"}
 )
-"""Of moving pictures; a GIF or WebP may be still."""
+"""Suffixes of files that may hold a clip; a GIF or WebP may also be a still picture."""
 
 VIDEO = "video, of which --every takes frames"
 """Why a video is passed over among images."""

@@ -17,9 +17,9 @@ LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
 KEPT_GROUPS = 4
 """Row groups of Parquet files that are held in memory (Hugging Face writes 100 images in each)."""
 STATE = "state.json"
-"""Beside the Arrow files of one split: which of the files there are its rows."""
+"""File beside the Arrow files of a split that names those with its rows."""
 SPLITS = "dataset_dict.json"
-"""Beside the folders of several splits."""
+"""File beside the folders of the splits, where there are several."""
 
 
 def is_parquet(root: Path) -> bool:
@@ -57,7 +57,7 @@ class _Table(Protocol):
     schema: Any
     num_rows: int
     fingerprint: int
-    """Another one where the file is another."""
+    """Number that changes with the content of the file."""
 
     def __init__(self, path: Path) -> None: ...
 
@@ -65,10 +65,10 @@ class _Table(Protocol):
         """A column, or a field of it, as Python's own values."""
 
     def locate(self, row: int) -> tuple[int, int]:
-        """The group of a row, and where in it the row is."""
+        """The group that a row is in, and the place of the row in the group."""
 
     def load(self, column: str, group: int) -> Any:
-        """A column of a group."""
+        """The values of a column in one group."""
 
 
 class _ParquetTable:

@@ -39,14 +39,14 @@ class Form:
 
 
 _MOST_UNPACKED = 1032
-"""Bytes that come of one of gzip's at most."""
+"""Most bytes that gzip unpacks one byte to."""
 
 
 def _read_idx(images: Path, labels: Path) -> Arrays:
     """MNIST's form: two zeros, a type (8: bytes), the number of axes, their lengths (4 bytes each, big end first)."""
     pixels = _parse_idx(images, 3)
     if images.name.startswith("emnist"):
-        pixels = pixels.transpose(0, 2, 1)  # EMNIST's lie on their side
+        pixels = pixels.transpose(0, 2, 1)  # the pictures of EMNIST are stored transposed
     return pixels, _parse_idx(labels, 1).astype(np.int64)
 
 

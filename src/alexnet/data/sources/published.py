@@ -36,7 +36,7 @@ class Lines(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One data set."""
+    """One data set, and how to recognize and read it."""
 
     name: str
     folder: str

@@ -80,9 +80,9 @@ class Source:
     ignored: Mapping[str, int] = field(default_factory=dict)
     """How many files and folders were passed over, by reason."""
     left_out: Sequence[tuple[str, str]] = ()
-    """Path and reason of what could not be used before any image was decoded: of clips."""
+    """Path of each clip that no frame could be taken of, and the reason."""
     odd: Sequence[tuple[str, str]] = ()
-    """Path of what is used although it is odd, and the oddity, as words after "has": of clips."""
+    """Path of each clip that is used although its file is odd, and the oddity, as words after "has"."""
     notes: tuple[str, ...] = ()
     """What is unusual but allowed, in sentences."""
 

@@ -68,7 +68,7 @@ class Clip:
 
 
 def check_step(every_s: float) -> None:
-    """Refuse a time between frames that is none, with a ConfigError."""
+    """Raise ConfigError for a time between frames below SHORTEST_STEP_S."""
     if not SHORTEST_STEP_S <= every_s < float("inf"):
         raise ConfigError(
             f"A frame every {every_s:g} seconds; accepted are {SHORTEST_STEP_S:g} and more, for example 0.5."
