@@ -128,7 +128,8 @@ def _export_onnx(model: Model, out: Path, plain_normalization: bool, ten_views: 
     if count_bytes(model) > ONNX_LIMIT:
         raise ExportError(f"the weights take {count_bytes(model):,} bytes; one ONNX file holds {ONNX_LIMIT:,}. Use "
                           "--to program.")  # fmt: skip
-    data = build_graph(model, plain_normalization=plain_normalization, ten_views=ten_views).SerializeToString()
+    graph = build_graph(model, plain_normalization=plain_normalization, ten_views=ten_views)
+    data = graph.SerializeToString()
     independent, rejects = model.independent is not None, model.rejection is not None
     difference = _compare(model, run_onnx(data), ten_views=ten_views, as_probabilities=independent)
     if rejects:
@@ -136,7 +137,15 @@ def _export_onnx(model: Model, out: Path, plain_normalization: bool, ten_views: 
     write_bytes(out, data)
     image_px, framing = model.preprocessing.image_px, model.preprocessing.framing
     program = write_onnx_program(out, image_px, framing, ten_views=ten_views, rejects=rejects, independent=independent)
-    return Exported(out, len(data), difference, program=program)
+    return Exported(out, len(data), difference, say_operators(graph), program)
+
+
+def say_operators(graph: Any) -> tuple[str, ...]:
+    """Return a sentence where an ONNX graph has the operator LRN, which some programs lack."""
+    has_norm = any(node.op_type == "LRN" for node in graph.graph.node)
+    return (
+        ("The graph has the operator LRN. For a program that lacks it, export with --plain-norm.",) if has_norm else ()
+    )
 
 
 def run_onnx(data: bytes, output: str | None = None) -> Callable[[Tensor], Tensor]:

@@ -18,6 +18,7 @@ from alexnet.exchange.exporting import (
     compute_outputs,
     copy_network,
     run_onnx,
+    say_operators,
 )
 from alexnet.exchange.onnx_graph import IMAGES, OPSET, PROBABILITIES, build_graph, count_bytes, import_onnx
 from alexnet.exchange.programs import write_onnx_program
@@ -42,7 +43,8 @@ def export_ensemble(ensemble: Ensemble, to: str, out: Path, *, plain_normalizati
         raise ExportError(
             f"the weights of the members take {total:,} bytes; one ONNX file holds {ONNX_LIMIT:,}. Export fewer."
         )
-    data = build_ensemble_graph(ensemble, plain_normalization=plain_normalization).SerializeToString()
+    graph = build_ensemble_graph(ensemble, plain_normalization=plain_normalization)
+    data = graph.SerializeToString()
     run = run_onnx(data)
     side, independent = ensemble.image_px, ensemble.independent is not None
     images = torch.randint(0, 256, (2, side, side, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
@@ -54,7 +56,7 @@ def export_ensemble(ensemble: Ensemble, to: str, out: Path, *, plain_normalizati
     difference = accept_difference(ours, run(images), "probabilities")
     write_bytes(out, data)
     program = write_onnx_program(out, side, ensemble.framing, ten_views=True, independent=independent)
-    return Exported(out, len(data), difference, program=program)
+    return Exported(out, len(data), difference, say_operators(graph), program)
 
 
 def build_ensemble_graph(ensemble: Ensemble, *, plain_normalization: bool = False) -> Any:

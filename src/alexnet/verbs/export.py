@@ -5,10 +5,11 @@ from typing import Literal
 
 import click
 
+from alexnet.errors import ConfigError
 from alexnet.text.commands import command
 from alexnet.text.wording import counted
 from alexnet.verbs.opening import tell_unfinished
-from alexnet.verbs.options import NEW_FILE, PATH, json_option
+from alexnet.verbs.options import NEW_PATH, PATH, json_option
 
 
 @click.command()
@@ -17,13 +18,21 @@ from alexnet.verbs.options import NEW_FILE, PATH, json_option
     "--to",
     "to",
     required=True,
-    type=click.Choice(["alexnet", "onnx", "torchvision", "program"]),
-    help="alexnet: a model file; onnx; torchvision: a state dict for its alexnet; program: for torch.export.load.",
+    type=click.Choice(["alexnet", "onnx", "torchvision", "program", "folder"]),
+    help="alexnet: a model file; onnx; torchvision: a state dict for its alexnet; program: for torch.export.load; "
+    "folder: weights, ONNX and a card of the model, to give away.",
 )
 @click.option(
-    "--out", required=True, type=NEW_FILE, help="File to create: .safetensors, .onnx, .pth or .safetensors, .pt2."
+    "--out",
+    required=True,
+    type=NEW_PATH,
+    help="File to create: .safetensors, .onnx, .pth or .safetensors, .pt2; or a folder.",
 )
-@click.option("--plain-norm", is_flag=True, help="ONNX: response normalisation without the operator LRN.")
+@click.option(
+    "--plain-norm",
+    is_flag=True,
+    help="ONNX: response normalisation without the operator LRN, which some programs lack.",
+)
 @click.option("--ten-views", is_flag=True, help="ONNX: to the probabilities of ten views.")
 @click.option("--dialect", help="Which network foreign weights are of, where their shapes leave it open.")
 @click.option(
@@ -33,7 +42,7 @@ from alexnet.verbs.options import NEW_FILE, PATH, json_option
 @json_option
 def export(
     model: Path,
-    to: Literal["alexnet", "onnx", "torchvision", "program"],
+    to: Literal["alexnet", "onnx", "torchvision", "program", "folder"],
     out: Path,
     plain_norm: bool,
     ten_views: bool,
@@ -50,10 +59,12 @@ def export(
 
     \b
     alexnet export RUN --to onnx --out model.onnx
+    alexnet export RUN --to folder --out FOLDER
     alexnet export alexnet-owt.pth --to alexnet --out model.safetensors
     alexnet export bvlc_alexnet.caffemodel --mean imagenet_mean.binaryproto --to alexnet --out model.safetensors
     """
-
+    if to != "folder" and out.is_dir():
+        raise click.BadParameter(f"{out} is a folder. Name a file.", param_hint="'--out'")
     from alexnet.console.terminal import Terminal
     from alexnet.evaluation.ensemble import is_ensemble, load_ensemble
     from alexnet.exchange.exporting import export_model
@@ -71,7 +82,14 @@ def export(
         told: dict[str, object] = {"members": len(ensemble.members)}
     else:
         opened = open_model(model, dialect=dialect, mean=mean, class_names=class_names)
-        done = export_model(opened, to, out, plain_normalization=plain_norm, ten_views=ten_views)
+        if to == "folder":
+            from alexnet.runs.model_folder import export_folder
+
+            if ten_views:
+                raise ConfigError("--ten-views goes with --to onnx only; given was --to folder.")
+            done = export_folder(model, opened, out, plain_normalization=plain_norm)
+        else:
+            done = export_model(opened, to, out, plain_normalization=plain_norm, ten_views=ten_views)
         what, whole = f"dialect {opened.network.spec.dialect}", "model"
         told = {"dialect": opened.network.spec.dialect}
     if as_json:

@@ -40,13 +40,21 @@ class InOrder(click.Group):
 
 
 class _NewFile(click.Path):
-    """A file to write at the end of the work: that its folder exists is checked before the work begins."""
+    """A file to write at the end of the work: that its folder exists is checked before the work begins.
+
+    Args:
+        folders: Whether it may be a folder, which the verb then judges.
+    """
+
+    def __init__(self, *, folders: bool = False) -> None:
+        super().__init__(path_type=Path)
+        self._folders = folders
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = Path(str(super().convert(value, param, ctx)))
         if not path.parent.is_dir():
             self.fail(f"{path}: there is no folder {path.parent}. Create it, or choose another place.", param, ctx)
-        if path.is_dir():
+        if path.is_dir() and not self._folders:
             self.fail(f"{path} is a folder. Name a file.", param, ctx)
         return path
 
@@ -79,7 +87,7 @@ class Number(_Bounded, click.FloatRange):
     """A number from `min` to `max`, where they are given; never nan."""
 
 
-NEW_FILE = _NewFile(path_type=Path)
+NEW_FILE, NEW_PATH = _NewFile(), _NewFile(folders=True)
 SEED = Whole(0, 2**32 - 1)
 device_option = click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 precision_option = click.option(
