@@ -154,7 +154,8 @@ def find_pixels(root: Path, options: Options) -> Source:
                 f"{counted(len(classes), 'label')}. Copy both again."
             )
         if titles is not None and classes.max(initial=0) >= len(titles):
-            raise SourceError(f"{names} names {len(titles)} classes, and {labels[0].name} has more. Copy both again.")
+            many = counted(len(titles), "class", "classes")
+            raise SourceError(f"{names} names {many}, and {labels[0].name} has more. Copy both again.")
         arrays[split] = pixels
         records += [
             Record(f"{split}/{number:05d}", str(label) if titles is None else titles[label], split)
