@@ -76,7 +76,7 @@ for _verb in (
 
 def _told_elsewhere(problem: AlexNetError) -> bool:
     """Whether another process tells the user: the one that started this one, or another of the same training."""
-    if not {"RANK", "WORLD_SIZE"} <= os.environ.keys():  # one alone is of something else than a launcher
+    if not {"RANK", "WORLD_SIZE"} <= os.environ.keys():  # a launcher sets both
         return False
     from alexnet.distribution.launch import STARTED, record_failure
     from alexnet.distribution.processes import LaunchEnvironment
@@ -125,7 +125,7 @@ def main() -> None:
     wait_briefly()
     try:
         os.getcwd()
-    except FileNotFoundError:  # PyTorch would end the process, in words of its own
+    except FileNotFoundError:  # PyTorch would end the process with a message of its own
         click.echo("Failed: the current folder does not exist any more. Change to one that does, with cd.", err=True)
         sys.exit(1)
     signal.signal(signal.SIGTERM, lambda number, frame: (_ for _ in ()).throw(KeyboardInterrupt()))

@@ -64,7 +64,7 @@ def assemble_views(
     if mean_place == "central" or views.boxes is not None:
         first = (mean_image.shape[0] - crop_px) // 2
         central = np.ascontiguousarray(mean_image[first : first + crop_px, first : first + crop_px])
-        central_mirrored = np.ascontiguousarray(central[:, ::-1])  # mirrored with its crop, it is as it was
+        central_mirrored = np.ascontiguousarray(central[:, ::-1])  # so that mirrored crops get it unmirrored
     scale = np.float32(1 / divisor) if isinstance(divisor, float | int) else np.float32(1)
     if out.dtype == torch.bfloat16:
         write, array = write_bfloat16, target.view(torch.uint16).numpy()
@@ -86,6 +86,6 @@ def assemble_views(
         write(image, mean, y, x, mean_y, mean_x, mirrored, views.color_offset[position], scale, array[position])
         if views.erased is not None:
             top, bottom, start, end = views.erased[position].tolist()
-            array[position, top:bottom, start:end] = 0  # of bfloat16 the bits, too
+            array[position, top:bottom, start:end] = 0  # the bits of bfloat16 0 are 0 too
     if not isinstance(divisor, float | int):
         out.div_(torch.tensor(divisor, dtype=torch.float32).to(out.dtype)[:, None, None])

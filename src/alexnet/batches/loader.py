@@ -102,7 +102,7 @@ class TrainingBatches:
         self._side = SideStream(device, places) if device.type == "cuda" else None
         self._buffers = [
             torch.empty(
-                (shard.longest_part(recipe.size) + 1, 3, crop_px, crop_px),  # one more is mixed into the last
+                (shard.longest_part(recipe.size) + 1, 3, crop_px, crop_px),  # + 1 image, which is mixed into the last
                 dtype=dtype,
                 memory_format=torch.channels_last,
                 pin_memory=device.type == "cuda",
@@ -169,7 +169,7 @@ class TrainingBatches:
         recipe, count, filling = self._recipe, len(positions), positions < 0
         if mixtures is None:
             places = start + np.where(filling, total - 1, positions)
-        else:  # and the one behind the last
+        else:  # and the image behind the last, which is mixed into it
             places = (start + positions[0] + np.arange(count + 1)) % len(order)
         samples = order[places]
         indices = samples % len(self._images)
@@ -197,7 +197,7 @@ class TrainingBatches:
             mean_place=recipe.mean,
         )
         keys = hash_samples(samples[:count], seed=self._seed, epoch=epoch, purpose=Purpose.DROPOUT).view(np.int64)
-        labels = torch.from_numpy(self._labels[indices[:count]])  # a copy
+        labels = torch.from_numpy(self._labels[indices[:count]])  # indexing copies
         labels[torch.from_numpy(filling)] = IGNORED_LABEL
         made = Batch(inputs[:count], labels, torch.from_numpy(keys), total)
         if mixtures is not None:

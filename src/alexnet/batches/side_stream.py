@@ -41,7 +41,7 @@ class SideStream:
         """Begin to copy pinned tensors, the memory of a place among them."""
         with self._streams.stream(self._stream):
             copies = tuple(each.to(self._device, non_blocking=True) for each in tensors)
-            arrived = self._streams.Event(blocking=True)  # who waits for it leaves the processor to others
+            arrived = self._streams.Event(blocking=True)  # a thread that waits does not spin
             arrived.record(self._stream)
         self._left[place] = arrived
         return Sent(copies, arrived)

@@ -91,7 +91,7 @@ def _update(dtype: torch.dtype, device: torch.device) -> tuple[str, Callable[[],
 
     def update_stock() -> None:
         stock.step()
-        if copied is not None:  # which autocast would do, layer by layer
+        if copied is not None:  # as autocast does for each layer
             copied.copy_(parameter.detach())
 
     return (

@@ -50,7 +50,7 @@ def describe_run(path: Path, *, verify: bool = False, every: bool = False) -> De
         facts += _list_errors(history)
     measured = read_errors(path, digest_weights(newest)) if newest and (path / ERRORS).exists() else None
     if newest and (path / ERRORS).exists() and measured is None and not verify:
-        _find_newest(path, is_finished=is_finished, verify=True)  # weights differ from the tested ones by damage, too
+        _find_newest(path, is_finished=is_finished, verify=True)  # weights may differ by damage
     for test in measured["tests"] if measured else ():
         if test["views"] != 1 and "mean_average_precision" in test:
             facts.append((

@@ -70,7 +70,7 @@ def start_processes(count: int, arguments: Sequence[str], *, advice: str = CONTI
 def launch_variables(rank: int, count: int, port: int, host: str = "localhost") -> dict[str, str]:
     """Return the environment of one of `count` processes that meet at a TCPStore, as torchrun sets it."""
     return {
-        "OMP_NUM_THREADS": "1",  # each process sets its own number later
+        "OMP_NUM_THREADS": "1",  # until each process sets its own
         **os.environ,
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),

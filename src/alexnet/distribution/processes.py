@@ -54,7 +54,7 @@ class LaunchEnvironment:
             rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
             local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
             return cls(rank, world_size, int(os.environ.get("LOCAL_RANK", rank)), local_world_size)
-        except (KeyError, ValueError):  # variables of something else than a launcher
+        except (KeyError, ValueError):  # not set by a launcher
             return None
 
 

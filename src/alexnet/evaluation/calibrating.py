@@ -234,7 +234,7 @@ def save_calibration(model: Classifier | Ensemble, found: Confidence) -> Path:
         save_ensemble(file, calibrated)
         return file
     before = digest_weights(file)
-    weights = load_model(file)  # the classifier's may be in half the precision
+    weights = load_model(file)  # those of the classifier may be bfloat16
     on = {"images": found.images, "store_fingerprint": found.store_fingerprint, "split": found.split}
     provenance = {**weights.provenance, "calibration": on}
     save_model(

@@ -90,7 +90,7 @@ class Ensemble(Predictor):
         first, framings = members[0], {member.framing for member in members}
         self.path, self.image_px = first.path, first.image_px
         self.class_names, self.class_titles = first.class_names, first.class_titles
-        self.framing = framings.pop() if len(framings) == 1 else "square"  # where they differ, as prepare does it
+        self.framing = framings.pop() if len(framings) == 1 else "square"  # as prepare does
         self._columns = [_match_columns(member, first) for member in members]
         for member in members:
             if member.image_px != self.image_px:

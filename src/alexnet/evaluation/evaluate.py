@@ -304,7 +304,7 @@ def measure_errors(
         top1_interval=wilson_interval(top1, count),
         topk_error=topk / count,
         topk_interval=wilson_interval(topk, count),
-        cross_entropy=0.0 - float(own.log().mean()),  # never -0.0
+        cross_entropy=0.0 - float(own.log().mean()),  # 0.0 in place of -0.0
         class_names=class_names,
         class_images=tuple(int(n) for n in class_images),
         class_errors=tuple(float(n) for n in class_errors),

@@ -172,7 +172,7 @@ def fit_temperature(probabilities: NDArray[np.float32], labels: NDArray[np.int64
     low, high = map(math.log, TEMPERATURES)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if slope(math.exp(-middle)) <= 0:  # better with a larger inverse, a lower temperature
+        if slope(math.exp(-middle)) <= 0:  # the loss falls towards a lower temperature
             high = middle
         else:
             low = middle

@@ -55,7 +55,7 @@ def share_first_layer(network: AlexNet, images: Tensor, places: Sequence[Place])
     side, last = network.shapes[0].output[1], network.shapes[0].final[1] - 1
     crop, stride, overhang = network.spec.input_px, row.stride_px, layer.overhang_px
     margin = images.shape[2] - crop
-    kept = row.window_px - overhang  # what a crop's last window sees of the crop itself
+    kept = row.window_px - overhang  # the part of a crop's last window inside the crop
     whole = F.pad(images, (0, overhang, 0, overhang))
 
     def convolve(x: Tensor, rows: int | None = None) -> Tensor:

@@ -101,7 +101,7 @@ def _parse(path: Path, message: str) -> Any:
     parsed = _messages()[message]()
     try:
         parsed.ParseFromString(path.read_bytes())
-    except Exception as problem:  # DecodeError, whose home differs between the library's versions
+    except Exception as problem:  # DecodeError, which versions of protobuf keep in different modules
         reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
         raise WeightsError(f"{path}: is damaged or not a Caffe file ({reason}). Obtain it again.") from None
     return parsed

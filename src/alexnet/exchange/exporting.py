@@ -177,7 +177,7 @@ def run_onnx(data: bytes, output: str | None = None) -> Callable[[Tensor], Tenso
 def _export_program(model: Model, out: Path) -> Exported:
     """Write a torch.export program; its operators are PyTorch's own, so that it loads without this package."""
     network = copy_network(model)
-    for weight in network.parameters():  # the format keeps storages, and takes channels_last ones for parts of larger
+    for weight in network.parameters():  # pt2 takes channels_last for a view of a larger storage
         weight.data = weight.data.contiguous()
     whole = _FromImages(network, model.preprocessing).eval()
     side = model.preprocessing.image_px
@@ -350,7 +350,7 @@ def accept_difference(ours: Tensor, theirs: Tensor, what: str) -> float:
 
 
 def _accept(difference: float, what: str) -> float:
-    if not difference <= TOLERANCE:  # NaN is not
+    if not difference <= TOLERANCE:  # also for NaN
         raise ExportError(
             f"the exported file's {what} differ from the model's by {difference:.2g} of the largest; accepted is "
             f"{TOLERANCE:g}. It was not written. Please report this with the dialect's name."

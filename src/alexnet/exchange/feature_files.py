@@ -98,7 +98,7 @@ class _Npz:
 
     def discard(self) -> None:
         for file in self._files.values():
-            with contextlib.suppress(OSError):  # what it still held finds no room either
+            with contextlib.suppress(OSError):  # the disk is full
                 file.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 

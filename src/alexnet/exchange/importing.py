@@ -111,7 +111,7 @@ def open_model(
             framing = "caffe"
     names = _read_names(class_names, network.spec.num_classes)
     mean_image = _mean_image(mean, usual_mean, network.spec)
-    if beside:  # a network of ours, which saw what prepare made
+    if beside:  # exported by us, so it was trained on what prepare makes
         exported, divisor = _read_preprocessing(path, beside, network.spec)
         mean_image, framing = exported if mean is None else mean_image, "square"
     preprocessing = Preprocessing(mean_image, divisor, framing=framing)  # type: ignore[arg-type]

@@ -176,7 +176,7 @@ class _Graph:
         x = self.node("Cast", [images], "images/float", to=self._onnx.TensorProto.FLOAT)
         x = self.node("Transpose", [x], "images/nchw", perm=[0, 3, 1, 2])
         first = (mean.shape[0] - crop_px) // 2
-        aligned = preprocessing.mean_place == "aligned" or len(places) == 1  # the centre's own place is the middle
+        aligned = preprocessing.mean_place == "aligned" or len(places) == 1  # the same for the centre
         part = mean if aligned else mean[first : first + crop_px, first : first + crop_px]
         subtracted = self.constant("mean_image", part.transpose(2, 0, 1)[None])
         if aligned:

@@ -71,7 +71,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that the encoding were of no use, which it is
+            warnings.simplefilter("ignore")  # a warning that the encoding is not used, though it is
             # Strings of Python 2 are bytes: every byte is a letter of Latin-1, and names of layers are ASCII.
             loaded = torch.load(path, map_location="cpu", weights_only=True, encoding="latin-1")
     except Exception as problem:  # a damaged file makes the reader fail in any of a dozen ways

@@ -58,7 +58,7 @@ def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", document: dict[st
     except BaseException as problem:
         temporary.unlink(missing_ok=True)
         if isinstance(problem, safetensors.SafetensorError):
-            reason = str(problem).partition(" at path ")[0]  # what follows is a temporary name
+            reason = str(problem).partition(" at path ")[0]  # behind it stands the temporary name
             raise OSError(f"{path}: cannot be written: {reason}") from None
         raise
     sync_folder(path.parent)

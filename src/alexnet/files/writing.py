@@ -62,7 +62,7 @@ def read_bytes(path: str | os.PathLike[str], most_bytes: int) -> bytes:
     size = check_file(path, most_bytes)
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
     try:
-        pieces = [os.read(descriptor, size + 1)]  # one more, as files of /proc say that they have none
+        pieces = [os.read(descriptor, size + 1)]  # + 1, as files of /proc have a size of 0
         total = len(pieces[0])
         while pieces[-1] and total != size:
             pieces.append(os.read(descriptor, 2**20))
@@ -219,7 +219,7 @@ def is_locked(path: Path) -> bool:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back when the file is closed
     except BlockingIOError:
         return True
-    except OSError:  # it may not be read: another user's
+    except OSError:  # another user's, which may not be read
         return False
     return False
 

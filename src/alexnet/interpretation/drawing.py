@@ -93,7 +93,7 @@ class Drawing:
     def _pixels(self) -> Image.Image:
         """The figure in RGB at PNG_DPI: drawn once for every format of pixels."""
         buffer = io.BytesIO()
-        self._draw(buffer, "tiff")  # not compressed
+        self._draw(buffer, "tiff")  # TIFF is not compressed, so it is fast
         return Image.open(buffer).convert("RGB")
 
     def _draw(self, buffer: io.BytesIO, form: str, **options: Any) -> None:
@@ -125,7 +125,7 @@ def styled(draw: Callable[P, Drawing]) -> Callable[P, Drawing]:
             for text in drawing.figure.findobj(Text):
                 text.set_fontfamily(families(text.get_text()))
             if layout := drawing.figure.get_layout_engine():
-                layout.execute(drawing.figure)  # once for all formats; it makes the ticks, while the style holds
+                layout.execute(drawing.figure)  # once for all formats, while the style holds, as it makes ticks
                 drawing.figure.set_layout_engine("none")
         return drawing
 

@@ -114,7 +114,7 @@ def _is_maximum(step: Operation) -> bool:
 
 def _spread_places(network: AlexNet, index: int, before: Sequence[Operation], count: int) -> NDArray[np.float64]:
     """Return the weights (crop, count) with which the places of a map along an axis make up the pixels along it."""
-    center, step = 0.0, 1  # pixel under the first place, and pixels from one place to the next
+    center, step = 0.0, 1  # pixel under the first place, and distance of places in pixels
     for number, row in enumerate(network.spec.layers[: index + 1]):
         if not isinstance(row, Dense):
             center += step * ((row.window_px - 1) / 2 - row.padding_px)

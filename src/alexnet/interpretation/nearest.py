@@ -47,7 +47,7 @@ def search_nearest(
     found = np.full((len(queries), k), -1, np.int64)
     for positions, features in blocks:
         _check_finite(features, "an image")
-        near = find_nearest(features, queries, min(k + 1, len(features)))  # one of them may not count
+        near = find_nearest(features, queries, min(k + 1, len(features)))  # + 1 for one left out
         distances = np.concatenate([nearest, near.distances], 1)
         places = np.concatenate([found, positions[near.rows]], 1)
         distances[places == own] = np.inf

@@ -118,7 +118,7 @@ def report_run(
         else:
             drawings.append(in_both_themes(draw_class_errors, replace(best, class_names=titles)))
             drawings.append(in_both_themes(draw_confusion, count_confusions(best.probabilities, best.labels), titles))
-    for name in _DRAWN:  # those of other weights or another split: not all are drawn every time
+    for name in _DRAWN:  # figures of an earlier report, which may not be drawn again
         for stem, form in itertools.product((name, f"{name}-dark"), ("png", "svg", "csv")):
             (run_folder / FIGURES / f"{stem}.{form}").unlink(missing_ok=True)
     for pair in drawings:

@@ -68,7 +68,7 @@ def find_failure(device: str) -> str | None:
     """Return why nothing can be compiled for a type of device, in the words of what failed; None where it can."""
     try:
         _fuse(_probe)(torch.zeros(8, device=device))
-    except Exception as problem:  # whatever a compiler that is not there, or not whole, may raise
+    except Exception as problem:  # an incomplete compiler raises nearly any type
         return next((line for line in str(problem).splitlines() if line.strip()), type(problem).__name__)
     return None
 

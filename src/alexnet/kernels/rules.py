@@ -16,8 +16,8 @@ Rectify = Literal["before", "after", "none"]
 
 RECTIFY_CHOICES: tuple[Rectify, ...] = get_args(Rectify)
 DTYPES = (torch.float32, torch.bfloat16)
-MAX_WINDOW = 15  # a position inside the window, and one code for "nowhere", must fit into a byte
-NOWHERE = 255  # the code for a window whose rectified maximum is zero: no input gets its gradient
+MAX_WINDOW = 15  # positions in the window and NOWHERE fit into a byte
+NOWHERE = 255  # position of the maximum where it is rectified to 0, so that no input gets the gradient
 
 
 class Normalization(NamedTuple):

@@ -147,7 +147,7 @@ class LocalLayer(nn.Module):
         x_NHWC = F.pad(x.permute(0, 2, 3, 1), (0, 0, before, after, before, after))
         patches_LNI: Tensor = _GatherPatches.apply(x_NHWC, row.window_px, row.stride_px)  # type: ignore[no-untyped-call]
         weight_LKCw = self.weight.reshape(*self.weight.shape[:2], x.shape[1], -1)
-        weight_LKI = weight_LKCw.transpose(2, 3).flatten(2)  # in the patches' order
+        weight_LKI = weight_LKCw.transpose(2, 3).flatten(2)  # I in the order of the patches
         out_LNK = torch.baddbmm(self.bias[:, None], patches_LNI, weight_LKI.transpose(1, 2))
         return out_LNK.reshape(self.side, self.side, x.shape[0], -1).permute(2, 3, 0, 1)
 
@@ -185,7 +185,7 @@ def apply_one(
             )
         case Pool():
             x = _cut_to_whole_windows(x, operation)
-            if operation.method == "mean":  # of a window's part inside the maps, as cuda-convnet divides
+            if operation.method == "mean":  # over the part of a window inside the maps, as cuda-convnet
                 return F.avg_pool2d(x, operation.window_px, operation.stride_px, ceil_mode=True)
             return kernels.pool_maximum(x, window=operation.window_px, stride=operation.stride_px)
         case Dropout():
@@ -216,7 +216,7 @@ def apply_all(
         if len(group) > 1 and isinstance(
             pooled := next((step for step in group if isinstance(step, Pool)), None), Pool
         ):
-            x = _cut_to_whole_windows(x, pooled)  # before what is done pixel by pixel, which commutes with it
+            x = _cut_to_whole_windows(x, pooled)  # first, as what is done pixel by pixel commutes with it
         match group:
             case (Rectify(), Normalize() as norm, Pool() as pool):
                 rectify = "before"

@@ -49,7 +49,7 @@ def parse_yaml(text: str) -> Any:
         mark = problem.problem_mark
         place = f"line {mark.line + 1}: " if mark else ""
         raise ValueError(f"{place}{problem.problem or problem.context}") from None
-    except Exception:  # tags as !!int and !!bool raise whatever int() and look-ups make of their text
+    except Exception:  # tags such as !!int raise whatever int() does
         raise ValueError("it is not YAML") from None
 
 
@@ -57,7 +57,7 @@ def quote_briefly(value: object) -> str:
     """Return a value as Python writes it, cut off where it is long."""
     try:
         return cut(repr(value))
-    except (ValueError, RecursionError):  # a number of thousands of digits, or lists in lists
+    except (ValueError, RecursionError):  # thousands of digits, or of lists in lists
         return "too long to show"
 
 

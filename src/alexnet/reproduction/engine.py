@@ -112,7 +112,7 @@ def run_jobs(
                     report(each.finish())
             report()
             time.sleep(POLL_SECONDS)
-    except BaseException as problem:  # a full disk too: what nobody watches any more must not go on
+    except BaseException as problem:  # also for a full disk: no process may go on unwatched
         _end([each.process for each in running])
         if not isinstance(problem, KeyboardInterrupt):
             raise
@@ -170,7 +170,7 @@ class _Running:
         self._log = job.folder.with_suffix(".log")
         self._output: IO[bytes] = self._log.open("ab")
         self._read: IO[bytes] = self._log.open("rb")
-        self._read.seek(0, os.SEEK_END)  # words of an earlier process tell nothing of this one's pace
+        self._read.seek(0, os.SEEK_END)  # lines of an earlier process have another pace
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", WORKER, str(description)],
@@ -190,7 +190,7 @@ class _Running:
     def listen(self) -> None:
         """Read how far its process says it is."""
         for line in self._read.readlines():
-            with suppress(ValueError, TypeError, KeyError):  # other words, or half a line
+            with suppress(ValueError, TypeError, KeyError):  # a line of another kind, or half a line
                 self.watch.observe(time.monotonic(), float(json.loads(line)["passes"]))
 
     def ended(self) -> bool:

@@ -36,7 +36,7 @@ class _Printed:
         epochs, every = recipe.optimization.total_epochs, recipe.evaluation.every_epochs
         self._before = partial(
             count_passes, every_epochs=every, num_train=num_train, num_val=num_val, views=()
-        )  # of the epochs that are over
+        )  # given the number of epochs that are over
         self._epoch = 0
         self._in_training = TRAINING_PASSES * num_train
         self.tested = self._before(epochs)
@@ -125,7 +125,7 @@ def _train_and_test(job: dict[str, Any]) -> None:
     result["seconds_with_tests"] = result["seconds"] + time.monotonic() - begun
     result["passes"] = count_passes(len(history), recipe.evaluation.every_epochs, num_train, num_val, job["views"])
     write_text(folder / RESULT, json.dumps(result, indent=2) + "\n")
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # a gigabyte that nothing needs any more
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # a gigabyte that is not needed any more
 
 
 def main() -> None:

@@ -171,7 +171,7 @@ def rank_exactly(
         rows: NDArray[Any] = part.view(np.uint16) if part.dtype == np.float16 else part
         measure_named(rows, first, queries, ordered, squares)
         first += len(part)
-    squares[:, 1:][ordered[:, 1:] == ordered[:, :-1]] = np.inf  # named twice
+    squares[:, 1:][ordered[:, 1:] == ordered[:, :-1]] = np.inf  # rows that a query was given twice
     order = np.argsort(squares, axis=1, kind="stable")[:, :k]
     best = np.take_along_axis(squares, order, 1)
     return Neighbors(np.sqrt(best), np.take_along_axis(ordered, order, 1))

@@ -204,7 +204,7 @@ def scan(codes: Any, query: Any, skip: Any, r: int, first: int, stop: int, out: 
     words, chunk = codes.shape[1], 4096
     buffer = np.empty(chunk, np.uint16)
     counts = np.empty(words * codes.itemsize * 8 + 1, np.int64)
-    limit = words * codes.itemsize * 8 + 1  # only what is below it can enter
+    limit = words * codes.itemsize * 8 + 1  # only codes nearer than this are among the nearest
     found = 0
     for start in range(first, stop, chunk):
         size = min(chunk, stop - start)

@@ -91,7 +91,7 @@ def cross_validate(
     if only is not None and not 1 <= only <= num_folds:
         raise ConfigError(f"--fold {only}: there are {num_folds}. Accepted is 1 to {num_folds}.")
     folds, note = divide_into_folds(store, num_folds, seed=seed)
-    find_spec(store, recipe)  # refused before there is a folder
+    find_spec(store, recipe)  # raises before a folder is made
     compute = choose_compute(options.get("device", "auto"), options.get("precision", "auto"))
     identity = {
         "format": FORMAT,

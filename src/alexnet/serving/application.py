@@ -145,7 +145,7 @@ def build_application(service: Service) -> tuple[FastAPI, Gate]:
 
     @app.exception_handler(ClientDisconnect)
     async def give_up(request: Request, problem: ClientDisconnect) -> Response:
-        return Response(status_code=400)  # nobody reads it
+        return Response(status_code=400)  # the client has left
 
     @app.post("/predict", **describe_upload("Classes of pictures", Predictions))
     async def predict(request: Request, views: int = options.views, top: int = options.top) -> Response:
@@ -202,7 +202,7 @@ async def explain_path(request: Request, problem: Exception) -> Response:
     path = request.scope["path"].removeprefix(request.scope["root_path"]) or "/"
     status = problem.status_code
     if status == 404 and path in COMPUTING_PATHS and request.method != "POST":
-        status = 405  # the page, which is asked for everything else, does not know it
+        status = 405  # the 404 is of the page, which gets all other requests
     sentences = {
         404: f"there is no {path}. Known: / and {', '.join(KNOWN_PATHS)}.",
         405: f"{path} does not answer {request.method}. See /docs.",

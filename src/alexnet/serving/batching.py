@@ -109,7 +109,7 @@ class Batcher:
         self._wait()
         self._begin_if_complete()
         results = await asyncio.gather(*(job.answer for job in jobs))
-        self._wait()  # the answer goes out now, and the next question may come
+        self._wait()  # the client may ask again once it has its answer
         return list(results)
 
     def close(self) -> None:
@@ -127,7 +127,7 @@ class Batcher:
             self._timer.cancel()
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if self._computing or not self._jobs:  # nothing that could begin is waiting yet
+        if self._computing or not self._jobs:  # nothing can begin now
             self._latest = now + _PATIENCE * self._wait_seconds
         self._timer = loop.call_at(min(now + self._wait_seconds, self._latest), self._begin)
 
@@ -155,7 +155,7 @@ class Batcher:
         results: Sequence[Any]
         try:
             results = batch[0].computation([job.image for job in batch], *batch[0].arguments)
-        except Exception as problem:  # whatever it is belongs to those who asked, not to this thread
+        except Exception as problem:  # raised in those who asked, not in this thread
             results = [problem] * len(batch)
         return results, (time.perf_counter() - start) / len(batch)
 
@@ -172,7 +172,7 @@ class Batcher:
 
 def _resolve(jobs: Sequence[_Job], results: Sequence[Any]) -> None:
     for job, result in zip(jobs, results, strict=True):
-        if job.answer.done():  # whoever asked is gone
+        if job.answer.done():  # the client has left
             continue
         if isinstance(result, Exception):
             job.answer.set_exception(result)

@@ -56,7 +56,7 @@ class Page:
             html(markup.write_head(self._service.options.views), js_on_load=None)
             with gradio.Row(elem_id="columns"):
                 with gradio.Column(scale=2, min_width=300):
-                    most_bytes = limits.max_bytes * 3 // 4 - 2**16  # in base64
+                    most_bytes = limits.max_bytes * 3 // 4 - 2**16  # base64 takes 4 bytes for 3
                     drop = html(
                         markup.write_drop(limits.max_files),
                         js_on_load=read_asset("drop.js").replace("MAX_BYTES", str(most_bytes)),

@@ -75,7 +75,7 @@ def paint_maps(values: NDArray[np.float32], towers: int) -> list[Pixels]:
     plates = []
     for part in np.split(values / end, towers):
         shown = lay_out_units(part) if part.ndim == 1 else part
-        columns = next(each for each in range(_MAPS_PER_ROW, 0, -1) if len(shown) % each == 0)  # whole rows
+        columns = next(each for each in range(_MAPS_PER_ROW, 0, -1) if len(shown) % each == 0)  # full rows
         magnify = max(1, _PLATE_PX // (columns * (shown.shape[2] + 1)))
         plates.append(tile_kernels(shade(shown, light, signed=is_signed), columns, gap=light.rule, magnify=magnify))
     return plates

@@ -69,7 +69,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_keep_alive=int(service.limits.timeout_seconds) + 1,  # the watch is stricter
+                timeout_keep_alive=int(service.limits.timeout_seconds) + 1,  # `Watch` ends idle connections sooner
                 timeout_graceful_shutdown=int(END_SECONDS),
             )
         )
@@ -96,13 +96,13 @@ class Server(uvicorn.Server):
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         for task in self.server_state.tasks:
             task.cancel()
-        if self.force_exit:  # which uvicorn takes for a reason not to tell the application
+        if self.force_exit:  # uvicorn then skips the shutdown of the application
             await self.lifespan.shutdown()
 
     async def _leave_when_idle(self) -> None:
         while self.gate.active or self.service.batcher.pending:
             await asyncio.sleep(0.02)
-        await asyncio.sleep(0.1)  # the last answers are on their way
+        await asyncio.sleep(0.1)  # for the last answers to be sent
         self.force_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

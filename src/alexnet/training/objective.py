@@ -96,7 +96,7 @@ def sum_losses(
         present = (~is_filling(labels)).to(losses.dtype)
         return losses @ (present if counts is None else present * counts)
     if class_weights is not None:
-        own = class_weights[labels.clamp(min=0)]  # those that only fill up have a loss of 0
+        own = class_weights[labels.clamp(min=0)]  # an image that fills up has no loss
         counts = own if counts is None else own * counts
     if counts is None:
         return F.cross_entropy(logits, labels, reduction="sum", label_smoothing=label_smoothing)

@@ -299,7 +299,7 @@ def _find_class(classifier: "Classifier", name: str) -> int:
 def _read_history(run: Path) -> list[dict[str, Any]]:
     from alexnet.runs.folder import read_environment, read_metrics
 
-    read_environment(run)  # refuses what is not a run
+    read_environment(run)  # raises RunError for what is no run
     return read_metrics(run)
 
 

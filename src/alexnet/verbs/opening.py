@@ -75,7 +75,7 @@ def tell_unfinished(terminal: "Terminal", *paths: Path) -> None:
             continue
         checkpoint, damaged = found
         progress = read_progress(checkpoint)
-        epoch = progress.epoch + (progress.batch > 0)  # the last one that it has learned from
+        epoch = progress.epoch + (progress.batch > 0)  # the newest epoch that it has learned from
         terminal.say(
             f"{path} is unfinished: its checkpoint of epoch {epoch} is used. {f'{damaged} ' if damaged else ''}"
             f"How to finish it: {command('info', path)}"

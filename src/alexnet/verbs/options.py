@@ -74,7 +74,7 @@ class _Bounded(click.ParamType[Any]):
             self.fail(f"{str(value)[:MOST_SHOWN]}… is too long for a number.", param, ctx)
         number = super().convert(value, param, ctx)
         most = getattr(self, "max", None)
-        if not number <= (LARGEST if most is None else most):  # what is not a number is not less either
+        if not number <= (LARGEST if most is None else most):  # also true of NaN
             self.fail(f"{value} is not a number up to {LARGEST:,}.", param, ctx)
         return number
 

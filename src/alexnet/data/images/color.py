@@ -39,7 +39,7 @@ def simplify_mode(image: Image.Image) -> Image.Image:
         return _scale_gray(image, 0, 65535)
     if image.mode in ("I", "F"):
         low, high = image.getextrema()
-        assert isinstance(low, int | float)  # one band
+        assert isinstance(low, int | float)  # of a picture with one band
         assert isinstance(high, int | float)
         is_16_bit = image.mode == "I" and low >= 0 and high <= 65535
         return _scale_gray(image, 0, 65535) if is_16_bit else _scale_gray(image, low, high)
@@ -79,7 +79,7 @@ def build_display_p3() -> bytes:
         return struct.pack(f">{len(values)}i", *(round(value * 65536) for value in values))
 
     white = fixed(0.9642, 1.0, 0.8249)
-    curve = b"para\0\0\0\0\0\3\0\0" + fixed(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)  # sRGB's
+    curve = b"para\0\0\0\0\0\3\0\0" + fixed(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)  # as sRGB
     name = "Display P3".encode("utf-16-be")
     tags = {
         b"desc": b"mluc\0\0\0\0" + struct.pack(">II4sII", 1, 12, b"enUS", len(name), 28) + name,

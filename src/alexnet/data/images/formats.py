@@ -69,7 +69,7 @@ def _open_by_plugin(data: bytes) -> Image.Image:
             check_size(*read_jpeg_xl_size(data), MAX_PIXELS)
         try:
             image: Image.Image = open_picture(io.BytesIO(data))
-        except SyntaxError:  # so Pillow's plugins say that a header is damaged
+        except SyntaxError:  # how plugins of Pillow report a damaged header
             raise damaged_header() from None
         return image
     raise UnusableError(f"is {kind.what}, not an image", kind.advice.format(path="FILE"))
@@ -155,6 +155,6 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, int]]:
         if length == 1:
             length, start = int.from_bytes(data[start : start + 8], "big"), start + 8
         yield kind, start
-        if length < 8:  # the last one, to the end of the file; or damage
+        if length < 8:  # 0: the last box, to the end of the file; 1 to 7: damage
             return
         position += length

@@ -65,7 +65,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
     position = 2
     while position + 4 <= len(data) and data[position] == 0xFF:
         kind = data[position + 1]
-        if kind == 0xFF:  # a byte that fills up
+        if kind == 0xFF:  # a fill byte
             position += 1
             continue
         if kind == _START_OF_SCAN:

@@ -179,7 +179,7 @@ def _load_quietly(data: bytes, max_pixels: int) -> LoadedPicture:
     if image.format == "PNG":
         check_pixels(data)
     image.load()
-    check_size(*image.size, max_pixels)  # of HEIC, loading tells
+    check_size(*image.size, max_pixels)  # the size of HEIC is known only after loading
     # The decoder of JPEG XL turns the picture itself, and leaves the entry; that of a JPEG packed in one does not.
     is_upright = image.format == "JXL" and not getattr(image, "jpeg", False)
     try:
@@ -187,7 +187,7 @@ def _load_quietly(data: bytes, max_pixels: int) -> LoadedPicture:
     except Exception:  # damaged EXIF raises anything; the picture is then taken as stored
         exif = Image.Exif()
     picture = simplify_mode(image)
-    width, height = image.size  # after loading: a TIFF comes upright
+    width, height = image.size  # after loading, which turns a TIFF upright
     pixels = np.array(picture) if picture.mode == "RGB" else picture
     return LoadedPicture(pixels, width, height, 1, exif, _find_profile(image.info))
 

@@ -149,7 +149,7 @@ def begin_part(
         digests[row] = digest_file(data)
         if encoded is not None:
             encoded[row] = encode_jpeg(images[row], settings.quality)
-            images[row], _ = decode_jpeg(encoded[row])  # statistics are those of what a reader will see
+            images[row], _ = decode_jpeg(encoded[row])  # so that statistics are of the pixels that are read later
         return None
 
     def read_stretch(start: int) -> list[ImageError | None]:

@@ -100,7 +100,7 @@ class PartialStore:
             is_begun = job_file.exists()
             if is_begun:
                 self._check_job(json.loads(job_file.read_bytes()))
-            shutil.rmtree(self.files.scratch, ignore_errors=True)  # what a killed run was writing
+            shutil.rmtree(self.files.scratch, ignore_errors=True)  # half-written files of a killed run
             self.files.make_folders()
             self._parts.mkdir(exist_ok=True)
             if not is_begun:

@@ -201,7 +201,7 @@ def prepare(
             f"Stopped after {run.num_kept_safe:,} of {counted(run.total, 'image')}. Run the same command again to "
             f"continue; what is done is in {target}.partial."
         ) from None
-    except OSError as error:  # reading errors were turned into bad images, so this is the disk of the store
+    except OSError as error:  # of writing the store: an image that cannot be read is a bad one
         raise StoreError(run.explain_write_error(error, target)) from None
     return _summarize(target, images, report, run=run, seconds=time.perf_counter() - started)
 

@@ -98,7 +98,7 @@ class Run:
                 writing = None
         finally:
             decoders.shutdown(cancel_futures=True)
-            writer.shutdown()  # a part that is complete is still written
+            writer.shutdown()  # finishes a part that is being written
             if writing is not None and writing.exception() is None and (part := writing.result()) is not None:
                 self.num_kept_safe += _count(part)
 

@@ -147,8 +147,8 @@ def _accumulate(images: NDArray[np.uint8], sums: NDArray[np.uint64], products: N
     """
     totals = sums.reshape(-1)
     length = totals.shape[0]
-    whole = max(length - 2, 0) // _LANES * _LANES  # what comes after it is added one by one
-    few = np.zeros(_STRETCH, np.uint16)  # sums of these images alone
+    whole = max(length - 2, 0) // _LANES * _LANES  # values behind it are added one by one
+    few = np.zeros(_STRETCH, np.uint16)  # sums over these images only
     # 64 products of at most 255 * 255 fit 32 bits.
     squares, nexts, others = np.zeros(_LANES, np.uint32), np.zeros(_LANES, np.uint32), np.zeros(_LANES, np.uint32)
     for start in range(0, length, _STRETCH):

@@ -84,7 +84,7 @@ class ZipArchive:
         _check_size(path, entry.file_size)
         try:
             return self._zip.read(entry)
-        except RuntimeError:  # so zipfile says that it needs a password
+        except RuntimeError:  # how zipfile says that it needs a password
             raise ImageError(f"{path}: is encrypted. Unpack the archive with its password.") from None
         except _DAMAGE as error:
             raise ImageError(f"{path}: is damaged in the archive ({error}). Copy the archive again.") from None

@@ -90,7 +90,7 @@ def _label_tree(
     notes: list[str] = []
     read = [train, val]
     whole = train if train is not None else top
-    is_grouped = options.grouping is not None and options.grouping.rule == FOLDER  # so inner folders are no classes
+    is_grouped = options.grouping is not None and options.grouping.rule == FOLDER  # then inner folders are groups
     depth = options.classes_at or (1 if is_grouped else None)
     classes, depth = find_classes(whole, root, depth, notes)
     names = sorted(classes)

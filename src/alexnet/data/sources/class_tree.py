@@ -22,7 +22,7 @@ def find_split_folder(top: Folder, split: str) -> Folder | None:
     Raises:
         SourceError: there are two.
     """
-    names = [name for name in SPLIT_NAMES.get(split, (split,)) if name != "dev"]  # which may be a class
+    names = [name for name in SPLIT_NAMES.get(split, (split,)) if name != "dev"]  # "dev" may be a class
     found = [folder for folder in top.folders if folder.name.lower() in names or folder.name == split]
     if len(found) > 1:
         listed = " and ".join(folder.name for folder in found)

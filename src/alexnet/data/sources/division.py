@@ -111,7 +111,7 @@ def set_aside(
         own = {record.path: record.class_name for record in records}
         classes = set(own.values())
         listed = ValList(options.val_list).match(own, classes)
-        told = {path: name for path, name in listed.items() if name in classes}  # others are remarks, or none at all
+        told = {path: name for path, name in listed.items() if name in classes}  # others are remarks or empty
         note_contradictions(options.val_list, told, own, "the source's was taken", notes)
         chosen = set(listed)
     elif options.val_fraction is None:

@@ -99,7 +99,7 @@ class _ArrowTable:
         import pyarrow
 
         self._rows = pyarrow.ipc.open_stream(pyarrow.memory_map(str(path))).read_all()
-        self._rows.validate(full=True)  # lengths that lead out of the file are otherwise followed
+        self._rows.validate(full=True)  # else pyarrow would follow lengths beyond the end of the file
         self.schema, self.num_rows = self._rows.schema, self._rows.num_rows
         self.fingerprint = path.stat().st_size
 
@@ -121,7 +121,7 @@ class _TableFiles:
 
     def __init__(self, tables: Mapping[str, _Table], image_columns: Mapping[str, str]) -> None:
         self._tables, self._image_columns = tables, image_columns
-        self._suffix = Path(next(iter(tables), "")).suffix  # which all of them have
+        self._suffix = Path(next(iter(tables), "")).suffix  # the same for all tables
         self._lock = threading.Lock()
         self._load = functools.lru_cache(maxsize=KEPT_GROUPS)(self._load_group)
 
@@ -190,7 +190,7 @@ def _explain_damage(path: Path, kind: str) -> Iterator[None]:
         yield
     except SourceError:
         raise
-    except (OSError, ValueError, pyarrow.ArrowException) as error:  # also metadata that are no JSON
+    except (OSError, ValueError, pyarrow.ArrowException) as error:  # ValueError: the metadata are no JSON
         raise SourceError(f"{path} is a damaged {kind.capitalize()} file ({error}). Copy it again.") from None
 
 

@@ -73,7 +73,7 @@ def find_ilsvrc(root: Path, options: Options) -> Source:
         records += [
             Record(f"{VAL}/{name}", class_name, VAL) for class_name, name in sorted(zip(classes, names, strict=True))
         ]
-        options = replace(options, val_list=None)  # it was used
+        options = replace(options, val_list=None)  # used up here
     files = Mounted(archives)
     return collect(root, "ilsvrc", files, records, options, titles=titles, ignored=files.ignored())
 

@@ -56,7 +56,7 @@ class FolderFiles:
 
     def locate(self, path: str) -> str:
         """Where the file root/path is on the disk."""
-        return path if os.path.isabs(path) else f"{self.root}/{path}"  # a Path costs as much as asking for its size
+        return path if os.path.isabs(path) else f"{self.root}/{path}"  # making a Path would double the time
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,7 @@ def find_in_table(root: Path, options: Options) -> Source:
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{root} cannot be read as a UTF-8 text ({error}). Save it as UTF-8.") from None
     lines = split_lines(text)
-    skipped = 1 if lines[0].lower().startswith("sep=") else 0  # so Excel tells itself the delimiter
+    skipped = 1 if lines[0].lower().startswith("sep=") else 0  # Excel's line that names the delimiter
     if not any(line.strip() for line in lines[skipped:]):
         raise SourceError(f"{root} is empty. Give a table with the columns path and label, and perhaps split.")
     delimiter = _find_delimiter(lines[skipped])

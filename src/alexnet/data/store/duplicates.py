@@ -73,7 +73,7 @@ def _compare_whole(
     """Return the members of a group whose whole files are equal, in groups of two and more."""
     equal: dict[bytes, list[tuple[str, int]]] = {}
     for split, row in group:
-        with contextlib.suppress(OSError, ImageError):  # gone since it was prepared: then nothing can be said of it
+        with contextlib.suppress(OSError, ImageError):  # the file is gone, so it cannot be compared
             equal.setdefault(hashlib.sha256(read(paths[split][row])).digest(), []).append((split, row))
     return [members for members in equal.values() if len(members) > 1]
 

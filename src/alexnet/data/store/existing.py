@@ -37,7 +37,7 @@ def find_same_store(target: Path, images: Source, provenance: Mapping[str, Any])
             f"another --out, or remove it: rm -r {target}"
         )
     remains = target.with_name(target.name + PARTIAL_SUFFIX)
-    if remains.is_dir() and not (remains / "store").exists():  # killed between publishing and cleaning up
+    if remains.is_dir() and not (remains / "store").exists():  # prepare was killed after publishing
         shutil.rmtree(remains)
     return store
 
@@ -58,7 +58,7 @@ def _differences(store: Store, images: Source, provenance: Mapping[str, Any]) ->
     before = {"source": recorded.get("source"), "kind": recorded.get("kind"), **recorded.get("options", {})}
     now = {"source": provenance["source"], "kind": provenance["kind"], **provenance["options"]}
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    if "size" in changed:  # which decides how many images fit a shard
+    if "size" in changed:  # the number of images in a shard follows from it
         changed = [name for name in changed if name != "shard_rows"]
     if changed:
         return [f"{name.replace('_', ' ')} was {_say(before.get(name))}, is {_say(now.get(name))}" for name in changed]

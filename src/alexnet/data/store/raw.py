@@ -124,7 +124,7 @@ class Images:
         checksums = load_array(self._folder, record["checksums"])
         if checksums.shape != (record["rows"],) or checksums.dtype != np.uint64:
             raise damaged(self._folder / record["checksums"]["file"], "does not hold one checksum for each image")
-        return checksums  # not a list: of ImageNet's 1.28 million it would take 50 MB
+        return checksums  # an array, as a list for ImageNet would take 50 MB
 
     def _damaged(self, shard: int, row: int, what: str) -> Exception:
         return damaged(self._folder / self._shards[shard]["file"], f"is damaged: its image {row} {what}")

@@ -127,7 +127,7 @@ def _choose_decoder(stream: "VideoStream") -> "VideoCodecContext":
     if stream.metadata.get("alpha_mode") == "1" and decoder.name == "vp9":
         from av.codec import CodecContext
 
-        decoder = CodecContext.create("libvpx-vp9", "r")  # FFmpeg's own leaves transparency out
+        decoder = CodecContext.create("libvpx-vp9", "r")  # FFmpeg's own decoder drops transparency
     decoder.options = {"max_pixels": str(MAX_PIXELS)}
     decoder.thread_type = "AUTO"
     return decoder

@@ -37,7 +37,7 @@ from alexnet.text.names import escape_name
 def sole_writer(folder: Path) -> Iterator[None]:
     """Hold the index's lock, and clear away what a stopped writer left."""
     if not folder.is_dir():
-        read_header(folder)  # says what is wrong
+        read_header(folder)  # raises, and says what is wrong
     handle = lock_file(folder / LOCK)
     if handle is None:
         raise SearchError(f"{folder} is being changed by another process. Wait until it has ended.")
@@ -161,7 +161,7 @@ class NewPart:
     def discard(self) -> None:
         """Close what is open; the folder is removed with the lock."""
         for file in (self._data, self._lines):
-            with contextlib.suppress(OSError):  # what it still held finds no room either
+            with contextlib.suppress(OSError):  # the disk is full
                 file.close()
 
     def _write_head(self) -> None:

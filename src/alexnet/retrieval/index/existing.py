@@ -77,7 +77,7 @@ def find_unread(index: Index, images: ImageFiles | StoreImages, size: int) -> tu
             unread.append(str(item))
         elif item is not None:
             differences.append(f"it lacks {escape_name(item.line['path'])}")
-            break  # one is enough: the others may be a million
+            break  # one example is enough; there may be a million
     changed = sum(_has_other_size(held[key]) for key in given if key in held)
     if changed:
         differences.append(f"{_count_of_its_images(changed)} of another size now, or gone")

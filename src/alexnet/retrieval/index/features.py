@@ -160,7 +160,7 @@ def compute_features(
 
     def compute_next() -> Computed:
         batch = next(batches, [])
-        items = list({item.key: item for item in batch if isinstance(item, Item)}.values())  # not named twice
+        items = list({item.key: item for item in batch if isinstance(item, Item)}.values())  # each once
         values = _compute(extractor, features, items) if items else nothing
         rows = [Row(item.key, item.line, item.label, digest_pixels(item.pixels).tobytes().hex()) for item in items]
         reasons = [str(item) for item in batch if isinstance(item, ImageError)]
