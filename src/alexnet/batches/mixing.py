@@ -26,7 +26,7 @@ class Mixtures(NamedTuple):
     """(N, 4) top, bottom, left and right of the box in pixels of the crop; bottom and right are outside."""
 
     def at(self, places: NDArray[np.int64]) -> "Mixtures":
-        """Return those of some images."""
+        """Return the mixtures of the images at these places."""
         return Mixtures(self.labels[places], self.pixels[places], self.boxes[places])
 
 
@@ -62,9 +62,9 @@ def draw_mixtures(num_images: int, recipe: Batches, *, seed: int, epoch: int, cr
 
 
 def mix_neighbors(inputs: Tensor, mixtures: Mixtures) -> None:
-    """Mix N of N + 1 inputs in place, each with the one behind it as that was; the last stays.
+    """Mix each of N + 1 inputs but the last, in place, with the one behind it as it was before it was mixed itself.
 
-    In bfloat16 inputs that were rounded are mixed, in float32, and rounded once more.
+    In bfloat16 the rounded inputs are mixed in float32, and the result is rounded again.
 
     Args:
         inputs: (N + 1, 3, crop, crop), channels_last, float32 or bfloat16, on the CPU.

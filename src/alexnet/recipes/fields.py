@@ -84,10 +84,10 @@ class Batches(Group):
     share drawn from Beta(cutmix, cutmix); 1 is usual. With mixup too, each image has one of them, by chance. Not in the
     paper."""
     mix_epochs: Epoch | None = None
-    """Epochs with mixup and cutmix, after which there are none; without a number they stay to the end."""
+    """Number of epochs with mixup and cutmix, the first ones; null has them in all epochs."""
     erasing: float = Field(0.0, ge=0, le=1)
-    """Probability that a rectangle of an image becomes the mean image's: of 2 to 33 % of the crop, 3:10 to 10:3 in form
-    (random erasing, Zhong et al. 2020). Not in the paper."""
+    """Probability that a rectangle of an image is replaced by that of the mean image. It covers 2 to 33 % of the crop,
+    and its sides are 3:10 to 10:3 (random erasing, Zhong et al. 2020). Not in the paper."""
 
     def mixes_in(self, epoch: int) -> bool:
         """Return whether images are mixed in an epoch, counted from 0."""

@@ -22,23 +22,23 @@ from alexnet.text.names import escape_name
 from alexnet.text.wording import counted, say_unequal, say_views, shorten
 
 LISTED_CLASSES = 40
-"""Classes whose images are counted one by one."""
+"""Most classes that have a row with the number of their images."""
 FEW_IMAGES = 30
-"""Training images of a class below which the card says so."""
+"""A class with fewer training images than this is named as having few."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What a run and its store tell of a model; empty where it is of no run."""
+    """What a run and its store tell of a model; empty for a model that is in no run folder."""
 
     environment: Mapping[str, Any]
     epochs: int
     counts: Mapping[str, Sequence[int]]
     """Split -> images of each class, where the store was found."""
     split: str | None
-    """The one that was tested on."""
+    """Split that the model was tested on."""
     tests: Sequence[Mapping[str, Any]]
-    """One for each number of views, see `Evaluation.to_json`."""
+    """Results for each number of views, see `Evaluation.to_json`."""
 
 
 def read_history(path: Path) -> History:

@@ -28,7 +28,7 @@ class MomentumDescent:
     in the same pass. In float32 the two are one network.
 
     With `average_epochs` it also keeps averaged weights, in `averages`: a <- a + share * (w - a), in the same pass.
-    They are what the run is about; `averaged` puts them into the networks.
+    These are validated and kept: `averaged` puts them into the networks.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class MomentumDescent:
     def averaged(self) -> Iterator[None]:
         """Have `master` and `working` hold the averaged weights inside the block, and `averages` those in training.
 
-        Without averages nothing changes. References to weights that were taken inside stay averages afterwards.
+        Without averages nothing changes. Tensors of `state_dict` that are taken inside hold averages afterwards too.
         """
         self._exchange()
         try:

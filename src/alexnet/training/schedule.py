@@ -9,7 +9,7 @@ from alexnet.recipes.fields import Optimization, Stop
 from alexnet.text.wording import counted
 
 AVERAGED_AT_LEAST = 64
-"""Updates out of the reach of an average that count in it, where it has so many."""
+"""An average over more updates than this leaves some out, and is made of at least so many."""
 
 
 @dataclass(slots=True)
@@ -84,10 +84,10 @@ class Schedule:
         return result
 
     def average_share(self, progress_epochs: float) -> float:
-        """Return what the weights after an update at this point count in their average, see `average_epochs`.
+        """Return the share in their average of the weights after the update at this point, see `average_epochs`.
 
-        Where the average reaches over many updates only every so many of them count, and 0 is returned for the others:
-        it moves a third more memory than an update does, which at batches of 32 was a twentieth of the time.
+        An average over many updates takes in only every so many of them, and the share of the others is 0: averaging
+        adds a third to the memory that an update moves, and with batches of 32 added a twentieth to the time.
         """
         updates = round(progress_epochs * self.num_batches) + 1
         reach = self.optimization.average_epochs * self.num_batches
