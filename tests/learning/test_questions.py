@@ -15,8 +15,8 @@ from conftest import write_pictures
 
 PAGE = (Path(__file__).parents[2] / "docs" / "questions.md").read_text(encoding="utf-8")
 SECTIONS = ("None of these", "What if classes are unequal?", "Several things in one picture", "Is the error honest?",
-            "When should training stop?", "Which of two networks is better, and where?")  # fmt: skip
-SMALL = ["batches.size=8", "optimization.total_epochs=2", "optimization.drop_epochs=[1]"]
+            "When should training stop?", "Can few pictures teach more?", "Which of two networks is better, and where?")  # fmt: skip
+SMALL = ["batches.size=8", "batches.random_crops=true", "optimization.total_epochs=2", "optimization.drop_epochs=[1]"]
 
 
 def commands(section: str) -> list[str]:
