@@ -1,6 +1,7 @@
 """Data flows down the page, and so do imports; nothing heavy is loaded before it is needed."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,14 @@ def test_a_stage_imports_only_what_flows_into_it(stage: str) -> None:
     files = [module] if module.exists() else sorted((PACKAGE / stage).rglob("*.py"))
     for path in files:
         assert imported_stages(path) - {stage} <= ARROWS[stage], path
+
+
+def test_nothing_imports_the_verbs_and_functions_know_no_command_line() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        stage = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        text = path.read_text(encoding="utf-8")
+        assert stage in ("verbs", "cli") or not re.search(r"(from|import) alexnet\.verbs", text), path
+        assert stage in ("verbs", "cli", "text") or not re.search(r"^\s*(from|import) click", text, re.MULTILINE), path
 
 
 def modules_after(statement: str) -> set[str]:

@@ -1,5 +1,6 @@
 """What people see: progress, tables and notices. On a terminal with colour and bars, elsewhere as plain lines."""
 
+import io
 import json
 import re
 import sys
@@ -45,15 +46,24 @@ class Prose:
     text: str
 
 
+class _Nowhere(io.StringIO):
+    """Takes text and keeps none of it."""
+
+    def write(self, text: str, /) -> int:
+        return len(text)
+
+
 class Terminal:
     """Standard error for progress and notices; standard output for results.
 
     On a terminal results are folded to its width. Elsewhere they are plain: one fact or row a line, however long.
     """
 
-    def __init__(self) -> None:
-        self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
-        self.output = Console(highlight=False, soft_wrap=True)
+    def __init__(self, *, quiet: bool = False) -> None:
+        """Speak to whoever runs the program; `quiet` says nothing, for a program that calls this one."""
+        nowhere = _Nowhere() if quiet else None
+        self.errors = Console(file=nowhere, stderr=True, highlight=False, soft_wrap=True)
+        self.output = Console(file=nowhere, highlight=False, soft_wrap=True)
         self._bars = 0
 
     def say(self, sentence: str) -> None:

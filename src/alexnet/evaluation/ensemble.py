@@ -225,12 +225,16 @@ def is_ensemble(path: Path) -> bool:
         return ENSEMBLE_KIND.encode() in file.read(200)
 
 
-def load_ensemble(path: Path, *, device: str = "auto", precision: str = "auto") -> Ensemble:
+def load_ensemble(path: str | Path, *, device: str = "auto", precision: str = "auto") -> Ensemble:
     """Return the ensemble of a file.
 
+    Args:
+        path: An ensemble file, as `evaluate` keeps one by `save_ensemble`.
+        device, precision: As for `load`.
     Raises:
         WeightsError: the file is damaged; a member is missing, or is not the file it was.
     """
+    path = Path(path)
     try:
         document: dict[str, Any] = parse_json(path.read_bytes())
         entries = [_read_member(each) for each in document["members"]]

@@ -63,6 +63,10 @@ class Exported(NamedTuple):
     notes: tuple[str, ...] = ()
     program: str | None = None
     """Python that classifies a picture with the file; None for our own format, which the command line takes."""
+    dialect: str = ""
+    """Of the network; those of an ensemble joined by " + "."""
+    members: int = 1
+    """Networks in the file."""
 
 
 class _FromImages(torch.nn.Module):
@@ -108,12 +112,14 @@ def export_model(
     check_out(out, to)
     if to == "alexnet":
         save_model(out, model)
-        return Exported(out, out.stat().st_size, None)
-    if to == "torchvision":
-        return _export_state_dict(model, out)
-    if to == "program":
-        return _export_program(model, out)
-    return _export_onnx(model, out, plain_normalization, ten_views)
+        done = Exported(out, out.stat().st_size, None)
+    elif to == "torchvision":
+        done = _export_state_dict(model, out)
+    elif to == "program":
+        done = _export_program(model, out)
+    else:
+        done = _export_onnx(model, out, plain_normalization, ten_views)
+    return done._replace(dialect=model.network.spec.dialect)
 
 
 def check_out(out: Path, to: Format) -> None:

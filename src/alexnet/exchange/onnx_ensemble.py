@@ -56,7 +56,8 @@ def export_ensemble(ensemble: Ensemble, to: str, out: Path, *, plain_normalizati
     difference = accept_difference(ours, run(images), "probabilities")
     write_bytes(out, data)
     program = write_onnx_program(out, side, ensemble.framing, ten_views=True, independent=independent)
-    return Exported(out, len(data), difference, say_operators(graph), program)
+    dialects = " + ".join(member.network.spec.dialect for member in ensemble.members)
+    return Exported(out, len(data), difference, say_operators(graph), program, dialects, len(ensemble.members))
 
 
 def build_ensemble_graph(ensemble: Ensemble, *, plain_normalization: bool = False) -> Any:

@@ -1,6 +1,7 @@
 """What `alexnet train` does beyond training: it shows it, tests the result, and writes the report."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from alexnet.evaluation.calibrating import calibrate, save_calibration
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.record import digest_weights, is_reported
+from alexnet.evaluation.set_evaluation import SetEvaluation
 from alexnet.interpretation.page import headline
 from alexnet.interpretation.report import MOST_SEARCHED, VIEWS, report_run
 from alexnet.recipes.named import Recipe
@@ -25,6 +27,22 @@ from alexnet.system import choose_compute
 from alexnet.text.commands import command
 from alexnet.text.wording import counted
 from alexnet.training.loop import Silent
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A finished run."""
+
+    folder: Path
+    """`alexnet.load` takes it."""
+    history: list[dict[str, Any]]
+    """One row per epoch, as in metrics.jsonl."""
+    tests: list[Evaluation | SetEvaluation]
+    """In one view and in ten; none without a report, without images to test on, or on a process that is not the first.
+    """
+    report: Path | None
+    """The page, where one was asked for."""
+
 
 VALIDATED_VIEWS = 1
 """Views of the test with which training ends, which the report need not make again."""
@@ -39,7 +57,7 @@ def train_and_report(
     report: bool = True,
     reject: float | None = None,
     **options: Any,
-) -> None:
+) -> Trained:
     """Train with a display, then test, write the report, and calibrate. Options are those of `runs.train`.
 
     A finished training whose test or report is missing goes on with these. Of several processes, all train and the
@@ -55,9 +73,8 @@ def train_and_report(
     world: World = options.get("world", SINGLE_PROCESS)
     only_report = report and world.broadcast_result(lambda: _lacks_report(store, recipe, out, options))
     if not world.is_main:
-        if not only_report:
-            train(store, recipe, out, listener=Silent(), **options)
-        return
+        history = [] if only_report else train(store, recipe, out, listener=Silent(), **options).history
+        return Trained(out, history, [], None)
     validated = len(store[VAL]) if VAL in store.filled_splits else 0
     with terminal.progress("training", "images") as meter:
         display = TrainingDisplay(
@@ -75,11 +92,11 @@ def train_and_report(
         outcome = Outcome(out, [])
         if not only_report:
             outcome = train(store, recipe, out, listener=display, tick=display.validated, **options)
-    tests: list[Evaluation] = []
+    page, tests = None, list[Evaluation | SetEvaluation]()
     if report:
         try:
             with terminal.progress("testing", "views") as meter:
-                tests = _report(terminal, meter, store, out, outcome.validation, options)
+                page, tests = _report(terminal, meter, store, out, outcome.validation, options)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"Stopped while testing. The training is finished and saved: {out / MODEL}. The same command goes on "
@@ -87,6 +104,7 @@ def train_and_report(
             ) from None
     if reject is not None or (report and VAL in store.filled_splits and not store.has_sets):
         _calibrate(terminal, store, out, reject, tests, options)
+    return Trained(out, read_metrics(out), tests, page)
 
 
 def _calibrate(
@@ -94,18 +112,19 @@ def _calibrate(
     store: Store,
     out: Path,
     reject: float | None,
-    tests: Sequence[Evaluation],
+    tests: Sequence[Evaluation | SetEvaluation],
     options: dict[str, Any],
 ) -> None:
     """Find temperatures, and with `reject` thresholds, which go into the finished model.
 
     Args:
-        tests: Those on the validation images, where there are some; temperatures then cost nothing.
+        tests: Those with which training ended; where they are on the validation images, temperatures cost nothing.
     """
     classifier = load(out, device=options.get("device", "auto"), precision=options.get("precision", "auto"))
     try:
         with terminal.progress("calibrating", "views") as meter:
-            tested = {test.num_views: test.probabilities for test in tests}
+            known = tests if choose_reported(store.filled_splits) == VAL else []
+            tested = {test.num_views: test.probabilities for test in known if isinstance(test, Evaluation)}
             found = calibrate(classifier, store, reject=reject, tested=tested, tick=meter)
     except KeyboardInterrupt:
         raise Interrupted(
@@ -152,8 +171,8 @@ def _report(
     out: Path,
     validation: Evaluation | None,
     options: dict[str, Any],
-) -> list[Evaluation]:
-    """Test a finished run and write its report; return its tests, which a calibration can use."""
+) -> tuple[Path, list[Evaluation | SetEvaluation]]:
+    """Test a finished run and write its report; return the page and the tests."""
     split = choose_reported(store.filled_splits)
     if split in store.filled_splits:
         images = f"{counted(len(store[split]), 'image')} of {split}"
@@ -169,4 +188,4 @@ def _report(
     if evaluations:
         terminal.say(f"{headline(evaluations[-1])}.")
     terminal.say(f"Report: {path}")
-    return [test for test in evaluations if isinstance(test, Evaluation)] if split == VAL else []
+    return path, evaluations

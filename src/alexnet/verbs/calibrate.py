@@ -6,7 +6,6 @@ from typing import Any
 import click
 
 from alexnet.text.commands import command
-from alexnet.verbs.opening import open_model
 from alexnet.verbs.options import PATH, compute_options, json_option, reject_option
 
 
@@ -29,16 +28,12 @@ def calibrate(model: Path, store: Path, reject: float | None, split: str, as_jso
     alexnet calibrate RUN STORE --reject 0.05
     """
 
-    from alexnet.data.store.reader import open_store
-    from alexnet.evaluation.calibrating import calibrate as measure
-    from alexnet.evaluation.calibrating import save_calibration
+    from alexnet.console.terminal import Terminal
+    from alexnet.functions import testing
     from alexnet.verbs.showing import show_confidence
 
-    opened = open_store(store)
-    terminal, classifier = open_model(model, **compute)
-    with terminal.progress("calibrating", "views") as meter:
-        found = measure(classifier, opened, split=split, reject=reject, tick=meter)
-    file = save_calibration(classifier, found)
+    file, found = testing.calibrate(model, store, reject=reject, split=split, show=True, **compute)
+    terminal = Terminal()
     if as_json:
         terminal.print_json({"file": str(file), **found.to_json()})
         return

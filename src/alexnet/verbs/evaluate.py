@@ -1,13 +1,11 @@
 """alexnet evaluate."""
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
-from alexnet.text.commands import command
-from alexnet.verbs.opening import begin, begin_together, tell_left_out
+from alexnet.verbs.ending import tell_left_out
 from alexnet.verbs.options import (
     FOLDER,
     NEW_FILE,
@@ -31,7 +29,7 @@ from alexnet.verbs.options import (
 @click.option("--split", help="Split of the images to test on.  [default: test where there is one, else val]")
 @click.option("--top", type=Whole(1), help="The k of the top-k error.  [default: 5]")
 @click.option("--average", is_flag=True, help="Also average the probabilities of all models (paper, section 6).")
-@click.option("--fit-weights", "fit_on", metavar="SPLIT", help="Average with weights found on another split.")
+@click.option("--fit-weights", metavar="SPLIT", help="Average with weights found on another split.")
 @click.option("--save-ensemble", type=NEW_FILE, help="File to keep the average in; used like a model.")
 @click.option("--html", type=NEW_FILE, help="Report with confusions, calibration and the surest mistakes.")
 @click.option("--figures", type=FOLDER, help="Folder for the report's figures: PNG, SVG and CSV.")
@@ -70,10 +68,11 @@ def evaluate(
       alexnet evaluate FOLDS STORE --suspects suspects.csv --html suspects.html
     """
 
+    from alexnet.console.terminal import Terminal
     from alexnet.distribution.launch import REPEAT
     from alexnet.distribution.session import join_world, start_if_asked
-    from alexnet.evaluation.assessment import assess
-    from alexnet.evaluation.assessment_options import Options
+    from alexnet.functions import testing
+    from alexnet.functions.opening import begin
     from alexnet.text.wording import list_reasons
     from alexnet.verbs.showing import show_assessment, show_suspects
 
@@ -84,20 +83,12 @@ def evaluate(
     places = read_devices(devices)
     if start_if_asked(places, advice=REPEAT):
         return
-    figures = options.pop("figures")
-    views, device = int(options.pop("views")), options.pop("device")
-    with join_world(None, places, device, timeout_seconds, advice=REPEAT) as (world, own_device):
-        terminal = begin_together(world, threads, *models)
-        chosen = Options(views=views, device=own_device, **options)
-        with terminal.progress("evaluating", "images") if world.is_main else nullcontext() as meter:
-            assessment = assess(models, images, chosen, tick=meter, world=world)
+    options |= {"views": int(options["views"]), "threads": threads, "show": True}
+    with join_world(None, places, options.pop("device"), timeout_seconds, advice=REPEAT) as (world, own_device):
+        assessment = testing.evaluate(models, images, device=own_device, world=world, **options)
     if not world.is_main:
         return
-    if chosen.html or figures:
-        from alexnet.interpretation.evaluation_report import write_assessment
-
-        typed = command("evaluate", *models, images, *chosen.words())
-        write_assessment(assessment, typed, html=chosen.html, figures=figures)
+    terminal = Terminal()
     for path, what in assessment.written.items():
         terminal.say(f"{what}: {path}")
     if assessment.passed_over:

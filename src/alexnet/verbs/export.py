@@ -1,14 +1,12 @@
 """alexnet export."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
-from alexnet.errors import ConfigError
 from alexnet.text.commands import command
 from alexnet.text.wording import counted
-from alexnet.verbs.opening import tell_unfinished
 from alexnet.verbs.options import NEW_PATH, PATH, json_option
 
 
@@ -44,12 +42,8 @@ def export(
     model: Path,
     to: Literal["alexnet", "onnx", "torchvision", "program", "folder"],
     out: Path,
-    plain_norm: bool,
-    ten_views: bool,
-    dialect: str | None,
-    mean: str | None,
-    class_names: Path | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Bring MODEL into another format, or the weights of another program into this one's (--to alexnet).
 
@@ -66,40 +60,24 @@ def export(
     if to != "folder" and out.is_dir():
         raise click.BadParameter(f"{out} is a folder. Name a file.", param_hint="'--out'")
     from alexnet.console.terminal import Terminal
-    from alexnet.evaluation.ensemble import is_ensemble, load_ensemble
-    from alexnet.exchange.exporting import export_model
-    from alexnet.exchange.importing import open_model
+    from alexnet.evaluation.ensemble import is_ensemble
+    from alexnet.functions import exporting
 
     terminal = Terminal()
-    tell_unfinished(terminal, model)
-    if is_ensemble(model):
-        from alexnet.exchange.onnx_ensemble import export_ensemble
-
-        ensemble = load_ensemble(model, precision="float32")
-        done = export_ensemble(ensemble, to, out, plain_normalization=plain_norm)
-        networks = counted(len(ensemble.members), "network")
-        what, whole = f"{networks}, from stored images to ten-view probabilities", "ensemble"
-        told: dict[str, object] = {"members": len(ensemble.members)}
-    else:
-        opened = open_model(model, dialect=dialect, mean=mean, class_names=class_names)
-        if to == "folder":
-            from alexnet.runs.model_folder import export_folder
-
-            if ten_views:
-                raise ConfigError("--ten-views goes with --to onnx only; given was --to folder.")
-            done = export_folder(model, opened, out, plain_normalization=plain_norm)
-        else:
-            done = export_model(opened, to, out, plain_normalization=plain_norm, ten_views=ten_views)
-        what, whole = f"dialect {opened.network.spec.dialect}", "model"
-        told = {"dialect": opened.network.spec.dialect}
+    done = exporting.export(model, to, out, show=True, **options)
     if as_json:
-        terminal.print_json({**done._asdict(), **told})
+        terminal.print_json(done._asdict())
         return
     difference = done.largest_difference
+    if is_ensemble(model):
+        networks = counted(done.members, "network")
+        what, whole = f"{networks}, from stored images to ten-view probabilities", "ensemble"
+    else:
+        what, whole = f"dialect {done.dialect}", "model"
     agreement = (
         f"agrees with the {whole} to {difference:.1g} of its largest output"
         if difference is not None
-        else ("the weights themselves")
+        else "the weights themselves"
     )
     terminal.say(f"{out}: {what}, {done.bytes:,} bytes, {agreement}.")
     for note in done.notes:

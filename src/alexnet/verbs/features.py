@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from alexnet.verbs.opening import open_classifier, tell_left_out
-from alexnet.verbs.options import NEW_FILE, PATH, Whole, compute_options, image_files, json_option
+from alexnet.verbs.ending import tell_left_out
+from alexnet.verbs.options import NEW_FILE, PATH, Whole, compute_options, json_option
 
 
 @click.command()
@@ -37,15 +37,13 @@ def features(
     it comes from: weights, dialect, preprocessing.
     """
 
-    from alexnet.exchange.features import write_features
+    from alexnet.console.terminal import Terminal
+    from alexnet.functions import exporting
     from alexnet.text.names import escape_name
 
-    terminal, classifier = open_classifier(model, **compute)
-    names = layers.split(",") if layers else [classifier.network.features_name()]
-    with terminal.progress("computing", "images") as meter:
-        report = write_features(
-            classifier, image_files(images), [name.strip() for name in names], out, batch_size=batch_size, tick=meter
-        )
+    names = [name.strip() for name in layers.split(",")] if layers else None
+    report = exporting.features(model, images, out, layers=names, batch_size=batch_size, show=True, **compute)
+    terminal = Terminal()
     if as_json:
         terminal.print_json({**report._asdict(), "path": escape_name(str(report.path))})
     else:

@@ -154,22 +154,3 @@ def read_devices(devices: str | None) -> tuple[str, ...]:
     if not all(names):
         raise click.UsageError(f"--devices {devices!r}: a name is empty. Write cpu,cpu or cuda:0,cuda:1.")
     return names
-
-
-def image_files(given: tuple[Path, ...]) -> list[Path]:
-    """Files as they are; of folders, every image, and what cannot be opened, which reading it tells of."""
-    import os
-
-    from alexnet.data.sources.folders import list_images
-    from alexnet.errors import SourceError
-
-    files: list[Path] = []
-    for path in given:
-        if os.path.isdir(path):  # Path.is_dir raises where a folder above may not be entered
-            inside = list_images(path)
-            if not inside:
-                raise SourceError(f"{path}: holds no images. Give image files, or a folder of them.")
-            files += inside
-        else:
-            files.append(path)
-    return files

@@ -5,13 +5,12 @@ from typing import Any
 
 import click
 
-from alexnet.verbs.opening import open_model, tell_left_out
+from alexnet.verbs.ending import tell_left_out
 from alexnet.verbs.options import (
     PATH,
     Whole,
     calibrated_option,
     compute_options,
-    image_files,
     json_option,
     views_option,
 )
@@ -60,6 +59,7 @@ def predict(
     from alexnet.console.terminal import percent
     from alexnet.errors import ImageError
     from alexnet.evaluation.prediction import describe_distance, describe_labels
+    from alexnet.functions.opening import image_files, open_model
     from alexnet.network.confidence import UNKNOWN
     from alexnet.network.independent import NO_CLASS
     from alexnet.text.names import escape_name

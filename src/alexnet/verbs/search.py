@@ -1,16 +1,14 @@
 """alexnet search: an index of features, its nearest images, binary codes and near-identical images."""
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from alexnet.text.commands import command
-from alexnet.text.names import escape_name, unescape_name
-from alexnet.text.progress import untold
+from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
-from alexnet.verbs.opening import begin, begin_together, tell_left_out, tell_unfinished
+from alexnet.verbs.ending import tell_left_out
 from alexnet.verbs.options import (
     NEW_FILE,
     PATH,
@@ -19,7 +17,6 @@ from alexnet.verbs.options import (
     compute_options,
     device_option,
     devices_option,
-    image_files,
     json_option,
     read_devices,
     threads_option,
@@ -35,14 +32,8 @@ from alexnet.verbs.search_output import (
 )
 
 if TYPE_CHECKING:
-    from alexnet.console.terminal import Terminal
-    from alexnet.evaluation.classifier import Classifier
-    from alexnet.evaluation.ensemble import Ensemble
     from alexnet.retrieval.index.reader import Index
 
-
-NEAREST = 6
-"""Images that the paper's figure 4 lists for a query."""
 
 model_option = click.option(
     "--model", type=PATH, help="Run, model or ensemble file that made the index.  [default: where it was then]"
@@ -84,10 +75,7 @@ def make(
     model: Path,
     images: tuple[Path, ...],
     out: Path,
-    splits: tuple[str, ...],
     device: str,
-    precision: str,
-    threads: int | None,
     devices: str | None,
     timeout_seconds: float,
     as_json: bool,
@@ -101,21 +89,15 @@ def make(
     """
     from alexnet.distribution.launch import COMPLETES
     from alexnet.distribution.session import join_world, start_if_asked
-    from alexnet.evaluation.ensemble import open_model
-    from alexnet.retrieval.index.images import choose_images
-    from alexnet.retrieval.index.writer import make_index
+    from alexnet.functions import searching
 
     places = read_devices(devices)
     if start_if_asked(places, advice=COMPLETES):
         return
     with join_world(None, places, device, timeout_seconds, advice=COMPLETES) as (world, own_device):
-        terminal = begin_together(world, threads, model)
-        chosen = world.run_on_all_ranks(lambda: choose_images(images, splits))
-        opened = world.run_on_all_ranks(lambda: open_model(model, device=own_device, precision=precision))
-        with terminal.progress("indexing", "images") if world.is_main else nullcontext(untold) as meter:
-            report = make_index(opened, chosen, out, tick=meter, world=world, **options)
+        report = searching.index(model, images, out, device=own_device, world=world, show=True, **options)
     if world.is_main:
-        tell_changes(terminal, out, report, as_json)
+        tell_changes(new_terminal(), out, report, as_json)
 
 
 @search.command()
@@ -141,12 +123,14 @@ def add(
 
     What is there already is kept, and a file that has changed replaces what it was. Codes grow with the index.
     """
+    from alexnet.functions.opening import begin
+    from alexnet.functions.searching import open_indexed_model
     from alexnet.retrieval.index.images import choose_images
     from alexnet.retrieval.index.reader import open_index
     from alexnet.retrieval.index.writer import add_images
 
     terminal = begin(threads)
-    classifier = _load_model(terminal, open_index(index), model, device)
+    classifier = open_indexed_model(terminal, open_index(index), model, device)
     chosen = choose_images(images, splits)
     with terminal.progress("indexing", "images") as meter:
         report = add_images(index, classifier, chosen, batch_size=batch_size, tick=meter)
@@ -235,9 +219,6 @@ def query(
     backend: str,
     factory: str,
     html: Path | None,
-    model: Path | None,
-    device: str,
-    threads: int | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -247,40 +228,32 @@ def query(
     that cannot be read is named and left out (exit code 1). Neighbours whose file is gone or has changed since are
     marked. Equally near images stand in the order of their paths.
     """
+    from alexnet.functions import searching
     from alexnet.retrieval.index.reader import open_index
-    from alexnet.retrieval.querying import answer, read_queries
 
     if bits and backend == "faiss":
         raise click.UsageError("Give --bits or --backend faiss, not both.")
-    terminal = begin(threads)
+    terminal = new_terminal()
     opened = open_index(index)
-    k = k or min(NEAREST, len(opened))
-    classifier = _load_model(terminal, opened, model, device)
-    questions = read_queries(opened, classifier, image_files(images))
-    with terminal.progress("searching", "images") as meter:
-        faiss = factory if backend == "faiss" else None
-        answers = answer(opened, questions, k, bits=int(bits) if bits else None, faiss=faiss, tick=meter, **options)
+    k = k or min(searching.NEAREST, len(opened))
+    answers, left_out = searching.search(
+        opened,
+        images,
+        k=k,
+        bits=int(bits) if bits else None,
+        faiss=factory if backend == "faiss" else None,
+        show=True,
+        **options,
+    )
     if html:
         write_answers(opened, answers, html)
         terminal.say(f"Page: {html}")
     if as_json:
-        terminal.print_json(answers_json(index, k, answers, questions.left_out))
+        terminal.print_json(answers_json(index, k, answers, left_out))
     else:
         show_answers(terminal, answers, index)
-    tell_left_out(terminal, questions.left_out)
+    tell_left_out(terminal, left_out)
 
 
 for _verb in (codes, compare, duplicates, info):
     search.add_command(_verb)
-
-
-def _load_model(terminal: "Terminal", index: "Index", model: Path | None, device: str) -> "Classifier | Ensemble":
-    """The model of an index, in the precision that its features were computed in."""
-    from alexnet.errors import SearchError
-    from alexnet.evaluation.ensemble import open_model
-
-    place = model or Path(unescape_name(index.header["model"]["path"]))
-    if model is None and not place.exists():
-        raise SearchError(f"{index.path} was made with {place}, which is not there. Say where it is: --model MODEL")
-    tell_unfinished(terminal, place)
-    return open_model(place, device=device, precision=index.header["model"]["precision"])

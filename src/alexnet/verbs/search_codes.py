@@ -8,7 +8,6 @@ import click
 from alexnet.text.commands import command
 from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
-from alexnet.verbs.opening import begin
 from alexnet.verbs.options import NEW_FILE, PATH, SEED, Number, json_option, threads_option
 from alexnet.verbs.search_output import entry_json, new_terminal, show_comparison, shown, titled, write_groups
 
@@ -37,6 +36,7 @@ def codes(index: Path, bits: str, method: str, seed: int, threads: int | None, a
 
     import torch
 
+    from alexnet.functions.opening import begin
     from alexnet.retrieval.codes.comparison import FIT_ROWS, choose_rows
     from alexnet.retrieval.codes.encoding import write_codes
     from alexnet.retrieval.codes.fitting import fit_encoder
@@ -95,6 +95,8 @@ def compare(
             raise click.UsageError(f"--bits {bits}: accepted are {', '.join(BITS)}, separated by commas.")
     if out and not out.parent.is_dir():
         raise click.UsageError(f"--out {out}: there is no folder {out.parent}. Create it, or choose another place.")
+    from alexnet.functions.opening import begin
+
     terminal = begin(threads)
     opened = open_index(index)
     methods = [*METHODS, *([PIXELS] if pixels else [])]
@@ -129,6 +131,7 @@ def duplicates(index: Path, threshold: float, html: Path | None, threads: int | 
     A distance is compared with that to the twentieth nearest image, so that pictures which are merely alike stay out.
     Copies that were compressed again, resized or cut are found, which equal bytes (alexnet prepare) do not tell.
     """
+    from alexnet.functions.opening import begin
     from alexnet.retrieval.index.reader import open_index
     from alexnet.retrieval.near_duplicates import find_near_duplicates
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from alexnet.text.commands import command
 from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
-from alexnet.verbs.opening import tell_left_out
+from alexnet.verbs.ending import tell_left_out
 
 if TYPE_CHECKING:
     from alexnet.console.terminal import Terminal

@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-from alexnet.verbs.opening import open_model
 from alexnet.verbs.options import NEW_FILE, PATH, Number, Whole, calibrated_option, compute_options
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -84,6 +83,7 @@ def serve(
             "pip install 'alexnet[web]'."
         ) from None
     from alexnet.data.store.reader import open_store
+    from alexnet.functions.opening import open_model
     from alexnet.retrieval.index.reader import open_index
     from alexnet.serving.answers import Answers
     from alexnet.serving.application import Options, Service

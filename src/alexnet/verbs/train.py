@@ -1,12 +1,11 @@
 """alexnet train."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from alexnet.text.commands import command
-from alexnet.verbs.opening import tell_unfinished
 from alexnet.verbs.options import (
     LARGEST,
     PATH,
@@ -20,17 +19,6 @@ from alexnet.verbs.options import (
     read_devices,
     reject_option,
     timeout_option,
-)
-
-if TYPE_CHECKING:
-    from alexnet.data.store.reader import Store
-    from alexnet.recipes.named import Recipe
-    from alexnet.training.transfer import Start
-
-
-WHY_MODERN = (
-    "No --recipe: training with modern, which beats the paper's own on few images and on few epochs "
-    "(docs/results/runs.md). The paper's: --recipe paper."
 )
 
 
@@ -66,9 +54,9 @@ WHY_MODERN = (
     metavar="N",
     help="Train only this one of --folds here, while others are trained on other devices; without it all are tested.",
 )
-@click.option("--from", "start_path", type=PATH, metavar="MODEL", help="Start from the layers of a model that fit.")
+@click.option("--from", "start", type=PATH, metavar="MODEL", help="Start from the layers of a model that fit.")
 @click.option("--freeze", metavar="LAYERS", help="Layers that stay as they are: conv1-conv5, or conv1,conv2.")
-@click.option("--add-sixth-convolution", "sixth", is_flag=True, help="As for the pre-trained networks of section 6.")
+@click.option("--add-sixth-convolution", is_flag=True, help="As for the pre-trained networks of section 6.")
 @click.option("--out", required=True, type=PATH, help="Run folder to create, or to continue.")
 @click.option("--seed", default=0, type=SEED, help="Fixes weights, order, crops, colour noise and dropout.")
 @click.option(
@@ -95,9 +83,9 @@ def train(
     more_epochs: int | None,
     folds: int | None,
     fold: int | None,
-    start_path: Path | None,
+    start: Path | None,
     freeze: str | None,
-    sixth: bool,
+    add_sixth_convolution: bool,
     out: Path,
     no_report: bool,
     reject: float | None,
@@ -127,50 +115,12 @@ def train(
     others      demo, caffe, cifar-80sec, cifar-19pct, cifar-18pct, cifar-13pct, cifar-11pct
     """
     from alexnet.console.terminal import Terminal
-    from alexnet.data.store.format import VAL
-    from alexnet.data.store.reader import open_store
     from alexnet.distribution.session import join_world, start_if_asked
-    from alexnet.errors import ConfigError
-    from alexnet.recipes.named import check_batch, find_recipe, scale_epochs
-    from alexnet.runs.cross_validation import cross_validate, show_folds
-    from alexnet.runs.existing import go_on
-    from alexnet.runs.folder import RECIPE
-    from alexnet.runs.workflow import train_and_report
-    from alexnet.text.wording import counted
-    from alexnet.training.transfer import adapt_recipe, choose_dialect, freeze_layers, read_start
+    from alexnet.functions import training
+    from alexnet.runs.cross_validation import show_folds
 
     terminal = Terminal()
-
-    def choose() -> "tuple[Store, Start | None, Recipe]":
-        if more_epochs:
-            found = go_on(store, more_epochs, assignments)
-            _refuse_reject(reject, found[0])
-            return found
-        if (store / RECIPE).exists():
-            raise ConfigError(
-                f"{store} is a run. To go on from it: {command('train', store, more_epochs=10, out='RUN')}"
-            )
-        opened = open_store(store)
-        if start_path and world.is_main:
-            tell_unfinished(terminal, start_path)
-        start = read_start(start_path) if start_path else None
-        name = recipe or ("fine-tune" if start else "modern")
-        scaled = scale_epochs(find_recipe(name), epochs) if epochs else []
-        chosen = find_recipe(name, [*scaled, *assignments])
-        if start is None:
-            chosen = choose_dialect(chosen, chosen.network.dialect, sixth_convolution=sixth)
-        else:
-            chosen = adapt_recipe(chosen, start, opened.class_names, sixth_convolution=sixth)
-        check_batch(chosen, assignments, len(opened["train"]))
-        _refuse_reject(reject, opened)
-        if reject is not None and VAL not in opened.filled_splits:
-            raise ConfigError(
-                f"--reject {reject:g}: {store} has no validation images to measure distances of. They are those of a "
-                f"folder val, or --val-fraction 0.1 sets them aside: {command('prepare', 'PHOTOS', out='STORE')}"
-            )
-        return opened, start, freeze_layers(chosen, freeze) if freeze is not None else chosen
-
-    if more_epochs and (recipe or start_path or epochs or sixth or folds):
+    if more_epochs and (recipe or start or epochs or add_sixth_convolution or folds):
         raise click.UsageError(
             "--more-epochs goes on with the recipe and the network of the run; leave out --recipe, --from, --epochs, "
             "--folds and --add-sixth-convolution."
@@ -184,21 +134,14 @@ def train(
     if start_if_asked(places, mesh):
         return
     with join_world(mesh, places, device, timeout_seconds) as (world, own_device):
-        opened, start, chosen = world.run_on_all_ranks(choose)
-        if world.is_main and more_epochs:
-            terminal.say(
-                f"Going on from {store}: {counted(more_epochs, 'epoch')} more, the rate falling along a cosine from "
-                f"{chosen.optimization.learning_rate:g}, a tenth of its first, to 0. Momentum begins anew."
-            )
-        if world.is_main and recipe is None and start is None:
-            terminal.say(WHY_MODERN)
-        frozen = [layer for layer, factor in chosen.optimization.rate_factors.items() if factor == 0]
-        if world.is_main and frozen:
-            terminal.say(f"Frozen: {', '.join(frozen)}.")
-        options |= {"start": start, "device": own_device, "world": world}
-        if folds is None:
-            train_and_report(terminal, opened, chosen, out, report=not no_report, reject=reject, **options)
-        elif found := cross_validate(terminal, opened, chosen, out, num_folds=folds, only=fold, **options):
+        options |= {"assignments": assignments, "device": own_device, "world": world, "show": True}
+        fresh: dict[str, Any] = {"recipe": recipe, "epochs": epochs, "start": start, "freeze": freeze}
+        fresh |= {"add_sixth_convolution": add_sixth_convolution}
+        if more_epochs:
+            training.train_longer(store, out, more_epochs, report=not no_report, reject=reject, **options)
+        elif folds is None:
+            training.train(store, out, report=not no_report, reject=reject, **fresh, **options)
+        elif found := training.cross_validate(store, out, folds=folds, fold=fold, **fresh, **options):
             show_folds(terminal, found)
             doubtful = command("evaluate", out, store, suspects="suspects.csv", html="suspects.html")
             terminal.say(f"Probabilities: {found.path}. Labels that are doubtful: {doubtful}")
@@ -208,14 +151,3 @@ def train(
         terminal.say(f"Trained: {out}. Test it and write its report: {command('report', out)}")
     elif world.is_main:
         terminal.say(f"Trained: {out}. Use it: {command('predict', out, 'picture.jpg')}")
-
-
-def _refuse_reject(reject: float | None, store: "Store") -> None:
-    """Refuse to look for pictures of no class where a picture may have none."""
-    from alexnet.errors import ConfigError
-
-    if reject is not None and store.has_sets:
-        raise ConfigError(
-            f"--reject {reject:g}: a picture of {store.path} may have any number of classes, or none; that is said of "
-            "it where no class is at or above its threshold. Leave it out."
-        )

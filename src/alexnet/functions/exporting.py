@@ -1,0 +1,104 @@
+"""What leaves this program: a model in another format, and activations of images as a file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from alexnet.console.terminal import Terminal
+from alexnet.errors import ConfigError
+from alexnet.evaluation.ensemble import is_ensemble, load_ensemble
+from alexnet.exchange.exporting import Exported, Format, export_model
+from alexnet.exchange.features import BATCH_IMAGES, FeatureReport, write_features
+from alexnet.exchange.importing import open_model
+from alexnet.functions.opening import Place, Places, image_files, open_classifier, tell_unfinished
+
+
+def export(
+    model: Place,
+    to: Format | Literal["folder"],
+    out: Place,
+    *,
+    plain_norm: bool = False,
+    ten_views: bool = False,
+    dialect: str | None = None,
+    mean: str | None = None,
+    class_names: Place | None = None,
+    show: bool = False,
+) -> Exported:
+    """Write a model in another format, or the weights of another program as a model file: `alexnet export`.
+
+    What is written has been compared with the model; if they disagree, nothing is.
+
+    Args:
+        model: Run folder, model file or, to "onnx", ensemble file; or torchvision's alexnet (.pth, .safetensors), or a
+            .caffemodel of bvlc_alexnet or CaffeNet.
+        to: "alexnet", a model file; "onnx"; "torchvision", a state dict for its alexnet; "program", for
+            torch.export.load; "folder", weights, ONNX and a card of the model, to give away.
+        out: What to create: .safetensors, .onnx, .pth or .safetensors, .pt2; or a folder.
+        plain_norm, ten_views: Of ONNX: response normalisation without the operator LRN; to the probabilities of ten
+            views.
+        dialect: Which network foreign weights are of, where their shapes leave it open.
+        mean: What the inputs of foreign weights lost: "R,G,B" on the 0-255 scale, or a Caffe mean file; the usual of
+            their kind where None.
+        class_names: Names of the classes of foreign weights: a text file, one per line.
+        show: Whether to say on standard error that an unfinished run is used.
+    Raises:
+        WeightsError: the model is damaged, unsafe, or of no known network.
+        ExportError: the file would not compute what the model does, or the format cannot express it.
+        ConfigError: an option does not go with the format, `out` exists, or a package is missing.
+    """
+    path, file = Path(model), Path(out)
+    tell_unfinished(Terminal(quiet=not show), path)
+    if is_ensemble(path):
+        from alexnet.exchange.onnx_ensemble import export_ensemble
+
+        return export_ensemble(load_ensemble(path, precision="float32"), to, file, plain_normalization=plain_norm)
+    opened = open_model(
+        path, dialect=dialect, mean=mean, class_names=None if class_names is None else Path(class_names)
+    )
+    if to == "folder":
+        from alexnet.runs.model_folder import export_folder
+
+        if ten_views:
+            raise ConfigError("--ten-views goes with --to onnx only; given was --to folder.")
+        return export_folder(path, opened, file, plain_normalization=plain_norm)
+    return export_model(opened, to, file, plain_normalization=plain_norm, ten_views=ten_views)
+
+
+def features(
+    model: Place,
+    images: Places,
+    out: Place,
+    *,
+    layers: Sequence[str] | None = None,
+    batch_size: int = BATCH_IMAGES,
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    show: bool = False,
+) -> FeatureReport:
+    """Write what layers make of the centre view of each image into a file, one row per image: `alexnet features`.
+
+    The file holds the paths too, and where the rows come from: weights, dialect, preprocessing. For arrays in memory:
+    `load(model).activations(images, layers)`.
+
+    Args:
+        model: A run folder or model file.
+        images: Files, and folders with every image in them.
+        out: .npz, .h5 or .parquet; must not exist.
+        layers: Names such as "conv1", "conv5.pool:a", "fc7.relu"; the last hidden layer, rectified, where None.
+        batch_size: Images computed together; rows do not depend on it beyond rounding.
+        device, precision, threads, show: As for `train`.
+    Returns:
+        `rows` written, their `shapes` by layer, and `left_out`: why some images have none.
+    Raises:
+        ConfigError: a layer is unknown or named twice, or `out` is not accepted.
+        SourceError: a folder holds no images.
+        WeightsError: there is no model, or it is damaged.
+    """
+    terminal, classifier = open_classifier(
+        Path(model), device=device, precision=precision, threads=threads, quiet=not show
+    )
+    names = [classifier.network.features_name()] if layers is None else layers
+    with terminal.progress("computing", "images") as meter:
+        return write_features(classifier, image_files(images), names, Path(out), batch_size=batch_size, tick=meter)
