@@ -18,7 +18,7 @@ from alexnet.evaluation.record import digest_weights
 from alexnet.functions.opening import Place, Places, as_paths, begin_together, open_classifier, open_model
 from alexnet.network.model_file import find_model
 from alexnet.runs.folder import read_environment, read_metrics
-from alexnet.runs.workflow import Trained
+from alexnet.runs.train import Outcome
 from alexnet.text.commands import command
 
 
@@ -104,7 +104,7 @@ def report(
     precision: str = "auto",
     threads: int | None = None,
     show: bool = False,
-) -> Trained:
+) -> Outcome:
     """Test a run and write its report again: `alexnet report`. Training ends with the same.
 
     Args:
@@ -143,7 +143,7 @@ def report(
         raise Interrupted(
             "Stopped; the report is not written. Tests that are finished are kept: the same command goes on after them."
         ) from None
-    return Trained(folder, history, tests, page)
+    return Outcome(folder, history, tests=tests, report=page)
 
 
 class Calibrated(NamedTuple):

@@ -1,8 +1,11 @@
-"""Training: on a store, from a finished run on, and once for every fold."""
+"""Training: on a store, from a finished run on, and once for every fold.
+
+What tests and draws afterwards is imported when it is needed.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from alexnet.console.terminal import Terminal
 from alexnet.data.store.format import VAL
@@ -11,14 +14,15 @@ from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import ConfigError
 from alexnet.functions.opening import Place, tell_unfinished
 from alexnet.recipes.named import Recipe, change_recipe, check_batch, find_recipe, scale_epochs
-from alexnet.runs import cross_validation, workflow
-from alexnet.runs.cross_validation import CrossValidation
 from alexnet.runs.existing import go_on
 from alexnet.runs.folder import RECIPE
-from alexnet.runs.workflow import Trained
+from alexnet.runs.train import Outcome
 from alexnet.text.commands import command
 from alexnet.text.wording import counted
 from alexnet.training.transfer import Start, adapt_recipe, choose_dialect, freeze_layers, read_start
+
+if TYPE_CHECKING:
+    from alexnet.runs.cross_validation import CrossValidation
 
 WHY_MODERN = (
     "No --recipe: training with modern, which beats the paper's own on few images and on few epochs "
@@ -54,7 +58,7 @@ def train(
     local_batch: int | None = None,
     show: bool = False,
     world: World = SINGLE_PROCESS,
-) -> Trained:
+) -> Outcome:
     """Train a network on a store (paper, sections 3 to 5), test it and report on it: `alexnet train`.
 
     Interrupted anywhere, the same call continues, bit for bit. The same store, recipe, seed, precision and threads give
@@ -88,6 +92,8 @@ def train(
         DivergedError: the loss is not finite any more.
         Interrupted: Ctrl-C; what was done is saved.
     """
+    from alexnet.runs import workflow
+
     terminal = Terminal(quiet=not (show and world.is_main))
 
     def choose() -> _Job:
@@ -125,7 +131,7 @@ def train_longer(
     show: bool = False,
     world: World = SINGLE_PROCESS,
     **options: Any,
-) -> Trained:
+) -> Outcome:
     """Go on from a finished run into another folder: `alexnet train RUN --more-epochs`.
 
     The rate falls along a cosine from a tenth of its first to 0; momentum begins anew.
@@ -139,6 +145,8 @@ def train_longer(
     Raises:
         RunError: `run` is no finished run, or its store is gone or has changed; else as `train`.
     """
+    from alexnet.runs import workflow
+
     terminal = Terminal(quiet=not (show and world.is_main))
 
     def choose() -> _Job:
@@ -173,7 +181,7 @@ def cross_validate(
     show: bool = False,
     world: World = SINGLE_PROCESS,
     **options: Any,
-) -> CrossValidation | None:
+) -> "CrossValidation | None":
     """Train a network for every fold and test it on the images that it did not see: `alexnet train --folds`.
 
     Finished folds are kept, an unfinished one continues. All networks begin with the same weights.
@@ -188,6 +196,8 @@ def cross_validate(
     Raises:
         ConfigError: there are fewer images than folds, or no such fold; else as `train`.
     """
+    from alexnet.runs import cross_validation
+
     terminal = Terminal(quiet=not (show and world.is_main))
 
     def choose() -> _Job:

@@ -3,7 +3,7 @@
 `train` checks that it can be done, opens the run folder, builds what it takes, and trains.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import ConfigError, RecipeError
 from alexnet.evaluation.evaluate import Evaluation, evaluate_network, gather_probabilities
 from alexnet.evaluation.record import digest_weights, forget_others
-from alexnet.evaluation.set_evaluation import measure_sets
+from alexnet.evaluation.set_evaluation import SetEvaluation, measure_sets
 from alexnet.files.writing import remember_place
 from alexnet.network.alexnet import AlexNet, build_spec
 from alexnet.network.independent import Independent
@@ -50,10 +50,15 @@ class Outcome:
     """A finished run."""
 
     folder: Path
+    """`alexnet.load` takes it."""
     history: list[dict[str, Any]]
     """One row per epoch, as in metrics.jsonl."""
     validation: Evaluation | None = None
     """The test with which training ended, if this process has it: of images with one label each."""
+    tests: Sequence[Evaluation | SetEvaluation] = ()
+    """For the report, in one view and in ten; none where there is no report, or no image to test."""
+    report: Path | None = None
+    """The page, where one was written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """What `alexnet train` does beyond training: it shows it, tests the result, and writes the report."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +27,6 @@ from alexnet.text.commands import command
 from alexnet.text.wording import counted
 from alexnet.training.loop import Silent
 
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """A finished run."""
-
-    folder: Path
-    """`alexnet.load` takes it."""
-    history: list[dict[str, Any]]
-    """One row per epoch, as in metrics.jsonl."""
-    tests: list[Evaluation | SetEvaluation]
-    """In one view and in ten; none without a report, without images to test on, or on a process that is not the first.
-    """
-    report: Path | None
-    """The page, where one was asked for."""
-
-
 VALIDATED_VIEWS = 1
 """Views of the test with which training ends, which the report need not make again."""
 
@@ -57,7 +40,7 @@ def train_and_report(
     report: bool = True,
     reject: float | None = None,
     **options: Any,
-) -> Trained:
+) -> Outcome:
     """Train with a display, then test, write the report, and calibrate. Options are those of `runs.train`.
 
     A finished training whose test or report is missing goes on with these. Of several processes, all train and the
@@ -74,7 +57,7 @@ def train_and_report(
     only_report = report and world.broadcast_result(lambda: _lacks_report(store, recipe, out, options))
     if not world.is_main:
         history = [] if only_report else train(store, recipe, out, listener=Silent(), **options).history
-        return Trained(out, history, [], None)
+        return Outcome(out, history)
     validated = len(store[VAL]) if VAL in store.filled_splits else 0
     with terminal.progress("training", "images") as meter:
         display = TrainingDisplay(
@@ -104,7 +87,7 @@ def train_and_report(
             ) from None
     if reject is not None or (report and VAL in store.filled_splits and not store.has_sets):
         _calibrate(terminal, store, out, reject, tests, options)
-    return Trained(out, read_metrics(out), tests, page)
+    return Outcome(out, read_metrics(out), outcome.validation, tests, page)
 
 
 def _calibrate(
