@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from alexnet.text.progress import Tick
+from alexnet.text.progress import Tick, untold
 
 WORKER = "alexnet.benchmark.worker"
 
@@ -199,14 +199,16 @@ class Crew:
         return max([member.answer() for member in self.members])
 
 
-def alternate(contenders: Sequence[Contender | Crew], rounds: int, tick: Tick) -> list[list[float]]:
-    """Return the seconds of each contender over rounds in which everyone runs once."""
-    seconds: list[list[float]] = [[] for _ in contenders]
+def alternate(
+    contenders: Sequence[Contender | Crew], rounds: int, tick: Tick = untold, *, amount: float
+) -> list[list[float]]:
+    """Return the rates of each contender, which does `amount` in a run, over rounds in which everyone runs once."""
+    rates: list[list[float]] = [[] for _ in contenders]
     for number in range(rounds):
-        for position, contender in enumerate(contenders):
-            seconds[position].append(contender.seconds())
+        for own, contender in zip(rates, contenders, strict=True):
+            own.append(amount / contender.seconds())
         tick(number + 1, rounds)
-    return seconds
+    return rates
 
 
 CPU = torch.device("cpu")
@@ -225,6 +227,16 @@ def time_once(function: Callable[[], object], device: torch.device = CPU) -> flo
     function()
     wait_for(device)
     return time.perf_counter() - start
+
+
+def take_turns(
+    ours: Callable[[], object], theirs: Callable[[], object], rounds: int, device: torch.device = CPU
+) -> tuple[list[float], list[float]]:
+    """Return the seconds of two functions over rounds in which both run once, after one that does not count."""
+    ours()
+    theirs()
+    pairs = [(time_once(ours, device), time_once(theirs, device)) for _ in range(rounds)]
+    return [mine for mine, _ in pairs], [other for _, other in pairs]
 
 
 def measure_matrix_rate(dtype: torch.dtype, device: torch.device = CPU, *, size: int = 4096, rounds: int = 5) -> float:

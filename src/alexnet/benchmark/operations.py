@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from alexnet import kernels
-from alexnet.benchmark.measure import CPU, Row, compare_rates, measure_copy_rate, time_once
+from alexnet.benchmark.measure import CPU, Row, compare_rates, measure_copy_rate, take_turns
 from alexnet.text.progress import Tick
 
 WEIGHTS = 60_954_656
@@ -38,12 +38,8 @@ def bench_kernels(batch: int, rounds: int, tick: Tick, device: torch.device = CP
     rows = []
     for what, ours_once, stock_once, num_bytes in comparisons:
         with kernels.training():
-            ours_once()
-            stock_once()
-            mine, theirs = [], []
-            for _ in range(rounds):
-                mine.append(1 / time_once(ours_once, device))
-                theirs.append(1 / time_once(stock_once, device))
+            seconds = take_turns(ours_once, stock_once, rounds, device)
+        mine, theirs = ([1 / value for value in series] for series in seconds)
         rows.append(compare_rates(what, mine, theirs, ceiling=copy_rate / num_bytes, unit="calls/s"))
         tick(len(rows), len(comparisons))
     return rows

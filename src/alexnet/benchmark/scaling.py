@@ -47,14 +47,13 @@ def bench_scaling(batch: int, rounds: int, tick: Tick, *, meshes: Sequence[str] 
             clusters[count] = calibrate(count, batch, precision, rounds)
         shared = meet(text, count, "shared-step", batch=batch, dtype=precision)
         with shared as together, Contender("ours-step", batch=batch, dtype=precision) as alone:
-            seconds = alternate([together, alone], rounds, lambda done, all_rounds: None)
+            mine, theirs = alternate([together, alone], rounds, amount=batch)
             sent = together.members[0].value
         value_bytes = 2 if precision == "bfloat16" else 4
         counted = count_step(mesh, spec, batch, value_bytes=value_bytes) | {"losses": sent.get("losses", 0)}
         if sent != {name: size for name, size in counted.items() if size}:
             raise RuntimeError(f"mesh {text} sent {sent} bytes, and the model counts {counted}")
         cost = estimate_step(clusters[count], mesh, spec, batch, value_bytes=value_bytes)
-        mine, theirs = ([batch / value for value in series] for series in seconds)
         row = compare_rates(text, mine, theirs, ceiling=batch / cost.step, unit="images/s")
         parts = {f"model {name} s": [value] for name, value in asdict(cost).items()}
         rows.append(replace(row, samples={**row.samples, **parts, "bytes": [sum(sent.values())]}))

@@ -1,12 +1,19 @@
 """Search: exact, by codes, and its features, beside the rates of memory, matrix products and inference."""
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import torch
 
-from alexnet.benchmark.measure import Contender, Row, alternate, compare_rates, measure_matrix_rate, time_once
+from alexnet.benchmark.measure import (
+    Contender,
+    Row,
+    alternate,
+    compare_rates,
+    measure_matrix_rate,
+    take_turns,
+    time_once,
+)
 from alexnet.retrieval.codes.hamming import find_nearest_codes
 from alexnet.retrieval.exact import find_nearest, rank_exactly
 from alexnet.system import has_bfloat16
@@ -37,11 +44,8 @@ def _bench_scans(rounds: int, tick: Tick) -> list[Row]:
         ("1 query : cdist", one, gigabytes, measure_read_rate(tensor) / 1e9, "GB/s"),
         (f"{QUERIES} queries : cdist", queries, gigaflop, measure_matrix_rate(torch.float32) / 1e9, "GFLOP/s"),
     ):
-        mine, theirs = _take_turns(
-            rounds,
-            partial(find_nearest, features, asked, K),
-            partial(_find_with_cdist, torch.from_numpy(asked), tensor),
-        )
+        find_stock = partial(_find_with_cdist, torch.from_numpy(asked), tensor)
+        mine, theirs = take_turns(partial(find_nearest, features, asked, K), find_stock, rounds)
         seconds_per_row = seconds_per_row or float(np.median(mine)) / ROWS
         ours, others = ([amount / seconds for seconds in series] for series in (mine, theirs))
         rows.append(compare_rates(what, ours, others, ceiling=ceiling, unit=unit))
@@ -50,10 +54,10 @@ def _bench_scans(rounds: int, tick: Tick) -> list[Row]:
     asked_code = codes[:1].copy()
     exact_rate = 1 / (seconds_per_row * CODES)
     candidates = np.random.default_rng(1).permutation(ROWS)[None, :RERANK]
-    mine, again = _take_turns(
-        max(rounds, 5),
+    mine, again = take_turns(
         lambda: find_nearest_codes(codes, asked_code, RERANK),
         lambda: rank_exactly([features], one, candidates, K),
+        max(rounds, 5),
     )
     both = [scan + rank for scan, rank in zip(mine, again, strict=True)]
     for what, taken in (("", mine), (f", {RERANK} again", both)):
@@ -74,8 +78,7 @@ def _bench_features(batch: int, rounds: int, tick: Tick) -> Row:
         Contender("ours-features", batch=batch, dtype=precision) as ours,
         Contender("ours-inference", batch=batch, dtype=precision) as inference,
     ):
-        seconds = alternate([ours, inference], rounds, lambda done, total: None)
-    extracted, inferred = ([batch / value for value in series] for series in seconds)
+        extracted, inferred = alternate([ours, inference], rounds, amount=batch)
     tick(4, 4)
     return compare_rates("features : inference", extracted, inferred, unit="images/s")
 
@@ -93,16 +96,3 @@ def measure_read_rate(memory: torch.Tensor, *, rounds: int = 5) -> float:
 
         best = min(min(time_once(flat.sum), time_once(by_pieces)) for _ in range(rounds))
     return memory.nbytes / best
-
-
-def _take_turns(
-    rounds: int, ours: Callable[[], object], theirs: Callable[[], object]
-) -> tuple[list[float], list[float]]:
-    """Return the seconds of both over rounds in turns, after one that does not count."""
-    ours()
-    theirs()
-    mine, other = [], []
-    for _ in range(rounds):
-        mine.append(time_once(ours))
-        other.append(time_once(theirs))
-    return mine, other

@@ -41,10 +41,9 @@ def bench_step(batch: int, rounds: int, tick: Tick, device: torch.device = CPU, 
             Contender("ours-step", dtype=dtype, dialect=dialect, **on_device) as ours,
             Contender("stock-step" if dialect == "paper" else "plain-step", **on_device, **stock) as theirs,
         ):
-            seconds = alternate([ours, theirs], rounds, tick)
+            mine, other = alternate([ours, theirs], rounds, tick, amount=batch)
             rate, of = measure_ceiling(getattr(torch, dtype), device)
             ceiling = rate / count_training_operations(find_dialect(dialect, NUM_CLASSES))
-            mine, other = ([batch / value for value in series] for series in seconds)
             rows.append(compare_rates(what, mine, other, ceiling=ceiling, ceiling_of=of, unit="images/s"))
             if not rows[1:]:
                 sizes = (ours.peak_bytes / 2**30, theirs.peak_bytes / 2**30)
@@ -69,8 +68,7 @@ def bench_evaluation(batch: int, rounds: int, tick: Tick, device: torch.device =
         with Contender(f"ours-{name}", dtype=precision, **options) as ours:
             for dtype in dict.fromkeys(("float32", precision)):
                 with Contender(f"stock-{name}", dtype=dtype, **options) as theirs:
-                    seconds = alternate([ours, theirs], rounds, tick)
-                mine, other = ([done / value for value in series] for series in seconds)
+                    mine, other = alternate([ours, theirs], rounds, tick, amount=done)
                 rate, of = measure_ceiling(getattr(torch, precision), device)
                 what_to = f"{what} : stock-{dtype}"
                 candidates.append(
