@@ -46,6 +46,7 @@ def write_store(
     class_names: Sequence[str],
     *,
     paths: Mapping[str, Sequence[str]] | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
     provenance: Mapping[str, Any] | None = None,
     shard_rows: int = 1000,
 ) -> "Store":
@@ -67,6 +68,7 @@ def write_store(
             shards=[files.write_shard(name, number, block) for number, block in enumerate(blocks)],
             labels=np.asarray(labels, np.int64),
             paths=paths[name] if paths else [f"{name}/{index}" for index in range(len(labels))],
+            groups=groups[name] if groups else None,
         )
     files.finish(size=size, class_names=class_names, class_titles=class_names, splits=contents, statistics=statistics,
                  provenance=provenance or {}, report={})  # fmt: skip

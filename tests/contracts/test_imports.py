@@ -35,6 +35,7 @@ ARROWS = {
     "recipes": {"files", "text", "errors"},
     "training": {"runs.folder", "distribution", "batches", "network", "kernels", "recipes", "files", "text", "errors"},
     "evaluation": {"runs.folder", "distribution", "network", "batches", "data", "files", "system", "text", "errors"},
+    "temporal": {"evaluation", "network", "batches", "data", "files", "text", "errors", "version"},
     "exchange": {"evaluation", "network", "batches", "kernels", "files", "text", "errors", "version"},
     "retrieval": {"distribution", "exchange", "evaluation", "network", "data", "compiling", "files", "text", "errors"},
     "interpretation": {"pages", "runs.folder", "retrieval", "evaluation", "network", "batches", "data", "files", "system", "console", "text", "errors", "version"},

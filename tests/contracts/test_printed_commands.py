@@ -24,6 +24,7 @@ from alexnet import demo
 from alexnet.cli import cli
 from alexnet.console.terminal import Terminal
 from alexnet.data.prepare import run as prepare_run
+from alexnet.data.scenes.motion import write_clips
 from alexnet.data.store.reader import open_store
 from alexnet.description.describe import describe
 from alexnet.errors import AlexNetError, Interrupted
@@ -113,8 +114,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [f"{path},{path.parent.name},{path.parent.parent.name}" for path in sorted((root / "photos").rglob("*.png"))]
     (root / "TABLE.csv").write_text("\n".join(["path,label,split", *rows]) + "\n")
     shutil.copyfile(root / "photos" / "val" / "ant" / "ant-0.png", root / "picture.jpg")
+    write_clips(root / "clips", train=2, val=1, size=32, frames=4)
+    shutil.copyfile(root / "clips" / "train" / "rises" / "00000.webp", root / "clip.mp4")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
+        call("prepare", "clips", "--every", 0.125, "--thin", 0, "--size", 32, "--out", "clipstore")
+        call("train", "clipstore", "--temporal", "pooling", "--from", "run", "--out", "clips.safetensors")
         call("search", "index", "run", "photos", "--out", "index", "--precision", "float32")
         call("search", "codes", "index", "--bits", 16, "--method", "random")
         patch.setattr(index_writer, "_finish", interrupt)
@@ -217,7 +222,7 @@ def printed(
 def show_pages(world: Path, patch: pytest.MonkeyPatch) -> None:
     """Of everything there is, what `alexnet info` says."""
     for name in ("store", "run", "begun", "tuned", "model.safetensors", "mine.yaml", "ensemble.json", "index", "half index",
-                 "half", "half.partial", "reproduced", "reproduced/views", "picture.jpg", "run/environment.json", "."):  # fmt: skip
+                 "half", "half.partial", "clips.safetensors", "reproduced", "reproduced/views", "picture.jpg", "run/environment.json", "."):  # fmt: skip
         describe(str(world / name))
     for name in ("paper", "fine-tune", "small-data", "caffe", "one-tower-2014"):
         describe(name)
@@ -334,6 +339,12 @@ def do_work(world: Path, patch: pytest.MonkeyPatch) -> None:
     call("evaluate", "run", "store", "--html", "page.html")
 
 
+def learn_from_clips(world: Path, patch: pytest.MonkeyPatch) -> None:
+    """A model of clips, from a store of clips and from one that holds none."""
+    call("train", "store", "--temporal", "pooling", "--from", "run", "--out", "other.safetensors")
+    call("train", "clipstore", "--temporal", "convolution", "--from", "run", "--out", "other.safetensors")
+
+
 def doubt_labels(world: Path, patch: pytest.MonkeyPatch) -> None:
     """Cross-validation, the labels that it doubts, and a run, which doubts none."""
     (world / "corrections.csv").write_text("path,choice,class\ntrain/ant/ant-0.png,change,bee\n")
@@ -365,7 +376,7 @@ def look_at_the_demo(world: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 STATES = (show_pages, show_what_lacks_something, meet_mistakes, use_a_checkpoint, calibrate_models, lose_the_store, search_collections,
-          search_what_has_changed, do_work, doubt_labels, read_reports, look_at_the_demo)  # fmt: skip
+          search_what_has_changed, do_work, learn_from_clips, doubt_labels, read_reports, look_at_the_demo)  # fmt: skip
 PARSED = {"bench": "takes minutes", "serve": "goes on until it is stopped"}
 """Verbs whose commands are only parsed, and why."""
 
@@ -373,7 +384,8 @@ PARSED = {"bench": "takes minutes", "serve": "goes on until it is stopped"}
 def fill(words: list[str], world: Path, large_store: Path, new: Path) -> list[str]:
     """Put real things in the places of words in capitals; behind --out stands what is not there yet."""
     known = {"PHOTOS": "photos", "IMAGES": "photos", "MODEL": "run", "RUN": "run", "A": "run", "B": "again",
-             "INDEX": "index", "TABLE.csv": "TABLE.csv", "picture.jpg": "picture.jpg"}  # fmt: skip
+             "INDEX": "index", "TABLE.csv": "TABLE.csv", "picture.jpg": "picture.jpg",
+             "CLIPS": "clips", "CLIPSTORE": "clipstore", "clip.mp4": "clip.mp4"}  # fmt: skip
     filled = []
     for before, word in zip(["", *words], words, strict=False):
         if before == "--out" and (

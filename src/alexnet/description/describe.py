@@ -8,7 +8,7 @@ from pathlib import Path
 from alexnet.data.store.format import PARTIAL_SUFFIX
 from alexnet.description.dialects import describe_dialect
 from alexnet.description.indexes import describe_index, is_index
-from alexnet.description.models import describe_ensemble, describe_model
+from alexnet.description.models import describe_ensemble, describe_model, describe_temporal
 from alexnet.description.page import Description, Facts, command, describe_path
 from alexnet.description.recipes import describe_recipe
 from alexnet.description.reproductions import describe_reproduction, list_experiments
@@ -18,6 +18,7 @@ from alexnet.errors import ConfigError, RecipeError, WeightsError
 from alexnet.files.kinds import recognize
 from alexnet.files.tensors import is_own
 from alexnet.network.dialects import DIALECTS, is_dialect
+from alexnet.network.model_file import is_temporal
 from alexnet.recipes.named import RECIPES, find_recipe, read_recipe
 from alexnet.runs.folder import ENVIRONMENT
 from alexnet.text.wording import counted, nearest
@@ -95,7 +96,7 @@ def _describe_folder(path: Path, *, verify: bool, every: bool) -> Description:
 
 
 def _describe_file(path: Path, *, every: bool) -> Description:
-    """A model, an ensemble, a recipe; or another kind of file, and what to do with it.
+    """A model, an ensemble, a model of clips, a recipe; or another kind of file, and what to do with it.
 
     Raises:
         WeightsError: it is damaged, or of no kind that is known.
@@ -104,6 +105,8 @@ def _describe_file(path: Path, *, every: bool) -> Description:
 
     if is_ensemble(path):
         return describe_ensemble(path, every=every)
+    if is_temporal(path):
+        return describe_temporal(path, every=every)
     kind = recognize(path)
     if kind is not None and kind.is_damaged and not is_own(path):
         raise WeightsError(f"{path}: is {kind.what}. {kind.advise(path)}")

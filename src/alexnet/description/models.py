@@ -46,6 +46,48 @@ def describe_model(path: Path, *, every: bool = False) -> Description:
     return Description(document, [Facts(facts, str(path)), *tabulate_layers(spec, every=every)])
 
 
+def describe_temporal(path: Path, *, every: bool = False) -> Description:
+    """Return what the file of a model of clips holds.
+
+    Args:
+        every: Name all classes.
+    Raises:
+        WeightsError: it is damaged.
+    """
+    from alexnet.temporal.clip_model import load_temporal
+
+    model = load_temporal(path)
+    image_model, provenance = model.image_model, model.provenance
+    learned = [f"{name} {provenance[name]}" for name in ("clips", "frames", "seed") if name in provenance]
+    facts = [
+        ("what", f"a model of clips, {counted(path.stat().st_size, 'byte')}"),
+        (
+            "head",
+            f"{model.kind} over {_FRAMES_READ[model.kind]}; {counted(model.head.num_features, 'feature')} a frame",
+        ),
+        ("classes", name_classes(model.class_titles, every=every)),
+        ("frames", f"one every {model.every_seconds:g} s"),
+        ("image model", f"{image_model.network.spec.dialect}, {_describe_origin(image_model.provenance)}"),
+        ("origin", f"trained on {', '.join(learned)}" if learned else "not recorded"),
+        ("next", command("predict", path, "clip.mp4")),
+        ("", command("evaluate", path, "CLIPSTORE")),
+    ]
+    values: dict[str, Any] = {
+        "kind": "temporal",
+        "path": str(path),
+        "head": model.kind,
+        "class_names": list(model.class_names),
+        "every_seconds": model.every_seconds,
+        "dialect": image_model.network.spec.dialect,
+        "provenance": provenance,
+    }
+    return Description(values, [Facts(facts, str(path))])
+
+
+_FRAMES_READ = {"pooling": "all frames, weighted", "convolution": "frames in a row, and what stands still"}
+"""Head of a model of clips -> what it reads."""
+
+
 def list_confidence(document: Mapping[str, Any], titles: Sequence[str] = ()) -> list[tuple[str, str]]:
     """Return temperatures and thresholds from the document of a model file or ensemble; empty if not calibrated."""
     facts = []

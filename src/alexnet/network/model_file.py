@@ -5,7 +5,7 @@ PyTorch is imported where a network is made, so that finding a file and reading 
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -38,6 +38,9 @@ _FORMAT_OF_ONE = 2
 
 ENSEMBLE_KIND = "alexnet ensemble"
 """What an ensemble file says it is; they are in `evaluation.ensemble`."""
+
+TEMPORAL_KIND = "temporal model"
+"""What the file of a model of clips says it is; they are in `temporal.clip_model`."""
 
 FAR_MEAN = 16.0
 """Grey levels by which the mean colour of images may differ from `Model.color_mean` before it is worth a sentence."""
@@ -155,11 +158,24 @@ def load_model(path: Path) -> Model:
         SourceError: that table cannot be used.
         WeightsError: the file is missing, damaged, or its parts do not fit together.
     """
+    document = read_document(path, kinds=("model", "checkpoint"), newest_format=FORMAT)
+    model = assemble_model(path, document, read_tensors(path))
+    folder = path.parent.parent if path.parent.name == CHECKPOINTS else path.parent
+    return replace(model, class_titles=apply_titles(folder, model.class_names, model.class_titles))
+
+
+def assemble_model(path: Path, document: Mapping[str, Any], tensors: "Mapping[str, Tensor]") -> Model:
+    """Return the model that `describe` and `tensors_of` took apart.
+
+    Args:
+        path: Of the file that they were read from, for messages.
+    Raises:
+        WeightsError: they do not fit together.
+    """
     import torch
 
     from alexnet.network.alexnet import allocate
 
-    document = read_document(path, kinds=("model", "checkpoint"), newest_format=FORMAT)
     try:
         spec = Spec.from_json(document["spec"], where=str(path))
         names = tuple(normalize_name(str(name)) for name in document["class_names"])
@@ -187,7 +203,6 @@ def load_model(path: Path) -> Model:
             f"{path}: names {counted(len(names), 'class', 'classes')} for a network with {spec.num_classes}. Obtain "
             "the file again."
         )
-    tensors = read_tensors(path)
     network = allocate(spec)
     copy_into(path, network.state_dict(), tensors)
     mean = tensors.get(_MEAN)
@@ -212,8 +227,6 @@ def load_model(path: Path) -> Model:
             "the file again, or train or export the model again and calibrate that: "
             f"{command('calibrate', 'MODEL', 'STORE', reject=0.05)}"
         )
-    folder = path.parent.parent if path.parent.name == CHECKPOINTS else path.parent
-    titles = apply_titles(folder, names, titles)
     return Model(
         network.eval(),
         names,
@@ -270,6 +283,14 @@ def find_checkpoint(folder: Path, *, every_byte: bool = True) -> tuple[Path, str
     return None
 
 
+def is_temporal(path: Path) -> bool:
+    """Whether a file is a model of clips, as far as its beginning says."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return TEMPORAL_KIND.encode() in file.read(200)
+
+
 def find_model(path: Path) -> Path:
     """Return the file that holds the model of `path`: itself, or the finished model or newest checkpoint of a run.
 
@@ -286,11 +307,17 @@ def find_model(path: Path) -> Path:
                 f"{path}: cannot be read ({problem.strerror}). Give a model file or a run folder."
             ) from None
         with path.open("rb") as file:
-            if ENSEMBLE_KIND.encode() in file.read(200):
-                raise WeightsError(
-                    f"{path}: is an ensemble, which evaluate and predict take. Here name one of its members; the file "
-                    "lists them."
-                )
+            start = file.read(200)
+        if ENSEMBLE_KIND.encode() in start:
+            raise WeightsError(
+                f"{path}: is an ensemble, which evaluate and predict take. Here name one of its members; the file "
+                "lists them."
+            )
+        if is_temporal(path):
+            raise WeightsError(
+                f"{path}: is a model of clips, which evaluate, predict and draw timeline take, for clips alone. Here "
+                "name the image model that it was made from."
+            )
         return path
     if (path / MODEL).exists():
         return path / MODEL

@@ -17,8 +17,10 @@ from alexnet.verbs.options import (
     json_option,
     read_devices,
     timeout_option,
+    typed_besides,
     views_option,
 )
+from alexnet.verbs.temporal import evaluate_clips, is_temporal
 
 
 @click.command()
@@ -60,6 +62,9 @@ def evaluate(
     each class. Every image is decoded once, for all models. Intervals are 95 %: Wilson's for errors, for
     differences from resampling the images in pairs.
 
+    MODEL may be a model of clips (train --temporal) and IMAGES a store of clips: told are the errors of single frames,
+    of their mean, and of the model.
+
     \b
       alexnet evaluate RUN STORE
       alexnet evaluate RUN STORE --html report.html --predictions predictions.csv
@@ -68,6 +73,10 @@ def evaluate(
       alexnet evaluate FOLDS STORE --suspects suspects.csv --html suspects.html
     """
 
+    if any(map(is_temporal, models)):
+        compute = {"device": options["device"], "precision": options["precision"], "threads": threads}
+        evaluate_clips(models, images, split=options["split"], as_json=as_json, **compute)
+        return
     from alexnet.console.terminal import Terminal
     from alexnet.distribution.launch import REPEAT
     from alexnet.distribution.session import join_world, start_if_asked
@@ -104,13 +113,7 @@ def evaluate(
 
 def _refuse_beside_suspects(models: tuple[Path, ...]) -> None:
     """Refuse what tests a model where none is tested."""
-    context = click.get_current_context()
-    given = [
-        option.opts[0]
-        for option in context.command.params
-        if option.name not in ("models", "images", "suspects", "html", "as_json", "threads")
-        and context.get_parameter_source(option.name or "") is click.core.ParameterSource.COMMANDLINE
-    ]
+    given = typed_besides({"models", "images", "suspects", "html", "as_json", "threads"})
     if given or len(models) > 1:
         what = f"{', '.join(given)} does" if given else "a second MODEL does"
         raise click.UsageError(

@@ -154,3 +154,14 @@ def read_devices(devices: str | None) -> tuple[str, ...]:
     if not all(names):
         raise click.UsageError(f"--devices {devices!r}: a name is empty. Write cpu,cpu or cuda:0,cuda:1.")
     return names
+
+
+def typed_besides(accepted: set[str]) -> list[str]:
+    """Return the options that were typed, but for parameters of these names."""
+    context = click.get_current_context()
+    return [
+        option.opts[0]
+        for option in context.command.params
+        if option.name not in accepted
+        and context.get_parameter_source(option.name or "") is click.core.ParameterSource.COMMANDLINE
+    ]

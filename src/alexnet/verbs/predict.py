@@ -14,6 +14,7 @@ from alexnet.verbs.options import (
     json_option,
     views_option,
 )
+from alexnet.verbs.temporal import is_temporal, predict_clips
 
 
 @click.command()
@@ -51,11 +52,16 @@ def predict(
     calibrated with --reject, a picture unlike all it learned is "unknown", with its distance. Of one that learned
     pictures with any number of classes, those are listed that are at or above their thresholds, or "none".
 
+    Of a model of clips (train --temporal), IMAGES are clips, each of which gets one answer.
+
     \b
     alexnet predict RUN picture.jpg
     alexnet predict RUN PHOTOS --one-line | cut -f 2 | sort | uniq -c     how many of each class
     """
 
+    if is_temporal(model):
+        predict_clips(model, images, top=top, one_line=one_line, every_s=None, as_json=as_json, **compute)
+        return
     from alexnet.console.terminal import percent
     from alexnet.errors import ImageError
     from alexnet.evaluation.prediction import describe_distance, describe_labels

@@ -20,6 +20,7 @@ from alexnet.verbs.options import (
     reject_option,
     timeout_option,
 )
+from alexnet.verbs.temporal import train_on_clips
 
 
 @click.command()
@@ -57,6 +58,12 @@ from alexnet.verbs.options import (
 @click.option("--from", "start", type=PATH, metavar="MODEL", help="Start from the layers of a model that fit.")
 @click.option("--freeze", metavar="LAYERS", help="Layers that stay as they are: conv1-conv5, or conv1,conv2.")
 @click.option("--add-sixth-convolution", is_flag=True, help="As for the pre-trained networks of section 6.")
+@click.option(
+    "--temporal",
+    type=click.Choice(["pooling", "convolution"]),
+    help="STORE holds clips (prepare --every): learn over their frames, on the features of --from, which stays as it "
+    "is. --out is the file to write.",
+)
 @click.option("--out", required=True, type=PATH, help="Run folder to create, or to continue.")
 @click.option("--seed", default=0, type=SEED, help="Fixes weights, order, crops, colour noise and dropout.")
 @click.option(
@@ -86,6 +93,7 @@ def train(
     start: Path | None,
     freeze: str | None,
     add_sixth_convolution: bool,
+    temporal: str | None,
     out: Path,
     no_report: bool,
     reject: float | None,
@@ -105,6 +113,7 @@ def train(
     alexnet train STORE --recipe paper --epochs 40 --out RUN
     alexnet train RUN --more-epochs 10 --out LONGER      from a finished run on
     alexnet train STORE --folds 4 --out FOLDS            cross-validation
+    alexnet train CLIPSTORE --temporal convolution --from RUN --out clips.safetensors
 
     \b
     modern      the paper's network trained as one would today; not the paper
@@ -119,6 +128,10 @@ def train(
     from alexnet.functions import training
     from alexnet.runs.cross_validation import show_folds
 
+    if temporal:
+        compute = {"device": device, "precision": options["precision"], "threads": options["threads"]}
+        train_on_clips(store, temporal, start, out, seed=options["seed"], **compute)
+        return
     terminal = Terminal()
     if more_epochs and (recipe or start or epochs or add_sixth_convolution or folds):
         raise click.UsageError(
