@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-extras test-slow check check-gpu wheel bench docs figures screenshots clean
+.PHONY: setup demo test test-extras test-slow check check-gpu wheel bench docs site figures screenshots clean
 
 setup: $(READY)
 
@@ -28,11 +28,11 @@ EXTRAS_READY := $(EXTRAS)/.ready
 
 $(EXTRAS_READY): pyproject.toml constraints-extras.txt
 	$(PYTHON) -m venv $(EXTRAS)
-	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-extras.txt --editable '.[dev,web,browser]'
+	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-extras.txt --editable '.[dev,web,browser,site]'
 	touch $(EXTRAS_READY)
 
 test-extras: $(EXTRAS_READY)
-	$(EXTRAS)/bin/python -m pytest -m 'not slow and not gpu' tests/serving
+	$(EXTRAS)/bin/python -m pytest -m 'not slow and not gpu' tests/serving tests/site
 	$(EXTRAS)/bin/python -m pytest tests/release
 
 # Longer tests: every one that is marked slow.
@@ -60,6 +60,10 @@ bench: setup
 # Writes the pages that are generated from the code; a test compares them with what is committed.
 docs: setup
 	$(BIN)/python docs/generate.py
+
+# Builds the documents as a site; a broken link or anchor ends it. To search in it: python3 -m http.server -d build/site
+site: $(EXTRAS_READY)
+	NO_MKDOCS_2_WARNING=1 PATH=$(EXTRAS)/bin:$$PATH $(EXTRAS)/bin/mkdocs build --strict --quiet
 
 # Draws the pictures of docs/gallery.md and docs/questions.md again, from the demo.
 figures: demo

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import reference_page
 import results_pages
 import scaling_tables
 
@@ -29,6 +30,8 @@ def write_pages(folder: Path = DOCS) -> list[Path]:
         "results/retrieval.md": retrieval_page(),
         "results/speed.md": speed_page(),
         "scaling.md": scaling_page(),
+        "reference/command-line.md": reference_page.command_line_page(),
+        "reference/python.md": reference_page.python_page(),
     }
     for name, text in pages.items():
         (folder / name).write_text(text, encoding="utf-8")
