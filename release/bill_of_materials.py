@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 def describe(wheel: Path) -> dict[str, Any]:
     """The document, ready for JSON."""
     entry = next(path for path in zipfile.Path(wheel).iterdir() if path.name.endswith(".dist-info"))
-    product = PathDistribution(entry)  # type: ignore[arg-type]  # it asks for no more than a path in an archive has
+    product = PathDistribution(entry)
     components: dict[str, dict[str, Any]] = {}
     edges: dict[str, set[str]] = {}
 
@@ -98,8 +98,8 @@ def _read_licence(found: Distribution | None) -> list[dict[str, Any]]:
     """The licence's expression, or the names that the classifiers give."""
     if found is None:
         return []
-    if expression := found.metadata.get("License-Expression"):
-        return [{"expression": expression}]
+    if "License-Expression" in found.metadata:
+        return [{"expression": found.metadata["License-Expression"]}]
     classifiers = found.metadata.get_all("Classifier") or ()
     names = [each.rpartition(" :: ")[2] for each in classifiers if each.startswith("License :: ")]
     return [{"license": {"name": name}} for name in names]

@@ -40,7 +40,7 @@ def picture(width: int = 64, height: int = 64) -> Image.Image:
 
 def encode(image: Image.Image, format_: str = "PNG", **options: object) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, format_, **options)  # type: ignore[arg-type]
+    image.save(buffer, format_, **options)
     return buffer.getvalue()
 
 

@@ -38,7 +38,8 @@ def write_pets(root: Path) -> None:
     names = {split: [f"{name}_{first + n}" for name in ("Abyssinian", "great_dane") for n in range(2)]
              for split, first in (("trainval", 1), ("test", 100))}  # fmt: skip
     lists = {
-        f"annotations/{split}.txt": "".join(f"{name} 1 1 1\n" for name in listed) for split, listed in names.items()
+        f"annotations/{split}.txt": "".join(f"{name} {1 + ('dane' in name)} 1 1\n" for name in listed)
+        for split, listed in names.items()
     }
     write(root / "oxford-iiit-pet", lists | {f"images/{name}.jpg": "" for listed in names.values() for name in listed})
 

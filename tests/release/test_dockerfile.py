@@ -55,7 +55,9 @@ class Stage:
     def run(self, line: str) -> str:
         """Carry out a line of a shell, whose absolute paths are those of this root."""
         there = re.sub(r"(?<=[\s(])/(?=\w)", f"{self.root}/", line)
-        done = subprocess.run(there, shell=True, cwd=self.folder, env=self.environment, capture_output=True, text=True)
+        done = subprocess.run(
+            ["sh", "-c", there], cwd=self.folder, env=self.environment, capture_output=True, text=True
+        )
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         return done.stdout
 
