@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from alexnet.data.store.format import choose_reported
+from alexnet.data.video.clip import find_clip
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import ConfigError
 from alexnet.evaluation.assessment_options import (
@@ -21,8 +23,9 @@ from alexnet.evaluation.assessment_options import (
     refuse_for_sets,
 )
 from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.clips import average_clips
 from alexnet.evaluation.ensemble import Ensemble, FittedOn, fit_weights, open_model, save_ensemble
-from alexnet.evaluation.evaluate import Evaluation, default_k
+from alexnet.evaluation.evaluate import Evaluation, default_k, measure_errors
 from alexnet.evaluation.fairness import find_doubts, find_doubts_of_fit, find_repeats
 from alexnet.evaluation.labeled_images import LabeledImages, list_splits, open_labeled_images
 from alexnet.evaluation.metrics import Calibration, Comparison, compare_errors, find_errors, measure_calibration
@@ -75,6 +78,8 @@ class Result:
     """None for a model that gives every image a class."""
     comparison: Comparison | None
     """Comparison with the first model on the same images; None for the first itself."""
+    clips: Evaluation | None = None
+    """Where images are frames: of clips, by the mean probabilities of their frames."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures for programs."""
@@ -83,6 +88,7 @@ class Result:
             **self.evaluation.to_json(),
             "calibration": self.calibration.to_json(),
             **({"scaled_calibration": self.scaled.to_json()} if self.scaled else {}),
+            **({"clips": self.clips.to_json_of("clips")} if self.clips else {}),
             **({"unknown": self.unknown.to_json()} if self.unknown else {}),
             **({"against_first": self.comparison.to_json()} if self.comparison else {}),
         }
@@ -193,7 +199,13 @@ def assess(
     def open_split(split: str) -> LabeledImages:
         return world.run_on_all_ranks(
             lambda: open_labeled_images(
-                images, split=split, image_px=models.image_px, framing=models.framing, known=models.class_names
+                images,
+                split=split,
+                image_px=models.image_px,
+                framing=models.framing,
+                known=models.class_names,
+                every_s=options.every,
+                tick=tick,
             )
         )
 
@@ -232,7 +244,8 @@ def assess(
             probabilities = in_scale if options.calibrated else raw
         evaluation = trial.measure(probabilities, k=options.top)
         unknown = _find_unknown(entry, trial, errors)
-        results.append(Result(entry.name, evaluation, calibration, scaled, unknown, comparison))
+        clips = _measure_clips(trial, probabilities, options.top)
+        results.append(Result(entry.name, evaluation, calibration, scaled, unknown, comparison, clips))
     if averaging and results:
         doubts += _find_better(results)
     fits = [entry.fitted_on for entry in entries if entry.fitted_on]
@@ -259,6 +272,21 @@ def assess(
     # The notes of files that were written are rank 0's; nobody else speaks.
     world.run_on_all_ranks(lambda: _write_files(assessment, models, entries[-1], options) if world.is_main else None)
     return assessment
+
+
+def _measure_clips(trial: Trial, probabilities: NDArray[np.float32], k: int | None) -> Evaluation | None:
+    """The errors of clips, where images are frames of these, all of one class; else None."""
+    clips, means = average_clips(trial.paths, probabilities)
+    if not clips:
+        return None
+    own = dict(zip(map(find_clip, trial.paths), trial.labels.tolist(), strict=True))
+    return measure_errors(
+        torch.from_numpy(means),
+        np.array([own[clip] for clip in clips]),
+        class_names=trial.class_names,
+        num_views=trial.num_views,
+        k=k,
+    )
 
 
 def _measure_sets(models: Ensemble, entries: Sequence[_Entry], trial: Trial) -> list[SetResult]:

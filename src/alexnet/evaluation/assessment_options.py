@@ -33,6 +33,8 @@ class Options:
     """Page to write. It is checked here; the interpretation stage writes it."""
     predictions: Path | None = None
     submission: Path | None = None
+    every: float | None = None
+    """Seconds between the frames of clips that are tested; None where the images are no clips."""
     device: str = "auto"
     precision: str = "auto"
 
@@ -46,6 +48,7 @@ class Options:
         """Return the words of the command line that repeat these options."""
         words = ["--views", str(self.views)]
         words += ["--split", self.split] if self.split else []
+        words += ["--every", f"{self.every:g}"] if self.every else []
         words += ["--top", str(self.top)] if self.top else []
         words += ["--calibrated"] if self.calibrated else []
         words += ["--fit-weights", self.fit_on] if self.fit_on else ["--average"] if self.average else []

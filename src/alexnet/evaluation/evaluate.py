@@ -168,18 +168,21 @@ class Evaluation:
         """Mean over classes with images of their F1 scores."""
         return float(np.nanmean(self.class_f1))
 
+    def to_json_of(self, what: str) -> dict[str, Any]:
+        """Return how many of what were tested, and their errors, for programs."""
+        top_k = {f"top{self.k}_error": self.topk_error, f"top{self.k}_interval": list(self.topk_interval)}
+        return {
+            what: self.images,
+            "top1_error": self.top1_error,
+            "top1_interval": list(self.top1_interval),
+            **(top_k if self.k > 1 else {}),
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Return the figures for programs, without the probabilities."""
         return {
-            "images": self.images,
+            **self.to_json_of("images"),
             "views": self.num_views,
-            "top1_error": self.top1_error,
-            "top1_interval": list(self.top1_interval),
-            **(
-                {f"top{self.k}_error": self.topk_error, f"top{self.k}_interval": list(self.topk_interval)}
-                if self.k > 1
-                else {}
-            ),
             "cross_entropy": self.cross_entropy,
             "balanced_error": self.balanced_error[0],
             "balanced_interval": list(self.balanced_error[1:]),

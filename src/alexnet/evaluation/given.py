@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from PIL import Image
 from alexnet.batches.assemble import check_image
 from alexnet.data.images.decode import Framing, decode_image, open_image
 from alexnet.data.images.encoding import encode_image
-from alexnet.errors import ConfigError
+from alexnet.errors import ConfigError, ImageError
 
 
 class Readable(Protocol):
@@ -20,15 +20,26 @@ class Readable(Protocol):
     def read(self) -> bytes: ...  # noqa: D102 - as of any file
 
 
-Given = str | os.PathLike[str] | bytes | bytearray | Readable | Image.Image | NDArray[np.uint8]
-"""An image: a file's path, its bytes, or the file itself, open; a PIL image; or pixels as they are stored."""
+class Picture(NamedTuple):
+    """An image that was decoded already, or why it was not."""
+
+    name: str
+    pixels: NDArray[np.uint8] | ImageError
+    """(S, S, 3) uint8 RGB, of the stored size."""
+
+
+Given = str | os.PathLike[str] | bytes | bytearray | Readable | Image.Image | NDArray[np.uint8] | Picture
+"""An image: a file's path, its bytes, or the file itself, open; a PIL image; pixels as they are stored, which may have
+a name."""
 
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
 def list_given(images: Given | Iterable[Given]) -> Iterable[Given]:
     """Return the images that were given, also where it is a single one."""
-    is_one = isinstance(images, str | os.PathLike | bytes | bytearray | Image.Image) or hasattr(images, "read")
+    is_one = isinstance(images, str | os.PathLike | bytes | bytearray | Image.Image | Picture) or hasattr(
+        images, "read"
+    )
     if is_one or (isinstance(images, np.ndarray) and images.ndim == 3):
         return [images]  # type: ignore[list-item]
     return images  # type: ignore[return-value]
@@ -53,6 +64,10 @@ def read_given(image: Given, position: int, size: int, framing: Framing = "squar
     if isinstance(image, str | os.PathLike):
         return open_image(image, size=size, framing=framing)
     name = name_given(image, position)
+    if isinstance(image, Picture):
+        if isinstance(image.pixels, ImageError):
+            raise image.pixels
+        return check_image(image.pixels, size, name)
     if isinstance(image, Image.Image):
         return decode_image(_encode(image), size=size, framing=framing, name=name)
     if isinstance(image, np.ndarray):

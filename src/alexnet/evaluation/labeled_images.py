@@ -2,29 +2,37 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.data.images.decode import Framing, open_image
+from alexnet.data.images.decode import Framing, decode_image, open_image
+from alexnet.data.prepare.clips import Sampling, take_frames
+from alexnet.data.prepare.part import Settings
 from alexnet.data.sources.class_folders import scan_top
 from alexnet.data.sources.class_tree import WHOLE_PATH, find_split_folder, gather_classes
 from alexnet.data.sources.division import find_split
-from alexnet.data.sources.folders import Folder
+from alexnet.data.sources.folders import VIDEO, Folder, has_clip_suffix, has_image_suffix
+from alexnet.data.sources.source import FolderFiles, LabeledPath, Source
 from alexnet.data.store.format import HEADER_NAME, TEST, TRAIN, VAL
 from alexnet.data.store.reader import Store, open_store
 from alexnet.errors import ImageError, SourceError, StoreError, WeightsError
 from alexnet.text.class_names import apply_titles, normalize_name
-from alexnet.text.wording import shorten
+from alexnet.text.progress import Tick
+from alexnet.text.wording import counted, shorten
 
 Decode = Callable[[int], NDArray[np.uint8]]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class LabeledImages:
     """Images with labels, decoded when they are read."""
 
@@ -79,6 +87,8 @@ def open_labeled_images(
     image_px: int,
     framing: Framing = "square",
     known: Sequence[str] | None = None,
+    every_s: float | None = None,
+    tick: Tick | None = None,
 ) -> LabeledImages:
     """Open a store, or a folder with a folder of images for each class (or such folders under a folder for the split).
 
@@ -89,6 +99,9 @@ def open_labeled_images(
         split: Split of the store; of a folder, the folder in it with a usual name for that split, if there is one.
         image_px: Side that images of a folder are brought to. Those of a store must have it already.
         framing: How images of a folder are brought to it.
+        every_s: A folder holds clips: test a frame of each every so many seconds. They are decoded now, into a folder
+            for temporary files, which goes when the images do.
+        tick: Called with the clips that were read.
         known: Names of the model's classes; they tell how deep the class folders lie.
     Raises:
         StoreError: the store has no such split, or it is empty.
@@ -97,16 +110,18 @@ def open_labeled_images(
     """
     if (path / HEADER_NAME).exists() or not path.is_dir():
         return _open_split(open_store(path), split, image_px)
-    top = scan_top(path)
+    top = scan_top(path, has_image_suffix if every_s is None else has_clip_suffix)
     part = find_split_folder(top, split)
     parent = part or top
     root = parent.path
+    if every_s is None and not parent.num_images and (videos := parent.count_ignored()[VIDEO]):
+        raise SourceError(f"{root}: holds no images, but {counted(videos, 'video')}. Test their frames: --every 0.5.")
     classes = _choose_classes(parent, None if known is None else set(map(normalize_name, known)), split)
     names = tuple(sorted(classes))
     paths = [image for name in names for image in classes[name]]
     labels = np.array([label for label, name in enumerate(names) for _ in classes[name]], np.int64)
     ignored = parent.count_ignored()
-    return LabeledImages(
+    images = LabeledImages(
         str(root),
         names,
         apply_titles(path, names, names),
@@ -116,6 +131,37 @@ def open_labeled_images(
         split=split if part else None,
         passed_over=dict(sorted(ignored.items())),
     )
+    if every_s is not None:
+        _spread_clips(images, root, image_px, Sampling(every_s=every_s, thin_levels=0, framing=framing), tick)
+    return images
+
+
+def _spread_clips(clips: LabeledImages, root: Path, image_px: int, sampling: Sampling, tick: Tick | None) -> None:
+    """Put the frames of clips in their place."""
+    entries = list(map(LabeledPath, clips.paths, clips.labels.tolist()))
+    source = Source(
+        root=root,
+        kind="folders",
+        files=FolderFiles(root),
+        class_names=clips.class_names,
+        class_titles=clips.class_titles,
+        splits={VAL: entries},
+    )
+    folder = Path(mkdtemp(prefix="alexnet-clips-"))
+    finalize(clips, rmtree, folder, ignore_errors=True)
+    settings = Settings(size=image_px, rows=1, codec="raw", quality=1, stop_on_bad=False, max_bad=1.0)
+    frames = take_frames(
+        source,
+        folder,
+        sampling,
+        settings=settings,
+        workers=os.cpu_count() or 1,
+        progress=tick and (lambda done, total, parts: tick(done, total)),
+    )
+    paths = [entry.path for entry in frames.splits[VAL]]
+    clips.paths, clips.labels = paths, np.array([entry.label for entry in frames.splits[VAL]], np.int64)
+    clips.left_out += [f"{root / path}: {reason}" for path, reason in frames.left_out]
+    clips.decode = lambda number: decode_image(frames.read(paths[number]), size=image_px, name=paths[number])
 
 
 def _choose_classes(parent: Folder, known: set[str] | None, split: str) -> dict[str, list[str]]:

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.data.sources.source import SEPARATOR
+from alexnet.data.video.clip import parse_frame
 from alexnet.errors import ConfigError
 from alexnet.evaluation.evaluate import Evaluation
+from alexnet.evaluation.prediction import Prediction
 from alexnet.evaluation.set_evaluation import SetEvaluation
 from alexnet.files.writing import format_csv, write_bytes, write_text
 from alexnet.text.names import escape_name
@@ -51,6 +53,26 @@ def write_predictions(
     columns = _columns(evaluation, image_paths)
     columns |= {name: values.tolist() for name, values in (measured or {}).items()}
     _write_table(path, columns)
+
+
+def write_frames(path: Path, predictions: Sequence[Prediction], top: int) -> None:
+    """Write a CSV row for each frame or image: path, time_s, the best classes and their probabilities.
+
+    Args:
+        predictions: Frames are named as by `name_frame`; the time of an image is empty.
+    """
+    count = min(top, len(predictions[0].class_names)) if predictions else top
+    head = [
+        "path",
+        "time_s",
+        *(f"{what}_{place}" for place in range(1, count + 1) for what in ("class", "probability")),
+    ]
+    rows: list[list[object]] = [list(head)]
+    for each in predictions:
+        clip, time_s = parse_frame(each.source) or (each.source, None)
+        best = [cell for name, value in each.top(count) for cell in (escape_name(name), f"{value:.6f}")]
+        rows.append([escape_name(clip), "" if time_s is None else f"{time_s:.12g}", *best])
+    write_text(path, format_csv(rows))
 
 
 def write_set_predictions(path: Path, evaluation: SetEvaluation, image_paths: Sequence[str]) -> None:

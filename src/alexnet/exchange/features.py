@@ -1,11 +1,12 @@
 """Activations of many images into a file, for work outside this program."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from alexnet.errors import ConfigError
 from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.given import Given
 from alexnet.exchange.feature_files import open_writer
 from alexnet.files.record import hash_file
 from alexnet.files.writing import name_in_errors
@@ -30,11 +31,12 @@ class FeatureReport(NamedTuple):
 
 def write_features(
     classifier: Classifier,
-    images: Sequence[Path],
+    images: Iterable[Given],
     layers: Sequence[str],
     out: Path,
     *,
     batch_size: int = BATCH_IMAGES,
+    total: int | None = None,
     tick: Tick = untold,
 ) -> FeatureReport:
     """Write the activations of the centre view of each image; images that cannot be read have no row.
@@ -43,6 +45,7 @@ def write_features(
 
     Args:
         layers: Names as `AlexNet.activation_names` lists them; ":a" or ":b" behind one selects a tower.
+        total: How many images there are, for `tick`, where that cannot be counted; of clips nobody knows exactly.
         out: .npz, .h5 or .parquet; must not exist.
     Raises:
         ConfigError: a layer is unknown or named twice, or `out` is not accepted.
@@ -52,6 +55,9 @@ def write_features(
         raise ConfigError(f"--layers {','.join(layers)}: name one layer or more, each once.")
     shapes = {name: classifier.network.measure_activation(name) for name in layers}
     writer = open_writer(out, shapes)
+    if total is None:
+        images = list(images)
+        total = len(images)
     left_out: list[str] = []
     rows = done = 0
     try:
@@ -62,7 +68,7 @@ def write_features(
             left_out += map(str, problems)
             rows += len(sources)
             done += len(sources) + len(problems)
-            tick(done, len(images))
+            tick(done, max(done, total))
         with name_in_errors(out):
             writer.finish(describe_features(classifier, shapes))
     except BaseException:

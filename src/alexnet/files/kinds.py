@@ -199,6 +199,7 @@ _KINDS: tuple[tuple[Test, FileKind], ...] = (
      FileKind("lfs", "a Git LFS pointer", "Fetch the file that it stands for: git lfs pull")),
     (_TEXT + rb"<(!doctype|html)", FileKind("html", "a web page", _PAGE)),
     (_TEXT + rb"path,label,class_1,", FileKind("predictions", "the predictions of a test, a line an image", _BESIDE)),
+    (_TEXT + rb"path,time_s,class_1,", FileKind("frames", "what a model sees in the frames of clips", _TABLE)),
     (_TEXT + rb"path,labels,said,", FileKind("predictions", "the predictions of a test, a line an image", _SAID)),
     (_TEXT + rb"name,error,(labels,)?class_1,",
      FileKind("answers", "what a model answered on the page of serve", _TABLE)),

@@ -6,6 +6,7 @@ from typing import Literal
 
 from alexnet.console.terminal import Terminal
 from alexnet.errors import ConfigError
+from alexnet.evaluation.clips import EVERY_S, count_pictures, spread_clips
 from alexnet.evaluation.ensemble import is_ensemble, load_ensemble
 from alexnet.exchange.exporting import Exported, Format, export_model
 from alexnet.exchange.features import BATCH_IMAGES, FeatureReport, write_features
@@ -72,6 +73,7 @@ def features(
     *,
     layers: Sequence[str] | None = None,
     batch_size: int = BATCH_IMAGES,
+    every: float = EVERY_S,
     device: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
@@ -84,10 +86,11 @@ def features(
 
     Args:
         model: A run folder or model file.
-        images: Files, and folders with every image in them.
+        images: Files, and folders with every image and clip in them.
         out: .npz, .h5 or .parquet; must not exist.
         layers: Names such as "conv1", "conv5.pool:a", "fc7.relu"; the last hidden layer, rectified, where None.
         batch_size: Images computed together; rows do not depend on it beyond rounding.
+        every: Seconds between the frames of clips; each has a row, called clip.mp4@12.5s.
         device, precision, threads, show: As for `train`.
     Returns:
         `rows` written, their `shapes` by layer, and `left_out`: why some images have none.
@@ -100,5 +103,15 @@ def features(
         Path(model), device=device, precision=precision, threads=threads, quiet=not show
     )
     names = [classifier.network.features_name()] if layers is None else layers
+    files = image_files(images, clips=True)
+    pictures = spread_clips(files, every, size=classifier.image_px, framing=classifier.framing)
     with terminal.progress("computing", "images") as meter:
-        return write_features(classifier, image_files(images), names, Path(out), batch_size=batch_size, tick=meter)
+        return write_features(
+            classifier,
+            pictures,
+            names,
+            Path(out),
+            batch_size=batch_size,
+            total=count_pictures(files, every),
+            tick=meter,
+        )

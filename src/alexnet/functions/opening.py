@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from alexnet.console.terminal import Terminal
-from alexnet.data.sources.folders import list_images
+from alexnet.data.sources.folders import has_image_suffix, has_picture_suffix, list_images
 from alexnet.distribution.world import World
 from alexnet.errors import SourceError
 from alexnet.evaluation.classifier import Classifier, load
@@ -28,16 +28,18 @@ def as_paths(given: Places) -> list[Path]:
     return [Path(given)] if isinstance(given, str | os.PathLike) else [Path(each) for each in given]
 
 
-def image_files(given: Places) -> list[Path]:
+def image_files(given: Places, *, clips: bool = False) -> list[Path]:
     """Return files as they are; of folders every image, and what cannot be opened, which reading it tells of.
 
+    Args:
+        clips: Whether clips in folders are wanted too.
     Raises:
         SourceError: a folder holds no images.
     """
     files: list[Path] = []
     for path in as_paths(given):
         if os.path.isdir(path):  # Path.is_dir raises where a folder above may not be entered
-            inside = list_images(path)
+            inside = list_images(path, has_picture_suffix if clips else has_image_suffix)
             if not inside:
                 raise SourceError(f"{path}: holds no images. Give image files, or a folder of them.")
             files += inside

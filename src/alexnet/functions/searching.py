@@ -8,6 +8,7 @@ from alexnet.console.terminal import Terminal
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import ConfigError, SearchError
 from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.clips import EVERY_S
 from alexnet.evaluation.ensemble import Ensemble, open_model
 from alexnet.functions.opening import Place, Places, as_paths, begin, begin_together, image_files, tell_unfinished
 from alexnet.retrieval.index.images import choose_images
@@ -31,6 +32,7 @@ def index(
     dtype: str = "float32",
     splits: Sequence[str] = (),
     batch_size: int = BATCH_IMAGES,
+    every: float = EVERY_S,
     device: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
@@ -50,6 +52,7 @@ def index(
         dtype: Of the features on the disk: "float32", or "float16" in half the room.
         splits: Those of a store; all where empty.
         batch_size: Images computed together.
+        every: Seconds between the frames of clips; each has an entry, called clip.mp4@12.5s.
         device, precision, threads, show, world: As for `train`.
     Returns:
         How many images the index holds, how many were added, and `left_out`: why some are not in it.
@@ -59,7 +62,7 @@ def index(
     """
     path = Path(model)
     terminal = begin_together(world, threads, path, quiet=not show)
-    chosen = world.run_on_all_ranks(lambda: choose_images(as_paths(images), splits))
+    chosen = world.run_on_all_ranks(lambda: choose_images(as_paths(images), splits, every))
     opened = world.run_on_all_ranks(lambda: open_model(path, device=device, precision=precision))
     with terminal.progress("indexing", "images") as meter:
         return make_index(

@@ -37,6 +37,7 @@ def evaluate(
     figures: Place | None = None,
     predictions: Place | None = None,
     submission: Place | None = None,
+    every: float | None = None,
     device: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
@@ -61,6 +62,7 @@ def evaluate(
         html, figures: Page to write, and folder for its figures: PNG, SVG and CSV.
         predictions: Table to write, .csv or .parquet: each image with its label and best classes.
         submission: File to write: five class numbers a line, counted from 1, by file name.
+        every: `images` is a folder of clips: test a frame every so many seconds, and each clip by their mean.
         device, precision, threads, show, world: As for `train`.
     Returns:
         What was found: `results`, one for each model and then the average, each with its `evaluation`; `left_out`, why
@@ -81,6 +83,7 @@ def evaluate(
         html=_optional(html),
         predictions=_optional(predictions),
         submission=_optional(submission),
+        every=every,
         device=device,
         precision=precision,
     )

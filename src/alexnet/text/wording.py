@@ -17,6 +17,14 @@ def say_bytes(number: int) -> str:
     return counted(number, "byte")
 
 
+def say_moment(seconds: float) -> str:
+    """Return a moment of a clip as players show it, with tenths: "0:12.5", "1:02:12.5"."""
+    tenths = round(seconds * 10)
+    minutes, rest = divmod(tenths, 600)
+    hours = f"{minutes // 60}:{minutes % 60:02d}" if minutes >= 60 else str(minutes)
+    return f"{hours}:{rest // 10:02d}.{rest % 10}"
+
+
 def say_views(views: int) -> str:
     """Return what of a picture was looked at: "its centre view alone", "ten views, averaged"."""
     return {1: "its centre view alone", 9: "nine views, averaged", 10: "ten views, averaged"}[views]

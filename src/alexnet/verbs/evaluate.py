@@ -10,6 +10,7 @@ from alexnet.verbs.options import (
     FOLDER,
     NEW_FILE,
     PATH,
+    Number,
     Whole,
     calibrated_option,
     compute_options,
@@ -41,6 +42,12 @@ from alexnet.verbs.temporal import evaluate_clips, is_temporal
     "--suspects",
     type=NEW_FILE,
     help="MODEL is a folder of train --folds: a CSV of its images whose label is doubtful; --html shows them.",
+)
+@click.option(
+    "--every",
+    type=Number(0.001),
+    metavar="SECONDS",
+    help="IMAGES is a folder of clips: test a frame every so many seconds, and each clip by the mean of its frames.",
 )
 @compute_options
 @devices_option

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from alexnet.verbs.ending import tell_left_out
-from alexnet.verbs.options import NEW_FILE, PATH, Whole, compute_options, json_option
+from alexnet.verbs.options import NEW_FILE, PATH, Whole, compute_options, every_option, json_option
 
 
 @click.command()
@@ -19,6 +19,7 @@ from alexnet.verbs.options import NEW_FILE, PATH, Whole, compute_options, json_o
 )
 @click.option("--out", required=True, type=NEW_FILE, help="File to create: .npz, .h5 or .parquet.")
 @click.option("--batch-size", default=16, type=Whole(1, 4096), help="Images computed together.")
+@every_option
 @compute_options
 @json_option
 def features(
@@ -27,12 +28,14 @@ def features(
     layers: str | None,
     out: Path,
     batch_size: int,
+    every: float,
     as_json: bool,
     **compute: Any,
 ) -> None:
     """Write what layers of MODEL make of IMAGES into a file: one row per image, its path beside it.
 
-    IMAGES are files or folders; the centre view of each is used. One that cannot be read has no row and is named (exit
+    IMAGES are files or folders; the centre view of each is used, and of clips that of a frame every half second, called
+    clip.mp4@12.5s. One that cannot be read has no row and is named (exit
     code 1). docs/dialects.md has a picture of the layers' names; a wrong one lists them all. The file also holds where
     it comes from: weights, dialect, preprocessing.
     """
@@ -42,7 +45,9 @@ def features(
     from alexnet.text.names import escape_name
 
     names = [name.strip() for name in layers.split(",")] if layers else None
-    report = exporting.features(model, images, out, layers=names, batch_size=batch_size, show=True, **compute)
+    report = exporting.features(
+        model, images, out, layers=names, batch_size=batch_size, every=every, show=True, **compute
+    )
     terminal = Terminal()
     if as_json:
         terminal.print_json({**report._asdict(), "path": escape_name(str(report.path))})

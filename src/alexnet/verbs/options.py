@@ -145,6 +145,13 @@ reject_option = click.option(
 calibrated_option = click.option(
     "--calibrated", is_flag=True, help="Scale the probabilities with the temperature that alexnet calibrate found."
 )
+every_option = click.option(
+    "--every",
+    default=0.5,
+    type=Number(0.001),
+    metavar="SECONDS",
+    help="Of clips: time between the frames that are seen.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 
 

@@ -1,5 +1,7 @@
 """alexnet predict."""
 
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,9 @@ import click
 
 from alexnet.verbs.ending import tell_left_out
 from alexnet.verbs.options import (
+    NEW_FILE,
     PATH,
+    Number,
     Whole,
     calibrated_option,
     compute_options,
@@ -33,6 +37,20 @@ from alexnet.verbs.temporal import is_temporal, predict_clips
 )
 @views_option
 @calibrated_option
+@click.option(
+    "--every",
+    type=Number(0.001),
+    metavar="SECONDS",
+    help="Of clips: time between the frames that are seen.  [default: 0.5, or as the model of clips learned]",
+)
+@click.option(
+    "--window",
+    default=5.0,
+    type=Number(0),
+    metavar="SECONDS",
+    help="Of clips: probabilities are averaged over so long a time to tell when the class changes.",
+)
+@click.option("--csv", type=NEW_FILE, help="File for each frame and image: path, time, best classes.")
 @compute_options
 @json_option
 def predict(
@@ -42,85 +60,82 @@ def predict(
     one_line: bool,
     views: str,
     calibrated: bool,
+    every: float | None,
+    window: float,
+    csv: Path | None,
     as_json: bool,
     **compute: Any,
 ) -> None:
     """Name what is in IMAGES, with probabilities.
 
-    IMAGES are files or folders of any size and mode. One that cannot be read is named and left out (exit code 1).
-    Probabilities are those of ten views, averaged; alexnet serve takes one unless told otherwise. Of a model that was
-    calibrated with --reject, a picture unlike all it learned is "unknown", with its distance. Of one that learned
-    pictures with any number of classes, those are listed that are at or above their thresholds, or "none".
+    IMAGES are files or folders of any size and mode, and clips. One that cannot be read is named and left out (exit
+    code 1). Probabilities are those of ten views, averaged; alexnet serve takes one unless told otherwise. Of a model
+    that was calibrated with --reject, a picture unlike all it learned is "unknown", with its distance. Of one that
+    learned pictures with any number of classes, those are listed that are at or above their thresholds, or "none".
+
+    Of a clip a frame is seen every half second; its classes are those of the mean of its frames, with the moments at
+    which the best class changes.
 
     Of a model of clips (train --temporal), IMAGES are clips, each of which gets one answer.
 
     \b
     alexnet predict RUN picture.jpg
     alexnet predict RUN PHOTOS --one-line | cut -f 2 | sort | uniq -c     how many of each class
+    alexnet predict RUN clip.mp4 --every 0.2 --csv frames.csv
     """
 
     if is_temporal(model):
-        predict_clips(model, images, top=top, one_line=one_line, every_s=None, as_json=as_json, **compute)
+        predict_clips(model, images, top=top, one_line=one_line, every_s=every, as_json=as_json, **compute)
         return
-    from alexnet.console.terminal import percent
+    from alexnet.data.video.clip import is_clip
     from alexnet.errors import ImageError
-    from alexnet.evaluation.prediction import describe_distance, describe_labels
+    from alexnet.evaluation.clips import EVERY_S, predict_clip
+    from alexnet.evaluation.prediction_files import write_frames
     from alexnet.functions.opening import image_files, open_model
-    from alexnet.network.confidence import UNKNOWN
-    from alexnet.network.independent import NO_CLASS
-    from alexnet.text.names import escape_name
-    from alexnet.text.wording import say_views
+    from alexnet.verbs.predictions import Printer
 
-    terminal, classifier = open_model(model, **compute)
-    paths = image_files(images)
-    titles = dict(zip(classifier.class_names, map(escape_name, classifier.class_titles), strict=True))
-    best_k = top or (1 if one_line else 5)
-    most = classifier.rejection.threshold(int(views)) if classifier.rejection else None
-    predictions: list[dict[str, Any]] = []
+    terminal, predictor = open_model(model, **compute)
+    paths = image_files(images, clips=True)
+    printer = Printer(terminal, predictor, views=int(views), top=top, one_line=one_line, as_json=as_json)
+    rows = []
     left_out: list[str] = []
     with terminal.progress("predicting", "images") as meter:
-        for number, outcome in enumerate(classifier.predict_each(paths, views=int(views), calibrated=calibrated)):
-            if isinstance(outcome, ImageError):
-                left_out.append(str(outcome))
-            elif as_json:
-                best = [
-                    {"name": escape_name(name), "title": titles[name], "probability": probability}
-                    for name, probability in outcome.top(best_k)
-                ]
-                labels = describe_labels(outcome, titles)
-                row = {"path": escape_name(outcome.source), **describe_distance(outcome), **labels, "top": best}
-                predictions.append(row)
-            elif one_line:
-                listed = outcome.found if outcome.thresholds is not None and top is None else outcome.top(best_k)
-                cells = [f"{titles[name]}\t{probability:.4f}" for name, probability in listed] or [NO_CLASS]
-                if outcome.is_unknown:
-                    cells = [f"{UNKNOWN}\t{outcome.distance:.4f}"]
-                terminal.print("\t".join([escape_name(outcome.source), *cells]))
-            else:
-                terminal.print(escape_name(outcome.source))
-                if outcome.is_unknown:
-                    terminal.print(
-                        f"  {UNKNOWN}: its distance is {outcome.distance:.4f}, accepted are up to {most:.4f}"
+        done = 0
+
+        def tell_frames(done: int, frames: int, total: int) -> None:
+            meter(done, len(paths), f"{frames:,} of {total:,} frames", work=(done + frames / total, len(paths)))
+
+        for are_clips, given in groupby(paths, is_clip):
+            if not are_clips:
+                for outcome in predictor.predict_each(given, views=int(views), calibrated=calibrated):
+                    if isinstance(outcome, ImageError):
+                        left_out.append(str(outcome))
+                    else:
+                        printer.show_image(outcome)
+                        rows.append(outcome)
+                    done += 1
+                    meter(done, len(paths))
+                continue
+            for path in given:
+                try:
+                    clip = predict_clip(
+                        predictor,
+                        path,
+                        every_s=every or EVERY_S,
+                        views=int(views),
+                        window_s=window,
+                        calibrated=calibrated,
+                        tick=partial(tell_frames, done),
                     )
-                listed = outcome.top(best_k)
-                if outcome.thresholds is not None:
-                    listed = outcome.found if top is None else listed
-                    if not outcome.found:
-                        terminal.print(f"  {NO_CLASS} of the classes is at or above its threshold")
-                for name, probability in listed:
-                    bar = "█" * round(20 * probability)
-                    terminal.print(f"  {percent(probability):>9}  {bar:<20}  {titles[name]}")
-            meter(number + 1, len(paths))
-    if as_json:
-        document = {
-            "model": escape_name(str(model)),
-            "views": int(views),
-            "calibrated": calibrated,
-            **({} if most is None else {"threshold": most}),
-            "images": predictions,
-            "left_out": left_out,
-        }
-        terminal.print_json(document)
-    elif len(left_out) < len(paths):
-        terminal.say(f"Each picture was seen in {say_views(int(views))} (--views {views}).")
+                    printer.show_clip(clip, every or EVERY_S)
+                    rows += clip.frames
+                except ImageError as problem:
+                    left_out.append(str(problem))
+                done += 1
+                meter(done, len(paths))
+    if csv is not None:
+        write_frames(csv, rows, top or 5)
+    printer.finish(model, left_out, calibrated=calibrated, total=len(paths))
+    if csv is not None:
+        terminal.say(f"Each frame and image: {csv}")
     tell_left_out(terminal, left_out)

@@ -17,6 +17,7 @@ from alexnet.verbs.options import (
     compute_options,
     device_option,
     devices_option,
+    every_option,
     json_option,
     read_devices,
     threads_option,
@@ -67,6 +68,7 @@ def search() -> None:
 )
 @click.option("--split", "splits", multiple=True, help="Split of a store; repeatable.  [default: all]")
 @click.option("--batch-size", default=128, type=Whole(1, 4096), help="Images at a time.")
+@every_option
 @compute_options
 @devices_option
 @timeout_option
@@ -84,8 +86,9 @@ def make(
     """Write the features of IMAGES, as MODEL sees them, into a new index.
 
     IMAGES are a store, or files and folders; in folders, the folder that holds an image names its class, and train, val
-    or test at the top its split. Interrupted, the same command continues; finished, it says so. One that cannot be read
-    is named and left out (exit code 1).
+    or test at the top its split. Of a clip there is an entry for a frame every half second, called clip.mp4@12.5s.
+    Interrupted, the same command continues; finished, it says so. One that cannot be read is named and left out (exit
+    code 1).
     """
     from alexnet.distribution.launch import COMPLETES
     from alexnet.distribution.session import join_world, start_if_asked
@@ -105,6 +108,7 @@ def make(
 @click.argument("images", nargs=-1, required=True, type=PATH)
 @click.option("--split", "splits", multiple=True, help="Split of a store; repeatable.  [default: all]")
 @click.option("--batch-size", default=128, type=Whole(1, 4096), help="Images at a time.")
+@every_option
 @model_option
 @device_option
 @threads_option
@@ -114,6 +118,7 @@ def add(
     images: tuple[Path, ...],
     splits: tuple[str, ...],
     batch_size: int,
+    every: float,
     model: Path | None,
     device: str,
     threads: int | None,
@@ -131,7 +136,7 @@ def add(
 
     terminal = begin(threads)
     classifier = open_indexed_model(terminal, open_index(index), model, device)
-    chosen = choose_images(images, splits)
+    chosen = choose_images(images, splits, every)
     with terminal.progress("indexing", "images") as meter:
         report = add_images(index, classifier, chosen, batch_size=batch_size, tick=meter)
     tell_changes(terminal, index, report, as_json)

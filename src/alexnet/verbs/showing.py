@@ -8,6 +8,7 @@ from alexnet.data.store.reader import open_store
 from alexnet.evaluation.assessment import Assessment, Result, SetResult, Unknown
 from alexnet.evaluation.calibrating import Confidence
 from alexnet.evaluation.confident_learning import find_suspects
+from alexnet.evaluation.evaluate import Evaluation
 from alexnet.interpretation.tables import SET_HEAD, list_classes, list_differences, list_set_row
 from alexnet.text.commands import command
 from alexnet.text.names import escape_name
@@ -29,19 +30,14 @@ def show_assessment(terminal: Terminal, assessment: Assessment) -> None:
     head = ["model" if len(assessment.results) > 1 else "", "top-1 error", "95 % interval"]
     if first.k > 1:
         head += [f"top-{first.k}", "95 % interval"]
-    rows = []
-    for result in assessment.results:
-        found = result.evaluation
-        row = [
-            result.name if len(assessment.results) > 1 else "",
-            percent(found.top1_error),
-            _interval(found.top1_interval),
-        ]
-        if first.k > 1:
-            row += [percent(found.topk_error), _interval(found.topk_interval)]
-        rows.append(row)
+    rows = [_list_errors(assessment, result.name, result.evaluation) for result in assessment.results]
     title = f"{counted(first.images, 'image')} of {assessment.images}, {VIEWS[first.num_views]}"
     terminal.table(head, rows, title=title)
+    if first_clips := assessment.results[0].clips:
+        head[1] = "clip error"
+        title = f"{counted(first_clips.images, 'clip')}, each by the mean of its frames"
+        rows = [_list_errors(assessment, result.name, result.clips or first_clips) for result in assessment.results]
+        terminal.table(head, rows, title=title)
     classes = len(assessment.class_titles)
     terminal.print(
         f"Guessing among {counted(classes, 'class', 'classes')} would be wrong for {percent(1 - 1 / classes)}."
@@ -78,6 +74,11 @@ def show_assessment(terminal: Terminal, assessment: Assessment) -> None:
         terminal.print("\nWith two classes there is no top-k error to speak of: k = 2 is always right.")
     terminal.print("")
     _show_classes(terminal, assessment)
+
+
+def _list_errors(assessment: Assessment, name: str, found: Evaluation) -> list[str]:
+    row = [name if len(assessment.results) > 1 else "", percent(found.top1_error), _interval(found.top1_interval)]
+    return row + ([percent(found.topk_error), _interval(found.topk_interval)] if found.k > 1 else [])
 
 
 def say_unknown(unknown: Unknown) -> str:

@@ -20,7 +20,7 @@ from typing import IO
 
 import numpy as np
 
-from alexnet.data.images.decode import explain_unreadable, square_pixels
+from alexnet.data.images.decode import Framing, explain_unreadable, square_pixels
 from alexnet.data.prepare.near_copies import make_thumbnail
 from alexnet.data.prepare.part import Settings
 from alexnet.data.prepare.run import ALLOWED_BAD
@@ -50,6 +50,7 @@ class Sampling:
     every_s: float
     thin_levels: float = THIN_LEVELS
     """A frame is left out that differs by less from the one kept before it; 0 keeps all."""
+    framing: Framing = "square"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +174,7 @@ class _Reading:
                 if self.stop.is_set():
                     raise Interrupted("")
                 if pixels is not seen:
-                    seen, square = pixels, square_pixels(pixels, self.size)
+                    seen, square = pixels, square_pixels(pixels, self.size, framing=self.sampling.framing)
                     thumbnail = make_thumbnail(square)
                 self.shares[number] = min(1.0, time_s / clip.duration_s) if clip.duration_s else 0.0
                 if times and np.sqrt(((thumbnail - kept) ** 2).mean()) < self.sampling.thin_levels:

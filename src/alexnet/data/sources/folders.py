@@ -84,6 +84,11 @@ def has_clip_suffix(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in CLIP_SUFFIXES
 
 
+def has_picture_suffix(name: str) -> bool:
+    """Whether a file of this name is taken for an image or a clip."""
+    return has_image_suffix(name) or has_clip_suffix(name)
+
+
 def scan_folder(
     path: Path, accept: Accept = has_image_suffix, _above: frozenset[tuple[int, int]] = frozenset()
 ) -> Folder:

@@ -9,6 +9,7 @@ import numpy as np
 import xxhash
 
 from alexnet.errors import ImageError
+from alexnet.files.writing import check_file
 from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
 
@@ -65,6 +66,20 @@ def find_duplicates(
 def digest_file(data: bytes) -> str:
     """XXH3 of a file, 32 hexadecimal digits. Files that differ have different ones, unless made on purpose."""
     return xxhash.xxh3_128_hexdigest(data)
+
+
+def digest_whole(path: str) -> tuple[int, str]:
+    """Return the size of a file in bytes and its digest, as `digest_file` makes it, whatever the size.
+
+    Raises:
+        OSError: it cannot be read, or is a pipe or device.
+    """
+    num_bytes = check_file(path)
+    digest = xxhash.xxh3_128()
+    with open(path, "rb") as file:
+        while block := file.read(2**22):
+            digest.update(block)
+    return num_bytes, digest.hexdigest()
 
 
 def _compare_whole(

@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from alexnet.data.images.decode import explain_unreadable
 from alexnet.data.images.unusable import UnusableError
+from alexnet.data.sources.folders import has_clip_suffix
 from alexnet.data.video.animation import decode_animation, is_animation
-from alexnet.data.video.container import decode_container, measure_duration
+from alexnet.data.video.container import decode_container, list_timestamps, measure_duration
 from alexnet.data.video.timeline import Frame, Timeline
 from alexnet.errors import ConfigError, ImageError
 from alexnet.files.kinds import recognize
@@ -49,6 +53,21 @@ class Clip:
         """
         check_step(every_s)
         return self._frames(every_s)
+
+    def times(self, every_s: float = 1.0) -> list[float]:
+        """Return the times of the frames that `frames` yields, as far as that is known without decoding a video.
+
+        Raises:
+            ConfigError, ImageError: as `frames`.
+        """
+        check_step(every_s)
+        oddities: list[str] = []
+        is_moving = self._is_animation
+        listed = decode_animation(self._source, oddities.append) if is_moving else list_timestamps(self._source)
+        try:
+            return [frame.time_s for frame in Timeline((each._replace(draw=_draw_nothing) for each in listed), every_s)]
+        except UnusableError as problem:
+            raise _explain(problem, self.name) from None
 
     def _frames(self, every_s: float) -> Iterator[Frame]:
         oddities: list[str] = []
@@ -100,9 +119,14 @@ def open_clip(source: str | os.PathLike[str] | bytes, *, name: str | None = None
 
 
 def is_clip(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a video, or an animated GIF or WebP, by its content; whether it can be decoded is open."""
+    """Whether a file is a video, or an animated GIF or WebP, by its content; by its name where this tells nothing.
+
+    Whether it can be decoded is open.
+    """
     kind = recognize(Path(path))
-    return kind is not None and (kind.name == "video" or (kind.name == "image" and is_animation(os.fspath(path))))
+    if kind is None:
+        return has_clip_suffix(os.fspath(path))
+    return kind.name == "video" or (kind.name == "image" and is_animation(os.fspath(path)))
 
 
 def read_frames(source: str | os.PathLike[str] | bytes, every_s: float = 1.0) -> Iterator[Frame]:
@@ -125,6 +149,10 @@ def find_clip(name: str) -> str:
     """Return the clip of a frame by its name; another name as it is."""
     frame = parse_frame(name)
     return frame[0] if frame else name
+
+
+def _draw_nothing() -> NDArray[np.uint8]:
+    return np.zeros(0, np.uint8)
 
 
 def _explain(problem: UnusableError, name: str) -> ImageError:

@@ -89,6 +89,26 @@ def measure_duration(source: str | bytes) -> float | None:
         return container.duration / 1e6 if container.duration is not None else None
 
 
+def list_timestamps(source: str | bytes) -> list[Decoded]:
+    """Frames in the order in which they are shown, by what the container says of them; none is decoded or can be drawn.
+
+    Raises:
+        UnusableError: as `open_container`.
+    """
+    from av import FFmpegError
+
+    with open_container(source) as (container, stream):
+        found: list[tuple[float, float | None]] = []
+        try:
+            for packet in container.demux(stream):
+                if packet.pts is not None and packet.time_base is not None and packet.size:
+                    duration = float(packet.duration * packet.time_base) if packet.duration else None
+                    found.append((float(packet.pts * packet.time_base), duration))
+        except FFmpegError:  # what comes before counts
+            pass
+        return [Decoded(start_s, duration_s, lambda: np.zeros(0, np.uint8)) for start_s, duration_s in sorted(found)]
+
+
 def decode_container(source: str | bytes, notice: Callable[[str], None]) -> Iterator[Decoded]:
     """Frames in the order in which they are shown; what cannot be decoded is left out and told to notice.
 

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from alexnet.data.video.clip import find_clip
 from alexnet.errors import ImageError, SearchError
 from alexnet.retrieval.index.changes import sole_writer
 from alexnet.retrieval.index.format import FORMAT, HEADER_NAME, LOCK, VERSION
@@ -127,6 +128,7 @@ def _has_other_size(line: dict[str, Any]) -> bool:
     if "bytes" not in line:
         return False
     try:
-        return bool(os.stat(line["path"]).st_size != line["bytes"])
+        place = line["path"] if os.path.exists(line["path"]) else find_clip(line["path"])
+        return bool(os.stat(place).st_size != line["bytes"])
     except OSError:
         return True

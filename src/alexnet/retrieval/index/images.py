@@ -5,6 +5,7 @@ And the way back: whether an indexed image is still what it was, and its pixels 
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,13 +13,17 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from alexnet.data.images.decode import Framing, decode_image, explain_unreadable, read_file
+from alexnet.data.images.decode import Framing, decode_image, explain_unreadable, read_file, square_pixels
 from alexnet.data.sources.class_folders import scan_top
+from alexnet.data.sources.folders import has_picture_suffix
 from alexnet.data.sources.source import SEPARATOR
-from alexnet.data.store.duplicates import digest_file
+from alexnet.data.store.duplicates import digest_file, digest_whole
 from alexnet.data.store.format import HEADER_NAME as STORE_HEADER
 from alexnet.data.store.reader import Split, Store, open_store
+from alexnet.data.video.clip import find_clip, is_clip, name_frame, open_clip, parse_frame
+from alexnet.data.video.frames import FrameReader, read_frame
 from alexnet.errors import AlexNetError, ImageError, SearchError, SourceError
+from alexnet.evaluation.clips import EVERY_S
 from alexnet.retrieval.index.reader import Entry, Index
 from alexnet.text.class_names import normalize_name
 from alexnet.text.commands import command
@@ -44,6 +49,8 @@ class Item(NamedTuple):
 class ImageFiles:
     """Files, and folders with every image in them by the rules of preparing (data/sources/folders.py).
 
+    Of a clip there is an entry for each frame, by the name "clip.mp4@12.5s".
+
     In a folder with folders, the class of an image is the folder it is in, and its split the first folder below the
     one given if that is named like a split (SPLITS).
     """
@@ -51,33 +58,49 @@ class ImageFiles:
     source: dict[str, Any] = {"kind": FILES}  # noqa: RUF012 - never changed
     titles: dict[str, str] = {}  # noqa: RUF012 - never changed
 
-    def __init__(self, given: Sequence[Path]) -> None:
+    def __init__(self, given: Sequence[Path], every_s: float = EVERY_S) -> None:
+        """List images.
+
+        Args:
+            every_s: Seconds between the frames of clips.
+        """
         self.given = given
-        self._files: list[tuple[Path, str | None, str]] = []
+        self._every_s = every_s
+        self._files: list[_File] = []
         for place in given:
             if not os.path.isdir(place):  # Path.is_dir raises where a folder above may not be entered
-                self._files.append((place, None, ""))
+                self._add(place, None, "")
                 continue
-            inside = sorted(scan_top(place).walk(place))
+            inside = sorted(scan_top(place, has_picture_suffix).walk(place))
             if not inside:
                 raise SourceError(f"{place}: holds no images. Give image files, or a folder of them.")
             for path in inside:
                 folders = path.split("/")[:-1]
                 split = folders[0] if folders and folders[0] in SPLITS else ""
                 label = normalize_name(folders[-1]) if folders and folders[-1] != split else None
-                self._files.append((place / path, label, split))
+                self._add(place / path, label, split)
+
+    def _add(self, file: Path, label: str | None, split: str) -> None:
+        if not is_clip(file):
+            self._files.append(_File(file, label, split))
+            return
+        try:
+            times = open_clip(file).times(self._every_s)
+            self._files += [_File(file, label, split, time_s) for time_s in times]
+        except ImageError as problem:
+            self._files.append(_File(file, label, split, problem=problem))
 
     def __len__(self) -> int:
         return len(self._files)
 
     def fingerprint(self) -> str:
         """Return what tells this list of images from others: a digest of their paths."""
-        listed = "\n".join(os.path.abspath(file) for file, _, _ in self._files)
+        listed = "\n".join(file.path for file in self._files)
         return xxhash.xxh3_128_hexdigest(listed.encode("utf-8", "surrogateescape"))
 
     def keys(self) -> list[tuple[Any, ...]]:
         """Return the key of each image, in their order."""
-        return [(os.path.abspath(file),) for file, _, _ in self._files]
+        return [(file.path,) for file in self._files]
 
     def items(
         self,
@@ -92,24 +115,49 @@ class ImageFiles:
             places: Which images, by their place in the order; all of them where None.
             framing: How photographs become images of this size; those of a store are.
         """
-        for file, label, split in self._files if places is None else (self._files[place] for place in places):
-            path = os.path.abspath(file)
+        frames, clips = FrameReader(self._every_s), lru_cache(1)(digest_whole)
+        for file in self._files if places is None else (self._files[place] for place in places):
+            if file.problem is not None:
+                yield file.problem
+                continue
             try:
-                data = read_file(path)
+                if file.time_s is None:
+                    data = read_file(file.path)
+                    num_bytes, digest = len(data), digest_file(data)
+                else:
+                    num_bytes, digest = clips(os.path.abspath(file.place))
+                if known.get((file.path,)) == digest:
+                    yield None
+                    continue
+                if file.time_s is None:
+                    pixels = decode_image(data, size=size, name=str(file.place), framing=framing)
+                else:
+                    pixels = square_pixels(frames.read(file.place, file.time_s), size, framing=framing)
             except OSError as error:
-                yield ImageError(explain_unreadable(str(file), error))
+                yield ImageError(explain_unreadable(str(file.place), error))
                 continue
-            digest = digest_file(data)
-            if known.get((path,)) == digest:
-                yield None
-                continue
-            try:
-                pixels = decode_image(data, size=size, name=str(file), framing=framing)
             except ImageError as problem:
                 yield problem
                 continue
-            line = {"path": path, "split": split, "bytes": len(data), "digest": digest}
-            yield Item((path,), line, label, pixels)
+            line = {"path": file.path, "split": file.split, "bytes": num_bytes, "digest": digest}
+            yield Item((file.path,), line, file.label, pixels)
+
+
+class _File(NamedTuple):
+    """An image file, or a frame of a clip."""
+
+    place: Path
+    label: str | None
+    split: str
+    time_s: float | None = None
+    problem: ImageError | None = None
+    """Why a clip has no frames."""
+
+    @property
+    def path(self) -> str:
+        """What the index calls it."""
+        path = os.path.abspath(self.place)
+        return path if self.time_s is None else name_frame(path, self.time_s)
 
 
 class StoreImages:
@@ -169,7 +217,9 @@ class StoreImages:
         return SEPARATOR.join(names) or None
 
 
-def choose_images(given: Sequence[Path], splits: Sequence[str] = ()) -> ImageFiles | StoreImages:
+def choose_images(
+    given: Sequence[Path], splits: Sequence[str] = (), every_s: float = EVERY_S
+) -> ImageFiles | StoreImages:
     """Return what to index: a store if one is given alone, else files and folders.
 
     Raises:
@@ -184,7 +234,7 @@ def choose_images(given: Sequence[Path], splits: Sequence[str] = ()) -> ImageFil
         return StoreImages(open_store(stores[0]), splits)
     if splits:
         raise SourceError(f"{given[0]} is not a store, so it has no splits to choose. Leave --split out.")
-    return ImageFiles(given)
+    return ImageFiles(given, every_s)
 
 
 def digest_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -221,12 +271,12 @@ class Originals:
         source = self._index.header["sources"][entry.origin["source"]]
         if source["kind"] == FILES:
             try:
-                data = read_file(entry.path)
+                _, digest = digest_whole(entry.path if os.path.exists(entry.path) else find_clip(entry.path))
             except FileNotFoundError:
                 return "is gone"
             except OSError as error:
                 return f"cannot be read ({error.strerror})"
-            return None if digest_file(data) == entry.origin["digest"] else "has changed"
+            return None if digest == entry.origin["digest"] else "has changed"
         store = self._open(entry.origin["source"])
         return store if isinstance(store, str) else None
 
@@ -235,6 +285,8 @@ class Originals:
         source = self._index.header["sources"][entry.origin["source"]]
         try:
             if source["kind"] == FILES:
+                if (frame := parse_frame(entry.path)) and not os.path.exists(entry.path):
+                    return square_pixels(read_frame(*frame), size)
                 return decode_image(read_file(entry.path), size=size, name=entry.path)
             store = self._open(entry.origin["source"])
             return None if isinstance(store, str) else store[entry.split].images[entry.origin["row"]]
