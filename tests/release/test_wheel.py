@@ -106,6 +106,8 @@ def test_installed_without_the_source_tree_the_main_job_is_done(installed: Path,
     told = json.loads(run(trained, installed, "predict", "RUN", "PHOTOS/ant/ant-0.png", "--json"))
     assert sum(each["probability"] for each in told["images"][0]["top"]) == pytest.approx(1)
     assert f"alexnet {alexnet.__version__}" in run(trained, installed, "info", "RUN")
+    run(trained, installed, "export", "RUN", "--to", "folder", "--out", "given")
+    assert "| ant | 6 | 2 |" in (trained / "given" / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

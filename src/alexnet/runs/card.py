@@ -126,7 +126,10 @@ def _tell_images(titles: Sequence[str], history: History) -> list[str]:
     table = _table(["class", *splits], rows[:LISTED_CLASSES])
     if len(rows) > LISTED_CLASSES:
         spans = "; ".join(f"{split} {min(counts):,} to {max(counts):,}" for split, counts in history.counts.items())
-        table += ["", f"And {len(rows) - LISTED_CLASSES:,} more classes. Images of a class: {spans}."]
+        table += [
+            "",
+            f"And {counted(len(rows) - LISTED_CLASSES, 'more class', 'more classes')}. Images of a class: {spans}.",
+        ]
     return table
 
 
