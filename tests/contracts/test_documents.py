@@ -69,7 +69,7 @@ def test_every_dotted_name_in_a_document_or_a_docstring_is_a_name_of_the_package
                 assert dotted in fields or is_known(parts), (document.name, dotted)
                 found += 1
             elif parts[0] in texts and parts[-1] not in ("json", "jsonl", "html", "yaml"):
-                assert re.search(rf"\b{parts[1]}\b", texts[parts[0]]), (document.name, dotted)
+                assert len(parts) == 1 or re.search(rf"\b{parts[1]}\b", texts[parts[0]]), (document.name, dotted)
                 found += 1
     assert found > 30
 

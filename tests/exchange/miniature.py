@@ -5,6 +5,7 @@ import torch
 
 from alexnet.batches.preprocessing import Preprocessing
 from alexnet.network.alexnet import AlexNet, initialize
+from alexnet.network.dialects import find_dialect
 from alexnet.network.model_file import Model
 from alexnet.network.rows import (
     Convolution,
@@ -55,3 +56,13 @@ def make_model(spec: Spec, *, image_px: int = 32, divisor: float | tuple[float, 
     mean = np.random.default_rng(0).uniform(80, 160, (image_px, image_px, 3)).astype(np.float32)
     names = tuple(f"class {number}" for number in range(spec.num_classes)) if spec.num_classes != 4 else CLASSES
     return Model(net.eval(), names, names, Preprocessing(mean, divisor, mean_place), {"made by": "a test"})  # type: ignore[arg-type]
+
+
+def small_paper() -> Spec:
+    """The paper's network, layer for layer, on inputs of 67 px and with 16 kernels or units in each layer but the last."""
+    spec = find_dialect("paper+input=67", len(CLASSES))
+    rows = [
+        row.model_copy(update={"kernels": 16} if isinstance(row, Convolution) else {"units": 16})
+        for row in spec.layers[:-1]
+    ]
+    return spec.model_copy(update={"layers": (*rows, spec.layers[-1])})

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from alexnet.errors import RunError
-from alexnet.runs import folder as journal_module
+from alexnet.runs import trackers
 from alexnet.runs.folder import Journal, read_environment, read_metrics
+from alexnet.runs.trackers import TensorBoard
 
 
 def test_metrics_hold_a_line_per_epoch_and_go_back_to_a_checkpoint(tmp_path: Path) -> None:
@@ -37,11 +38,11 @@ ROWS: list[dict[str, Any]] = [
 
 def record_and_be_killed(folder: Path) -> Journal:
     """Three epochs, of which a checkpoint knows one; then two more after the continuation."""
-    killed = Journal(folder)
+    killed = Journal(folder, [TensorBoard(folder)])
     killed.continue_from([])
     for row in ROWS[:3]:
         killed.record(row)
-    journal = Journal(folder)
+    journal = Journal(folder, [TensorBoard(folder)])
     journal.continue_from(ROWS[:1])
     for row in ROWS[1:4]:
         journal.record(row)
@@ -75,13 +76,12 @@ def test_events_of_a_killed_run_hold_each_epoch_once_and_in_one_file(
     board: Any = types.ModuleType("torch.utils.tensorboard")
     board.SummaryWriter = SummaryWriter
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", board)
-    monkeypatch.setattr(journal_module.importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(journal_module.time, "time", lambda: 10_000.0)
+    monkeypatch.setattr(trackers.time, "time", lambda: 10_000.0)
     record_and_be_killed(tmp_path).close()
     (kept,) = (tmp_path / "events").iterdir()
     losses = [event for event in files[kept] if event[0] == "train_loss"]
     assert losses == [("train_loss", row["train_loss"], row["epoch"]) for row in ROWS]
-    Journal(tmp_path).continue_from(ROWS[:2])
+    Journal(tmp_path, [TensorBoard(tmp_path)]).continue_from(ROWS[:2])
     assert clocks[-4:] == [9940.0, 9940.0, 10_000.0, 10_000.0]  # as far apart as their trainings were
 
 

@@ -118,6 +118,26 @@ class Classifier(Predictor):
                 found = self.network.activations(inputs[:, 0].to(self.compute.device), layers)
             yield [name for name, _ in decoded], problems, {name: found[name].float().cpu().numpy() for name in layers}
 
+    def inputs(self, images: Given | Iterable[Given]) -> torch.Tensor:
+        """Return what the network reads of images, (N, 3, crop, crop): the centre view of each, in the order given.
+
+        For programs that call the network themselves. On the classifier's device, in its precision; RGB, the mean
+        subtracted, divided as in training.
+
+        Args:
+            images: As for `predict`; all are in memory at once.
+        Raises:
+            ImageError, ConfigError: as `predict`.
+        """
+        pixels: list[NDArray[np.uint8]] = []
+        for _, outcomes in self._decode(images, 16):
+            for outcome in outcomes:
+                if isinstance(outcome, ImageError):
+                    raise outcome
+                pixels.append(outcome)
+        inputs = self.model.preprocessing.make_views(pixels, self.network.spec.input_px, self.compute.dtype)
+        return inputs[:, 0].to(self.compute.device)
+
     def check_size(self, store: "Store") -> None:
         """Refuse a store of images of another size.
 

@@ -51,9 +51,7 @@ def write_features(
         ConfigError: a layer is unknown or named twice, or `out` is not accepted.
         OSError: the disk is full; it names `out`, and nothing is left behind.
     """
-    if not layers or len(set(layers)) != len(layers):
-        raise ConfigError(f"--layers {','.join(layers)}: name one layer or more, each once.")
-    shapes = {name: classifier.network.measure_activation(name) for name in layers}
+    shapes = check_layers(classifier, layers)
     writer = open_writer(out, shapes)
     if total is None:
         images = list(images)
@@ -75,6 +73,17 @@ def write_features(
         writer.discard()
         raise
     return FeatureReport(out, rows, shapes, tuple(left_out))
+
+
+def check_layers(classifier: Classifier, layers: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Return the shape that each layer's activation has for one image.
+
+    Raises:
+        ConfigError: a layer is unknown or named twice, or there is none.
+    """
+    if not layers or len(set(layers)) != len(layers):
+        raise ConfigError(f"--layers {','.join(layers)}: name one layer or more, each once.")
+    return {name: classifier.network.measure_activation(name) for name in layers}
 
 
 def describe_features(classifier: Classifier, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:

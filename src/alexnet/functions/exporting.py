@@ -11,6 +11,7 @@ from alexnet.evaluation.ensemble import is_ensemble, load_ensemble
 from alexnet.exchange.exporting import Exported, Format, export_model
 from alexnet.exchange.features import BATCH_IMAGES, FeatureReport, write_features
 from alexnet.exchange.importing import open_model
+from alexnet.exchange.projector import write_projection
 from alexnet.functions.opening import Place, Places, image_files, open_classifier, tell_unfinished
 
 
@@ -70,6 +71,7 @@ def features(
     model: Place,
     images: Places,
     out: Place,
+    to: Literal["file", "projector"] = "file",
     *,
     layers: Sequence[str] | None = None,
     batch_size: int = BATCH_IMAGES,
@@ -86,8 +88,9 @@ def features(
 
     Args:
         model: A run folder or model file.
-        images: Files, and folders with every image and clip in them.
-        out: .npz, .h5 or .parquet; must not exist.
+        images: Files, and folders with every image and clip in them; the projector gets no clips.
+        out: .npz, .h5 or .parquet, or the projector's folder; must not exist.
+        to: "projector" writes a folder for TensorFlow's Embedding Projector instead: tables and a sprite.
         layers: Names such as "conv1", "conv5.pool:a", "fc7.relu"; the last hidden layer, rectified, where None.
         batch_size: Images computed together; rows do not depend on it beyond rounding.
         every: Seconds between the frames of clips; each has a row, called clip.mp4@12.5s.
@@ -103,6 +106,11 @@ def features(
         Path(model), device=device, precision=precision, threads=threads, quiet=not show
     )
     names = [classifier.network.features_name()] if layers is None else layers
+    if to == "projector":
+        with terminal.progress("computing", "images") as meter:
+            return write_projection(
+                classifier, image_files(images), names, Path(out), batch_size=batch_size, tick=meter
+            )
     files = image_files(images, clips=True)
     pictures = spread_clips(files, every, size=classifier.image_px, framing=classifier.framing)
     with terminal.progress("computing", "images") as meter:

@@ -3,7 +3,7 @@
 What tests and draws afterwards is imported when it is needed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,6 +56,7 @@ def train(
     precision: str = "auto",
     threads: int | None = None,
     local_batch: int | None = None,
+    log: Sequence[str] = (),
     show: bool = False,
     world: World = SINGLE_PROCESS,
 ) -> Outcome:
@@ -82,6 +83,8 @@ def train(
         precision: "auto", "float32" or "bfloat16"; auto takes bfloat16 where the hardware multiplies it natively.
         threads: To compute with; every core where None.
         local_batch: Images to compute at once; larger batches come in parts whose gradients are summed.
+        log: Experiment trackers, "tensorboard", "mlflow" or "wandb-offline"; without any, TensorBoard where it is
+            installed.
         show: Whether to tell on standard error how it goes, as the command does.
         world: Processes that call this together.
     Raises:
@@ -116,6 +119,7 @@ def train(
         precision=precision,
         threads=threads,
         local_batch=local_batch,
+        log=log,
         world=world,
     )
 
@@ -140,7 +144,7 @@ def train_longer(
         run: Folder of the finished run; its store must be where it was.
         out: Run folder to create, or to continue.
         epochs: How many more.
-        options: seed, checkpoint_minutes, device, precision, threads and local_batch.
+        options: seed, checkpoint_minutes, device, precision, threads, local_batch and log.
         assignments, report, reject, show, world and options: As for `train`.
     Raises:
         RunError: `run` is no finished run, or its store is gone or has changed; else as `train`.
@@ -191,7 +195,7 @@ def cross_validate(
         out: Folder of the folds' runs, to create or to continue.
         folds: How many; each network is trained without one of as many parts of the training images.
         fold: Train only this one, counted from 1, while others are trained elsewhere; None is then returned.
-        options: seed, checkpoint_minutes, device, precision, threads and local_batch.
+        options: seed, checkpoint_minutes, device, precision, threads, local_batch and log.
         recipe, assignments, epochs, start, freeze, add_sixth_convolution, show, world and options: As for `train`.
     Raises:
         ConfigError: there are fewer images than folds, or no such fold; else as `train`.

@@ -33,7 +33,7 @@ from alexnet.interpretation.panels import (
 )
 from alexnet.interpretation.pictures import Pictures
 from alexnet.interpretation.set_figures import draw_class_precisions, draw_set_mistakes
-from alexnet.runs.folder import CHECKPOINTS, MODEL, RECIPE, REPORT
+from alexnet.runs.folder import CHECKPOINTS, FIGURES, MODEL, RECIPE, REPORT
 from alexnet.text.commands import command, train_again
 from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
@@ -41,8 +41,6 @@ from alexnet.text.wording import counted
 if TYPE_CHECKING:
     from alexnet.data.store.reader import Store
 
-FIGURES = "figures"
-"""Folder in a run folder, of the figures of its report."""
 VIEWS = (1, 10)
 """Numbers of views that a run is tested with: the centre, as while training, and the paper's ten."""
 UNFINISHED = " Training is not at its end: the network of its newest checkpoint was tested."

@@ -2,8 +2,8 @@
 
 All take NCHW tensors of float32 or bfloat16 in any memory format and return channels_last ones (`dropout` and
 `update_weights` take any shape). Sums are accumulated in float32. Results do not depend on the batch that an image is
-in, nor on the number of threads. NaN in gives NaN out, so that a diverged run shows in its loss. First derivatives
-only.
+in, nor on the number of threads. NaN in gives NaN out, so that a diverged run shows in its loss. Derivatives
+of any order; those beyond the first are plain PyTorch's, and slower.
 """
 
 import time

@@ -1,5 +1,7 @@
 """The Numba kernels as PyTorch operators of the namespace `alexnet`, with shapes for tracing and with gradients.
 
+Gradients are kernels too; where they are to be differentiated again, plain PyTorch computes them.
+
 Tensors become NHWC arrays of bits here and nowhere else. Numba is imported when an operator first runs.
 """
 
@@ -11,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from alexnet.kernels import plain
 from alexnet.kernels.plain import dropout_threshold, layer_word, matching_gradient
 from alexnet.kernels.rules import Normalization, Rectify, pooled_length
 
@@ -115,6 +118,19 @@ def _normalize_gradient(x: Tensor, dy: Tensor, constants: Sequence[float], recti
     return dx
 
 
+def _normalize_plain(x: Tensor, constants: Sequence[float], rectify: bool) -> Tensor:
+    return plain.normalize_responses(x, _name_constants(constants), rectify=rectify)
+
+
+def _differentiate_plain(function: Callable[..., Tensor], x: Tensor, dy: Tensor, *options: Any) -> Tensor:
+    """Return what the gradient kernels do, in operations that can be differentiated again: for second derivatives.
+
+    Called where the gradient itself is to have a gradient, as with create_graph=True.
+    """
+    (dx,) = torch.autograd.grad(function(x, *options), x, dy, create_graph=True)
+    return dx
+
+
 def _keep_input(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(inputs[0])
     ctx.options = inputs[1:]
@@ -122,6 +138,8 @@ def _keep_input(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _differentiate_normalize(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
     (x,) = ctx.saved_tensors
+    if torch.is_grad_enabled():
+        return (_differentiate_plain(_normalize_plain, x, dy, *ctx.options),) + (None,) * len(ctx.options)
     return (_normalize_gradient(x, dy, *ctx.options),) + (None,) * len(ctx.options)
 
 
@@ -165,12 +183,24 @@ def _pool_gradient(
 
 def _keep_input_and_position(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     ctx.save_for_backward(inputs[0], output[1])
-    ctx.options = inputs[1:3] + inputs[4:]  # the gradient does not need `floor`: the positions say it
+    ctx.options = inputs[1:]
 
 
 def _differentiate_pool(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Any, ...]:
     x, position = ctx.saved_tensors
-    return (_pool_gradient(x, dy, position, *ctx.options),) + (None,) * 5
+    if torch.is_grad_enabled():
+        return (_differentiate_plain(_pool_plain, x, dy, *ctx.options),) + (None,) * len(ctx.options)
+    constants, rectify, _floor, window, stride = ctx.options  # the positions say where the floor was
+    return (_pool_gradient(x, dy, position, constants, rectify, window, stride),) + (None,) * len(ctx.options)
+
+
+def _pool_plain(
+    x: Tensor, constants: Sequence[float] | None, rectify: bool, floor: bool, window: int, stride: int
+) -> Tensor:
+    if constants is None:
+        return plain.pool_maximum(x, window=window, stride=stride, rectify=floor)
+    place: Rectify = "before" if rectify else "after" if floor else "none"
+    return plain.normalize_and_pool(x, _name_constants(constants), rectify=place, window=window, stride=stride)
 
 
 torch.library.register_autograd(
@@ -233,8 +263,12 @@ def _normalization(constants: Sequence[float] | None) -> tuple[bool, int, float,
     """Return whether a kernel normalises, and a `Normalization` from what an operator can take of it."""
     if constants is None:
         return False, 1, 1.0, 0.0, 1.0, 1
+    return True, *_name_constants(constants)
+
+
+def _name_constants(constants: Sequence[float]) -> Normalization:
     size, k, alpha, beta, towers = constants
-    return True, int(size), k, alpha, beta, int(towers)
+    return Normalization(int(size), k, alpha, beta, int(towers))
 
 
 def _no_positions(x: Tensor) -> npt.NDArray[np.uint8]:

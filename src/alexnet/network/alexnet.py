@@ -2,15 +2,19 @@
 
 import math
 from collections.abc import Iterable, Iterator, Set
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from alexnet.errors import ConfigError
 from alexnet.network.dialects import find_dialect
-from alexnet.network.layers import AnyLayer, ConvolutionLayer, DenseLayer, LocalLayer, apply_all, apply_one
-from alexnet.network.rows import Convolution, Dense, Layer, Local, Nonlinearity, Rectify, Spec
-from alexnet.network.shapes import Shape, count_groups, measure, name_steps, shape_after
+from alexnet.network.layers import AnyLayer, LocalLayer, apply_all, apply_one, make_layer
+from alexnet.network.rows import Layer, Nonlinearity, Rectify, Spec
+from alexnet.network.shapes import measure, name_steps, shape_after
+
+if TYPE_CHECKING:
+    from alexnet.network.unfused import UnfusedAlexNet
 
 
 class AlexNet(nn.Module):
@@ -30,7 +34,7 @@ class AlexNet(nn.Module):
         self.shapes = measure(spec)
         self.layers = nn.ModuleDict()
         for row, shape in zip(spec.layers, self.shapes, strict=True):
-            self.layers[row.name] = _make_layer(spec, row, shape)
+            self.layers[row.name] = make_layer(spec, row, shape)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, inputs: Tensor, keys: Tensor | None = None) -> Tensor:
@@ -151,6 +155,16 @@ class AlexNet(nn.Module):
         name = self.features_name()
         return self.activations(inputs, [name])[name].flatten(1)
 
+    def unfused(self) -> "UnfusedAlexNet":
+        """Return an equal module of plain PyTorch with these very parameters, one submodule for each operation.
+
+        For tools that name or transform what is inside a network: torch.fx, torchvision's feature extraction,
+        torch.jit.trace, torch.func, thingsvision, Captum. Slower than this one; see `network.unfused`.
+        """
+        from alexnet.network.unfused import UnfusedAlexNet
+
+        return UnfusedAlexNet(self)
+
     def named_layers(self) -> list[tuple[Layer, AnyLayer]]:
         """Rows of the spec beside the modules that hold their weights, in order."""
         return list(zip(self.spec.layers, self.layers.values(), strict=True))  # type: ignore[arg-type]
@@ -181,16 +195,6 @@ class AlexNet(nn.Module):
         if self.training and keys is None:
             keys = torch.randint(2**62, (len(inputs),), device=inputs.device)
         return inputs.contiguous(memory_format=torch.channels_last), keys
-
-
-def _make_layer(spec: Spec, row: Layer, shape: Shape) -> AnyLayer:
-    match row:
-        case Convolution():
-            return ConvolutionLayer(row, shape, count_groups(spec, row))
-        case Local():
-            return LocalLayer(row, shape)
-        case Dense():
-            return DenseLayer(row, shape, count_groups(spec, row))
 
 
 def allocate(spec: Spec) -> AlexNet:

@@ -16,6 +16,7 @@ from alexnet.network.rows import (
     Convolution,
     Dense,
     Dropout,
+    Layer,
     Local,
     Nonlinearity,
     Normalize,
@@ -23,8 +24,9 @@ from alexnet.network.rows import (
     Operation,
     Pool,
     Rectify,
+    Spec,
 )
-from alexnet.network.shapes import Shape, count_pooled
+from alexnet.network.shapes import Shape, count_groups, count_pooled
 
 
 class _MultiplyWeights(torch.autograd.Function):
@@ -59,6 +61,9 @@ class DenseLayer(nn.Linear):
     With groups, the units fall into as many equal parts, each connected to its part of the inputs: one per tower.
     """
 
+    fused = True
+    """Whether the gradient is computed by a function of our own, which tools that transform functions cannot read."""
+
     def __init__(self, row: Dense, shape: Shape, groups: int) -> None:
         super().__init__(shape.kernel[1], shape.kernel[0])
         self.row = row
@@ -71,7 +76,7 @@ class DenseLayer(nn.Linear):
             x_GNI = x.reshape(x.shape[0], self.groups, -1).transpose(0, 1)
             weight_GIU = self.weight.reshape(self.groups, -1, x_GNI.shape[2]).transpose(1, 2)
             return (x_GNI @ weight_GIU).transpose(0, 1).flatten(1) + self.bias
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        if self.fused and torch.is_grad_enabled() and not torch.compiler.is_compiling():
             product: Tensor = _MultiplyWeights.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
             return product
         return F.linear(x, self.weight, self.bias)
@@ -131,6 +136,9 @@ class LocalLayer(nn.Module):
     Places are counted row by row; the inputs of one follow each other in the order C, h, w.
     """
 
+    fused = True
+    """As of `DenseLayer`."""
+
     def __init__(self, row: Local, shape: Shape) -> None:
         super().__init__()
         self.row = row
@@ -144,15 +152,31 @@ class LocalLayer(nn.Module):
         """Return (N, kernels, H, W)."""
         row = self.row
         before, after = row.padding_px, row.padding_px + self.overhang_px
-        x_NHWC = F.pad(x.permute(0, 2, 3, 1), (0, 0, before, after, before, after))
-        patches_LNI: Tensor = _GatherPatches.apply(x_NHWC, row.window_px, row.stride_px)  # type: ignore[no-untyped-call]
-        weight_LKCw = self.weight.reshape(*self.weight.shape[:2], x.shape[1], -1)
-        weight_LKI = weight_LKCw.transpose(2, 3).flatten(2)  # I in the order of the patches
+        if self.fused:
+            x_NHWC = F.pad(x.permute(0, 2, 3, 1), (0, 0, before, after, before, after))
+            patches_LNI: Tensor = _GatherPatches.apply(x_NHWC, row.window_px, row.stride_px)  # type: ignore[no-untyped-call]
+            weight_LKCw = self.weight.reshape(*self.weight.shape[:2], x.shape[1], -1)
+            weight_LKI = weight_LKCw.transpose(2, 3).flatten(2)  # I in the order of the patches
+        else:
+            x = F.pad(x, (before, after, before, after))
+            patches_LNI = F.unfold(x, row.window_px, stride=row.stride_px).permute(2, 0, 1)
+            weight_LKI = self.weight
         out_LNK = torch.baddbmm(self.bias[:, None], patches_LNI, weight_LKI.transpose(1, 2))
         return out_LNK.reshape(self.side, self.side, x.shape[0], -1).permute(2, 3, 0, 1)
 
 
 AnyLayer = ConvolutionLayer | LocalLayer | DenseLayer
+
+
+def make_layer(spec: Spec, row: Layer, shape: Shape) -> AnyLayer:
+    """Return the module of a row, with weights that are yet to be set."""
+    match row:
+        case Convolution():
+            return ConvolutionLayer(row, shape, count_groups(spec, row))
+        case Local():
+            return LocalLayer(row, shape)
+        case Dense():
+            return DenseLayer(row, shape, count_groups(spec, row))
 
 
 def apply_one(
@@ -176,7 +200,7 @@ def apply_one(
         case Rectify():
             return torch.relu(x)
         case Nonlinearity():
-            return operation.scale * _BENDS[operation.kind](operation.slope * x)
+            return operation.scale * NONLINEAR_FUNCTIONS[operation.kind](operation.slope * x)
         case Normalize():
             return kernels.normalize_responses(x, _constants(operation, towers))
         case NormalizeMap():
@@ -265,7 +289,7 @@ def merge(operations: Sequence[Operation]) -> Iterator[tuple[Operation, ...]]:
         position += len(group)
 
 
-_BENDS: dict[str, Callable[[Tensor], Tensor]] = {
+NONLINEAR_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
     "softplus": F.softplus,

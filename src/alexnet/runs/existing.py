@@ -12,7 +12,7 @@ from alexnet.errors import RunError
 from alexnet.files.writing import lock_file
 from alexnet.network.model_file import find_checkpoint
 from alexnet.recipes.named import Recipe, change_recipe, read_recipe
-from alexnet.runs.folder import ENVIRONMENT, LOCK, MODEL, RECIPE, Journal, read_environment
+from alexnet.runs.folder import ENVIRONMENT, LOCK, MODEL, RECIPE, Journal, Tracker, read_environment
 from alexnet.system import Compute
 from alexnet.text.commands import command, train_again
 from alexnet.training.progress import read_progress
@@ -34,7 +34,13 @@ def identify(store: Store, compute: Compute, *, seed: int, start: Start | None) 
 
 @contextmanager
 def open_run(
-    out: Path, recipe: Recipe, environment: dict[str, Any], *, notice: Callable[[str], None], world: World
+    out: Path,
+    recipe: Recipe,
+    environment: dict[str, Any],
+    *,
+    notice: Callable[[str], None],
+    world: World,
+    trackers: Sequence[Tracker] = (),
 ) -> Iterator[tuple[Journal, Path | None]]:
     """Keep a run folder from other processes; yield its journal, and the checkpoint to continue from if any.
 
@@ -42,11 +48,12 @@ def open_run(
         environment: What a run that begins records; it holds what `identify` returns.
         notice: Told what the user should know of a run that continues.
         world: The processes that call this together; rank 0 looks at the folder.
+        trackers: Those that follow the journal.
     Raises:
         RunError: it holds a finished run, a run of another recipe, store or seed, or something else; or another process
             trains into it.
     """
-    journal = Journal(out)
+    journal = Journal(out, trackers)
     with ExitStack() as stack:
         world.run_on_all_ranks(lambda: stack.enter_context(_locked(out)) if world.is_main else None)
         stack.callback(journal.close)

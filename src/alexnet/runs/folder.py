@@ -4,19 +4,14 @@ The names are known to all stages that read or write a run; its recipe and envir
 step, then one line per epoch.
 """
 
-import importlib.util
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from alexnet.errors import RunError
 from alexnet.files.documents import parse_json
 from alexnet.files.writing import write_text
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 RECIPE, ENVIRONMENT, METRICS, EVENTS = "recipe.yaml", "environment.json", "metrics.jsonl", "events"
 CHECKPOINTS = "checkpoints"
@@ -26,18 +21,34 @@ MODEL = "model.safetensors"
 """The finished model."""
 BEST, LAST = "best.safetensors", "last.safetensors"
 """Models of the best epoch so far, and of the last where the best one's became the finished model; see `Stop`."""
-ERRORS, REPORT, TESTS = "errors.json", "report.html", "tests"
-"""What was measured of the model, the page about it, and probabilities until the page is written."""
+ERRORS, REPORT, FIGURES, TESTS = "errors.json", "report.html", "figures", "tests"
+"""What was measured of the model, the page about it, its figures, and probabilities until the page is written."""
 LOCK = ".lock"
 """Held by the process at work."""
 
 
-class Journal:
-    """The text files of a run folder: recipe.yaml, environment.json, metrics.jsonl and, with TensorBoard, events/."""
+class Tracker(Protocol):
+    """What keeps the numbers of a run beside metrics.jsonl; see `runs.trackers`."""
 
-    def __init__(self, folder: Path) -> None:
+    def continue_from(self, history: Sequence[dict[str, Any]]) -> None:
+        """Hold exactly these epochs; called before the first and whenever the run continues."""
+
+    def record(self, row: dict[str, Any]) -> None:
+        """Add an epoch, as metrics.jsonl holds it."""
+
+    def attach(self, files: Sequence[Path], figures: Sequence[Path]) -> None:
+        """Keep files, and figures (.png), of a run that is over."""
+
+    def close(self) -> None:
+        """Have everything written; `continue_from` opens it again."""
+
+
+class Journal:
+    """The text files of a run folder: recipe.yaml, environment.json, metrics.jsonl; and the trackers that follow it."""
+
+    def __init__(self, folder: Path, trackers: Sequence[Tracker] = ()) -> None:
         self.folder = folder
-        self._events: SummaryWriter | None = None
+        self.trackers = trackers
 
     def begin(self, recipe_yaml: str, environment: dict[str, Any]) -> None:
         """Write what is fixed for the whole run."""
@@ -45,47 +56,22 @@ class Journal:
         write_text(self.folder / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
 
     def continue_from(self, history: Sequence[dict[str, Any]]) -> None:
-        """Make metrics.jsonl and the events hold exactly the epochs of a checkpoint; what came later runs again."""
+        """Make metrics.jsonl and the trackers hold exactly the epochs of a checkpoint; what came later runs again."""
         write_text(self.folder / METRICS, "".join(_line(row) for row in history))
-        self.close()
-        self._events = _begin_events(self.folder / EVENTS)
-        if self._events is not None:
-            clock = time.time() - sum(row["seconds_with_validation"] for row in history)
-            for row in history:
-                clock += row["seconds_with_validation"]
-                _write_events(self._events, row, clock)
+        for tracker in self.trackers:
+            tracker.continue_from(history)
 
     def record(self, row: dict[str, Any]) -> None:
         """Append the line of a finished epoch."""
         with (self.folder / METRICS).open("a", encoding="utf-8") as file:
             file.write(_line(row))
-        if self._events is not None:
-            _write_events(self._events, row, time.time())
+        for tracker in self.trackers:
+            tracker.record(row)
 
     def close(self) -> None:
-        """Close the file of events."""
-        if self._events is not None:
-            self._events.close()
-            self._events = None
-
-
-def _begin_events(folder: Path) -> "SummaryWriter | None":
-    """Return the writer of the one event file of a run, made anew; None without TensorBoard."""
-    if importlib.util.find_spec("tensorboard") is None:
-        return None
-    from torch.utils.tensorboard import SummaryWriter
-
-    for old in folder.glob("events.out.tfevents.*"):
-        old.unlink()
-    # A TensorBoard that has read the old file drops what it knew when the new one says where it starts.
-    return SummaryWriter(str(folder), purge_step=0)
-
-
-def _write_events(writer: "SummaryWriter", row: dict[str, Any], clock: float) -> None:
-    for name, value in row.items():
-        if isinstance(value, float):
-            writer.add_scalar(name, value, row["epoch"], walltime=clock)
-    writer.flush()
+        """Have the trackers write what they hold."""
+        for tracker in self.trackers:
+            tracker.close()
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

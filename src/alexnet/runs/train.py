@@ -33,6 +33,7 @@ from alexnet.runs.existing import identify, open_run
 from alexnet.runs.folder import BEST, LAST, MODEL, Journal
 from alexnet.runs.requirements import choose_objective, count_classes, find_spec, refuse_for_sets
 from alexnet.runs.thresholds import choose_thresholds
+from alexnet.runs.trackers import choose_trackers, open_trackers
 from alexnet.text.progress import Tick, untold
 from alexnet.training.checkpoint import load_checkpoint
 from alexnet.training.class_weights import weigh_classes
@@ -103,6 +104,7 @@ def train(
     tick: Tick = untold,
     start: Start | None = None,
     local_batch: int | None = None,
+    log: Sequence[str] = (),
     world: World = SINGLE_PROCESS,
 ) -> Outcome:
     """Train a network on a store into a run folder; continue if the folder holds an unfinished run of the same kind.
@@ -115,14 +117,16 @@ def train(
         start: Begin with the weights of this model where they fit; `recipe` was adapted to it by
             `training.transfer.adapt_recipe`.
         local_batch: Images to compute at once; larger batches come in parts whose gradients are summed.
+        log: Experiment trackers, names of `runs.trackers.TRACKERS`; without any, TensorBoard where it is installed.
         world: The processes that train together, each of which calls this.
     Raises:
-        RecipeError, ConfigError: the recipe names an unknown layer or dialect.
+        RecipeError, ConfigError: the recipe names an unknown layer or dialect; a tracker is not installed.
         StoreError: the images are smaller than the network's crops.
         RunError: `out` holds a finished run, a run of another recipe, store or seed, or something else.
         DistributionError: the processes disagree, or lost each other.
         Interrupted, DivergedError: see `training.loop.train_model`.
     """
+    names = world.run_on_all_ranks(lambda: choose_trackers(log))
     plan = _check(
         store,
         recipe,
@@ -136,7 +140,12 @@ def train(
         checkpoint_minutes=checkpoint_minutes,
         world=world,
     )
-    with open_run(out, recipe, plan.environment, notice=listener.notice, world=world) as (journal, checkpoint):
+    trackers = open_trackers(names, out, listener.notice) if world.is_main else []
+    notice = listener.notice
+    with open_run(out, recipe, plan.environment, notice=notice, world=world, trackers=trackers) as (
+        journal,
+        checkpoint,
+    ):
         training = _build(plan, checkpoint, local_batch)
         return _train(plan, training, journal, checkpoint_minutes=checkpoint_minutes, tick=tick)
 

@@ -21,6 +21,7 @@ from alexnet.runs.display import Afterwards, TrainingDisplay
 from alexnet.runs.existing import identify, refuse_other
 from alexnet.runs.folder import MODEL, read_metrics
 from alexnet.runs.requirements import choose_objective
+from alexnet.runs.trackers import attach_files, choose_trackers
 from alexnet.runs.train import Outcome, train
 from alexnet.system import choose_compute
 from alexnet.text.commands import command
@@ -85,6 +86,7 @@ def train_and_report(
                 f"Stopped while testing. The training is finished and saved: {out / MODEL}. The same command goes on "
                 "with the test and the report."
             ) from None
+    attach_files(choose_trackers(options.get("log", ())), out, terminal.say)
     if reject is not None or (report and VAL in store.filled_splits and not store.has_sets):
         _calibrate(terminal, store, out, reject, tests, options)
     return Outcome(out, read_metrics(out), outcome.validation, tests, page)

@@ -1,7 +1,7 @@
 """alexnet features."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -17,7 +17,15 @@ from alexnet.verbs.options import NEW_FILE, PATH, Whole, compute_options, every_
     metavar="NAME,NAME,…",
     help="Activations to write: conv1, conv1.relu, conv5.pool:a, …  [default: the last hidden layer, rectified]",
 )
-@click.option("--out", required=True, type=NEW_FILE, help="File to create: .npz, .h5 or .parquet.")
+@click.option(
+    "--to",
+    default="file",
+    type=click.Choice(["file", "projector"]),
+    help="projector: a folder of tables and a sprite for TensorFlow's Embedding Projector.",
+)
+@click.option(
+    "--out", required=True, type=NEW_FILE, help="File to create: .npz, .h5 or .parquet; or the projector's folder."
+)
 @click.option("--batch-size", default=16, type=Whole(1, 4096), help="Images computed together.")
 @every_option
 @compute_options
@@ -26,6 +34,7 @@ def features(
     model: Path,
     images: tuple[Path, ...],
     layers: str | None,
+    to: Literal["file", "projector"],
     out: Path,
     batch_size: int,
     every: float,
@@ -38,6 +47,10 @@ def features(
     clip.mp4@12.5s. One that cannot be read has no row and is named (exit
     code 1). docs/dialects.md has a picture of the layers' names; a wrong one lists them all. The file also holds where
     it comes from: weights, dialect, preprocessing.
+
+    \b
+    alexnet features RUN PHOTOS --layers conv5.pool,fc7.relu --out features.npz
+    alexnet features RUN PHOTOS --to projector --out PROJECTION     then: tensorboard --logdir PROJECTION
     """
 
     from alexnet.console.terminal import Terminal
@@ -46,7 +59,7 @@ def features(
 
     names = [name.strip() for name in layers.split(",")] if layers else None
     report = exporting.features(
-        model, images, out, layers=names, batch_size=batch_size, every=every, show=True, **compute
+        model, images, out, to, layers=names, batch_size=batch_size, every=every, show=True, **compute
     )
     terminal = Terminal()
     if as_json:

@@ -75,6 +75,13 @@ from alexnet.verbs.temporal import train_on_clips
 @click.option(
     "--no-report", is_flag=True, help="Do not test the result and report on it; alexnet report does it later."
 )
+@click.option(
+    "--log",
+    multiple=True,
+    type=click.Choice(["tensorboard", "mlflow", "wandb-offline"]),
+    help="An experiment tracker that gets every epoch, the recipe and the figures; repeatable.  [default: tensorboard, "
+    "where it is installed]",
+)
 @reject_option
 @compute_options
 @local_batch_option
