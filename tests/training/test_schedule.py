@@ -48,6 +48,8 @@ def test_of_many_updates_every_so_many_count_in_the_average_and_as_much_more() -
     assert [schedule.average_share(place / 100) for place in (0, 1, 2, 3)] == [0, 0, 1, 0]
     shares = [schedule.average_share(place / 100) for place in (599, 2399, 2400, 2401, 9_998)]
     assert shares == pytest.approx([3 / 60, 3 / 200, 0, 0, 3 / 200])
+    endless = Schedule(Optimization(average_epochs=1e30, total_epochs=100), num_batches=100)  # a tenth to the end
+    assert [endless.average_share(place / 100) for place in (14, 9_989)] == pytest.approx([1, 15 / 999])
 
 
 def test_training_ends_at_the_last_epoch_at_the_latest() -> None:

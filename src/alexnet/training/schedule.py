@@ -90,7 +90,8 @@ class Schedule:
         adds a third to the memory that an update moves, and with batches of 32 added a twentieth to the time.
         """
         updates = round(progress_epochs * self.num_batches) + 1
-        reach = self.optimization.average_epochs * self.num_batches
+        longest = self.optimization.total_epochs / 10  # a tenth of the updates so far, at the end
+        reach = min(self.optimization.average_epochs, longest) * self.num_batches
         every = max(1, int(reach) // AVERAGED_AT_LEAST)
         return 0.0 if updates % every else every / max(every, min(reach, updates / 10))
 
