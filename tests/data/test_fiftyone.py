@@ -69,6 +69,11 @@ def test_its_table_is_read_by_the_ends_of_its_columns(export: Path) -> None:
             "classes, or a list of these.",
         ),
         (
+            {"classes": {"cat": 0}, "labels": {"0": 0}},
+            "cannot be read as an export of FiftyOne (classes are no list). It needs labels, each a name, a position in "
+            "classes, or a list of these.",
+        ),
+        (
             {"classes": None, "labels": {"0": True}},
             "cannot be read as an export of FiftyOne (True is no label). It needs labels, each a name, a position in "
             "classes, or a list of these.",

@@ -80,6 +80,8 @@ def test_every_file_holds_the_model(run_folder: Path, tmp_path: Path) -> None:
     assert json.loads((out / "classes.json").read_text()) == [
         {"index": index, "name": name, "title": name} for index, name in enumerate(CLASSES)
     ]
+    told = CliRunner().invoke(cli, ["info", str(out)])
+    assert told.output.splitlines()[0] == str(out / "model.safetensors")
     feeding = json.loads((out / "preprocessing.json").read_text())
     image = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     top, left, px = (feeding["crop"][name] for name in ("top", "left", "px"))

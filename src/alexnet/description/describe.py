@@ -20,7 +20,7 @@ from alexnet.files.tensors import is_own
 from alexnet.network.dialects import DIALECTS, is_dialect
 from alexnet.network.model_file import is_temporal
 from alexnet.recipes.named import RECIPES, find_recipe, read_recipe
-from alexnet.runs.folder import ENVIRONMENT
+from alexnet.runs.folder import ENVIRONMENT, MODEL
 from alexnet.text.wording import counted, nearest
 
 STORE_HEADER = "store.json"
@@ -85,6 +85,8 @@ def _describe_folder(path: Path, *, verify: bool, every: bool) -> Description:
         return describe_index(path, verify=verify, every=every)
     if experiments := list_experiments(path):
         return describe_reproduction(path, experiments)
+    if (path / MODEL).is_file():  # a model to give away
+        return describe_model(path / MODEL, every=every)
     inside = [] if (path / STORE_HEADER).exists() else sorted(each for each in path.iterdir() if each.is_dir())
     held = [("a run", each) for each in inside if (each / ENVIRONMENT).exists()]
     held += [("a store", each) for each in inside if (each / STORE_HEADER).exists()]

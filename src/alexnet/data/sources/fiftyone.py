@@ -40,6 +40,8 @@ def find_in_fiftyone(root: Path, options: Options) -> Source:
     try:
         document = parse_json(path.read_bytes())
         classes, labels = document.get("classes"), dict(document["labels"])
+        if not isinstance(classes, list | None):
+            raise ValueError("classes are no list")
         found = {str(image): _read_label(label, classes) for image, label in labels.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as problem:
         raise SourceError(
