@@ -8,7 +8,6 @@ document, the provenance. A file appears whole or not at all, also where the dis
 import contextlib
 import io
 import json
-import os
 import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
-from alexnet.files.writing import name_in_errors, sync_folder
+from alexnet.files.writing import clear_away, name_in_errors, put_in_place, stand_in
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Layer -> shape of its activation for one image."""
@@ -48,15 +47,8 @@ def open_writer(path: Path, shapes: Shapes) -> "FeatureWriter":
         try:
             return _WRITERS[path.suffix](path, shapes)
         except BaseException:
-            shutil.rmtree(_temporary(path), ignore_errors=True)
-            with contextlib.suppress(OSError):
-                _temporary(path).unlink()
+            clear_away(stand_in(path))
             raise
-
-
-def _temporary(path: Path) -> Path:
-    """What stands for a file until it is whole."""
-    return path.with_name(f".{path.name}.writing")
 
 
 class _Npz:
@@ -64,8 +56,8 @@ class _Npz:
 
     def __init__(self, path: Path, shapes: Shapes) -> None:
         self._path, self._shapes, self._paths = path, dict(shapes), list[str]()
-        self._folder = _temporary(path)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder = stand_in(path)
+        clear_away(self._folder)
         self._folder.mkdir()
         self._files: dict[str, IO[bytes]] = {
             name: (self._folder / f"{number}.raw").open("w+b") for number, name in enumerate(shapes)
@@ -92,15 +84,14 @@ class _Npz:
                 stream = io.BytesIO()
                 np.save(stream, values, allow_pickle=False)
                 archive.writestr(f"{name}.npy", stream.getvalue())
-        archive_path.replace(self._path)
-        sync_folder(self._path.parent)
+        put_in_place(archive_path, self._path)
         self.discard()
 
     def discard(self) -> None:
         for file in self._files.values():
             with contextlib.suppress(OSError):  # the disk is full
                 file.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        clear_away(self._folder)
 
 
 class _LastingFile(io.FileIO):
@@ -135,7 +126,7 @@ class _Hdf5:
     def __init__(self, path: Path, shapes: Shapes) -> None:
         h5py = _need("h5py", path)
         self._path = path
-        self._temporary = _temporary(path)
+        self._temporary = stand_in(path)
         self._disk = _LastingFile(self._temporary, "w+")
         self._file = h5py.File(self._disk, "w")
         self._paths = self._file.create_dataset(PATHS, (0,), h5py.string_dtype(), maxshape=(None,), chunks=(1024,))
@@ -155,10 +146,8 @@ class _Hdf5:
         self._file.attrs[PROVENANCE] = json.dumps(provenance)
         self._file.close()
         self._check()
-        os.fsync(self._disk.fileno())
         self._disk.close()
-        self._temporary.replace(self._path)
-        sync_folder(self._path.parent)
+        put_in_place(self._temporary, self._path)
 
     def _check(self) -> None:
         if self._disk.problem:
@@ -168,7 +157,7 @@ class _Hdf5:
         self._disk.problem = self._disk.problem or OSError("no longer wanted")
         self._file.close()
         self._disk.close()
-        self._temporary.unlink(missing_ok=True)
+        clear_away(self._temporary)
 
 
 class _Parquet:
@@ -177,7 +166,7 @@ class _Parquet:
     def __init__(self, path: Path, shapes: Shapes) -> None:
         self._arrow, self._parquet = _need("pyarrow", path), _need("pyarrow.parquet", path)
         self._path, self._shapes = path, dict(shapes)
-        self._temporary = _temporary(path)
+        self._temporary = stand_in(path)
         fields = [("path", self._arrow.string())]
         for name, shape in shapes.items():
             fields.append((name, self._arrow.list_(self._arrow.float32(), int(np.prod(shape)))))
@@ -207,13 +196,12 @@ class _Parquet:
         self._write_group()
         self._writer.add_key_value_metadata({PROVENANCE: json.dumps(provenance)})
         self._writer.close()
-        self._temporary.replace(self._path)
-        sync_folder(self._path.parent)
+        put_in_place(self._temporary, self._path)
 
     def discard(self) -> None:
         with contextlib.suppress(OSError):  # closing writes the end of the file
             self._writer.close()
-        self._temporary.unlink(missing_ok=True)
+        clear_away(self._temporary)
 
 
 FeatureWriter = _Npz | _Hdf5 | _Parquet

@@ -6,7 +6,6 @@ tensors are, so that headers are read at once.
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from alexnet.errors import WeightsError
 from alexnet.files.documents import parse_json
 from alexnet.files.kinds import SAFETENSORS, FileKind, recognize
 from alexnet.files.record import header_checksum, new_checksum
-from alexnet.files.writing import new_file_mode, sync_folder
+from alexnet.files.writing import clear_away, name_in_errors, new_file_mode, put_in_place, stand_in
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,33 +34,33 @@ _MARKS = (b'"alexnet":', rb"{\"kind\": \"")
 
 
 def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", document: dict[str, Any]) -> None:
-    """Write to a temporary name, flush to the disk, and rename.
+    """Write to a temporary name, flush, and rename.
 
     Args:
         tensors: Stored in the C order of their logical shape.
         document: JSON values, not named `tensors` or `checksum`; must hold `kind` and `format`.
     Raises:
-        OSError: the disk is full or the folder not writable; nothing is left behind.
+        OSError: the disk is full or the folder not writable; it names this file, and nothing is left behind.
     """
     import safetensors.torch
 
-    temporary = path.with_name(f".{path.name}.writing")
     data = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     header = json.loads(json.dumps(document)) | {_TENSORS: {name: _record_tensor(data[name]) for name in sorted(data)}}
     header[_CHECKSUM] = header_checksum(header)
-    try:
-        safetensors.torch.save_file(data, temporary, metadata={_KEY: json.dumps(header)})
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(new_file_mode())  # safetensors makes files that only their owner may read
-        temporary.replace(path)
-    except BaseException as problem:
-        temporary.unlink(missing_ok=True)
-        if isinstance(problem, safetensors.SafetensorError):
-            reason = str(problem).partition(" at path ")[0]  # behind it stands the temporary name
+    folder = stand_in(path)  # safetensors writes under a random name beside its file: a killed process leaves it here
+    with name_in_errors(path):
+        clear_away(folder)
+        try:
+            folder.mkdir()
+            written = folder / path.name
+            safetensors.torch.save_file(data, written, metadata={_KEY: json.dumps(header)})
+            written.chmod(new_file_mode())  # safetensors makes files that only their owner may read
+            put_in_place(written, path)
+        except safetensors.SafetensorError as problem:
+            reason = str(problem).partition(" at path ")[0]  # what follows is a temporary name
             raise OSError(f"{path}: cannot be written: {reason}") from None
-        raise
-    sync_folder(path.parent)
+        finally:
+            clear_away(folder)
 
 
 def is_own(path: Path) -> bool:

@@ -8,9 +8,10 @@ import csv
 import errno
 import io
 import os
+import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -110,7 +111,7 @@ def split_lines(text: str) -> list[str]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file to a temporary name, flush, and rename."""
+    """Write a text as `write_bytes` does."""
     write_bytes(path, text.encode())
 
 
@@ -127,18 +128,58 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         OSError: the disk is full or the folder not writable; it names this file, and nothing is left behind.
     """
-    temporary = path.with_name(f".{path.name}.writing")
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def save_array(path: Path, array: "NDArray[Any]") -> None:
+    """Write an array as .npy to a temporary name, flush, and rename.
+
+    Raises:
+        OSError: as `write_bytes`.
+    """
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        write_array(file, array)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield the name under which to write what becomes this file when the block ends; if it fails, nothing is left.
+
+    Raises:
+        OSError: of the block, and of giving the file its name; it names this file.
+    """
+    temporary = stand_in(path)
     with name_in_errors(path):
+        clear_away(temporary)
         try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            yield temporary
+            put_in_place(temporary, path)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            clear_away(temporary)
             raise
+
+
+def stand_in(path: Path) -> Path:
+    """Return what stands for a file until it is whole: a file, or a folder with what becomes it. Who writes the file
+    again clears away what a killed process left there.
+    """
+    return path.with_name(f".{path.name}.writing")
+
+
+def put_in_place(written: Path, path: Path) -> None:
+    """Give a written file its name. Its bytes are on the disk before the name is, and the name before this returns."""
+    with written.open("rb") as file:
+        os.fsync(file.fileno())
+    written.replace(path)
     sync_folder(path.parent)
+
+
+def clear_away(path: Path) -> None:
+    """Remove a file or a folder if it is there, as far as the disk allows; nothing is raised."""
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink()
 
 
 def write_array(file: IO[bytes], array: "NDArray[Any]") -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from alexnet.data.store.reader import open_store
 from alexnet.errors import AlexNetError, RunError
 from alexnet.evaluation.classifier import load
-from alexnet.files.writing import lock_file, name_in_errors, write_array, write_text
+from alexnet.files.writing import lock_file, save_array, write_text
 from alexnet.recipes.named import Recipe, read_recipe
 from alexnet.reproduction.plan import LOCK, PROBABILITIES, RESULT, TRAINING_PASSES, count_passes
 from alexnet.runs.folder import CHECKPOINTS, MODEL, read_metrics
@@ -115,9 +115,7 @@ def _train_and_test(job: dict[str, Any]) -> None:
         figures = evaluation.to_json()
         del figures["classes"]
         result["views"][str(views)] = figures
-        path = folder / PROBABILITIES.format(views=views)
-        with name_in_errors(path), path.open("wb") as file:
-            write_array(file, evaluation.probabilities)
+        save_array(folder / PROBABILITIES.format(views=views), evaluation.probabilities)
     history = read_metrics(folder)
     result["epochs"] = len(history)
     result["train_top1_errors"] = [row["train_top1_error"] for row in history]

@@ -6,14 +6,13 @@ changes. It holds what its factory string says; "…,Flat" kinds hold all featur
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
-from alexnet.files.writing import write_text
+from alexnet.files.writing import whole_file, write_text
 from alexnet.retrieval.exact import Neighbors, rank_exactly
 from alexnet.retrieval.index.reader import Index
 from alexnet.text.progress import Tick, untold
@@ -66,15 +65,12 @@ def _open(faiss: Any, index: Index, factory: str, tick: Tick) -> Any:
         pass
     searcher = _make(faiss, index, factory, tick)
     note.unlink(missing_ok=True)
-    temporary = path.with_name(f".{path.name}.writing")
     try:
-        faiss.write_index(searcher, str(temporary))
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            faiss.write_index(searcher, str(temporary))
         write_text(note, json.dumps(made_from))
     except RuntimeError as problem:
         raise OSError(f"{path}: cannot be written ({problem})") from None
-    finally:
-        Path(temporary).unlink(missing_ok=True)
     return searcher
 
 

@@ -22,7 +22,7 @@ from alexnet.errors import ConfigError, RecipeError
 from alexnet.evaluation.evaluate import Evaluation, evaluate_network, gather_probabilities
 from alexnet.evaluation.record import digest_weights, forget_others
 from alexnet.evaluation.set_evaluation import SetEvaluation, measure_sets
-from alexnet.files.writing import remember_place
+from alexnet.files.writing import put_in_place, remember_place
 from alexnet.network.alexnet import AlexNet, build_spec
 from alexnet.network.independent import Independent
 from alexnet.network.model_file import FAR_MEAN, Model, load_model, save_model, tensors_of
@@ -338,7 +338,7 @@ def _finish(plan: _Plan, out: Path, model: Model, tensors: dict[str, Tensor], ti
             save_model(out / BEST, choose_thresholds(plan.store, best, plan.compute, tensors_of(best), tick=tick))
     if keep == "best":
         save_model(out / LAST, model, tensors)
-        (out / BEST).replace(out / MODEL)
+        put_in_place(out / BEST, out / MODEL)
     else:
         save_model(out / MODEL, model, tensors)
     forget_others(out, digest_weights(out / MODEL))

@@ -70,5 +70,6 @@ class Corrections:
             self._folder.mkdir(exist_ok=True)
             if not (self._folder / file).exists():
                 write_bytes(self._folder / file, encode_image(pixels, "PNG"))
-            self._rows[path] = [path, label, predicted, f"{probability:.4f}", name]
-            write_text(self.path, format_csv([COLUMNS, *self._rows.values()]))
+            rows = {**self._rows, path: [path, label, predicted, f"{probability:.4f}", name]}
+            write_text(self.path, format_csv([COLUMNS, *rows.values()]))
+            self._rows = rows  # what could not be written was refused, and must not come with the next one

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.files.tensors import copy_into, read_tensors, write_tensors
+from alexnet.files.writing import put_in_place
 from alexnet.network.model_file import Model, choose_format, describe, save_model, tensors_of
 from alexnet.runs.folder import BEST, CHECKPOINTS, LATEST, NEXT, PREVIOUS
 from alexnet.training.optimizer import MomentumDescent
@@ -43,7 +44,7 @@ def save_checkpoint(
         write_tensors(staged, tensors, document)
         if latest.exists():
             latest.replace(place / PREVIOUS)
-        staged.replace(latest)
+        put_in_place(staged, latest)
 
     world.run_on_all_ranks(write if world.is_main else lambda: None)
 

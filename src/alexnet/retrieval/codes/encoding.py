@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from alexnet.errors import ConfigError, SearchError, WeightsError
 from alexnet.files.record import record_file
 from alexnet.files.tensors import read_document, read_tensors, write_tensors
-from alexnet.files.writing import name_in_errors, write_array
+from alexnet.files.writing import save_array
 from alexnet.retrieval.codes.hamming import Codes, pack
 from alexnet.retrieval.exact import Features
 from alexnet.retrieval.index.format import load_array, write_header
@@ -185,6 +185,5 @@ def _write_part(
     folder: Path, part: str, name: str, encoder: Encoder, features: NDArray[Any], tick: Tick
 ) -> dict[str, Any]:
     file = f"{part}/{name}.npy"
-    with name_in_errors(folder / file), (folder / file).open("wb") as stream:
-        write_array(stream, encoder.encode(features, tick=tick))
+    save_array(folder / file, encoder.encode(features, tick=tick))
     return record_file(folder, file)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from alexnet.errors import SearchError
 from alexnet.files.record import record_file
-from alexnet.files.writing import lock_file, name_in_errors, sync_folder, write_array
+from alexnet.files.writing import lock_file, name_in_errors, save_array, sync_folder
 from alexnet.retrieval.index.features import Row
 from alexnet.retrieval.index.format import (
     FEATURES,
@@ -169,11 +169,3 @@ class NewPart:
         shape = (len(self._labels), self._features["dimensions"])
         kind = np.dtype(self._features["dtype"]).newbyteorder("<").str
         np.lib.format.write_array_header_1_0(self._data, {"descr": kind, "fortran_order": False, "shape": shape})
-
-
-def save_array(path: Path, array: NDArray[Any]) -> None:
-    """Write a .npy file and flush it to the disk."""
-    with name_in_errors(path), path.open("wb") as file:
-        write_array(file, array)
-        file.flush()
-        os.fsync(file.fileno())

@@ -1,0 +1,222 @@
+"""Lets every call that changes files fail once, in every way that it can, and looks at what is left.
+
+    python -m faults.matrix --out build/faults         all of it; goes on where it was stopped
+    python -m faults.matrix --stage train --points     the calls of one stage
+
+Each fault is a line of OUT/faults.jsonl. Exit code 1 where anything was lost.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import pkgutil
+import re
+import shutil
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from faults import injection, trees
+from faults.injection import FAULTS, KILLS, Ended
+from faults.stages import BASE, STAGES, Stage, call, fill, make_pictures, tiny
+
+
+def warm_up() -> None:
+    """Import what the stages need, once for all forks. Nothing is computed: a process with threads must not be forked."""
+    from numba.core.registry import cpu_target
+
+    import alexnet
+    from alexnet.network import dialects
+
+    dialects.DIALECTS["tiny"] = tiny
+    for module in pkgutil.walk_packages(alexnet.__path__, "alexnet."):
+        if not module.name.startswith(("alexnet.serving", "alexnet.benchmark", "alexnet.__main__")):
+            importlib.import_module(module.name)
+    for name in ("h5py", "onnx", "onnxruntime", "pyarrow.parquet", "matplotlib.backends.backend_agg", "torch._dynamo"):
+        importlib.import_module(name)
+    cpu_target.target_context.refresh()
+
+
+def keep_drawings(folder: Path) -> None:
+    """Draw each picture once for all processes: what is drawn is not the question, and takes most of a report's time."""
+    from alexnet.interpretation.drawing import Drawing
+
+    folder.mkdir(exist_ok=True)
+    draw = Drawing.render
+
+    def render(drawing: Drawing, form: Any) -> bytes:
+        place = folder / f"{drawing.name}-{drawing.figure.get_facecolor()}.{form}"
+        if not place.exists():
+            place.with_suffix(".new").write_bytes(draw(drawing, form))
+            place.with_suffix(".new").rename(place)
+        return place.read_bytes()
+
+    Drawing.render = render  # type: ignore[method-assign]
+
+
+def judge(
+    stage: Stage, how: str, ended: Ended, old: dict[str, str], new: dict[str, str], now: dict[str, str]
+) -> tuple[str, list[str]]:
+    """Return what state a fault left, "old", "new" or "between", and everything that is wrong with how it ended."""
+    wrong = []
+    if ended.code is None:
+        wrong.append("it hung")
+    elif how in KILLS:
+        if ended.code != -9 and not ended.code:  # a process that it had started was killed
+            wrong.append("it was killed and says that it went well")
+    elif ended.code not in (0, 1):
+        wrong.append(f"exit code {ended.code}")
+    if re.search(r"Traceback|Exception ignored|terminate called|Error in sys", ended.text):
+        wrong.append("traceback")
+    if ended.code == 1 and not re.search(r"(Failed|Error|failed|Left out)\b.*\.", ended.text, re.DOTALL):
+        wrong.append("no sentence")
+    if ".writing" in ended.text or "Errno" in ended.text:
+        wrong.append("it names what nobody knows")
+    wrong += [f"{name} is {what}" for name, what in now.items() if what.startswith("broken")]
+    wrong += [f"{name} is gone" for name in old if name in new and name not in now]
+    state = "old" if now == old else "new" if now == new else "between"
+    return state, wrong
+
+
+def put_right(again: Ended, state: str, new: dict[str, str], now: dict[str, str], left: list[str]) -> list[str]:
+    """Return everything that is wrong after the same command has been given again."""
+    wrong = []
+    if again.code is None or "Traceback" in again.text:
+        wrong.append("the second time: it hung or a traceback")
+    elif again.code and state != "new":
+        wrong.append(f"the second time: exit code {again.code}")
+    for name in {**new, **now}:
+        if new.get(name) != now.get(name):
+            wrong.append(
+                f"the second time: {name} is {'other' if name in new and name in now else 'lacking' if name in new else 'too much'}"
+            )
+    return [*wrong, *(f"the second time: {name} is left over" for name in left)]
+
+
+class Matrix:
+    """The stages in a folder for work, and the faults that are done."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out.resolve()
+        self.results = self.out / "faults.jsonl"
+        self.base = self.out / "base"
+        self.case = self.out / "case"
+        self.out.mkdir(parents=True, exist_ok=True)
+        rows = self.results.read_text().splitlines() if self.results.exists() else []
+        self.done = {self._key(json.loads(row)) for row in rows}
+
+    def make_base(self) -> None:
+        if (self.base / "done").exists():
+            return
+        shutil.rmtree(self.base, ignore_errors=True)
+        make_pictures(self.base / "PHOTOS")
+        for words in BASE:
+            ended = injection.run(lambda words=words: call(words), self.base, {})  # type: ignore[misc]
+            if ended.code:
+                raise SystemExit(f"{' '.join(words)}: {ended.text}")
+        (self.base / "done").touch()
+
+    def survey(self, stage: Stage) -> tuple[list[list[str]], dict[str, str], dict[str, str], Path | None]:
+        """Run a stage without a fault; returns its calls, what there was before and after, and a copy of the former."""
+        old_copy = None
+        fill(self.case, self.base, stage)
+        if stage.before:
+            ended = injection.run(lambda: call(stage.before), self.case, {})
+            if ended.code:
+                raise SystemExit(f"{stage.name}, before: {ended.text}")
+            old_copy = self.out / "old"
+            shutil.rmtree(old_copy, ignore_errors=True)
+            shutil.copytree(self.case, old_copy)
+        old = trees.look(self.case)
+        log = self.out / "calls"
+        log.unlink(missing_ok=True)
+        ended = injection.run(stage.do, self.case, injection.environment(self.case, log))
+        if ended.code:
+            raise SystemExit(f"{stage.name}: {ended.text}")
+        return injection.read_log(log), old, trees.look(self.case), old_copy
+
+    def run(self, stage: Stage, *, every: int = 1, offset: int = 0) -> None:
+        start = time.monotonic()
+        calls, old, new, old_copy = self.survey(stage)
+        print(f"{stage.name}: {len(calls)} calls, {time.monotonic() - start:.1f} s", flush=True)
+        if old == new or any(what.startswith("broken") for what in new.values()):
+            raise SystemExit(f"{stage.name}: nothing changes, or {new}")
+        cases = [(point, how) for point in injection.find_points(calls) for how in FAULTS.get(point.call, ("none",))]
+        settled: dict[str, tuple[int | None, list[str]]] = {}
+        for point, how in cases[offset::every]:
+            row: dict[str, Any] = {"stage": stage.name, **point._asdict(), "how": how}
+            if self._key(row) in self.done:
+                continue
+            fill(self.case, self.base, stage, old_copy)
+            ended = injection.run(stage.do, self.case, injection.environment(self.case, None, point, how))
+            now = trees.look(self.case)
+            row["met"] = injection.was_met(self.case, point)
+            state, wrong = judge(stage, how, ended, old, new, now)
+            # From the same files the same command does the same: it is given again once for each state.
+            left = trees.fingerprint(self.case, now)
+            if left not in settled:
+                again = injection.run(stage.do, self.case, {})
+                found = put_right(again, state, new, trees.look(self.case), trees.leftovers(self.case))
+                settled[left] = again.code, [*found, *([again.text.strip()[-600:]] if found else [])]
+            row |= {"state": state, "code": ended.code, "again": settled[left][0], "wrong": wrong + settled[left][1],
+                    "text": ended.text.strip()[-600:] if how not in KILLS or wrong else ""}  # fmt: skip
+            if wrong := row["wrong"]:
+                print(f"  {point.call} {point.path} #{point.turn} {how}: {'; '.join(wrong[:3])}", flush=True)
+            with self.results.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+
+    @staticmethod
+    def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+        return row["stage"], row["call"], row["path"], row["turn"], row["how"]
+
+
+def tabulate(results: Path) -> tuple[str, int]:
+    """Return a table of the faults that were done, and how many lost something."""
+    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    lines = ["| Stage | Calls | Faults | Old state | New state | Between | Lost |", "|---|---|---|---|---|---|---|"]
+    for name in dict.fromkeys(row["stage"] for row in rows):
+        own = [row for row in rows if row["stage"] == name]
+        states = Counter(row["state"] for row in own)
+        points = len({(row["call"], row["path"], row["turn"]) for row in own})
+        lost = sum(bool(row["wrong"]) for row in own)
+        lines.append(
+            f"| {name} | {points} | {len(own):,} | {states['old']} | {states['new']} | {states['between']} | {lost} |"
+        )
+    return "\n".join(lines), sum(bool(row["wrong"]) for row in rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("build/faults"))
+    parser.add_argument("--stage", action="append", choices=[stage.name for stage in STAGES])
+    parser.add_argument("--points", action="store_true", help="only list the calls")
+    parser.add_argument("--every", type=int, default=1, help="one fault of so many")
+    parser.add_argument("--offset", type=int, default=0, help="the first of them")
+    options = parser.parse_args()
+    if "libfaults.so" not in os.environ.get("LD_PRELOAD", ""):
+        options.out.mkdir(parents=True, exist_ok=True)
+        library = injection.build(options.out.resolve())
+        os.environ |= {"LD_PRELOAD": str(library), "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+        os.execv(sys.executable, [sys.executable, "-m", "faults.matrix", *sys.argv[1:]])
+    matrix = Matrix(options.out)
+    stages = [stage for stage in STAGES if not options.stage or stage.name in options.stage]
+    keep_drawings(matrix.out / "drawn")
+    warm_up()
+    matrix.make_base()
+    for stage in stages:
+        if options.points:
+            for line in matrix.survey(stage)[0]:
+                print(*line)
+        else:
+            matrix.run(stage, every=options.every, offset=options.offset)
+    if not options.points:
+        table, lost = tabulate(matrix.results)
+        print(table)
+        sys.exit(lost > 0)
+
+
+if __name__ == "__main__":
+    main()
