@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-extras test-slow check check-gpu wheel bench docs site figures screenshots clean
+.PHONY: setup demo test test-extras test-slow faults fuzz check check-gpu wheel bench docs site figures screenshots clean
 
 setup: $(READY)
 
@@ -38,6 +38,15 @@ test-extras: $(EXTRAS_READY)
 # Longer tests: every one that is marked slow.
 test-slow: setup
 	$(BIN)/python -m pytest -m slow --timeout 1800
+
+# Every call of every stage that changes files fails once, in every way (docs/reliability.md); goes on where it was stopped.
+faults: setup
+	PYTHONPATH=tests $(BIN)/python -m faults.matrix --out build/faults
+
+# Files of strangers, changed at random, for a minute each kind; longer: make fuzz SECONDS=3600. With atheris, guided.
+SECONDS ?= 60
+fuzz: setup
+	PYTHONPATH=tests $(BIN)/python -m damage.fuzz --seconds $(SECONDS) --out build/fuzz
 
 check: setup
 	$(BIN)/ruff format --check .

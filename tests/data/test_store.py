@@ -223,7 +223,11 @@ def test_a_damaged_header_does_not_open(store: Store) -> None:
     header.write_text(text[:-20])
     assert message_of(store.path) == f"{header} is not valid JSON. {ADVICE}"
     rewrite_header(store, size=None, splits={"train": {}})
-    assert message_of(store.path) == (f"{header} lacks a field or has one of the wrong kind ('shards'). {ADVICE}")
+    assert message_of(store.path) == (f"{header} lacks a field or has one of the wrong kind ('size'). {ADVICE}")
+    rewrite_header(store, splits={"train": {}})
+    assert message_of(store.path) == (
+        f"{header} lacks a field or has one of the wrong kind ('splits.train.count'). {ADVICE}"
+    )
 
 
 def test_a_truncated_or_missing_file_is_named_on_opening(store: Store) -> None:

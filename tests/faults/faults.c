@@ -33,7 +33,8 @@
 
 enum fate { LET, FAIL, HALF, KILL_AFTER };
 
-/* The path below the folder, with the number of this process as PID; false where it lies elsewhere. */
+/* The path below the folder, with the number of this process as PID and a random name as RANDOM; false where it lies
+   elsewhere. */
 static int below(int folder, const char *path, char *found) {
     const char *under = getenv("FAULTS_UNDER");
     char whole[2 * PATH_MAX], link[64];
@@ -48,7 +49,7 @@ static int below(int folder, const char *path, char *found) {
         snprintf(whole + length, sizeof whole - length, "%s%s", *path ? "/" : "", path);
     }
     size_t length = strlen(under);
-    if (strncmp(whole, under, length) || whole[length] != '/') return 0;
+    if (strncmp(whole, under, length) || (whole[length] && whole[length] != '/')) return 0;
     char number[32];
     snprintf(number, sizeof number, ".%d", getpid());
     char *place = strstr(whole + length, number);
@@ -56,7 +57,9 @@ static int below(int folder, const char *path, char *found) {
         memmove(place + 4, place + strlen(number), strlen(place + strlen(number)) + 1);
         memcpy(place, ".PID", 4);
     }
-    snprintf(found, PATH_MAX, "%s", whole + length + 1);
+    place = strstr(whole + length, "/.tmp");
+    if (place && strlen(place) == 11) strcpy(place + 5, "RANDOM");
+    snprintf(found, PATH_MAX, "%s", whole[length] ? whole + length + 1 : ".");
     return 1;
 }
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 SOURCE = Path(__file__).with_name("faults.c")
-LONGEST_SECONDS = 60.0
+LONGEST_SECONDS = 300.0
 
 KILLS = ("kill-before", "kill-after")
 FAILURES: dict[str, tuple[str, ...]] = {
@@ -74,8 +74,7 @@ def build(folder: Path) -> Path:
 
 def read_log(log: Path) -> list[list[str]]:
     """Return the calls of a run: name, path, and the name before a rename."""
-    text = re.sub(r"\.tmp\w{6}\b", ".tmpRANDOM", log.read_text()) if log.exists() else ""
-    return [line.split("\t") for line in text.splitlines()]
+    return [line.split("\t") for line in log.read_text().splitlines()] if log.exists() else []
 
 
 def find_points(calls: Sequence[Sequence[str]]) -> list[Point]:
@@ -85,6 +84,26 @@ def find_points(calls: Sequence[Sequence[str]]) -> list[Point]:
         counts[call, path] += 1
         points.append(Point(call, path, counts[call, path]))
     return points
+
+
+def find_unflushed(calls: Sequence[Sequence[str]]) -> list[str]:
+    """Return the files that got their name before their bytes were on the disk, or whose name may not be there yet.
+
+    Until the system is told to flush, a power cut may leave a file with its name and without its bytes.
+    """
+    loose: set[str] = set()
+    """Files with bytes, and folders with names, that were not flushed since."""
+    wrong = []
+    for call, path, before in calls:
+        if call == "write":
+            loose.add(path)
+        elif call == "fsync":
+            loose.discard(path)
+        elif call == "rename":
+            wrong += [path for file in loose if file == before or file.startswith(f"{before}/")]
+            loose.add(str(Path(path).parent))
+    named = {str(Path(path).parent) for call, path, _ in calls if call == "rename"}
+    return wrong + sorted(named & loose)
 
 
 def environment(folder: Path, log: Path | None, point: Point | None = None, how: str = "") -> dict[str, str]:
@@ -129,6 +148,8 @@ def run(work: Callable[[], None], folder: Path, told: dict[str, str]) -> Ended:
                 code = 0
             except SystemExit as end:
                 code = end.code if isinstance(end.code, int) else 1 if end.code else 0
+                if isinstance(end.code, str):
+                    print(end.code, file=sys.stderr)
             except BaseException:
                 traceback.print_exc()
                 code = 1
@@ -154,23 +175,30 @@ def run(work: Callable[[], None], folder: Path, told: dict[str, str]) -> Ended:
 
 
 def seen_by_strace(trace: str, folder: Path) -> set[tuple[str, str]]:
-    """Return (call, path) of what strace -f -y saw change below a folder, in the words of the library."""
+    """Return (call, path) of what `strace -f -y` saw change files below a folder, in the words of the library."""
     names = {
-        "write": "write", "pwrite64": "write", "writev": "write", "pwritev": "write", "pwritev2": "write",
-        "sendfile": "write", "copy_file_range": "write", "ftruncate": "truncate", "fallocate": "truncate",
-        "fsync": "fsync", "fdatasync": "fsync",
+        "open": "open", "openat": "open", "write": "write", "pwrite64": "write", "writev": "write", "pwritev": "write",
+        "pwritev2": "write", "sendfile": "write", "copy_file_range": "write", "ftruncate": "truncate",
+        "truncate": "truncate", "fallocate": "truncate", "fsync": "fsync", "fdatasync": "fsync", "mkdir": "mkdir",
+        "mkdirat": "mkdir", "unlink": "remove", "unlinkat": "remove", "rmdir": "remove", "rename": "rename",
+        "renameat": "rename", "renameat2": "rename", "chmod": "chmod", "fchmodat": "chmod", "fchmod": "chmod",
+        "mmap": "map", "link": "link", "linkat": "link", "symlink": "link", "symlinkat": "link",
     }  # fmt: skip
     found = set()
     for line in trace.splitlines():
-        call = re.search(r"(\w+)\((?:AT_FDCWD<[^>]*>, )?(\d+<([^>]+)>|\"([^\"]+)\")", line)
-        if not call:
+        call = re.search(r"(\w+)\((.*)", line)
+        if not call or call[1] not in names or " = -1 " in line:
             continue
-        path = call[3] or call[4]
-        if call[1] in ("open", "openat") and not re.search(r"O_(WRONLY|RDWR|CREAT|TRUNC)", line):
+        name, words = names[call[1]], call[2]
+        if (name == "open" and not re.search("O_(WRONLY|RDWR|CREAT|TRUNC)", words)) or (
+            name == "map" and not re.search("PROT_WRITE.*MAP_SHARED", words)
+        ):
             continue
-        name = {"open": "open", "openat": "open", "mkdir": "mkdir", "unlink": "remove", "rmdir": "remove"}.get(
-            call[1]
-        ) or names.get(call[1])
-        if name and path.startswith(f"{folder}/"):
+        quoted = re.findall(r'"([^"]*)"', words) if name != "write" else []
+        at = re.search(r"(?:AT_FDCWD|\d+)<([^>]*)>", words)
+        path = quoted[-1] if quoted else at[1] if at else ""
+        if quoted and at and not path.startswith("/"):
+            path = f"{at[1]}/{path}"
+        if path.startswith(f"{folder}/"):
             found.add((name, path.removeprefix(f"{folder}/")))
     return found

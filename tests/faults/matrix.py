@@ -16,28 +16,37 @@ import shutil
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from alexnet.network import dialects
 from faults import injection, trees
 from faults.injection import FAULTS, KILLS, Ended
 from faults.stages import BASE, STAGES, Stage, call, fill, make_pictures, tiny
 
+NEEDED = (
+    "h5py",
+    "onnx",
+    "onnxruntime",
+    "pyarrow.parquet",
+    "matplotlib.backends.backend_agg",
+    "torch._dynamo",
+    "alexnet",
+)
 
-def warm_up() -> None:
+
+def warm_up(stages: Sequence[Stage]) -> None:
     """Import what the stages need, once for all forks. Nothing is computed: a process with threads must not be forked."""
-    from numba.core.registry import cpu_target
-
     import alexnet
-    from alexnet.network import dialects
 
-    dialects.DIALECTS["tiny"] = tiny
-    for module in pkgutil.walk_packages(alexnet.__path__, "alexnet."):
-        if not module.name.startswith(("alexnet.serving", "alexnet.benchmark", "alexnet.__main__")):
-            importlib.import_module(module.name)
-    for name in ("h5py", "onnx", "onnxruntime", "pyarrow.parquet", "matplotlib.backends.backend_agg", "torch._dynamo"):
+    for name in () if all(callable(stage.work) for stage in stages) else NEEDED:
         importlib.import_module(name)
-    cpu_target.target_context.refresh()
+        if name == "alexnet":
+            for module in pkgutil.walk_packages(alexnet.__path__, "alexnet."):
+                if not module.name.startswith(("alexnet.serving", "alexnet.benchmark", "alexnet.__main__")):
+                    importlib.import_module(module.name)
+    dialects.DIALECTS["tiny"] = tiny
 
 
 def keep_drawings(folder: Path) -> None:
@@ -138,15 +147,20 @@ class Matrix:
             raise SystemExit(f"{stage.name}: {ended.text}")
         return injection.read_log(log), old, trees.look(self.case), old_copy
 
-    def run(self, stage: Stage, *, every: int = 1, offset: int = 0) -> None:
+    def run(self, stage: Stage, most: int | None = None) -> None:
+        """Do the faults of a stage that are not done yet; of more than `most`, so many, evenly spaced."""
         start = time.monotonic()
         calls, old, new, old_copy = self.survey(stage)
         print(f"{stage.name}: {len(calls)} calls, {time.monotonic() - start:.1f} s", flush=True)
+        unflushed = injection.find_unflushed(calls)
+        if unflushed:
+            print(f"  named before they are on the disk: {', '.join(unflushed)}", flush=True)
         if old == new or any(what.startswith("broken") for what in new.values()):
             raise SystemExit(f"{stage.name}: nothing changes, or {new}")
         cases = [(point, how) for point in injection.find_points(calls) for how in FAULTS.get(point.call, ("none",))]
         settled: dict[str, tuple[int | None, list[str]]] = {}
-        for point, how in cases[offset::every]:
+        places = range(len(cases)) if most is None else sorted({i * len(cases) // most for i in range(most)})
+        for point, how in (cases[place] for place in places):
             row: dict[str, Any] = {"stage": stage.name, **point._asdict(), "how": how}
             if self._key(row) in self.done:
                 continue
@@ -160,8 +174,12 @@ class Matrix:
             if left not in settled:
                 again = injection.run(stage.do, self.case, {})
                 found = put_right(again, state, new, trees.look(self.case), trees.leftovers(self.case))
-                settled[left] = again.code, [*found, *([again.text.strip()[-600:]] if found else [])]
-            row |= {"state": state, "code": ended.code, "again": settled[left][0], "wrong": wrong + settled[left][1],
+                settled[left] = again.code, [f"{each} ({again.text.strip()[-300:]})" for each in found]
+            # What could not be removed stays, until the file is written again.
+            after = [
+                each for each in settled[left][1] if point.call != "remove" or f"{point.path} is left over" not in each
+            ]
+            row |= {"state": state, "code": ended.code, "again": settled[left][0], "wrong": wrong + after,
                     "text": ended.text.strip()[-600:] if how not in KILLS or wrong else ""}  # fmt: skip
             if wrong := row["wrong"]:
                 print(f"  {point.call} {point.path} #{point.turn} {how}: {'; '.join(wrong[:3])}", flush=True)
@@ -193,8 +211,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/faults"))
     parser.add_argument("--stage", action="append", choices=[stage.name for stage in STAGES])
     parser.add_argument("--points", action="store_true", help="only list the calls")
-    parser.add_argument("--every", type=int, default=1, help="one fault of so many")
-    parser.add_argument("--offset", type=int, default=0, help="the first of them")
+    parser.add_argument("--most", type=int, help="faults of a stage, evenly spaced among all of them")
     options = parser.parse_args()
     if "libfaults.so" not in os.environ.get("LD_PRELOAD", ""):
         options.out.mkdir(parents=True, exist_ok=True)
@@ -203,15 +220,16 @@ def main() -> None:
         os.execv(sys.executable, [sys.executable, "-m", "faults.matrix", *sys.argv[1:]])
     matrix = Matrix(options.out)
     stages = [stage for stage in STAGES if not options.stage or stage.name in options.stage]
-    keep_drawings(matrix.out / "drawn")
-    warm_up()
+    warm_up(stages)
+    if any(not callable(stage.work) for stage in stages):
+        keep_drawings(matrix.out / "drawn")
     matrix.make_base()
     for stage in stages:
         if options.points:
             for line in matrix.survey(stage)[0]:
                 print(*line)
         else:
-            matrix.run(stage, every=options.every, offset=options.offset)
+            matrix.run(stage, options.most)
     if not options.points:
         table, lost = tabulate(matrix.results)
         print(table)

@@ -248,7 +248,7 @@ def load_ensemble(path: str | Path, *, device: str = "auto", precision: str = "a
             FittedOn(**document[name]) if document.get(name) else None for name in ("fitted_on", "calibrated_on")
         )
         temperatures = read_by_views(document["temperatures"]) if "temperatures" in document else None
-    except (OSError, ValueError, KeyError, TypeError) as problem:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as problem:
         reason = f"{problem} is missing" if isinstance(problem, KeyError) else problem
         raise WeightsError(
             f"{path}: cannot be read as an ensemble ({str(reason)[:200]}). Make it again: "

@@ -52,6 +52,9 @@ def find_damage(folder: Path, record: Mapping[str, Any], *, every_byte: bool) ->
         return "is missing"
     if num_bytes != record["bytes"]:
         return f"has {num_bytes:,} bytes instead of {record['bytes']:,}"
-    if every_byte and record_file(folder, record["file"])["xxh3"] != record["xxh3"]:
-        return "has other bytes than when it was written"
+    try:
+        if every_byte and record_file(folder, record["file"])["xxh3"] != record["xxh3"]:
+            return "has other bytes than when it was written"
+    except OSError as problem:  # it has gone meanwhile, or cannot be read
+        return f"cannot be read ({problem.strerror})"
     return None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import safetensors
 
 from alexnet.errors import WeightsError
-from alexnet.files.documents import parse_json
+from alexnet.files.documents import find_misfit, parse_json
 from alexnet.files.kinds import SAFETENSORS, FileKind, recognize
 from alexnet.files.record import header_checksum, new_checksum
 from alexnet.files.writing import clear_away, name_in_errors, new_file_mode, put_in_place, stand_in
@@ -132,6 +132,8 @@ def _read(path: Path, *, with_tensors: bool) -> "tuple[dict[str, Any], dict[str,
     is_older = recorded is None and isinstance(version, int) and version < _FIRST_CHECKED
     if not is_older and recorded != header_checksum(document):
         raise _damaged(path, "its header does not agree with its own checksum")
+    if find_misfit(document, {f"{_TENSORS}?": {"*": {}}}) is not None:
+        raise _damaged(path, "its header does not describe its tensors")
     return document, tensors
 
 

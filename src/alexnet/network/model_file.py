@@ -197,7 +197,9 @@ def assemble_model(path: Path, document: Mapping[str, Any], tensors: "Mapping[st
         ) from None
     for name, value, known in (("mean_place", mean_place, get_args(MeanPlace)), ("framing", framing, FRAMINGS)):
         if value not in known:
-            raise WeightsError(f"{path}: its {name} is {value!r}; known are {', '.join(known)}. Update alexnet.")
+            raise WeightsError(
+                f"{path}: its {name} is {str(value)[:40]!r}; known are {', '.join(known)}. Update alexnet."
+            )
     if not len(names) == len(titles) == spec.num_classes:
         raise WeightsError(
             f"{path}: names {counted(len(names), 'class', 'classes')} for a network with {spec.num_classes}. Obtain "

@@ -17,6 +17,7 @@ from alexnet.data.sources.listing import collect
 from alexnet.data.sources.source import Options, Record, Source
 from alexnet.data.store.format import TEST, TRAIN, VAL
 from alexnet.errors import SourceError
+from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
 
 _IMAGE_KEYS = ("images", "x", "data", "image")
@@ -73,8 +74,11 @@ def is_numpy(root: Path) -> bool:
     """Whether root is an .npz file."""
     if not root.is_file() or not zipfile.is_zipfile(root):
         return False
-    with zipfile.ZipFile(root) as archive:
-        return all(name.endswith(".npy") for name in archive.namelist())
+    try:
+        with zipfile.ZipFile(root) as archive:
+            return all(name.endswith(".npy") for name in archive.namelist())
+    except Exception:  # a damaged directory makes zipfile fail in any of a dozen ways
+        return root.suffix == ".npz"
 
 
 def find_arrays(root: Path, options: Options) -> Source:
@@ -86,8 +90,9 @@ def find_arrays(root: Path, options: Options) -> Source:
     try:
         with np.load(root, allow_pickle=False) as archive:
             values = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise SourceError(f"{root} cannot be read as arrays of numbers ({error}). Save it again.") from None
+    except Exception as error:  # zipfile and NumPy raise many types for a damaged file, MemoryError for a forged shape
+        reason = escape_name(str(error))[:200]
+        raise SourceError(f"{root} cannot be read as arrays of numbers ({reason}). Save it again.") from None
     pairs: dict[str | None, tuple[NDArray[Any], NDArray[Any]]] = {}
     for split, words in [*_SPLIT_KEYS.items(), (None, ("",))]:
         images, labels = (_find_key(values, keys, words) for keys in (_IMAGE_KEYS, _LABEL_KEYS))

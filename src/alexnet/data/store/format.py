@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import StoreError
-from alexnet.files.documents import parse_json
+from alexnet.files.documents import FILE, Form, find_misfit, is_text, is_whole, numbers, parse_json
 from alexnet.files.record import find_damage, header_checksum, new_checksum
 from alexnet.files.writing import recall_places
 from alexnet.text.commands import command, recall_command
+from alexnet.text.names import escape_name
 
 FORMAT = "alexnet-store"
 VERSION = 3
@@ -27,6 +28,36 @@ PARTIAL_SUFFIX = ".partial"  # prepare works in OUT.partial and renames it when 
 TRAIN = "train"
 VAL = "val"
 TEST = "test"
+
+SHARD: Form = {**FILE, "rows": is_whole, "checksums?": FILE, "index?": FILE}
+SPLIT: Form = {
+    "count": is_whole,
+    "per_class": [is_whole],
+    "labels?": FILE,
+    "label_sets?": FILE,
+    "paths": FILE,
+    "shards": [SHARD],
+}
+HEADER: Form = {
+    "size": lambda value: is_whole(value) and 0 < value < 2**16,
+    "codec": is_text,
+    "class_names": [is_text],
+    "class_titles": [is_text],
+    "splits": {TRAIN: SPLIT, "*": SPLIT},
+    "statistics": {
+        "num_images": is_whole,
+        "color_mean": numbers(3),
+        "color_covariance": numbers(3, 3),
+        "color_eigenvalues": numbers(3),
+        "color_eigenvectors": numbers(3, 3),
+        "mean_image": FILE,
+    },
+    "report": FILE,
+    "page?": FILE,
+    "provenance": {"source?": is_text, "kind?": is_text, "options?": {}},
+    "checksum": is_text,
+}
+"""What the header must be; a forged one may have a checksum that fits."""
 
 
 def choose_reported(splits: Container[str]) -> str:
@@ -95,12 +126,36 @@ def read_header(folder: Path) -> dict[str, Any]:
         )
     if header.get("checksum") != header_checksum(header):
         raise damaged(path, "does not agree with its own checksum")
-    if header["codec"] not in CODECS:
+    misfit = find_misfit(header, HEADER)
+    if misfit is None and header["codec"] not in CODECS:
         raise StoreError(
             f"{folder} keeps its images as {header['codec']!r}; this alexnet reads: {', '.join(CODECS)}. "
             "Update alexnet, or prepare the images again with this one."
         )
+    misfit = _contradiction(header) if misfit is None else misfit
+    if misfit is not None:
+        raise damaged(path, f"lacks a field or has one of the wrong kind ({escape_name(misfit)[:80]!r})")
     return header
+
+
+def _contradiction(header: Mapping[str, Any]) -> str | None:
+    """Where a header contradicts itself, as `find_misfit`."""
+    if ("labels" in header) != (header["version"] == SETS_VERSION):
+        return "labels"
+    has_sets, names = header["version"] == SETS_VERSION, header["class_names"]
+    if len(header["class_titles"]) != len(names) or not names:
+        return "class_titles"
+    beside = "index" if header["codec"] == "jpeg" else "checksums"
+    for name, split in header["splits"].items():
+        if len(split["per_class"]) != len(names):
+            return f"splits.{name}.per_class"
+        if sum(shard["rows"] for shard in split["shards"]) != split["count"]:
+            return f"splits.{name}.count"
+        if ("label_sets" if has_sets else "labels") not in split:
+            return f"splits.{name}.labels"
+        if any(beside not in shard for shard in split["shards"]):
+            return f"splits.{name}.shards.{beside}"
+    return None
 
 
 def find_store(environment: Mapping[str, Any], folder: Path) -> Path | None:

@@ -13,10 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import SearchError
-from alexnet.files.documents import parse_json
+from alexnet.files.documents import (
+    FILE,
+    Form,
+    either,
+    find_misfit,
+    is_bool,
+    is_inside,
+    is_text,
+    is_whole,
+    parse_json,
+)
 from alexnet.files.record import find_damage, header_checksum
 from alexnet.files.writing import write_text
 from alexnet.text.commands import command, recall_command
+from alexnet.text.names import escape_name
 
 FORMAT = "alexnet-index"
 VERSION = 2
@@ -28,6 +39,24 @@ DTYPES: dict[str, type[np.float32] | type[np.float16]] = {"float32": np.float32,
 FEATURES, IDS, LABELS, PIXELS, IMAGES = "features.npy", "ids.npy", "labels.npy", "pixels.npy", "images.jsonl"
 """Files of a part."""
 NO_LABEL = -1
+CODES: Form = {"method": is_text, "version": is_whole, "encoder": FILE, "parts": {"*": FILE}}
+HEADER: Form = {
+    "finished": is_bool,
+    "features": {"layer": is_text, "dimensions": is_whole, "dtype": either(*DTYPES)},
+    "model": {"path": is_text, "weights_sha256": is_text, "dialect": is_text, "precision": is_text},
+    "class_names": [is_text],
+    "class_titles?": {"*": is_text},
+    "sources": [{"kind": is_text}],
+    "next_id": is_whole,
+    "next_part": is_whole,
+    "parts": [
+        {"name": is_inside, "rows": is_whole, **dict.fromkeys(("features", "ids", "labels", "pixels", "images"), FILE)}
+    ],
+    "removed": lambda value: value is None or find_misfit(value, {**FILE, "count": is_whole}) is None,
+    "codes": {"*": CODES},
+    "checksum": is_text,
+}
+"""What the header must be; a forged one may have a checksum that fits."""
 
 
 def write_header(folder: Path, header: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,6 +89,9 @@ def read_header(folder: Path) -> dict[str, Any]:
         )
     if header.get("checksum") != header_checksum(header):
         raise damaged(folder, HEADER_NAME, "does not agree with its own checksum")
+    misfit = find_misfit(header, HEADER)
+    if misfit is not None:
+        raise damaged(folder, HEADER_NAME, f"lacks a field or has one of the wrong kind ({escape_name(misfit)[:80]!r})")
     return header
 
 

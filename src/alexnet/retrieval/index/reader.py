@@ -7,7 +7,7 @@ the size of every file with it; `Index.verify` reads every byte. Features are ma
 import functools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,6 @@ from alexnet.errors import SearchError
 from alexnet.retrieval.exact import Features
 from alexnet.retrieval.index.format import (
     DTYPES,
-    HEADER_NAME,
     NO_LABEL,
     check_file,
     damaged,
@@ -64,15 +63,16 @@ def open_index(path: str | os.PathLike[str]) -> "Index":
 
 def read_index(folder: Path) -> "Index":
     """Return an index, finished or not; else as `open_index`."""
-    header = read_header(folder)
-    try:
-        index = Index(folder, header)
-        records = list(index.file_records())
-    except (KeyError, TypeError) as error:  # the checksum agrees, so another program wrote this header
-        raise damaged(folder, HEADER_NAME, f"lacks a field or has one of the wrong kind ({error})") from None
-    for record in records:
-        check_file(folder, record)
-    return index
+    while True:
+        index = Index(folder, read_header(folder))
+        try:
+            for record in index.file_records():
+                check_file(folder, record)
+        except SearchError:
+            if not index.was_changed():
+                raise
+        else:
+            return index
 
 
 class Index:
@@ -90,6 +90,27 @@ class Index:
         self.parts: list[dict[str, Any]] = header["parts"]
         self.fingerprint: str = header.get("checksum", "")
         """SHA-256 of the header; it covers the checksums of all files, so it identifies the content."""
+
+    def was_changed(self) -> bool:
+        """Whether another process has changed the index since; parts that only the old header names are gone then."""
+        return str(read_header(self.path)["checksum"]) != self.fingerprint
+
+    def load(
+        self, record: Mapping[str, Any], shape: tuple[int, ...], dtype: Any, *, mapped: bool = False
+    ) -> NDArray[Any]:
+        """Return the array in a file of the index; see `format.load_array`.
+
+        Raises:
+            SearchError: it is damaged, or was removed by another process.
+        """
+        try:
+            return load_array(self.path, record, shape, dtype, mapped=mapped)
+        except SearchError:
+            if self.was_changed():
+                raise SearchError(
+                    f"{self.path} was changed by another process meanwhile. Give the same command again."
+                ) from None
+            raise
 
     def __len__(self) -> int:
         """Number of images that can be found."""
@@ -110,8 +131,7 @@ class Index:
     def features(self) -> list[Features]:
         """Features of each part, (rows, D), mapped into memory."""
         return [
-            load_array(self.path, part["features"], (part["rows"], self.dimensions), self.dtype, mapped=True)
-            for part in self.parts
+            self.load(part["features"], (part["rows"], self.dimensions), self.dtype, mapped=True) for part in self.parts
         ]
 
     @functools.cached_property
@@ -135,7 +155,7 @@ class Index:
         record = self.header["removed"]
         if record is None:
             return np.zeros(self.num_rows, bool)
-        return np.isin(self.ids, load_array(self.path, record, (record["count"],), np.int64))
+        return np.isin(self.ids, self.load(record, (record["count"],), np.int64))
 
     def entry(self, row: int) -> Entry:
         """Return what is known of the image of a row."""
@@ -198,7 +218,7 @@ class Index:
             check_file(self.path, record, every_byte=True)
 
     def _column(self, name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-        columns = [load_array(self.path, part[name], (part["rows"], *shape), dtype) for part in self.parts]
+        columns = [self.load(part[name], (part["rows"], *shape), dtype) for part in self.parts]
         return np.concatenate([np.zeros((0, *shape), dtype), *columns])
 
     @functools.cached_property
