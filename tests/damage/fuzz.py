@@ -288,13 +288,14 @@ def main() -> None:
     if options.here:
         load_atheris()
         fuzz(chosen[0], out, options.seconds, options.seed)
+    guided = {"NUMBA_DISABLE_JIT": "1"} if importlib.util.find_spec("atheris") else {}  # Numba compiles no lines that report
     lost = 0
     print("| Family | Files read | refused | Failures | Longest, s | Time, s |\n|---|---|---|---|---|---|")
     for family in chosen:
         words = ["-m", "damage.fuzz", "--here", "--family", family.name, "--seconds", str(options.seconds)]
         ended = subprocess.run(
             [sys.executable, *words, "--seed", str(options.seed), "--out", str(out)],
-            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}, stderr=subprocess.PIPE, stdout=sys.stderr, text=True,
+            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | guided, stderr=subprocess.PIPE, stdout=sys.stderr, text=True,
             timeout=options.seconds * 3 + 300, check=False,
         )  # fmt: skip
         record = out / f"{family.name.replace(' ', '-')}.json"
