@@ -288,7 +288,9 @@ def main() -> None:
     if options.here:
         load_atheris()
         fuzz(chosen[0], out, options.seconds, options.seed)
-    guided = {"NUMBA_DISABLE_JIT": "1"} if importlib.util.find_spec("atheris") else {}  # Numba compiles no lines that report
+    guided = (
+        {"NUMBA_DISABLE_JIT": "1"} if importlib.util.find_spec("atheris") else {}
+    )  # Numba compiles no lines that report
     lost = 0
     print("| Family | Files read | refused | Failures | Longest, s | Time, s |\n|---|---|---|---|---|---|")
     for family in chosen:
