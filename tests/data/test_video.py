@@ -231,7 +231,8 @@ def test_what_is_a_clip_is_told_by_its_content(tmp_path: Path) -> None:
     assert is_clip(tmp_path / "moving.gif")
     assert not is_clip(tmp_path / "still.gif")
     assert not is_clip(tmp_path / "still.webp")
-    assert not is_clip(tmp_path / "nothing.mp4")
+    assert is_clip(tmp_path / "nothing.mp4")  # so that the sentence is that of a clip
+    assert not is_clip(tmp_path / "nothing.png")
 
 
 def fails(source: Any) -> str:

@@ -85,7 +85,7 @@ def predict_clip(
     clip = open_clip(source, name=name)
     expected = count_frames(clip, every_s)
     pictures = produce_ahead(
-        _take_pictures(clip, every_s, predictor.image_px, predictor.framing), _FRAMES_AHEAD, name="frames"
+        take_pictures(clip, every_s, predictor.image_px, predictor.framing), _FRAMES_AHEAD, name="frames"
     )
     frames: list[Prediction] = []
     try:
@@ -135,7 +135,7 @@ def spread_clips(
             yield path
             continue
         try:
-            yield from _take_pictures(open_clip(path), every_s, size, framing)
+            yield from take_pictures(open_clip(path), every_s, size, framing)
         except ImageError as problem:
             yield Picture(str(path), problem)
 
@@ -172,7 +172,12 @@ def average_clips(paths: Sequence[str], probabilities: NDArray[np.float32]) -> t
     return clips, (sums / np.bincount(rows)[:, None]).astype(np.float32)
 
 
-def _take_pictures(clip: Clip, every_s: float, size: int, framing: Framing) -> Iterator[Picture]:
+def take_pictures(clip: Clip, every_s: float, size: int, framing: Framing) -> Iterator[Picture]:
+    """Yield the frames of a clip as images of the stored size, named as by `name_frame`.
+
+    Raises:
+        ImageError: as `Clip.frames`.
+    """
     seen: Any = None
     square = np.zeros(0, np.uint8)
     for time_s, pixels in clip.frames(every_s):

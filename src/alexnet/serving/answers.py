@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from alexnet.batches.views import Place, evaluation_views
 from alexnet.data.sources.source import SEPARATOR
 from alexnet.evaluation.classifier import Classifier
+from alexnet.evaluation.clips import ClipPrediction
 from alexnet.evaluation.ensemble import Ensemble
 from alexnet.evaluation.prediction import Prediction, describe_distance, describe_labels
 from alexnet.interpretation.why import METHODS, Method
@@ -159,6 +160,19 @@ class Answers:
             **describe_labels(prediction, self.titles),
             "top": best,
         }
+
+    def describe_moments(self, clip: ClipPrediction) -> list[dict[str, Any]]:
+        """Return the stretches of a clip with one best class, as programs get them."""
+        return [
+            {
+                "start": each.start_s,
+                "end": each.end_s,
+                "class": each.name,
+                "title": self.titles.get(each.name, each.name),
+                "probability": each.probability,
+            }
+            for each in clip.moments
+        ]
 
 
 def tell(answer: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from alexnet.data.images.decode import decode_image
+from alexnet.data.video.clip import Bounds, is_clip_data, open_clip
 from alexnet.errors import AlexNetError, ConfigError, ImageError
+from alexnet.evaluation.clips import EVERY_S, WINDOW_S, ClipPrediction, summarize_clip, take_pictures
+from alexnet.evaluation.given import Picture
 from alexnet.retrieval.querying import Hit
 from alexnet.serving import metrics as prometheus
 from alexnet.serving.answers import Answers
@@ -34,6 +37,10 @@ COMPUTING_PATHS = ("/predict", "/features", "/neighbours")
 KNOWN_PATHS = (*COMPUTING_PATHS, "/health", "/ready", "/metrics", "/docs", "/openapi.json")
 VIEWS = (1, 9, 10)
 MOST_NEIGHBORS = 100
+MOST_FRAMES = 128
+"""Frames of a clip that are computed; the queue must have room for them."""
+LEAST_EVERY = 0.1
+"""Least time between frames of a clip, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +95,32 @@ class Service:
         most = self.limits.max_pixels
         try:
             return decode_image(upload.data, size=size, name=upload.name, framing=framing, max_pixels=most)
+        except ImageError as problem:
+            return problem
+
+    async def predict_clip(self, upload: Upload, views: int, every: float) -> ClipPrediction | ImageError:
+        """Return what is in a clip, or why nothing can be said.
+
+        Raises:
+            Refusal: the queue is full.
+        """
+        loop = asyncio.get_running_loop()
+        with self.batcher.arriving():
+            frames = await loop.run_in_executor(self._decoders, self._decode_clip, upload, every)
+        if isinstance(frames, ImageError):
+            return frames
+        pixels = [frame.pixels for frame in frames if isinstance(frame.pixels, np.ndarray)]
+        found = await self.batcher.ask(self.answers.predict, pixels, views)
+        named = [replace(each, source=frame.name) for each, frame in zip(found, frames, strict=True)]
+        return summarize_clip(upload.name, named, every_s=every, window_s=WINDOW_S)
+
+    def _decode_clip(self, upload: Upload, every: float) -> list[Picture] | ImageError:
+        limits = self.limits
+        pixels = min(limits.max_pixels, limits.max_clip_pixels)
+        bounds = Bounds(min(limits.max_clip_seconds, MOST_FRAMES * every), limits.max_clip_frames, pixels)
+        try:
+            clip = open_clip(upload.data, name=upload.name, bounds=bounds)
+            return list(take_pictures(clip, every, self.answers.image_px, self.answers.extractor.framing))
         except ImageError as problem:
             return problem
 
@@ -148,13 +181,27 @@ def build_application(service: Service) -> tuple[FastAPI, Gate]:
         return Response(status_code=400)  # the client has left
 
     @app.post("/predict", **describe_upload("Classes of pictures", Predictions))
-    async def predict(request: Request, views: int = options.views, top: int = options.top) -> Response:
+    async def predict(
+        request: Request, views: int = options.views, top: int = options.top, every: float = EVERY_S
+    ) -> Response:
         _check_choice("views", views, VIEWS)
         _check_range("top", top)
+        if not LEAST_EVERY <= every <= limits.max_clip_seconds:
+            raise Refusal(
+                400, f"every is {every:g}; accepted is {LEAST_EVERY:g} to {limits.max_clip_seconds:g} seconds."
+            )
         uploads = await read_uploads(request, limits)
-        found = await service.compute(answers.predict, uploads, views)
-        described = (each if isinstance(each, ImageError) else answers.describe(each, top) for each in found)
-        return _answer({"model": answers.title, "views": views}, uploads, list(described))
+        are_clips = [is_clip_data(upload.data) for upload in uploads]
+        images = [upload for upload, is_clip in zip(uploads, are_clips, strict=True) if not is_clip]
+        found = iter(await service.compute(answers.predict, images, views) if images else [])
+        described: list[dict[str, Any] | ImageError] = []
+        for upload, is_clip in zip(uploads, are_clips, strict=True):
+            each = await service.predict_clip(upload, views, every) if is_clip else next(found)
+            if isinstance(each, ClipPrediction):
+                described.append({**answers.describe(each.mean, top), "moments": answers.describe_moments(each)})
+            else:
+                described.append(each if isinstance(each, ImageError) else answers.describe(each, top))
+        return _answer({"model": answers.title, "views": views}, uploads, described)
 
     @app.post("/features", **describe_upload("Activations of a layer, flat", Features))
     async def features(request: Request, layer: str | None = None) -> Response:

@@ -16,6 +16,12 @@ class Limits:
     """Largest width x height of a picture."""
     max_files: int = 64
     """Most pictures in a request."""
+    max_clip_seconds: float = 30.0
+    """Longest clip."""
+    max_clip_frames: int = 3600
+    """Most frames of a clip, seen or not: 120 a second."""
+    max_clip_pixels: int = 4096 * 2304
+    """Largest width x height of a clip."""
     queue: int = 256
     """Most pictures that wait to be computed."""
     timeout_seconds: float = 30.0

@@ -22,6 +22,14 @@ class _Image(BaseModel):
     error: str = Field("", description="Only where the file is no picture; the rest is then missing.")
 
 
+class _Moment(BaseModel):
+    start: float = Field(description="Seconds since the first frame.")
+    end: float
+    class_: str = Field(alias="class", description="The best class from start to end.")
+    title: str
+    probability: float
+
+
 class _Prediction(_Image):
     class_: str = Field(alias="class", description="Name of the best class; of an unknown picture too.")
     title: str
@@ -36,6 +44,7 @@ class _Prediction(_Image):
         [], description="The classes that are there; only where a picture may have any number of them, perhaps none."
     )
     top: list[_Class] = Field(description="Best classes, the best first.")
+    moments: list[_Moment] = Field([], description="When the best class changes; only of a clip.")
 
 
 class _FeaturesOfOne(_Image):

@@ -33,7 +33,9 @@ def is_animation(source: str | bytes) -> bool:
         return False
 
 
-def decode_animation(source: str | bytes, notice: Callable[[str], None]) -> Iterator[Decoded]:
+def decode_animation(
+    source: str | bytes, notice: Callable[[str], None], max_pixels: int = MAX_PIXELS
+) -> Iterator[Decoded]:
     """Frames in order; the first that cannot be decoded, and those that build on it, are left out and told to notice.
 
     Raises:
@@ -44,7 +46,7 @@ def decode_animation(source: str | bytes, notice: Callable[[str], None]) -> Iter
     except UnidentifiedImageError:
         raise damaged_header() from None
     with image:
-        check_size(*image.size, MAX_PIXELS)
+        check_size(*image.size, max_pixels)
         start_s, number = 0.0, 0
         while True:
             try:

@@ -2,21 +2,22 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.data.images.decode import explain_unreadable
-from alexnet.data.images.unusable import UnusableError
+from alexnet.data.images.unusable import MAX_PIXELS, UnusableError
 from alexnet.data.sources.folders import has_clip_suffix
 from alexnet.data.video.animation import decode_animation, is_animation
 from alexnet.data.video.container import decode_container, list_timestamps, measure_duration
-from alexnet.data.video.timeline import Frame, Timeline
+from alexnet.data.video.timeline import Decoded, Frame, Timeline
 from alexnet.errors import ConfigError, ImageError
-from alexnet.files.kinds import recognize
+from alexnet.files.kinds import recognize, recognize_bytes
 from alexnet.files.writing import check_file
 from alexnet.text.names import escape_name
 
@@ -27,6 +28,16 @@ _FRAME = re.compile(r"(.+)@([0-9.]+(?:e[+-]?[0-9]+)?)s", re.DOTALL)
 
 SHORTFALL = 1.05
 """Of a clip that is longer by its header than its frames last, by this factor and half a second, it is said."""
+
+
+class Bounds(NamedTuple):
+    """How much of a clip is decoded before it is refused, where it comes from a stranger who may want the time."""
+
+    seconds: float
+    frames: int
+    """Of the clip itself, seen or not."""
+    pixels: int
+    """Width x height."""
 
 
 @dataclass
@@ -41,6 +52,7 @@ class Clip:
     """What was odd when all frames had been read, as words after "has"; the frames that could be decoded are right."""
     _source: str | bytes = b""
     _is_animation: bool = False
+    _bounds: Bounds | None = None
 
     def frames(self, every_s: float = 1.0) -> Iterator[Frame]:
         """Yield what is seen at 0, every_s, 2 every_s and so on, in seconds since the first frame.
@@ -72,9 +84,13 @@ class Clip:
     def _frames(self, every_s: float) -> Iterator[Frame]:
         oddities: list[str] = []
         decode = decode_animation if self._is_animation else decode_container
-        timeline = Timeline(decode(self._source, oddities.append), every_s)
+        most_pixels = self._bounds.pixels if self._bounds else MAX_PIXELS
+        timeline = Timeline(self._bound(decode(self._source, oddities.append, most_pixels)), every_s)
         try:
-            yield from timeline
+            for frame in timeline:
+                if self._bounds and frame.time_s >= self._bounds.seconds:
+                    raise UnusableError(f"is longer than {self._bounds.seconds:g} s", "Send a part of it.")
+                yield frame
             if not timeline.end_s:
                 raise UnusableError("has no frame that can be decoded", "Copy it again from where it came.")
         except UnusableError as problem:
@@ -85,6 +101,12 @@ class Clip:
             oddities.append(f"frames for {timeline.end_s:.1f} s of the {self.duration_s:.1f} s that its header names")
         self.oddities[:] = oddities
 
+    def _bound(self, decoded: Iterable[Decoded]) -> Iterator[Decoded]:
+        for number, frame in enumerate(decoded):
+            if self._bounds and number >= self._bounds.frames:
+                raise UnusableError(f"has more than {self._bounds.frames:,} frames", "Send a part of it.")
+            yield frame
+
 
 def check_step(every_s: float) -> None:
     """Raise ConfigError for a time between frames below SHORTEST_STEP_S."""
@@ -94,12 +116,13 @@ def check_step(every_s: float) -> None:
         )
 
 
-def open_clip(source: str | os.PathLike[str] | bytes, *, name: str | None = None) -> Clip:
+def open_clip(source: str | os.PathLike[str] | bytes, *, name: str | None = None, bounds: Bounds | None = None) -> Clip:
     """Return a clip of which the header was read.
 
     Args:
         source: The path of a video, an animated GIF or an animated WebP; or all its bytes.
         name: What messages call it; the path where this is None.
+        bounds: Beyond which its frames are an ImageError; None for a clip that may be as long as it is.
     Raises:
         ImageError: "NAME: reason. Next step."; it cannot be read, has no moving pictures, is damaged or of a kind that
             is not read, or PyAV is missing. Never another exception for any bytes.
@@ -113,7 +136,7 @@ def open_clip(source: str | os.PathLike[str] | bytes, *, name: str | None = None
             raise ImageError(explain_unreadable(called, error)) from None
     try:
         is_moving = is_animation(where)
-        return Clip(called, None if is_moving else measure_duration(where), [], where, is_moving)
+        return Clip(called, None if is_moving else measure_duration(where), [], where, is_moving, bounds)
     except UnusableError as problem:
         raise _explain(problem, called) from None
 
@@ -127,6 +150,12 @@ def is_clip(path: str | os.PathLike[str]) -> bool:
     if kind is None:
         return has_clip_suffix(os.fspath(path))
     return kind.name == "video" or (kind.name == "image" and is_animation(os.fspath(path)))
+
+
+def is_clip_data(data: bytes) -> bool:
+    """As `is_clip`, of the bytes of a file."""
+    kind = recognize_bytes(data)
+    return kind is not None and (kind.name == "video" or (kind.name == "image" and is_animation(data)))
 
 
 def read_frames(source: str | os.PathLike[str] | bytes, every_s: float = 1.0) -> Iterator[Frame]:

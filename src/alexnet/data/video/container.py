@@ -44,7 +44,7 @@ _SMALL_ROWS = 576
 
 
 @contextmanager
-def open_container(source: str | bytes) -> "Iterator[tuple[InputContainer, VideoStream]]":
+def open_container(source: str | bytes, max_pixels: int = MAX_PIXELS) -> "Iterator[tuple[InputContainer, VideoStream]]":
     """The container and its pictures.
 
     Raises:
@@ -73,7 +73,7 @@ def open_container(source: str | bytes) -> "Iterator[tuple[InputContainer, Video
             raise UnusableError("has pictures of a codec that is not read", "Save it as H.264 in MP4.")
         stream = max(known, key=lambda each: each.width * each.height)
         if stream.width and stream.height:
-            check_size(stream.width, stream.height, MAX_PIXELS)
+            check_size(stream.width, stream.height, max_pixels)
         yield container, stream
 
 
@@ -109,7 +109,9 @@ def list_timestamps(source: str | bytes) -> list[Decoded]:
         return [Decoded(start_s, duration_s, lambda: np.zeros(0, np.uint8)) for start_s, duration_s in sorted(found)]
 
 
-def decode_container(source: str | bytes, notice: Callable[[str], None]) -> Iterator[Decoded]:
+def decode_container(
+    source: str | bytes, notice: Callable[[str], None], max_pixels: int = MAX_PIXELS
+) -> Iterator[Decoded]:
     """Frames in the order in which they are shown; what cannot be decoded is left out and told to notice.
 
     Raises:
@@ -117,9 +119,9 @@ def decode_container(source: str | bytes, notice: Callable[[str], None]) -> Iter
     """
     from av import FFmpegError
 
-    with open_container(source) as (container, stream):
+    with open_container(source, max_pixels) as (container, stream):
         num_bad = 0
-        packets, decoder = container.demux(stream), _choose_decoder(stream)
+        packets, decoder = container.demux(stream), _choose_decoder(stream, max_pixels)
         while True:
             try:
                 packet = next(packets)
@@ -142,13 +144,13 @@ def decode_container(source: str | bytes, notice: Callable[[str], None]) -> Iter
             notice(f"{counted(num_bad, 'frame')} that cannot be decoded")
 
 
-def _choose_decoder(stream: "VideoStream") -> "VideoCodecContext":
+def _choose_decoder(stream: "VideoStream", max_pixels: int) -> "VideoCodecContext":
     decoder = stream.codec_context
     if stream.metadata.get("alpha_mode") == "1" and decoder.name == "vp9":
         from av.codec import CodecContext
 
         decoder = CodecContext.create("libvpx-vp9", "r")  # FFmpeg's own decoder drops transparency
-    decoder.options = {"max_pixels": str(MAX_PIXELS)}
+    decoder.options = {"max_pixels": str(max_pixels)}
     decoder.thread_type = "AUTO"
     return decoder
 
