@@ -38,7 +38,7 @@ ARROWS = {
     "temporal": {"evaluation", "network", "batches", "data", "files", "text", "errors", "version"},
     "exchange": {"evaluation", "network", "batches", "kernels", "files", "text", "errors", "version"},
     "retrieval": {"distribution", "exchange", "evaluation", "network", "data", "compiling", "files", "text", "errors"},
-    "interpretation": {"pages", "runs.folder", "retrieval", "evaluation", "network", "batches", "data", "files", "system", "console", "text", "errors", "version"},
+    "interpretation": {"pages", "runs.folder", "temporal", "retrieval", "evaluation", "network", "batches", "data", "files", "system", "console", "text", "errors", "version"},
     "serving": {"pages", "interpretation", "retrieval", "runs", "runs.folder", "evaluation", "network", "batches", "data", "files", "text", "errors", "version"},
     "reproduction": {"pages", "startup", "interpretation", "evaluation", "benchmark", "training", "network", "data", "recipes", "runs", "runs.folder", "files", "system", "console", "text", "errors", "version"},
     "benchmark": {"serving", "retrieval", "training", "distribution", "network", "batches", "data", "kernels", "evaluation", "recipes", "files", "system", "console", "text", "errors", "version"},

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 import alexnet
 from alexnet.cli import cli
+from alexnet.data.scenes.motion import draw_clip, encode_webp
 from alexnet.errors import AlexNetError, ConfigError, RunError
 from alexnet.runs.folder import MODEL, read_metrics
 from conftest import write_pictures
@@ -171,7 +172,9 @@ def test_every_figure_is_that_of_its_verb(place: Path, tmp_path: Path, monkeypat
         "curves": (draw.curves, (run,), {}, []),
         "why": (draw.why, (run, store), {"method": "cam", "class_name": "bee", **ALIKE},
                 ["--method", "cam", "--class", "bee", *ALIKE_TYPED]),
+        "timeline": (draw.timeline, (run, tmp_path / "clip.webp"), {"every": 0.125, **ALIKE}, ["--every", 0.125, *ALIKE_TYPED]),
     }  # fmt: skip
+    (tmp_path / "clip.webp").write_bytes(encode_webp(draw_clip("rises", 0, size=32, frames=3)))
     group: Any = cli.commands["draw"]
     assert set(calls) == set(group.commands)
     for name, (function, given, options, words) in calls.items():

@@ -285,3 +285,15 @@ def test_a_still_image_is_no_clip(folder: Path, tmp_path: Path) -> None:
     said = run("predict", folder / "pooling", tmp_path / "still.png", code=1)
     assert str(tmp_path / "still.png") in said
     assert load(folder / "image.safetensors").predict([tmp_path / "still.png"])
+
+
+def test_a_timeline_shows_what_the_head_scores(folder: Path, tmp_path: Path) -> None:
+    clip = folder / "CLIPS" / "val" / "grows" / "50000.webp"
+    for kind, times in (("convolution", ["0.125", "0.25"]), ("pooling", ["0", "0.125", "0.25", "0.375"])):
+        out = tmp_path / f"{kind}.svg"
+        run("draw", "timeline", folder / kind, clip, *PLAIN, "--out", out)
+        head, *rows = [line.split(",") for line in out.with_suffix(".csv").read_text().splitlines()]
+        assert head == ["time_s", "best", *sorted(MOTIONS)]
+        assert [row[0] for row in rows] == times
+        seen = open_temporal(folder / kind, precision="float32").look(clip)
+        assert np.allclose([list(map(float, row[2:])) for row in rows], seen.look.moments, atol=1e-5)

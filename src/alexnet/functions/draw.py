@@ -24,7 +24,7 @@ from typing import Any
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.functions.figure_files import Drawn, plan_files
-from alexnet.functions.opening import Place, Places, as_paths, image_files, open_classifier
+from alexnet.functions.opening import Place, Places, as_paths, begin, image_files, open_classifier
 from alexnet.interpretation.curves import draw_curves, draw_runs
 from alexnet.interpretation.figures import draw_filters
 from alexnet.interpretation.panels import (
@@ -38,14 +38,16 @@ from alexnet.interpretation.panels import (
     why_panel,
 )
 from alexnet.interpretation.pictures import Pictures, is_store, open_files, open_split
+from alexnet.interpretation.timeline import draw_timeline, look_over_time
 from alexnet.interpretation.why import METHODS
-from alexnet.network.model_file import find_model, read_class_names
+from alexnet.network.model_file import find_model, is_temporal, read_class_names
 from alexnet.pages.themes import ThemeName
 from alexnet.runs.folder import read_environment, read_metrics
+from alexnet.temporal.clip_model import open_temporal
 from alexnet.text.class_names import normalize_name
 from alexnet.text.wording import counted
 
-__all__ = ["Drawn", "activations", "curves", "filters", "neighbors", "predictions", "why"]
+__all__ = ["Drawn", "activations", "curves", "filters", "neighbors", "predictions", "timeline", "why"]
 
 
 def filters(
@@ -257,6 +259,45 @@ def why(
     with terminal.progress("explaining", METHODS[method].unit) as meter:
         found = why_panel(classifier, pictures, positions, method=method, class_index=kind, tick=meter)
     return files.write(*found)
+
+
+def timeline(
+    model: Place,
+    clip: Place,
+    *,
+    every: float | None = None,
+    out: Place | None = None,
+    formats: Sequence[str] = (),
+    theme: ThemeName = "light",
+    overwrite: bool = False,
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    show: bool = False,
+) -> Drawn:
+    """Draw how probable each class is at each moment of a clip, under a strip of its frames.
+
+    Of a model of clips, a moment is what its head scores: a frame, or a few in a row. Of another, it is a frame in its
+    centre view.
+
+    Args:
+        model: A model of clips, a model file or a run folder.
+        clip: A video, or an animated GIF or WebP.
+        every: Seconds between frames; those that a model of clips learned from, else 0.5, where None.
+    Raises:
+        ImageError: the clip cannot be read, or is too short for the model.
+    """
+    path = Path(clip)
+    files = plan_files("timeline", out, formats, theme, overwrite, [Path(model), path])
+    if is_temporal(Path(model)):
+        begin(threads, quiet=not show)
+        found = look_over_time(open_temporal(Path(model), device=device, precision=precision), path, every)
+    else:
+        _, classifier = open_classifier(
+            Path(model), device=device, precision=precision, threads=threads, quiet=not show
+        )
+        found = look_over_time(classifier, path, every)
+    return files.write(lambda theme: draw_timeline(found, theme))
 
 
 def _open(classifier: Classifier, given: Sequence[Path], split: str, labeled: bool) -> Pictures:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from alexnet.verbs.draw_options import figure_options, show_drawn
-from alexnet.verbs.options import PATH, InOrder, Whole, compute_options
+from alexnet.verbs.options import PATH, InOrder, Number, Whole, compute_options
 
 WHY_METHODS = ("occlusion", "gradient", "cam")
 """Names of `interpretation.why.METHODS`, the first the default; a test compares them."""
@@ -154,3 +154,24 @@ def why(model: Path, images: tuple[Path, ...], as_json: bool, **options: Any) ->
     from alexnet.functions import draw as figures
 
     show_drawn(figures.why(model, images, show=True, **options), as_json=as_json)
+
+
+@draw.command()
+@click.argument("model", type=PATH)
+@click.argument("clip", type=PATH)
+@click.option(
+    "--every",
+    type=Number(0.001),
+    metavar="SECONDS",
+    help="Time between frames.  [default: that which a model of clips learned from; else 0.5]",
+)
+@figure_options
+@compute_options
+def timeline(model: Path, clip: Path, as_json: bool, **options: Any) -> None:
+    """Draw how probable each class is at each moment of a clip, under a strip of its frames.
+
+    MODEL may be a model of clips (train --temporal): a moment is then what its head scores, a frame or a few in a row.
+    """
+    from alexnet.functions import draw as figures
+
+    show_drawn(figures.timeline(model, clip, show=True, **options), as_json=as_json)
