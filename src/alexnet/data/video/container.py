@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.codeccontext import VideoCodecContext
     from av.video.frame import VideoFrame
+    from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
 CONTAINERS = (
@@ -118,9 +119,10 @@ def decode_container(
         UnusableError: as `open_container`.
     """
     from av import FFmpegError
+    from av.video.reformatter import VideoReformatter
 
     with open_container(source, max_pixels) as (container, stream):
-        num_bad = 0
+        num_bad, converter = 0, VideoReformatter()  # one for all frames: to set it up costs more than a conversion
         packets, decoder = container.demux(stream), _choose_decoder(stream, max_pixels)
         while True:
             try:
@@ -139,7 +141,7 @@ def decode_container(
                 if frame.is_corrupt:
                     num_bad += 1
                 else:
-                    yield _describe(frame, stream)
+                    yield _describe(frame, stream, converter)
         if num_bad:
             notice(f"{counted(num_bad, 'frame')} that cannot be decoded")
 
@@ -155,24 +157,26 @@ def _choose_decoder(stream: "VideoStream", max_pixels: int) -> "VideoCodecContex
     return decoder
 
 
-def _describe(frame: "VideoFrame", stream: "VideoStream") -> Decoded:
+def _describe(frame: "VideoFrame", stream: "VideoStream", converter: "VideoReformatter") -> Decoded:
     base = frame.time_base or stream.time_base
     rate = stream.average_rate
     duration = float(frame.duration * base) if frame.duration and base else float(1 / rate) if rate else None
     ratio = stream.sample_aspect_ratio or Fraction(1)
-    return Decoded(frame.time, duration, lambda: _draw(frame, ratio))
+    return Decoded(frame.time, duration, lambda: _draw(frame, ratio, converter))
 
 
-def _draw(frame: "VideoFrame", pixel_ratio: Fraction) -> NDArray[np.uint8]:
+def _draw(frame: "VideoFrame", pixel_ratio: Fraction, converter: "VideoReformatter") -> NDArray[np.uint8]:
     """(H, W, 3) RGB, upright."""
     check_size(frame.width, frame.height, MAX_PIXELS)
     is_transparent = any(component.is_alpha for component in frame.format.components)
     is_unnamed = frame.colorspace == _UNSPECIFIED_COLORS and frame.height > _SMALL_ROWS
-    pixels = frame.to_ndarray(
+    pixels = converter.reformat(
+        frame,
         format="rgba" if is_transparent else "rgb24",
         width=max(1, round(frame.width * pixel_ratio)),
         src_colorspace="ITU709" if is_unnamed else None,
-    )
+        threads=1,
+    ).to_ndarray()
     if is_transparent:
         pixels = np.array(convert_to_rgb(Image.fromarray(pixels), None))
     if frame.interlaced_frame:
