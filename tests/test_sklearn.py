@@ -145,6 +145,8 @@ def test_other_mistakes_are_sentences_too(tmp_path: Path) -> None:
     images, labels = draw(4)
     with pytest.raises(ConfigError, match=r"^y holds one class; a classifier needs images of at least 2\.$"):
         AlexNetClassifier(**SMALL).fit(images, ["sun"] * 4)
+    with pytest.raises(ConfigError, match=r"^image_px is 32; recipe modern reads crops of 224 px\.$"):
+        AlexNetClassifier(**SMALL | {"recipe": "modern"}).fit(images, labels)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         AlexNetClassifier(**SMALL).fit(images, labels[:3])
     (tmp_path / "a.png").write_bytes(b"no picture")

@@ -26,6 +26,7 @@ from alexnet.data.store.writer import SplitContent, StoreFiles, rows_per_shard
 from alexnet.errors import ConfigError
 from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.given import name_given, read_given
+from alexnet.network.dialects import find_dialect
 from alexnet.recipes.named import find_recipe, scale_epochs
 from alexnet.runs.train import train
 from alexnet.training.loop import Silent
@@ -98,12 +99,16 @@ class AlexNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if len(self.classes_) < 2:
             raise ConfigError("y holds one class; a classifier needs images of at least 2.")
         scaled = scale_epochs(find_recipe(self.recipe), self.epochs) if self.epochs else []
+        recipe = find_recipe(self.recipe, [*scaled, *self.settings])
+        input_px = find_dialect(recipe.network.dialect, len(self.classes_)).input_px
+        if self.image_px < input_px:
+            raise ConfigError(f"image_px is {self.image_px}; recipe {self.recipe} reads crops of {input_px} px.")
         with tempfile.TemporaryDirectory(prefix="alexnet-") as place:
             folder = Path(place)
             store = _write_store(folder, images, indices.astype(np.int64), self.image_px)
             outcome = train(
                 store,
-                find_recipe(self.recipe, [*scaled, *self.settings]),
+                recipe,
                 folder / "run",
                 listener=_Lines() if self.verbose else Silent(),
                 seed=_choose_seed(self.random_state),
