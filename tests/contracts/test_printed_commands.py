@@ -222,10 +222,16 @@ def printed(
 def show_pages(world: Path, patch: pytest.MonkeyPatch) -> None:
     """Of everything there is, what `alexnet info` says."""
     for name in ("store", "run", "begun", "tuned", "model.safetensors", "mine.yaml", "ensemble.json", "index", "half index",
-                 "half", "half.partial", "clips.safetensors", "reproduced", "reproduced/views", "picture.jpg", "run/environment.json", "."):  # fmt: skip
+                 "half", "half.partial", "clips.safetensors", "reproduced", "reproduced/views", "picture.jpg", "run/environment.json"):  # fmt: skip
         describe(str(world / name))
     for name in ("paper", "fine-tune", "small-data", "caffe", "one-tower-2014"):
         describe(name)
+
+
+def show_a_folder_of_runs(world: Path, patch: pytest.MonkeyPatch) -> None:
+    """The page of a folder that holds runs and stores, and no model of its own."""
+    (world / "model.safetensors").unlink()
+    describe(str(world))
 
 
 def show_what_lacks_something(world: Path, patch: pytest.MonkeyPatch) -> None:
@@ -375,7 +381,7 @@ def look_at_the_demo(world: Path, patch: pytest.MonkeyPatch) -> None:
         call("demo", "--out", "shown")
 
 
-STATES = (show_pages, show_what_lacks_something, meet_mistakes, use_a_checkpoint, calibrate_models, lose_the_store, search_collections,
+STATES = (show_pages, show_a_folder_of_runs, show_what_lacks_something, meet_mistakes, use_a_checkpoint, calibrate_models, lose_the_store, search_collections,
           search_what_has_changed, do_work, learn_from_clips, doubt_labels, read_reports, look_at_the_demo)  # fmt: skip
 PARSED = {"bench": "takes minutes", "serve": "goes on until it is stopped"}
 """Verbs whose commands are only parsed, and why."""

@@ -297,3 +297,17 @@ def test_a_timeline_shows_what_the_head_scores(folder: Path, tmp_path: Path) -> 
         assert [row[0] for row in rows] == times
         seen = open_temporal(folder / kind, precision="float32").look(clip)
         assert np.allclose([list(map(float, row[2:])) for row in rows], seen.look.moments, atol=1e-5)
+
+
+def test_frames_that_are_farther_apart_than_those_it_learned_from_are_told(folder: Path, tmp_path: Path) -> None:
+    store = tmp_path / "STORE"
+    run("prepare", folder / "CLIPS", "--every", 0.25, "--thin", 0, "--size", 32, "--out", store)
+    result = CliRunner().invoke(cli, ["evaluate", str(folder / "pooling"), str(store), *PLAIN])
+    assert (
+        result.stderr.replace("\n", " ")
+        .strip()
+        .endswith(
+            f"Note: {folder / 'pooling'} learned from frames 0.125 s apart, and those of {store} are 0.25 s apart; a motion looks "
+            "faster or slower to it."
+        )
+    )

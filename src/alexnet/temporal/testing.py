@@ -22,6 +22,8 @@ class ClipErrors:
 
     clips: int
     frames: int
+    every_seconds: float
+    """Time between the frames."""
     frame_error: float
     """Of single frames. They are no independent samples, so it has no interval."""
     mean_error: float
@@ -44,6 +46,7 @@ class ClipErrors:
         return {
             "clips": self.clips,
             "frames": self.frames,
+            "every_seconds": self.every_seconds,
             "frame_error": self.frame_error,
             "mean_error": self.mean_error,
             "mean_interval": list(self.mean_interval),
@@ -85,6 +88,7 @@ def measure_clip_errors(
     return ClipErrors(
         clips=count,
         frames=len(singles),
+        every_seconds=clips.every_seconds,
         frame_error=float(wrong_singles.mean()),
         mean_error=wrong_means / count,
         mean_interval=wilson_interval(wrong_means, count),

@@ -128,6 +128,12 @@ def evaluate_clips(
     chosen = split or choose_reported(opened.filled_splits)
     with terminal.progress("computing features", "frames") as meter:
         errors = measure_clip_errors(classifier, opened, split=chosen, tick=meter)
+    learned = classifier.model.every_seconds
+    if abs(errors.every_seconds - learned) > 0.01 * learned:
+        terminal.say(
+            f"Note: {models[0]} learned from frames {learned:g} s apart, and those of {store} are "
+            f"{errors.every_seconds:g} s apart; a motion looks faster or slower to it."
+        )
     if as_json:
         terminal.print_json({"model": str(models[0]), "head": classifier.model.kind, **errors.to_json()})
     else:
