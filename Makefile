@@ -28,7 +28,7 @@ EXTRAS_READY := $(EXTRAS)/.ready
 
 $(EXTRAS_READY): pyproject.toml constraints-extras.txt
 	$(PYTHON) -m venv $(EXTRAS)
-	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-extras.txt --editable '.[dev,web,browser,site]'
+	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-extras.txt --editable '.[dev,web,browser,site,notebooks]'
 	touch $(EXTRAS_READY)
 
 test-extras: $(EXTRAS_READY)
@@ -36,8 +36,9 @@ test-extras: $(EXTRAS_READY)
 	$(EXTRAS)/bin/python -m pytest tests/release
 
 # Longer tests: every one that is marked slow.
-test-slow: setup
+test-slow: setup $(EXTRAS_READY)
 	$(BIN)/python -m pytest -m slow --timeout 1800
+	$(EXTRAS)/bin/python -m pytest -m slow --timeout 1800 tests/site
 
 # Every call of every stage that changes files fails once, in every way (docs/reliability.md); goes on where it was stopped.
 faults: setup

@@ -177,3 +177,16 @@ def test_a_line_feed_in_a_cell_is_shown_as_one(output: bool) -> None:
     terminal = on_screen(output=output)
     terminal.table(["class", "n"], [["blue\nx", "1"]])
     assert [line.strip() for line in text_of(terminal.output).splitlines()][1:] == [r"blue\x0ax  1"]
+
+
+def test_a_quiet_terminal_says_nothing_in_a_notebook_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich import console, jupyter
+
+    shown: list[object] = []
+    monkeypatch.setattr(console, "_is_jupyter", lambda: True)
+    monkeypatch.setattr(jupyter, "display", lambda *arguments, **options: shown.append(arguments))
+    terminal = Terminal(quiet=True)
+    terminal.say("a sentence")
+    terminal.print("a result")
+    terminal.table(["a", "b"], [["1", "2"]])
+    assert shown == []

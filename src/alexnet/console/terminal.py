@@ -62,8 +62,9 @@ class Terminal:
     def __init__(self, *, quiet: bool = False) -> None:
         """Speak to whoever runs the program; `quiet` says nothing, for a program that calls this one."""
         nowhere = _Nowhere() if quiet else None
-        self.errors = Console(file=nowhere, stderr=True, highlight=False, soft_wrap=True)
-        self.output = Console(file=nowhere, highlight=False, soft_wrap=True)
+        aside = False if quiet else None  # in a notebook rich would show what a file was to take
+        self.errors = Console(file=nowhere, force_jupyter=aside, stderr=True, highlight=False, soft_wrap=True)
+        self.output = Console(file=nowhere, force_jupyter=aside, highlight=False, soft_wrap=True)
         self._bars = 0
 
     def say(self, sentence: str) -> None:
