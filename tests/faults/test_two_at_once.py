@@ -108,7 +108,8 @@ def test_an_index_that_is_read_while_it_grows_and_shrinks_is_whole_every_time(fo
             sizes.add(len(index))
         except SearchError as problem:
             refused.append(str(problem))
-    assert writer.returncode == 0, writer.stderr.read() if writer.stderr else ""
+    said = writer.communicate()[1]
+    assert writer.returncode == 0, said
     assert len(sizes) > 1, "it never changed under the reader"
     assert not [text for text in refused if "damaged" in text], refused[:3]
 

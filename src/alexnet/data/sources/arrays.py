@@ -88,7 +88,7 @@ def find_arrays(root: Path, options: Options) -> Source:
     images and labels (x and y, data and targets) for one set. `class_names`, an array of strings, names the labels.
     """
     try:
-        with np.load(root, allow_pickle=False) as archive:
+        with root.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             values = {name: archive[name] for name in archive.files}
     except Exception as error:  # zipfile and NumPy raise many types for a damaged file, MemoryError for a forged shape
         reason = escape_name(str(error))[:200]
