@@ -76,6 +76,13 @@ def test_an_ensemble_of_an_infinite_format_is_refused(tmp_path: Path) -> None:
         family.read(place)
 
 
+def test_a_table_of_coco_with_an_infinite_id_is_refused(tmp_path: Path) -> None:
+    family = KNOWN["COCO"]
+    place = put(family, tmp_path, change(json.loads(family.make(tmp_path)[0]), ("images", "0", "id"), float("inf")))
+    with pytest.raises(SourceError, match="cannot be read as COCO's instances"):
+        family.read(place)
+
+
 def test_arrays_whose_archive_has_a_damaged_directory_are_refused_in_a_short_sentence(tmp_path: Path) -> None:
     family = KNOWN["NumPy"]
     good = family.make(tmp_path)[0]

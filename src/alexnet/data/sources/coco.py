@@ -78,7 +78,7 @@ def _read(path: Path, split: str | None, options: Options) -> tuple[list[Record]
         categories = {int(each["id"]): str(each["name"]) for each in listed}
         names = {int(each["id"]): str(each["file_name"]) for each in images}
         pairs = [(int(each["image_id"]), int(each["category_id"])) for each in annotations]
-    except (OSError, ValueError, KeyError, TypeError) as problem:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as problem:
         reason = f"it lacks {problem}" if isinstance(problem, KeyError) else problem
         raise SourceError(
             f"{path} cannot be read as COCO's instances ({reason}). It needs images with id and file_name, categories "
