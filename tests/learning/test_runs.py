@@ -701,3 +701,27 @@ def test_a_run_killed_in_mid_epoch_continues_to_the_same_weights(small_store_pat
     outcome = run(small_store_path, out, Listener(), epochs=6)
     assert len(outcome.history) == 6
     assert_same_weights(tmp_path / "whole", out)
+
+
+@pytest.mark.parametrize(
+    "left", [[".recipe.yaml.writing"], ["recipe.yaml"], ["recipe.yaml", ".environment.json.writing"]]
+)
+def test_a_run_that_was_killed_before_its_second_file_begins_again(
+    left: list[str], small_store_path: Path, tmp_path: Path, listener: Listener
+) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    for name in left:
+        (out / name).write_text(recipe(epochs=1).to_yaml() if name == "recipe.yaml" else "half")
+    run(small_store_path, out, listener, epochs=1)
+    assert (out / "model.safetensors").exists()
+    assert not list(out.glob(".*.writing"))
+
+
+def test_a_folder_with_another_recipe_alone_is_no_run(
+    small_store_path: Path, tmp_path: Path, listener: Listener
+) -> None:
+    (tmp_path / "recipe.yaml").write_text(recipe(epochs=2).to_yaml())
+    with pytest.raises(RunError, match="exists and is not a run folder"):
+        run(small_store_path, tmp_path, listener, epochs=1)
+    assert (tmp_path / "recipe.yaml").read_text() == recipe(epochs=2).to_yaml()

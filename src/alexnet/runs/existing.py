@@ -9,7 +9,7 @@ from alexnet.data.store.format import find_start, find_store
 from alexnet.data.store.reader import Store, open_store
 from alexnet.distribution.world import World
 from alexnet.errors import RunError
-from alexnet.files.writing import lock_file
+from alexnet.files.writing import lock_file, stand_in
 from alexnet.network.model_file import find_checkpoint
 from alexnet.recipes.named import Recipe, change_recipe, read_recipe
 from alexnet.runs.folder import ENVIRONMENT, LOCK, MODEL, RECIPE, Journal, Tracker, read_environment
@@ -66,8 +66,10 @@ def _begin_or_continue(
 ) -> str | None:
     """Write down what the run is, or return the checkpoint to continue from."""
     out = journal.folder
-    if not _entries(out):
-        journal.begin(recipe.to_yaml(), environment)
+    entries, text = _entries(out), recipe.to_yaml()
+    # A process that was killed between its first two files has left the recipe alone; another's would be overwritten.
+    if not entries or (entries == [RECIPE] and (out / RECIPE).read_bytes() == text.encode()):
+        journal.begin(text, environment)
         return None
     if not (out / RECIPE).exists() or not (out / ENVIRONMENT).exists():
         raise RunError(f"{out}: exists and is not a run folder. Choose another --out.")
@@ -179,8 +181,9 @@ def _locked(out: Path) -> Iterator[None]:
 
 
 def _entries(out: Path) -> list[str]:
-    """Names in a folder, besides the lock."""
-    return [path.name for path in out.iterdir() if path.name != LOCK]
+    """Names in a folder, besides the lock and what a killed process was writing."""
+    passing = {LOCK, *(stand_in(out / name).name for name in (RECIPE, ENVIRONMENT))}
+    return [path.name for path in out.iterdir() if path.name not in passing]
 
 
 def find_differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
