@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from results_questions import question_rows
 from scaling_tables import read_record
 
 from alexnet.reproduction.contrasts import SMALLEST_OF_INTEREST, Contrast, Published, judge, read_published
@@ -100,6 +101,7 @@ def answers_page(table: Table) -> str:
         **_chosen(contrasts),
         **_norm(),
         "table": table(*_verdicts(contrasts)),
+        "questions": table(["question", "data", "measured", "mean (deviation over the seeds)"], question_rows()),
         "minutes": f"{sum(one.seconds for each in published for one in each.outcomes) / 60:,.0f}",
     }
     return (RESULTS.parent / "results.template").read_text(encoding="utf-8").format(**facts)
