@@ -44,7 +44,9 @@ def test_every_command_and_example_works(
     capsys.readouterr()
     (example,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
     exec(example, {})
-    assert len(capsys.readouterr().out.splitlines()) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3  # the neighbours that it asks for
+    assert [float(line.split()[0]) for line in lines] == sorted(float(line.split()[0]) for line in lines)
     section = (DOCS / "formats.md").read_text(encoding="utf-8").split("## The index\n")[1]
     (example, *_) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     found: dict[str, object] = {"OPEN": _open_and_close}
