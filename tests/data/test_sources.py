@@ -217,7 +217,7 @@ def test_a_source_that_is_no_folder_is_an_error(photos: Photos) -> None:
 
 
 def test_a_source_that_may_not_be_listed_is_an_error(photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> None:
+    def refuse(path: Path, accept: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     root = photos(TWO_SPLITS)
