@@ -202,8 +202,10 @@ def test_operators_are_registered_as_pytorch_asks(shape: tuple[int, ...]) -> Non
 
 def test_the_update_is_registered_as_one_that_changes_its_arguments() -> None:
     tensors = [torch.randn(6) for _ in range(3)]
-    torch.library.opcheck(operators._update, (*tensors, 0.1, 0.9, 0.0, torch.zeros(6, dtype=torch.bfloat16)))
-    torch.library.opcheck(operators._update, (*tensors, 0.1, 0.9, 0.0, None))
+    working, average = torch.zeros(6, dtype=torch.bfloat16), torch.zeros(6)
+    torch.library.opcheck(operators._update, (*tensors, 0.1, 0.9, 0.0, working, average, 0.5))
+    torch.library.opcheck(operators._update, (*tensors, 0.1, 0.9, 0.0, working, None, 0.0))
+    torch.library.opcheck(operators._update, (*tensors, 0.1, 0.9, 0.0, None, None, 0.0))
 
 
 REFUSALS = [
