@@ -253,10 +253,19 @@ def test_a_run_is_no_store_and_can_be_gone_on_from(trained: Path, tmp_path: Path
     assert str(result.exception) == (
         f"{trained} is a run. To go on from it: alexnet train {trained} --more-epochs 10 --out RUN"
     )
-    words = ["train", str(trained), "--more-epochs", "1", "--recipe", "paper", "--out", str(tmp_path / "more")]
+    for also in (["--recipe", "paper"], ["--freeze", "conv1"]):
+        words = ["train", str(trained), "--more-epochs", "1", *also, "--out", str(tmp_path / "more")]
+        result = CliRunner().invoke(cli, words)
+        assert result.exit_code == 2
+        assert "leave out --recipe, --from, --epochs, --freeze" in result.output
+
+
+def test_folds_keep_no_thresholds(small_store_path: Path, tmp_path: Path) -> None:
+    words = ["train", str(small_store_path), "--folds", "2", "--reject", "0.1", "--out", str(tmp_path / "folds")]
     result = CliRunner().invoke(cli, words)
     assert result.exit_code == 2
-    assert "leave out --recipe, --from, --epochs" in result.output
+    assert "leave out --reject" in " ".join(result.output.split())
+    assert not (tmp_path / "folds").exists()
 
 
 def test_evaluate_prints_json_and_writes_predictions(trained: Path, small_store_path: Path, tmp_path: Path) -> None:

@@ -140,10 +140,14 @@ def train(
         train_on_clips(store, temporal, start, out, seed=options["seed"], **compute)
         return
     terminal = Terminal()
-    if more_epochs and (recipe or start or epochs or add_sixth_convolution or folds):
+    if more_epochs and (recipe or start or epochs or freeze or add_sixth_convolution or folds):
         raise click.UsageError(
             "--more-epochs goes on with the recipe and the network of the run; leave out --recipe, --from, --epochs, "
-            "--folds and --add-sixth-convolution."
+            "--freeze, --folds and --add-sixth-convolution."
+        )
+    if reject and folds:
+        raise click.UsageError(
+            "--reject keeps thresholds in one model, and --folds trains several to test labels; leave out --reject."
         )
     if fold and not folds:
         raise click.UsageError("--fold is one of --folds K; give both.")
