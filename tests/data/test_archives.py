@@ -14,6 +14,7 @@ from alexnet.data.sources.archives import TarArchive, ZipArchive, is_archive, op
 from alexnet.data.sources.kinds import find_images
 from alexnet.data.store.reader import open_store
 from alexnet.errors import ImageError, SourceError
+from alexnet.text.wording import say_bytes
 
 Photos = Callable[..., Path]
 TREE = [f"{split}/{name}/{number}.png" for split in ("train", "val") for name in ("cat", "dog") for number in range(2)]
@@ -58,6 +59,26 @@ def test_an_archive_gives_the_same_store_as_its_folder(photos: Photos, tmp_path:
     plain = prefix.removeprefix("./")
     assert packed["val"].paths[:] == [plain + path for path in folder["val"].paths]
     assert not list(tmp_path.glob("**/set"))
+
+
+def test_an_archive_that_unpacks_to_far_more_than_its_size_is_refused(
+    photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alexnet.data.sources.archives._FREE_BYTES", 2**20)
+    small = pack(photos(TREE), tmp_path / "a.tar.gz", "")
+    assert find_images(small).class_names == ("cat", "dog")
+    bomb = tmp_path / "bomb.tar.gz"
+    with tarfile.open(bomb, "w:gz") as tar:
+        member = tarfile.TarInfo("train/cat/a.png")
+        member.size = 2**24
+        tar.addfile(member, io.BytesIO(bytes(2**24)))
+    with pytest.raises(SourceError) as caught:
+        find_images(bomb)
+    most = say_bytes(2**20 + 50 * bomb.stat().st_size)
+    assert str(caught.value) == (
+        f"{bomb}: unpacks to more than {most}, which pictures of its size never do. Unpack it yourself if you "
+        "trust it, and name the folder."
+    )
 
 
 def test_a_single_tree_in_an_archive_is_divided(photos: Photos, tmp_path: Path) -> None:

@@ -16,8 +16,10 @@ from PIL import Image
 from alexnet.cli import cli
 from alexnet.errors import ConfigError, ImageError
 from alexnet.evaluation.classifier import Classifier, load
+from alexnet.exchange.feature_files import open_writer
 from alexnet.exchange.features import write_features
 from alexnet.files.record import hash_file
+from alexnet.files.writing import stand_in
 from alexnet.network.model_file import save_model
 from alexnet.text.names import unescape_name
 from conftest import write_oddly_named
@@ -217,3 +219,15 @@ except OSError:
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "f.h5")], capture_output=True, check=False)
     assert done.returncode == 7, done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_there_stays_and_what_a_killed_process_left_beside_it_goes(tmp_path: Path) -> None:
+    path = tmp_path / "made.npz"
+    path.write_text("precious")
+    stand_in(path).mkdir()
+    (stand_in(path) / "fc7.raw").write_text("left")
+    with pytest.raises(ConfigError) as problem:
+        open_writer(path, {"fc7": (4,)})
+    assert str(problem.value) == f"--out {path}: exists. Choose another, or delete it."
+    assert [each.name for each in tmp_path.iterdir()] == ["made.npz"]
+    assert path.read_text() == "precious"

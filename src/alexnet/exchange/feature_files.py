@@ -40,6 +40,7 @@ def open_writer(path: Path, shapes: Shapes) -> "FeatureWriter":
         ConfigError: the file exists, its suffix is unknown, or the package that writes it is not installed.
     """
     if path.exists():
+        clear_away(stand_in(path))  # of a process that was killed after the file had its name
         raise ConfigError(f"--out {path}: exists. Choose another, or delete it.")
     if path.suffix not in _WRITERS:
         raise ConfigError(f"--out {path}: accepted are files that end in {', '.join(_WRITERS)}.")

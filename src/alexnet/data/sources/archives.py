@@ -8,7 +8,6 @@ which the system removes with the process.
 import io
 import lzma
 import os
-import shutil
 import stat
 import tarfile
 import tempfile
@@ -25,6 +24,7 @@ from typing import IO
 from alexnet.data.images.decode import MAX_FILE_BYTES
 from alexnet.data.sources.folders import Accept, Folder, add_file, has_image_suffix, pass_over_raw
 from alexnet.errors import ImageError, SourceError
+from alexnet.text.wording import say_bytes
 
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, ValueError, NotImplementedError)
 """What archive modules raise for damaged or unusual files, beside OSError."""
@@ -46,6 +46,8 @@ def open_archive(path: Path) -> "Archive":
     """
     try:
         return ZipArchive(path) if zipfile.is_zipfile(path) else TarArchive(path)
+    except SourceError:
+        raise
     except OSError as error:
         raise SourceError(f"{path} cannot be read ({error.strerror or error}). Check its permissions.") from None
     except _DAMAGE as error:
@@ -220,10 +222,17 @@ def _open_plain(path: Path) -> IO[bytes]:
         return path.open("rb")
     import importlib
 
+    most = _FREE_BYTES + _MOST_RATIO * path.stat().st_size
     plain = tempfile.TemporaryFile(prefix="alexnet-")  # noqa: SIM115 - it stays open as long as the archive
     try:
         with importlib.import_module(opener).open(path, "rb") as packed:
-            shutil.copyfileobj(packed, plain, 2**20)
+            while block := packed.read(2**20):
+                plain.write(block)
+                if plain.tell() > most:
+                    raise SourceError(
+                        f"{path}: unpacks to more than {say_bytes(most)}, which pictures of its size never do. "
+                        "Unpack it yourself if you trust it, and name the folder."
+                    )
     except BaseException:
         plain.close()
         raise
@@ -231,6 +240,8 @@ def _open_plain(path: Path) -> IO[bytes]:
     return plain
 
 
+_FREE_BYTES, _MOST_RATIO = 2**28, 50
+"""What a compressed archive may unpack to: so much, and so many times its own size. Pictures hardly shrink."""
 _COMPRESSIONS = ((b"\x1f\x8b", "gzip"), (b"BZh", "bz2"), (b"\xfd7zXZ\0", "lzma"))
 
 
