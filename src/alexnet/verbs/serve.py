@@ -34,6 +34,7 @@ CORRECTIONS = "corrections.csv"
 @click.option("--root-path", default="", show_default=False, metavar="/PREFIX", help="Where a proxy shows this server.")
 @click.option("--max-bytes", default=64 * 2**20, type=Whole(1), help="Largest request.")
 @click.option("--max-pixels", default=120_000_000, type=Whole(1, 120_000_000), help="Largest picture.")
+@click.option("--max-clip-seconds", default=30.0, type=Number(0.1), metavar="SECONDS", help="Longest clip.")
 @click.option("--max-files", default=64, type=Whole(1), help="Pictures in a request.")
 @click.option("--queue", default=256, type=Whole(1), help="Pictures that may wait; then 503.")
 @click.option(
@@ -99,7 +100,7 @@ def serve(
     index = open_index(index_path) if index_path else None
     terminal, opened = open_model(model, **{name: options.pop(name) for name in ("device", "precision", "threads")})
     answers = Answers(opened, index=index, calibrated=calibrated)
-    limits = Limits(**{field.name: options.pop(field.name) for field in fields(Limits)})
+    limits = Limits(**{each.name: options.pop(each.name) for each in fields(Limits) if each.name in options})
     service = Service(answers, Options(views=int(views), batch_wait_seconds=batch_wait / 1000, **options), limits)
     if examples:
         offered = choose_examples(open_store(examples), answers.image_px)
