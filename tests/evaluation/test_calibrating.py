@@ -21,6 +21,7 @@ from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.assessment import assess
 from alexnet.evaluation.assessment_options import Options
 from alexnet.evaluation.calibrating import (
+    Confidence,
     calibrate,
     choose_references,
     find_threshold,
@@ -33,6 +34,7 @@ from alexnet.evaluation.record import digest_weights, read_errors, write_errors
 from alexnet.files.tensors import read_document
 from alexnet.network.confidence import Rejection, for_views, scale_probabilities
 from alexnet.network.model_file import load_model, save_model, tensors_of
+from alexnet.runs.display import describe_calibration
 from conftest import write_store
 
 PER_CLASS = 7
@@ -248,7 +250,7 @@ def test_calibrate_predict_and_info_say_what_is_unknown(path: Path, store: Store
 
     printed = call("calibrate", path, store.path, "--reject", 0.2)
     assert "60 images of val" in printed
-    assert '20.00 % of these images are farther from all it learned, and "unknown".' in printed
+    assert 'A picture that is farther than its largest distance from all it learned is "unknown".' in printed
     model = load_model(path)
     assert model.rejection is not None
     model.rejection.references[:] *= -1
@@ -377,7 +379,7 @@ def test_training_with_reject_ends_with_a_calibrated_model(store: Store, tmp_pat
     assert 4 <= sum(unknown) <= 8
     said_of_it = " ".join(printed.output.split())
     assert f"temperature {classifier.temperatures[10]:.3f} in ten views (calibration error " in said_of_it
-    assert "); 10.00 % of them are unknown. More: alexnet info " in said_of_it
+    assert "); 6 of them are unknown. More: alexnet info " in said_of_it
     other = only_train(store, tmp_path)
     said = call("train", other.path, *recipe, "--out", tmp_path / "another", "--reject", 0.1)
     assert said == (
@@ -491,3 +493,23 @@ def test_info_of_a_run_tells_its_temperatures_and_refuses_what_is_none(
     refused = CliRunner().invoke(cli, ["info", str(tmp_path)]).exception
     assert isinstance(refused, WeightsError)
     assert str(refused).startswith(f"{path}: its header is incomplete or malformed (")
+
+
+@pytest.mark.parametrize(
+    ("temperature", "errors", "words"),
+    [
+        (0.8, (0.1, 0.02), "calibration error 2.00 % in place of 10.00 %"),
+        (0.8, (0.1, 0.12), "calibration error 12.00 %, no better than the 10.00 % without it"),
+        (
+            TEMPERATURES[0],
+            (0.1, 0.12),
+            "calibration error 12.00 %, no better than the 10.00 % without it, the temperature at the end of its range: too "
+            "few images are wrong to tell",
+        ),
+    ],
+)
+def test_a_temperature_that_does_not_help_is_not_sold_as_one_that_does(
+    temperature: float, errors: tuple[float, float], words: str
+) -> None:
+    found = Confidence(48, "S (val)", "f", "val", {10: temperature}, {10: errors}, None, {})
+    assert describe_calibration(found, 10) == words

@@ -48,6 +48,8 @@ class Confidence:
     errors: Mapping[int, tuple[float, float]]
     """Number of views -> expected calibration error of these images, raw and scaled."""
     rejection: Rejection | None
+    unknown: Mapping[int, int]
+    """Number of views -> how many of these images lie beyond the threshold; empty without a rejection."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures for programs."""
@@ -57,7 +59,11 @@ class Confidence:
                 "temperature": self.temperatures[each],
                 "expected_calibration_error": self.errors[each][0],
                 "scaled_calibration_error": self.errors[each][1],
-                **({"threshold": self.rejection.thresholds[each]} if self.rejection else {}),
+                **(
+                    {"threshold": self.rejection.thresholds[each], "unknown": self.unknown[each]}
+                    if self.rejection
+                    else {}
+                ),
             }
             for each in MEASURED_VIEWS
         ]
@@ -158,6 +164,7 @@ def calibrate(
     temperatures: dict[int, float] = {}
     errors: dict[int, tuple[float, float]] = {}
     thresholds: dict[int, float] = {}
+    unknown: dict[int, int] = {}
     for views in MEASURED_VIEWS:
         probabilities, distances = [], []
         unread = np.arange(len(images))
@@ -181,9 +188,12 @@ def calibrate(
             measure_calibration(scaled, labels).expected_error,
         )
         if reject is not None:
-            thresholds[views] = find_threshold(np.concatenate(distances), reject)
+            far = np.concatenate(distances)
+            thresholds[views] = find_threshold(far, reject)
+            unknown[views] = int((far > thresholds[views]).sum())
     rejection = replace(distances_from, thresholds=thresholds) if distances_from else None
-    return Confidence(len(images), f"{store.path} ({split})", store.fingerprint, split, temperatures, errors, rejection)
+    name = f"{store.path} ({split})"
+    return Confidence(len(images), name, store.fingerprint, split, temperatures, errors, rejection, unknown)
 
 
 def _read(images: Images, positions: NDArray[np.int64], size: int) -> Iterator[list[NDArray[np.uint8]]]:

@@ -6,6 +6,8 @@ from typing import Any
 
 from alexnet.console.pace import Pace
 from alexnet.console.terminal import Meter, Terminal, duration, percent
+from alexnet.evaluation.calibrating import Confidence
+from alexnet.evaluation.metrics import TEMPERATURES
 from alexnet.text.wording import counted
 
 WAITING_SHARE = 0.05
@@ -23,6 +25,21 @@ FORWARD_SHARE = 1 / 3
 
 DRAWING_SECONDS = 12.0
 """Time for the figures of a report."""
+
+
+_AT_END = 0.01
+"""How near to an end of its range, in natural logarithms, a temperature is said to be at it."""
+
+
+def describe_calibration(found: Confidence, views: int) -> str:
+    """Return what the temperature of so many views does to the calibration error, in words."""
+    raw, scaled = found.errors[views]
+    words = f"calibration error {percent(scaled)}" + (
+        f" in place of {percent(raw)}" if scaled < raw else f", no better than the {percent(raw)} without it"
+    )
+    if min(abs(math.log(found.temperatures[views] / end)) for end in TEMPERATURES) < _AT_END:
+        words += ", the temperature at the end of its range: too few images are wrong to tell"
+    return words
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from alexnet.console.terminal import Meter, Terminal, percent
+from alexnet.console.terminal import Meter, Terminal
 from alexnet.data.store.format import VAL, choose_reported
 from alexnet.data.store.reader import Store
 from alexnet.distribution.world import SINGLE_PROCESS, World
@@ -17,7 +17,7 @@ from alexnet.evaluation.set_evaluation import SetEvaluation
 from alexnet.interpretation.page import headline
 from alexnet.interpretation.report import MOST_SEARCHED, VIEWS, report_run
 from alexnet.recipes.named import Recipe
-from alexnet.runs.display import Afterwards, TrainingDisplay
+from alexnet.runs.display import Afterwards, TrainingDisplay, describe_calibration
 from alexnet.runs.existing import identify, refuse_other
 from alexnet.runs.folder import MODEL, read_metrics
 from alexnet.runs.requirements import choose_objective
@@ -117,11 +117,10 @@ def _calibrate(
             f"{command('calibrate', out, store.path, reject=reject)}"
         ) from None
     save_calibration(classifier, found)
-    raw, scaled = found.errors[10]
-    rejected = "" if reject is None else f"; {percent(reject)} of them are unknown"
+    rejected = "" if reject is None else f"; {found.unknown[10]:,} of them are unknown"
     terminal.say(
         f"Calibrated on {counted(found.images, 'image')} of {found.split}: temperature {found.temperatures[10]:.3f} in "
-        f"ten views (calibration error {percent(scaled)} in place of {percent(raw)}){rejected}. More: "
+        f"ten views ({describe_calibration(found, 10)}){rejected}. More: "
         f"{command('info', out / MODEL)}"
     )
 

@@ -10,6 +10,7 @@ from alexnet.evaluation.calibrating import Confidence
 from alexnet.evaluation.confident_learning import find_suspects
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.interpretation.tables import SET_HEAD, list_classes, list_differences, list_set_row
+from alexnet.runs.display import describe_calibration
 from alexnet.text.commands import command
 from alexnet.text.names import escape_name
 from alexnet.text.wording import counted, say_unequal, say_views
@@ -97,7 +98,7 @@ def say_unknown(unknown: Unknown) -> str:
 def show_confidence(terminal: Terminal, found: Confidence) -> None:
     """Print temperatures, and what they do to the calibration; thresholds where there are some."""
     rejection = found.rejection
-    head = ["", "temperature", "calibration error", "scaled"] + (["largest distance"] if rejection else [])
+    head = ["", "temperature", "calibration error", "scaled"] + (["largest distance", "unknown"] if rejection else [])
     terminal.table(
         head,
         [
@@ -105,14 +106,17 @@ def show_confidence(terminal: Terminal, found: Confidence) -> None:
                 say_views(views),
                 f"{temperature:.3f}",
                 *map(percent, found.errors[views]),
-                *([f"{rejection.thresholds[views]:.4f}"] if rejection else []),
+                *([f"{rejection.thresholds[views]:.4f}", f"{found.unknown[views]:,}"] if rejection else []),
             ]
             for views, temperature in found.temperatures.items()
         ],
         title=f"{counted(found.images, 'image')} of {found.split}",
     )
     if rejection:
-        terminal.print(f'{percent(rejection.share)} of these images are farther from all it learned, and "unknown".')
+        terminal.print('A picture that is farther than its largest distance from all it learned is "unknown".')
+    for views in found.temperatures:
+        if found.errors[views][1] >= found.errors[views][0]:
+            terminal.print(f"In {say_views(views)}: {describe_calibration(found, views)}.")
 
 
 def _show_sets(terminal: Terminal, assessment: Assessment) -> None:
