@@ -124,8 +124,15 @@ _INTRODUCTION = """# Dialects
 
 Ask for AlexNet in five places and five networks come back. Here each is a value of one table format
 (`network/rows.py`, `network/dialects.py`), so that a result can say which of them it is about. The numbers below are
-computed from the tables. Sources: the paper; the 2012 source (computerhistory/AlexNet-Source-Code); BVLC/caffe;
-akrizhevsky/cuda-convnet2; pytorch/vision.
+computed from the tables.
+
+Sources:
+
+- the paper
+- the 2012 source (computerhistory/AlexNet-Source-Code)
+- BVLC/caffe
+- akrizhevsky/cuda-convnet2
+- pytorch/vision
 """
 
 _DIFFERENCES = """Rows in which all agree are left out. `alexnet info --compare DIALECT DIALECT …` prints the same for
@@ -133,30 +140,43 @@ any selection, with modifiers.
 """
 
 _NOT_IN_THE_TABLE = """
-What these tables do not hold, since it is not of the network:
+### What the tables do not hold
 
-- Caffe reads blue, green, red. Here every dialect reads red, green, blue; weights from Caffe are converted when they
-  are read, and its mean becomes the model's preprocessing.
-- Every dialect is trained by the update rule of the paper and of the 2012 source: the rate is inside the velocity,
-  biases are not decayed. A rate of 0 stops a layer at once; the recipe `caffe` lets it coast on, as Caffe does
-  (`optimization.at_rate_zero`). PyTorch's SGD keeps the rate outside the velocity and decays biases.
-- Where several values of a pooling window are equal, the first in reading order receives the gradient, as in Caffe and
-  PyTorch; in the 2012 source every one of them does.
-- torchvision has an adaptive mean over 6 x 6 before fc6, which at 224 px changes nothing.
+These are not of the network:
+
+- **Order of colours.** Caffe reads blue, green, red. Here every dialect reads red, green, blue. Weights from Caffe are
+  converted when they are read, and its mean becomes the model's preprocessing.
+- **Update rule.** Every dialect is trained by that of the paper and of the 2012 source: the rate is inside the
+  velocity, biases are not decayed. PyTorch's SGD keeps the rate outside the velocity and decays biases.
+- **A rate of 0** stops a layer at once. The recipe `caffe` lets it coast on, as Caffe does
+  (`optimization.at_rate_zero`).
+- **Equal values in a pooling window.** The first in reading order receives the gradient, as in Caffe and PyTorch. In
+  the 2012 source every one of them does.
+- **Adaptive mean.** torchvision has one over 6 x 6 before fc6, which at 224 px changes nothing.
 """
 
 _MODIFIERS = """They follow the dialect's name, joined by plus signs, and apply from left to right:
-`alexnet info source-2012+no-norm`, `--set network.dialect=paper+without=conv3`, `alexnet.build("caffe+conv6")`.
+
+- `alexnet info source-2012+no-norm`
+- `--set network.dialect=paper+without=conv3`
+- `alexnet.build("caffe+conv6")`
 """
 
 _RECIPES = """A recipe fixes how a dialect is trained: `alexnet train STORE --recipe NAME`. Every field can be changed
 with `--set`. Rows in which all agree are left out.
 """
 
-_TAPS = """Each name in brackets can be asked for: `alexnet features MODEL IMAGES --layers conv1,conv5.pool,fc7.relu`,
-or in Python `alexnet.load(path).activations(images, ["conv1", "conv5.pool:a"])`. The bare name is the layer's own
-output, before anything follows it; `:a` and `:b` behind a name select the half that belongs to one tower. Shapes are
-channels x height x width, of the layer and, behind the arrow, after pooling. A second pool in one row is `pool2`.
+_TAPS = """Each name in brackets can be asked for:
+
+- `alexnet features MODEL IMAGES --layers conv1,conv5.pool,fc7.relu`
+- in Python `alexnet.load(path).activations(images, ["conv1", "conv5.pool:a"])`
+
+How to read names and shapes:
+
+- The bare name is the layer's own output, before anything follows it.
+- `:a` and `:b` behind a name select the half that belongs to one tower.
+- A second pool in one row is `pool2`.
+- Shapes are channels x height x width, of the layer and, behind the arrow, after pooling.
 """
 
 
