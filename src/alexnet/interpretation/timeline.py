@@ -50,8 +50,8 @@ class Timeline:
     end_s: float
     probabilities: NDArray[np.float32]
     """(M, K)"""
-    frames: Sequence[tuple[float, NDArray[np.uint8]]]
-    """Some frames, in order: when each is shown, and (S, S, 3) uint8 RGB."""
+    frames: Sequence[NDArray[np.uint8]]
+    """The frames of choose_frames, each (S, S, 3) uint8 RGB."""
 
 
 @styled
@@ -64,7 +64,8 @@ def draw_timeline(timeline: Timeline, theme: ThemeName = "light") -> Drawing:
     means, best = timeline.probabilities.mean(0), timeline.probabilities.argmax(1)
     shown = sorted(np.argsort(-means, kind="stable")[:CLASSES].tolist())
     strip_in = WIDTH_IN - _NAMES_IN
-    side_in = strip_in / max(len(timeline.frames), 6)
+    slot_in = strip_in / len(timeline.frames)  # of the equal stretch of time that a frame stands for
+    side_in = min(slot_in, strip_in / 6)
     top_in = side_in + _GAP_IN
     height_in = top_in + len(shown) * (_BAND_IN + _GAP_IN) + 0.25
     figure = new_figure(WIDTH_IN, height_in, colors)
@@ -75,8 +76,8 @@ def draw_timeline(timeline: Timeline, theme: ThemeName = "light") -> Drawing:
     def place(seconds: float) -> float:
         return _NAMES_IN + strip_in * seconds / end_s
 
-    for seconds, pixels in timeline.frames:
-        place_image(axes, pixels, min(place(seconds), WIDTH_IN - side_in), 0, side_in)
+    for number, pixels in enumerate(timeline.frames):
+        place_image(axes, pixels, _NAMES_IN + number * slot_in + (slot_in - side_in) / 2, 0, side_in)
     edges = [place(seconds) for seconds in [*timeline.times_s.tolist(), float(timeline.times_s[-1]) + timeline.every_s]]
     for row, label in enumerate(shown):
         foot = top_in + row * (_BAND_IN + _GAP_IN) + _BAND_IN
@@ -121,6 +122,15 @@ def _choose_ticks(end_s: float) -> list[float]:
     return [round(step * number, 9) for number in range(int(end_s / step * (1 - 1e-9)) + 1)]
 
 
+def choose_frames(count: int) -> list[int]:
+    """Return which of a clip's frames the strip shows, in order: the middle one of each of FRAMES equal stretches.
+
+    All where there are no more than FRAMES.
+    """
+    shown = min(count, FRAMES)
+    return [(2 * number + 1) * count // (2 * shown) for number in range(shown)]
+
+
 def look_over_time(model: Classifier | TemporalClassifier, clip: Path, every_s: float | None = None) -> Timeline:
     """Return what an image model or a model of clips makes of the moments of a clip.
 
@@ -145,9 +155,9 @@ def look_over_time(model: Classifier | TemporalClassifier, clip: Path, every_s: 
             parts.append(model.compute_probabilities(squares, views=1))
         starts, probabilities = times, np.concatenate(parts)
     # Decoded once more, so that of a long clip no more than the strip is held.
-    wanted = {round(number * len(times) / min(len(times), FRAMES)) for number in range(min(len(times), FRAMES))}
+    wanted = choose_frames(len(times))
     strip = [
-        (frame.time_s, square_pixels(frame.pixels, FRAME_PX))
+        square_pixels(frame.pixels, FRAME_PX)
         for number, frame in enumerate(open_clip(clip).frames(every_s))
         if number in wanted
     ]
