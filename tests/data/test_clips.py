@@ -217,3 +217,16 @@ def test_the_command_tells_of_clips_and_frames(films: Path, monkeypatch: pytest.
     assert [line.split()[1:] for line in described.splitlines() if line.startswith("groups")] == [
         ["train", "6,", "val", "2"]
     ]
+
+
+def test_the_page_tells_what_the_square_cuts_off_of_upright_frames(tmp_path: Path) -> None:
+    still = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8).repeat(4, 0).repeat(4, 1)
+    for name in "ab":
+        (tmp_path / "F" / name).mkdir(parents=True)
+        for number, turn in enumerate([None, (90, False, False)]):
+            frames = [np.roll(still, 5 * frame, 1) for frame in range(10)]
+            write_clip(tmp_path / "F" / name / f"{number}.mkv", frames, turn=turn)
+    made = prepare(tmp_path / "F", tmp_path / "S", size=PX, every=0.5, val_fraction=0.5)
+    page = (made.store / "report.html").read_text().replace("\N{NO-BREAK SPACE}", " ")
+    assert "square already" not in page
+    assert "Of the 4 pictures below, the square cuts off 25 % of the area on average, at most 25 %" in page

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from alexnet.data.prepare.prepare import prepare
-from alexnet.data.prepare.report import draw_axis, draw_thumbnail, say_cropped
+from alexnet.data.prepare.report import draw_axis, draw_thumbnail, measure, say_cropped
 from alexnet.data.store.reader import open_store
 from alexnet.errors import SourceError
 
@@ -84,10 +84,13 @@ def test_a_strip_shows_two_standard_deviations_to_both_sides() -> None:
 
 
 def test_what_the_square_cuts_off_is_told_of_what_can_be_read(draw: Draw, encode: Encode) -> None:
-    assert say_cropped([b"no picture"]) == ""
-    assert say_cropped([encode(draw(1, 50, 50), "PNG")]) == "Their originals are square already."
+    def say(*originals: bytes) -> str:
+        return say_cropped(measure("", lambda _, data=data: data) for data in originals)
+
+    assert say(b"no picture") == ""
+    assert say(encode(draw(1, 50, 50), "PNG")) == "Their originals are square already."
     square, wide = encode(draw(1, 50, 50), "PNG"), encode(draw(2, 200, 150), "JPEG")
-    assert say_cropped([square, b"", wide]) == (
+    assert say(square, b"", wide) == (
         "Of the 2 pictures below, the square cuts off 12 % of the area on average, at most 25 %: what lies at the ends "
         "of the longer side."
     )

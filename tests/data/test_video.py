@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet.data.video.clip import is_clip, name_frame, open_clip, read_frames
+from alexnet.data.video.clip import Bounds, is_clip, name_frame, open_clip, read_frames
 from alexnet.data.video.timeline import MAX_STEP_S, Decoded, Timeline
 from alexnet.errors import ConfigError, ImageError
 from conftest import write_clip
@@ -288,6 +288,56 @@ def test_a_list_of_other_files_or_hosts_is_never_followed(tmp_path: Path, name: 
     said = "clip.mp4: is of no kind of video that is read. Save it as MP4, WebM or MKV."
     assert fails(tmp_path / name) == said
     assert fails((tmp_path / name).read_bytes()).startswith("clip.mp4: is ")
+
+
+@pytest.mark.parametrize(
+    ("size", "ratio", "reason"),
+    [
+        ((64, 48), "60000:1", "is 3840000 x 48 pixels, one side over 50 times the other. Cut out a part of it."),
+        ((640, 480), "500:1", "has more than 120,000,000 pixels. Save a smaller copy of it."),
+        ((64, 48), "60:1", "is 3840 x 48 pixels, one side over 50 times the other. Cut out a part of it."),
+        ((64, 48), "1:60000", None),
+        ((64, 48), "2:1", None),
+    ],
+)
+def test_a_picture_is_as_wide_as_its_header_says_its_pixels_are(
+    tmp_path: Path, size: tuple[int, int], ratio: str, reason: str | None
+) -> None:
+    path = tmp_path / "a.y4m"
+    path.write_bytes(write_y4m(size, ratio))
+    if reason is None:
+        assert next(read_frames(path)).pixels.shape == (48, 128 if ratio == "2:1" else 1, 3)
+        return
+    assert fails(path) == f"clip.mp4: {reason}"
+    with pytest.raises(ImageError) as caught:
+        open_clip(path, name="clip.mp4").times()
+    assert str(caught.value) == f"clip.mp4: {reason}"
+
+
+def test_the_bound_on_pixels_is_of_the_picture_and_not_of_what_is_stored(tmp_path: Path) -> None:
+    data = write_y4m((64, 48), "4:1")
+    assert len(list(open_clip(data, bounds=Bounds(9, 9, 256 * 48)).frames())) == 1
+    with pytest.raises(ImageError, match=r"^clip: has more than 12,287 pixels\. "):
+        list(open_clip(data, bounds=Bounds(9, 9, 256 * 48 - 1)).frames())
+
+
+def test_what_the_drawing_of_a_frame_refuses_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise av.error.ArgumentError(22, "Invalid argument")
+
+    monkeypatch.setattr(
+        "av.video.reformatter.VideoReformatter", lambda: type("Refusing", (), {"reformat": staticmethod(refuse)})()
+    )
+    expected = "clip.mp4: has frames that cannot be drawn (Invalid argument). Save it as H.264 in MP4."
+    assert fails(write_y4m((64, 48), "1:1")) == expected
+
+
+def write_y4m(size: tuple[int, int], pixel_ratio: str) -> bytes:
+    """One grey frame."""
+    width, height = size
+    return f"YUV4MPEG2 W{width} H{height} F10:1 Ip A{pixel_ratio} C420\nFRAME\n".encode() + b"\x80" * (
+        width * height * 3 // 2
+    )
 
 
 def test_of_a_clip_that_is_cut_off_what_decodes_is_used_and_the_rest_said(tmp_path: Path) -> None:

@@ -61,6 +61,8 @@ class ClipRecord:
     """Times of the frames that are kept."""
     num_thinned: int
     oddities: Sequence[str]
+    frame_px: tuple[int, int] | None
+    """Height and width of its first frame, upright; None where there is none."""
     reason: str | None
     """Why no frame could be taken; None where some were."""
 
@@ -165,6 +167,7 @@ class _Reading:
 
     def _write_frames(self, path: str, number: int, file: IO[bytes]) -> ClipRecord:
         times: list[float] = []
+        frame_px = None
         num_thinned = 0
         seen = square = np.zeros(0, np.uint8)
         kept = thumbnail = np.zeros(0)
@@ -173,6 +176,7 @@ class _Reading:
             for time_s, pixels in clip.frames(self.sampling.every_s):
                 if self.stop.is_set():
                     raise Interrupted("")
+                frame_px = frame_px or pixels.shape[:2]
                 if pixels is not seen:
                     seen, square = pixels, square_pixels(pixels, self.size, framing=self.sampling.framing)
                     thumbnail = make_thumbnail(square)
@@ -185,8 +189,10 @@ class _Reading:
                 file.write(square.data)
         except ImageError as problem:
             reason = str(problem).removeprefix(f"{escape_name(path)}: ")
-            return ClipRecord(times_s=[], num_thinned=0, oddities=[], reason=reason)
-        return ClipRecord(times_s=times, num_thinned=num_thinned, oddities=clip.oddities, reason=None)
+            return ClipRecord(times_s=[], num_thinned=0, oddities=[], frame_px=None, reason=reason)
+        return ClipRecord(
+            times_s=times, num_thinned=num_thinned, oddities=clip.oddities, frame_px=frame_px, reason=None
+        )
 
     def _open(self, path: str) -> Clip:
         if isinstance(self.clips.files, FolderFiles):
@@ -238,15 +244,18 @@ def _list_frames(
     splits: dict[str, list[LabeledPath]] = {}
     groups: dict[str, str] = {}
     places: dict[str, tuple[int, int]] = {}
+    originals_px: dict[str, tuple[int, int]] = {}
     number = 0
     for split, listed in clips.splits.items():
         splits[split] = []
         for entry in listed:
+            frame_px = records[number].frame_px
             for row, time_s in enumerate(records[number].times_s):
                 frame = name_frame(entry.path, time_s)
                 splits[split].append(LabeledPath(frame, entry.label))
                 groups[frame] = clips.groups.get(entry.path, entry.path)
                 places[frame] = number, row
+                originals_px |= {frame: frame_px} if frame_px else {}
             number += 1
     paths = [entry.path for listed in clips.splits.values() for entry in listed]
     thinned = sum(record.num_thinned for record in records.values())
@@ -259,6 +268,7 @@ def _list_frames(
         files=FrameFiles(folder, size, places),
         splits=splits,
         groups=groups,
+        originals_px=originals_px,
         notes=(*clips.notes, note),
         left_out=[
             (path, str(record.reason)) for path, record in zip(paths, _sort(records), strict=True) if record.reason

@@ -54,7 +54,7 @@ def look_over(
     labels: NDArray[np.int64] | NDArray[np.bool_],
     paths: Sequence[str],
     statistics: PixelStatistics,
-    read: Callable[[str], bytes],
+    find_size: Callable[[str], Sequence[int] | None],
 ) -> Overview:
     """Return what a set of images looks like.
 
@@ -63,7 +63,7 @@ def look_over(
         train: Place of a training image -> (S, S, 3) uint8 RGB.
         labels: (N,) class of each training image, or (N, K) whether it has each class; paths: where each came from.
         statistics: Statistics of the training images.
-        read: Path -> bytes of the original; OSError and ValueError where they cannot be had.
+        find_size: Path -> both sides of the original in pixels; None where they cannot be had.
     """
     columns = [list(each.values()) for each in splits.values()]
     counts = [
@@ -84,9 +84,8 @@ def look_over(
         for axis in range(3)
     ]
     shown = [paths[int(place)] for own in places for place in own]
-    return Overview(
-        counts, samples, _encode(statistics.mean_image().round().astype(np.uint8)), axes, say_cropped(map(read, shown))
-    )
+    mean_image = _encode(statistics.mean_image().round().astype(np.uint8))
+    return Overview(counts, samples, mean_image, axes, say_cropped(map(find_size, shown)))
 
 
 def draw_axis(mean: NDArray[np.float64], direction: NDArray[np.float64], *, width: int = 160) -> bytes:
@@ -100,16 +99,18 @@ def draw_axis(mean: NDArray[np.float64], direction: NDArray[np.float64], *, widt
     return encode_image(np.repeat(strip[None], 24, axis=0), "PNG")
 
 
-def say_cropped(originals: Iterable[bytes]) -> str:
-    """Return what keeping the centred square of pictures cuts off, of those whose size can be read."""
-    lost = []
-    for data in originals:
-        try:
-            with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as image:
-                width, height = image.size
-        except (OSError, ValueError, Image.DecompressionBombError):
-            continue
-        lost.append(1 - min(width, height) / max(width, height))
+def measure(path: str, read: Callable[[str], bytes]) -> tuple[int, int] | None:
+    """Return width and height of a picture as it is stored, in pixels; None where they cannot be read."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(read(path))) as image:
+            return image.size
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None
+
+
+def say_cropped(sizes: Iterable[Sequence[int] | None]) -> str:
+    """Return what keeping the centred square of pictures cuts off, of those whose size, both sides, is known."""
+    lost = [1 - min(size) / max(size) for size in sizes if size is not None]
     if not lost:
         return ""
     if not max(lost):

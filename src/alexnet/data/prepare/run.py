@@ -17,7 +17,7 @@ import numpy as np
 from alexnet.data.prepare.near_copies import describe_near_copies, find_near_copies
 from alexnet.data.prepare.part import PartReading, Settings, begin_part
 from alexnet.data.prepare.partial import Part, PartialStore, split_into_parts
-from alexnet.data.prepare.report import Overview, build_page, look_over
+from alexnet.data.prepare.report import Overview, build_page, look_over, measure
 from alexnet.data.prepare.statistics import PixelStatistics
 from alexnet.data.sources.source import Label, Source
 from alexnet.data.store.duplicates import describe_duplicates, find_duplicates
@@ -200,7 +200,7 @@ class Run:
             train.labels,
             train.paths,
             statistics,
-            self.source.read,
+            lambda path: self.source.originals_px.get(path) or measure(path, self.source.read),
         )
 
     def _look_for_near_copies(
