@@ -192,13 +192,17 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_evaluate_gives_the_error_of_clips_beside_that_of_frames(films: Path, model_path: Path, tmp_path: Path) -> None:
+def test_evaluate_gives_the_error_of_clips_beside_that_of_frames(
+    films: Path, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     out = json.loads(call("evaluate", model_path, films, "--every", 0.1, "--views", 1, "--json").stdout)
     assert (out["images"], out["top1_error"]) == (60, pytest.approx(4 / 60))
     assert (out["clips"]["clips"], out["clips"]["top1_error"]) == (6, 0)
     told = call("evaluate", model_path, films, "--every", 0.1, "--views", 1).stdout
     assert "6 clips, each by the mean of its frames" in told
-    assert not list(Path(tempfile.gettempdir()).glob("alexnet-clips-*"))
+    assert not list((tmp_path / "temporary").iterdir())
     made = call(
         "prepare", films, "--every", 0.1, "--thin", 0, "--size", 32, "--val-fraction", 0.5, "--out", tmp_path / "S"
     )
