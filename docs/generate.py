@@ -1,5 +1,7 @@
 """Writes the pages of docs/ that are generated from the code: make docs. A test compares them with what is there."""
 
+import re
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +20,7 @@ DOCS = Path(__file__).parent
 
 IMAGENET = [name for name in DIALECTS if not name.startswith("cifar")]
 CIFAR = [name for name in DIALECTS if name.startswith("cifar")]
+DETAILED = [name for name, modifier in MODIFIERS.items() if "\n" in (modifier.apply.__doc__ or "")]
 PICTURED = ("paper", "source-2012", "caffenet", "one-tower-2014")
 
 
@@ -98,7 +101,9 @@ def dialects_page() -> str:
                 _table(
                     ["modifier", "effect", "parameters of `paper` with it"], [_modifier(name) for name in MODIFIERS]
                 ),
-                "\n### A layer less\n",
+                "\nIn more detail:\n",
+                *_entries({f"`{describe_modifier(name)}`": MODIFIERS[name].apply for name in DETAILED}),
+                "### A layer less\n",
                 "What is left of `paper`, after pooling, layer by layer:\n",
                 _table(
                     ["without", "parameters", "shapes"],
@@ -107,9 +112,9 @@ def dialects_page() -> str:
                 "\n## Recipes\n",
                 _RECIPES,
                 _table(["", *RECIPES], _recipe_differences()),
-                "",
-                *(f"- `{name}`: {_docstring(recipe)}" for name, recipe in RECIPES.items()),
-                "\n## Activations and where they sit\n",
+                "\n### What each recipe is\n",
+                *_entries({f"`{name}`": recipe for name, recipe in RECIPES.items()}),
+                "## Activations and where they sit\n",
                 _TAPS,
                 *(f"`{name}`\n\n```text\n{draw_taps(find_dialect(name, 1000))}\n```\n" for name in PICTURED),
             ]
@@ -193,7 +198,7 @@ def _modifier(name: str) -> list[str]:
         effect = f"{sum(shape.parameters for shape in shapes):,}"
     except ConfigError:
         effect = "does not apply"
-    return [f"`{written}`", _docstring(MODIFIERS[name].apply), effect]
+    return [f"`{written}`", _first_line(MODIFIERS[name].apply), effect]
 
 
 def _without(layer: str) -> list[str]:
@@ -234,8 +239,18 @@ def _first_line(function: Callable[..., object]) -> str:
     return (function.__doc__ or "").partition("\n")[0]
 
 
-def _docstring(function: Callable[..., object]) -> str:
-    return " ".join((function.__doc__ or "").split())
+def _entries(described: dict[str, Callable[..., object]]) -> list[str]:
+    """Return a paragraph for each: its name and the first line of its docstring; each further sentence is a point."""
+    entries = []
+    for name, function in described.items():
+        details = " ".join((function.__doc__ or "").partition("\n")[2].split())
+        points = [
+            textwrap.fill(point, 120, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
+            for point in re.split(r"(?<=\.) (?=[A-Z])", details)
+            if point
+        ]
+        entries += [f"**{name}.** {_first_line(function)}\n", *points, *([""] if points else [])]
+    return entries
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
