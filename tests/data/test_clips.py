@@ -1,5 +1,6 @@
 """Clips to a store: their frames, a clip on one side, nearly equal frames left out, bad ones named."""
 
+import json
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xxhash
 from click.testing import CliRunner
 
 from alexnet.cli import cli
@@ -131,6 +133,33 @@ def test_an_interrupted_preparation_goes_on_without_decoding_again(
     )
     assert take(films).fingerprint == whole.fingerprint
     assert len(decoded) <= 8 - told[-1][0]
+
+
+def cut(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [("00000.rgb", lambda data: bytes(len(data))), ("00000.rgb", cut), ("00000.json", cut), ("00000.json", lambda _: b"{}")],
+)  # fmt: skip
+def test_a_clip_whose_files_a_power_cut_damaged_is_decoded_again(films: Path, name: str, damage: Any) -> None:
+    whole = take(films, "WHOLE")
+
+    def interrupt(done: int, total: int, parts: float) -> None:
+        if done >= 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        take(films, workers=1, clip_progress=interrupt)
+    frames = films.parent / "STORE.partial/frames"
+    record = json.loads((frames / "00000.json").read_bytes())["file"]
+    data = (frames / "00000.rgb").read_bytes()
+    assert (record["bytes"], record["xxh3"]) == (4 * PX * PX * 3, xxhash.xxh3_128_hexdigest(data))
+    (frames / name).write_bytes(damage((frames / name).read_bytes()))
+    again = take(films)
+    assert again.fingerprint == whole.fingerprint
+    np.testing.assert_array_equal(again.images, whole.images)
 
 
 def test_bad_clips_are_left_out_and_named_and_odd_ones_kept(films: Path) -> None:

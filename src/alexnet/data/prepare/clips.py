@@ -2,10 +2,11 @@
 
     frames/
       00000.rgb           the frames of clip 0 that are kept, one after the other: size x size x 3 bytes each, RGB
-      00000.json          the record that makes the clip finished: the times of its frames, what was odd, why it is bad
+      00000.json          the record that makes the clip finished: the times of its frames, what was odd, why it is bad,
+                          and the bytes and checksum of 00000.rgb
 
 The frames of a clip belong together, so a clip is on one side of every division. A clip is decoded as it goes; one that
-was finished is not decoded again when an interrupted preparation continues.
+was finished is not decoded again when an interrupted preparation continues, unless its two files do not agree.
 """
 
 import errno
@@ -30,6 +31,8 @@ from alexnet.data.store.format import TRAIN
 from alexnet.data.store.writer import encode_json, write_whole_file
 from alexnet.data.video.clip import Clip, name_frame, open_clip
 from alexnet.errors import ImageError, Interrupted, SourceError, StoreError
+from alexnet.files.record import FileRecord, find_damage, record_file
+from alexnet.files.writing import whole_file
 from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
 
@@ -65,6 +68,8 @@ class ClipRecord:
     """Height and width of its first frame, upright; None where there is none."""
     reason: str | None
     """Why no frame could be taken; None where some were."""
+    file: FileRecord = field(default_factory=dict)
+    """Of the pixels."""
 
 
 class FrameFiles:
@@ -155,15 +160,23 @@ class _Reading:
     stop: Event = field(default_factory=Event)
 
     def take(self, path: str, number: int) -> ClipRecord:
-        finished = self.folder / f"{number:05d}.json"
-        if finished.exists():
-            record = ClipRecord(**json.loads(finished.read_bytes()))
-        else:
-            with (self.folder / f"{number:05d}.rgb").open("wb") as file:
+        finished, pixels = self.folder / f"{number:05d}.json", self.folder / f"{number:05d}.rgb"
+        record = self._recall(finished)
+        if record is None:
+            with whole_file(pixels) as temporary, temporary.open("wb") as file:
                 record = self._write_frames(path, number, file)
+            record = replace(record, file=record_file(self.folder, pixels.name))
             write_whole_file(finished, [encode_json(record.__dict__)], self.folder / "scratch")
         self.shares[number] = 1.0
         return record
+
+    def _recall(self, finished: Path) -> ClipRecord | None:
+        """The record of a clip that was finished; None where there is none, or it or the pixels are damaged."""
+        try:
+            record = ClipRecord(**json.loads(finished.read_bytes()))
+            return None if find_damage(self.folder, record.file, every_byte=True) else record
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return None
 
     def _write_frames(self, path: str, number: int, file: IO[bytes]) -> ClipRecord:
         times: list[float] = []

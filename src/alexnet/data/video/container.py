@@ -74,7 +74,7 @@ def open_container(source: str | bytes, max_pixels: int = MAX_PIXELS) -> "Iterat
             raise UnusableError("has pictures of a codec that is not read", "Save it as H.264 in MP4.")
         stream = max(known, key=lambda each: each.width * each.height)
         if stream.width and stream.height:
-            check_size(stream.width, stream.height, max_pixels)
+            check_size(_square_width(stream.width, stream.sample_aspect_ratio), stream.height, max_pixels)
         yield container, stream
 
 
@@ -141,7 +141,7 @@ def decode_container(
                 if frame.is_corrupt:
                     num_bad += 1
                 else:
-                    yield _describe(frame, stream, converter)
+                    yield _describe(frame, stream, converter, max_pixels)
         if num_bad:
             notice(f"{counted(num_bad, 'frame')} that cannot be decoded")
 
@@ -157,26 +157,36 @@ def _choose_decoder(stream: "VideoStream", max_pixels: int) -> "VideoCodecContex
     return decoder
 
 
-def _describe(frame: "VideoFrame", stream: "VideoStream", converter: "VideoReformatter") -> Decoded:
+def _describe(frame: "VideoFrame", stream: "VideoStream", converter: "VideoReformatter", max_pixels: int) -> Decoded:
     base = frame.time_base or stream.time_base
     rate = stream.average_rate
     duration = float(frame.duration * base) if frame.duration and base else float(1 / rate) if rate else None
-    ratio = stream.sample_aspect_ratio or Fraction(1)
-    return Decoded(frame.time, duration, lambda: _draw(frame, ratio, converter))
+    width = _square_width(frame.width, stream.sample_aspect_ratio)
+    return Decoded(frame.time, duration, lambda: _draw(frame, width, converter, max_pixels))
 
 
-def _draw(frame: "VideoFrame", pixel_ratio: Fraction, converter: "VideoReformatter") -> NDArray[np.uint8]:
+def _square_width(width: int, pixel_ratio: Fraction | None) -> int:
+    """How wide a picture is when its pixels, which a header says are so many times as wide as high, are square."""
+    return max(1, round(width * (pixel_ratio or 1)))
+
+
+def _draw(frame: "VideoFrame", width: int, converter: "VideoReformatter", max_pixels: int) -> NDArray[np.uint8]:
     """(H, W, 3) RGB, upright."""
-    check_size(frame.width, frame.height, MAX_PIXELS)
+    from av import FFmpegError
+
+    check_size(width, frame.height, max_pixels)
     is_transparent = any(component.is_alpha for component in frame.format.components)
     is_unnamed = frame.colorspace == _UNSPECIFIED_COLORS and frame.height > _SMALL_ROWS
-    pixels = converter.reformat(
-        frame,
-        format="rgba" if is_transparent else "rgb24",
-        width=max(1, round(frame.width * pixel_ratio)),
-        src_colorspace="ITU709" if is_unnamed else None,
-        threads=1,
-    ).to_ndarray()
+    try:
+        pixels = converter.reformat(
+            frame,
+            format="rgba" if is_transparent else "rgb24",
+            width=width,
+            src_colorspace="ITU709" if is_unnamed else None,
+            threads=1,
+        ).to_ndarray()
+    except FFmpegError as error:
+        raise UnusableError(f"has frames that cannot be drawn ({_say(error)})", "Save it as H.264 in MP4.") from None
     if is_transparent:
         pixels = np.array(convert_to_rgb(Image.fromarray(pixels), None))
     if frame.interlaced_frame:
