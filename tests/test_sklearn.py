@@ -156,6 +156,25 @@ def test_other_mistakes_are_sentences_too(tmp_path: Path) -> None:
         AlexNetClassifier(**SMALL).predict(images)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs is 0; accepted is a whole number from 1 to 1,000,000."),
+        ({"epochs": -1}, "epochs is -1; accepted is a whole number from 1 to 1,000,000."),
+        ({"epochs": 1.5}, "epochs is 1.5; accepted is a whole number from 1 to 1,000,000."),
+        ({"image_px": 0}, "image_px is 0; it is a number of pixels, such as 256."),
+        ({"image_px": "a"}, "image_px is 'a'; it is a number of pixels, such as 256."),
+        ({"recipe": 5}, "recipe is 5; accepted is one of paper, small-data, modern, "),
+        ({"settings": None}, 'settings is None; accepted is a list or tuple of changes, such as ("batches.size=32",).'),
+        ({"settings": "batches.size=8"}, "settings is 'batches.size=8'; accepted is a list or tuple of changes"),
+    ],
+)  # fmt: skip
+def test_parameters_outside_what_is_accepted_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}") as problem:
+        AlexNetClassifier(**SMALL | changes).fit(*draw(4))
+    assert "\n" not in str(problem.value)
+
+
 def test_the_examples_of_the_guide_run(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

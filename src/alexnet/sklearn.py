@@ -28,6 +28,7 @@ from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.given import name_given, read_given
 from alexnet.network.dialects import find_dialect
 from alexnet.recipes.named import find_recipe, scale_epochs
+from alexnet.recipes.text import quote_briefly
 from alexnet.runs.train import train
 from alexnet.training.loop import Silent
 
@@ -87,7 +88,8 @@ class AlexNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Train on images and their labels, (N,) of any type that sorts; the store and the run are temporary.
 
         Raises:
-            ConfigError: X is not images, or y is not labels of at least two classes, one for each.
+            ConfigError: a ValueError: X is not images, or y is not labels of at least two classes, one for each; or
+                recipe, epochs, settings or image_px is not accepted.
             ImageError: an image cannot be decoded.
             DivergedError, Interrupted: see `training.loop.train_model`.
         """
@@ -98,9 +100,16 @@ class AlexNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_, indices = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ConfigError("y holds one class; a classifier needs images of at least 2.")
-        scaled = scale_epochs(find_recipe(self.recipe), self.epochs) if self.epochs else []
+        scaled = scale_epochs(find_recipe(self.recipe), self.epochs) if self.epochs is not None else []
+        if not isinstance(self.settings, list | tuple) or not all(isinstance(each, str) for each in self.settings):
+            raise ConfigError(
+                f"settings is {quote_briefly(self.settings)}; accepted is a list or tuple of changes, such as "
+                '("batches.size=32",).'
+            )
         recipe = find_recipe(self.recipe, [*scaled, *self.settings])
         input_px = find_dialect(recipe.network.dialect, len(self.classes_)).input_px
+        if isinstance(self.image_px, bool) or not isinstance(self.image_px, int | np.integer) or self.image_px < 1:
+            raise ConfigError(f"image_px is {quote_briefly(self.image_px)}; it is a number of pixels, such as 256.")
         if self.image_px < input_px:
             raise ConfigError(f"image_px is {self.image_px}; recipe {self.recipe} reads crops of {input_px} px.")
         with tempfile.TemporaryDirectory(prefix="alexnet-") as place:

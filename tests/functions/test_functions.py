@@ -225,3 +225,16 @@ def test_what_cannot_be_done_is_refused_in_the_same_words(place: Path, tmp_path:
         alexnet.draw.why(place / "run", place / "store", method="guess")
     with pytest.raises(ConfigError, match=r"^format 'gif': accepted are png and svg\.$"):
         alexnet.draw.filters(place / "run", out=tmp_path / "a", formats=["gif"])
+
+
+@pytest.mark.parametrize("epochs", [0, -1, 1.5, True, "3"])
+def test_epochs_that_are_no_number_of_epochs_are_refused(place: Path, tmp_path: Path, epochs: Any) -> None:
+    message = re.escape(f"epochs is {epochs!r}; accepted is a whole number from 1 to 1,000,000.")
+    for train, start, more in (
+        (alexnet.train, "store", {"recipe": "cifar-18pct"}),
+        (alexnet.cross_validate, "store", {"recipe": "cifar-18pct", "folds": 2}),
+        (alexnet.train_longer, "run", {}),
+    ):
+        with pytest.raises(ConfigError, match=f"^{message}$"):
+            train(place / start, tmp_path / "out", epochs=epochs, **more, **ALIKE)  # type: ignore[operator]
+    assert not (tmp_path / "out").exists()

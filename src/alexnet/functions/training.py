@@ -88,6 +88,7 @@ def train(
         show: Whether to tell on standard error how it goes, as the command does.
         world: Processes that call this together.
     Raises:
+        ConfigError: `epochs` is no whole number from 1 on.
         RecipeError: there is no such recipe, field or layer, or it cannot train on these images.
         StoreError: `store` is none, or is damaged.
         RunError: `out` holds a finished run, a run of another recipe, store or seed, or something else.
@@ -236,7 +237,7 @@ def _choose(
         start = read_start(Path(start_path))
     name = recipe or ("fine-tune" if start else "modern")
     base = name if isinstance(name, Recipe) else find_recipe(name)
-    chosen = change_recipe(base, [*(scale_epochs(base, epochs) if epochs else []), *assignments])
+    chosen = change_recipe(base, [*(scale_epochs(base, epochs) if epochs is not None else []), *assignments])
     if start is None:
         chosen = choose_dialect(chosen, chosen.network.dialect, sixth_convolution=sixth)
     else:

@@ -6,14 +6,25 @@ and what to expect of it. The fields are in `recipes.fields`.
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from alexnet.errors import RecipeError
+from alexnet.errors import ConfigError, RecipeError
 from alexnet.files.writing import read_text
-from alexnet.recipes.fields import AS_START, Batches, Evaluation, Group, Network, Optimization, RateChange, Recipe
+from alexnet.recipes.fields import (
+    AS_START,
+    LARGEST,
+    Batches,
+    Evaluation,
+    Group,
+    Network,
+    Optimization,
+    RateChange,
+    Recipe,
+)
 from alexnet.recipes.text import cut, parse_yaml, quote_briefly
 from alexnet.text.wording import counted, nearest
 
@@ -237,7 +248,11 @@ def scale_epochs(recipe: Recipe, epochs: int) -> list[str]:
     What happens at fixed times moves in proportion: drops of the rate, changes of the rates of layers, the ends of
     colour noise and of mixing. Where no drop is left between the first and the last epoch, the rate stays as it is.
     Warm-up, the patience of plateaus and the reach of averages keep their length.
+
+    Raises:
+        ConfigError: it is no number of epochs.
     """
+    epochs = check_epochs(epochs)
     optimization = recipe.optimization
 
     def move(time: int) -> int:
@@ -264,12 +279,27 @@ def scale_epochs(recipe: Recipe, epochs: int) -> list[str]:
     return assignments
 
 
+def check_epochs(epochs: int) -> int:
+    """Return a number of epochs.
+
+    Raises:
+        ConfigError: it is not whole, or below 1.
+    """
+    if isinstance(epochs, bool) or not isinstance(epochs, Integral) or not 1 <= epochs <= LARGEST:
+        raise ConfigError(f"epochs is {quote_briefly(epochs)}; accepted is a whole number from 1 to {LARGEST:,}.")
+    return int(epochs)
+
+
 def find_recipe(name: str, assignments: Iterable[str] = ()) -> Recipe:
     """Return a recipe by name or from a YAML file, with fields changed by "group.field=value" assignments.
 
     Raises:
         RecipeError: no such recipe or field, or a value that the field does not accept.
     """
+    if not isinstance(name, str):
+        raise RecipeError(
+            f"recipe is {quote_briefly(name)}; accepted is one of {', '.join(RECIPES)}, or the path of a recipe.yaml."
+        )
     if name in RECIPES:
         recipe = RECIPES[name]()
     elif name.endswith((".yaml", ".yml")):

@@ -11,7 +11,7 @@ from alexnet.distribution.world import World
 from alexnet.errors import RunError
 from alexnet.files.writing import lock_file, stand_in
 from alexnet.network.model_file import find_checkpoint
-from alexnet.recipes.named import Recipe, change_recipe, read_recipe
+from alexnet.recipes.named import Recipe, change_recipe, check_epochs, read_recipe
 from alexnet.runs.folder import ENVIRONMENT, LOCK, MODEL, RECIPE, Journal, Tracker, read_environment
 from alexnet.system import Compute
 from alexnet.text.commands import command, train_again
@@ -132,6 +132,7 @@ def go_on(run: Path, epochs: int, assignments: Sequence[str] = ()) -> tuple[Stor
     Args:
         assignments: Changes of the recipe, as --set takes them.
     Raises:
+        ConfigError: epochs is no whole number from 1 on.
         RunError: it is no finished run, or its store is not where it was, or another.
     """
     if not (run / RECIPE).exists() or not (run / MODEL).exists():
@@ -160,7 +161,7 @@ def go_on(run: Path, epochs: int, assignments: Sequence[str] = ()) -> tuple[Stor
             "warmup_epochs": 0.0,
             "rate_changes": (),
             "kept_rate_factor": 1.0,
-            "total_epochs": epochs,
+            "total_epochs": check_epochs(epochs),
         }
     )
     chosen = change_recipe(recipe.model_copy(update={"optimization": optimization}), assignments)
