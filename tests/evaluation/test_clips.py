@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from PIL import Image
 from alexnet.batches.preprocessing import Preprocessing
 from alexnet.cli import cli
 from alexnet.data.video.clip import read_frames
-from alexnet.errors import ImageError
+from alexnet.errors import ConfigError, ImageError
 from alexnet.evaluation.classifier import Classifier, load
-from alexnet.evaluation.clips import average_clips, predict_clip, summarize_clip
+from alexnet.evaluation.clips import average_clips, count_pictures, predict_clip, summarize_clip
+from alexnet.evaluation.evaluate import images_at_a_time
 from alexnet.evaluation.prediction import Prediction
 from alexnet.network.alexnet import build
 from alexnet.network.model_file import Model, save_model
@@ -122,6 +124,39 @@ def test_what_no_class_is_or_none_is_there_has_its_moment() -> None:
     ]
     sets = [Prediction(f.source, NAMES, f.probabilities, thresholds=np.array([0.95, 0.5, 0.5])) for f in frames]
     assert [m.name for m in summarize_clip("c", sets, every_s=1, window_s=0).moments] == ["none"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"every_s": 0}, "A frame every 0 seconds; accepted are 0.001 and more, for example 0.5."),
+        ({"every_s": float("nan")}, "A frame every nan seconds; accepted are 0.001 and more, for example 0.5."),
+        ({"every_s": "0.5"}, "A frame every '0.5' seconds; accepted are 0.001 and more, for example 0.5."),
+        ({"window_s": float("nan")}, "window_s is nan; accepted are seconds, 0 for each frame by itself, for example 5."),
+        ({"window_s": float("inf")}, "window_s is inf; accepted are seconds, 0 for each"),
+        ({"window_s": -1}, "window_s is -1; accepted are seconds, 0 for each"),
+        ({"window_s": "5"}, "window_s is '5'; accepted are seconds, 0 for each"),
+        ({"views": 0}, "views is 0; accepted are 1 (centre), 9 (three by three places) and 10"),
+        ({"views": "10"}, "views is '10'; accepted are 1 (centre), 9 (three by three places) and 10"),
+        ({"views": None}, "views is None; accepted are 1 (centre), 9 (three by three places) and 10"),
+    ],
+)  # fmt: skip
+def test_times_and_views_that_are_none_are_refused(
+    tmp_path: Path, classifier: Classifier, options: dict[str, Any], message: str
+) -> None:
+    path = write_clip(tmp_path / "a.mkv", paint(("dark", 10)))
+    words = f"^{re.escape(message)}"
+    with pytest.raises(ConfigError, match=words):
+        predict_clip(classifier, path, **options)
+    if "views" in options:
+        with pytest.raises(ConfigError, match=words):
+            images_at_a_time(options["views"])
+        return
+    with pytest.raises(ConfigError, match=words):
+        summarize_clip("c", predictions((1, 0, 0)), **{"every_s": 0.5, "window_s": 0} | options)
+    if "every_s" in options:
+        with pytest.raises(ConfigError, match=words):
+            count_pictures([path], options["every_s"])
 
 
 def test_frames_are_averaged_by_clip_whatever_their_order() -> None:

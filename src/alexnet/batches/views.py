@@ -39,6 +39,15 @@ class Views:
     are outside."""
 
 
+def check_views(num_views: int) -> None:
+    """Raise ConfigError for a number of views that `evaluation_views` has none for."""
+    if not isinstance(num_views, int | np.integer) or num_views not in (1, 9, 10):
+        raise ConfigError(
+            f"views is {num_views!r}; accepted are 1 (centre), 9 (three by three places) and 10 (corners, centre, and "
+            "mirrored)."
+        )
+
+
 def evaluation_views(image_px: int, crop_px: int, num_views: int) -> list[Place]:
     """Return the views that testing averages over.
 
@@ -49,6 +58,7 @@ def evaluation_views(image_px: int, crop_px: int, num_views: int) -> list[Place]
     Raises:
         ConfigError: num_views is none of these.
     """
+    check_views(num_views)
     margin = image_px - crop_px
     center = (margin // 2, margin // 2)
     if num_views == 1:
@@ -56,10 +66,5 @@ def evaluation_views(image_px: int, crop_px: int, num_views: int) -> list[Place]
     if num_views == 9:
         grid = (0, margin // 2, margin)
         return [(y, x, False) for y in grid for x in grid]
-    if num_views != 10:
-        raise ConfigError(
-            f"views is {num_views}; accepted are 1 (centre), 9 (three by three places) and 10 (corners, centre, and "
-            "mirrored)."
-        )
     corners = [(0, 0), (0, margin), center, (margin, 0), (margin, margin)]
     return [(y, x, mirrored) for mirrored in (False, True) for y, x in corners]

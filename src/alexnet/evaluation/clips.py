@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from alexnet.data.images.decode import Framing, square_pixels
 from alexnet.data.producer import produce_ahead
-from alexnet.data.video.clip import Clip, is_clip, name_frame, open_clip, parse_frame
-from alexnet.errors import ImageError
+from alexnet.data.video.clip import Clip, check_step, is_clip, is_time, name_frame, open_clip, parse_frame
+from alexnet.errors import ConfigError, ImageError
 from alexnet.evaluation.given import Picture
 from alexnet.evaluation.prediction import Prediction, Predictor
 from alexnet.network.confidence import UNKNOWN
@@ -80,8 +80,9 @@ def predict_clip(
         tick: Called with the frames that are done, and how many there are by the header of the clip.
     Raises:
         ImageError: the clip cannot be read, or holds no frame.
-        ConfigError: every_s, views or calibrated is not accepted.
+        ConfigError: every_s, views, window_s or calibrated is not accepted.
     """
+    _check_window(window_s)  # before the clip is decoded
     clip = open_clip(source, name=name)
     expected = count_frames(clip, every_s)
     pictures = produce_ahead(
@@ -102,7 +103,13 @@ def predict_clip(
 def summarize_clip(
     name: str, frames: Sequence[Prediction], *, every_s: float, window_s: float, oddities: Sequence[str] = ()
 ) -> ClipPrediction:
-    """Return what frames say together, which are named as by `name_frame` and in order."""
+    """Return what frames say together, which are named as by `name_frame` and in order.
+
+    Raises:
+        ConfigError: every_s or window_s is not accepted.
+    """
+    check_step(every_s)
+    _check_window(window_s)
     times = np.array([(parse_frame(frame.source) or ("", 0.0))[1] for frame in frames])
     most, last = int(window_s / 2 / every_s + 1e-9), len(frames) - 1
     # As far to one side as to the other, also near the ends: else what is in the middle would move changes outwards.
@@ -152,7 +159,12 @@ def count_pictures(given: Iterable[Path], every_s: float) -> int:
 
 
 def count_frames(clip: Clip, every_s: float) -> int:
-    """Return how many frames a clip has at this distance, as far as its header tells the truth; at least 1."""
+    """Return how many frames a clip has at this distance, as far as its header tells the truth; at least 1.
+
+    Raises:
+        ConfigError: every_s is not accepted.
+    """
+    check_step(every_s)
     return max(1, int(np.ceil((clip.duration_s or 0.0) / every_s)))
 
 
@@ -184,6 +196,13 @@ def take_pictures(clip: Clip, every_s: float, size: int, framing: Framing) -> It
         if pixels is not seen:
             seen, square = pixels, square_pixels(pixels, size, framing=framing)
         yield Picture(name_frame(clip.name, time_s), square)
+
+
+def _check_window(window_s: float) -> None:
+    if not is_time(window_s):
+        raise ConfigError(
+            f"window_s is {window_s!r}; accepted are seconds, 0 for each frame by itself, for example {WINDOW_S:g}."
+        )
 
 
 def _average(frames: Sequence[Prediction], name: str = "") -> Prediction:

@@ -12,7 +12,7 @@ from torch import Tensor
 from alexnet.batches.loader import Images
 from alexnet.batches.preprocessing import Preprocessing
 from alexnet.batches.shard import WHOLE_BATCH, BatchShard
-from alexnet.batches.views import evaluation_views
+from alexnet.batches.views import check_views, evaluation_views
 from alexnet.distribution.process_group import ProcessGroup
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.metrics import balanced_error, f1_scores, top_k_credit, wilson_interval
@@ -30,7 +30,12 @@ VIEWS_AT_A_TIME = 128
 
 
 def images_at_a_time(num_views: int) -> int:
-    """Return how many images with so many views are computed together."""
+    """Return how many images with so many views are computed together.
+
+    Raises:
+        ConfigError: num_views is none of 1, 9 and 10.
+    """
+    check_views(num_views)
     return max(1, VIEWS_AT_A_TIME // num_views)
 
 
@@ -113,8 +118,9 @@ def _average_views(
     Args:
         run: From the number of a layer and its inputs (n * V, …) to rows for each view.
     """
-    image_px, crop_px, size = preprocessing.image_px, network.spec.input_px, max(1, batch_size // num_views)
+    image_px, crop_px = preprocessing.image_px, network.spec.input_px
     places = evaluation_views(image_px, crop_px, num_views)
+    size = max(1, batch_size // num_views)
     crops = [(y, x) for y, x, mirrored in places if not mirrored]
     # Ten views: the crops of an image share its first layer, and so do those of its mirror image. Mirroring maps the
     # five crops onto each other, so that the mean over them is the same.

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,7 +61,7 @@ class Clip:
         One frame after the other is decoded; memory does not depend on the length of the clip.
 
         Raises:
-            ConfigError: every_s is below SHORTEST_STEP_S.
+            ConfigError: every_s is no number, or below SHORTEST_STEP_S.
             ImageError: no frame can be decoded; or a frame is too large.
         """
         check_step(every_s)
@@ -109,11 +110,15 @@ class Clip:
 
 
 def check_step(every_s: float) -> None:
-    """Raise ConfigError for a time between frames below SHORTEST_STEP_S."""
-    if not SHORTEST_STEP_S <= every_s < float("inf"):
-        raise ConfigError(
-            f"A frame every {every_s:g} seconds; accepted are {SHORTEST_STEP_S:g} and more, for example 0.5."
-        )
+    """Raise ConfigError for a time between frames that is no number, or below SHORTEST_STEP_S."""
+    if not is_time(every_s) or every_s < SHORTEST_STEP_S:
+        given = f"{every_s:g}" if isinstance(every_s, Real) else repr(every_s)
+        raise ConfigError(f"A frame every {given} seconds; accepted are {SHORTEST_STEP_S:g} and more, for example 0.5.")
+
+
+def is_time(seconds: object) -> bool:
+    """Whether it is a finite number of seconds, from 0 on."""
+    return isinstance(seconds, Real) and not isinstance(seconds, bool) and 0 <= float(seconds) < float("inf")
 
 
 def open_clip(source: str | os.PathLike[str] | bytes, *, name: str | None = None, bounds: Bounds | None = None) -> Clip:
