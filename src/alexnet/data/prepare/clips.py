@@ -64,8 +64,8 @@ class ClipRecord:
     """Times of the frames that are kept."""
     num_thinned: int
     oddities: Sequence[str]
-    frame_px: tuple[int, int] | None
-    """Height and width of its first frame, upright; None where there is none."""
+    frame_px: Sequence[int]
+    """Height and width of its first frame, upright; empty where there is none."""
     reason: str | None
     """Why no frame could be taken; None where some were."""
     file: FileRecord = field(default_factory=dict)
@@ -180,7 +180,7 @@ class _Reading:
 
     def _write_frames(self, path: str, number: int, file: IO[bytes]) -> ClipRecord:
         times: list[float] = []
-        frame_px = None
+        frame_px: Sequence[int] = ()
         num_thinned = 0
         seen = square = np.zeros(0, np.uint8)
         kept = thumbnail = np.zeros(0)
@@ -202,7 +202,7 @@ class _Reading:
                 file.write(square.data)
         except ImageError as problem:
             reason = str(problem).removeprefix(f"{escape_name(path)}: ")
-            return ClipRecord(times_s=[], num_thinned=0, oddities=[], frame_px=None, reason=reason)
+            return ClipRecord(times_s=[], num_thinned=0, oddities=[], frame_px=(), reason=reason)
         return ClipRecord(
             times_s=times, num_thinned=num_thinned, oddities=clip.oddities, frame_px=frame_px, reason=None
         )
@@ -257,18 +257,17 @@ def _list_frames(
     splits: dict[str, list[LabeledPath]] = {}
     groups: dict[str, str] = {}
     places: dict[str, tuple[int, int]] = {}
-    originals_px: dict[str, tuple[int, int]] = {}
+    originals_px: dict[str, Sequence[int]] = {}
     number = 0
     for split, listed in clips.splits.items():
         splits[split] = []
         for entry in listed:
-            frame_px = records[number].frame_px
             for row, time_s in enumerate(records[number].times_s):
                 frame = name_frame(entry.path, time_s)
                 splits[split].append(LabeledPath(frame, entry.label))
                 groups[frame] = clips.groups.get(entry.path, entry.path)
                 places[frame] = number, row
-                originals_px |= {frame: frame_px} if frame_px else {}
+                originals_px[frame] = records[number].frame_px
             number += 1
     paths = [entry.path for listed in clips.splits.values() for entry in listed]
     thinned = sum(record.num_thinned for record in records.values())

@@ -79,8 +79,8 @@ class Source:
     """Path of an image -> what it belongs together with; empty where that was not asked for."""
     ignored: Mapping[str, int] = field(default_factory=dict)
     """How many files and folders were passed over, by reason."""
-    originals_px: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """Path of each image that a clip's frame was made square for -> height and width of the frame, upright."""
+    originals_px: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Path of each frame of a clip -> its height and width before it was made square, upright; empty of images."""
     left_out: Sequence[tuple[str, str]] = ()
     """Path of each clip that no frame could be taken of, and the reason."""
     odd: Sequence[tuple[str, str]] = ()
