@@ -40,9 +40,20 @@ def name_readably(names: Sequence[str], *known: Mapping[str, str]) -> tuple[str,
     return tuple(next((each[name] for each in known if name in each), name) for name in names)
 
 
+_PLURALS = {
+    "link or device": "links or devices",
+    "loop of links": "loops of links",
+    "special file": "special files",
+    "unreadable folder": "unreadable folders",
+    "unsafe name": "unsafe names",
+    "video": "videos",
+}
+"""Of the reasons to pass a file over that are nouns."""
+
+
 def list_reasons(counts: Mapping[str, int]) -> str:
-    """Return how many files were passed over for which reason: "2 hidden, 1 not an image"."""
-    return ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+    """Return how many files were passed over for which reason: "2 hidden, 1 not an image, 10 videos"."""
+    return ", ".join(counted(count, reason, _PLURALS.get(reason, reason)) for reason, count in counts.items())
 
 
 def shorten(names: Sequence[str], limit: int = 10) -> str:

@@ -134,6 +134,8 @@ def _label_tree(
     own_titles = parse_titles(titles[1], names, where=titles[0]) if titles else None
     labels = {name: label for label, name in enumerate(names)}
     ignored = top.count_ignored()
+    if videos := ignored[VIDEO]:
+        notes.append(f"{counted(videos, 'video')} passed over. Clips, moving GIFs too, need --every SECONDS.")
     ignored["not an image"] -= sum(_was_passed_over(path, root) for path in used)
     return Source(
         root=root,

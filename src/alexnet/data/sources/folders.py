@@ -25,7 +25,7 @@ CLIP_SUFFIXES = frozenset(
 )
 """Suffixes of files that may hold a clip; a GIF or WebP may also be a still picture."""
 
-VIDEO = "video, of which --every takes frames"
+VIDEO = "video"
 """Why a video is passed over among images."""
 
 SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "ehthumbs.db"})
