@@ -215,6 +215,8 @@ def test_neighbours_come_from_an_index(load: Any, tmp_path: Path) -> None:
     make_index(load(), choose_images([tmp_path / "photos"]), tmp_path / "index")
     one = sorted((tmp_path / "photos").rglob("*.png"))[4]
     with serving(load(), index=open_index(tmp_path / "index")) as server:
+        assert ask(server.address, "GET", "/neighbours").status == 405
+        assert "/features, /neighbours, /health" in ask(server.address, "GET", "/nothing").json["error"]
         answer = ask(server.address, "POST", "/neighbours?k=2", one.read_bytes())
         all_of_them = ask(server.address, "POST", "/neighbours?k=50", one.read_bytes())
         assert (
@@ -235,8 +237,12 @@ def test_neighbours_come_from_an_index(load: Any, tmp_path: Path) -> None:
 
 
 def test_without_an_index_there_are_no_neighbours(address: Address) -> None:
-    answer = ask(address, "POST", "/neighbours", picture())
-    assert (answer.status, answer.json["error"][:24]) == (404, "there is no /neighbours.")
+    sentence = "there is no /neighbours. It needs an index of pictures: start the server with --index INDEX."
+    for method in ("GET", "POST"):
+        answer = ask(address, method, "/neighbours", picture() if method == "POST" else b"")
+        assert (answer.status, answer.json) == (404, {"error": sentence})
+    known = "/predict, /features, /health, /ready, /metrics, /docs, /openapi.json"
+    assert ask(address, "GET", "/nothing").json == {"error": f"there is no /nothing. Known: / and {known}."}
 
 
 def test_health_readiness_and_counters(load: Any) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,7 +33,8 @@ from alexnet.serving.schema import Features, Neighbors, Predictions, describe_up
 from alexnet.serving.uploads import Upload, read_uploads
 from alexnet.version import __version__
 
-COMPUTING_PATHS = ("/predict", "/features", "/neighbours")
+NEIGHBORS_PATH = "/neighbours"
+COMPUTING_PATHS = ("/predict", "/features", NEIGHBORS_PATH)
 KNOWN_PATHS = (*COMPUTING_PATHS, "/health", "/ready", "/metrics", "/docs", "/openapi.json")
 VIEWS = (1, 9, 10)
 MOST_NEIGHBORS = 100
@@ -169,7 +170,7 @@ def build_application(service: Service) -> tuple[FastAPI, Gate]:
     async def fail(request: Request, problem: AlexNetError) -> Response:
         return JSONResponse({"error": str(problem)}, 500)
 
-    app.add_exception_handler(HTTPException, explain_path)
+    app.add_exception_handler(HTTPException, explain_paths(has_index=answers.index is not None))
 
     @app.exception_handler(RequestValidationError)
     async def name_parameter(request: Request, problem: RequestValidationError) -> Response:
@@ -214,7 +215,7 @@ def build_application(service: Service) -> tuple[FastAPI, Gate]:
 
     if answers.index is not None:
 
-        @app.post("/neighbours", **describe_upload("The most alike pictures of the index", Neighbors))
+        @app.post(NEIGHBORS_PATH, **describe_upload("The most alike pictures of the index", Neighbors))
         async def neighbors(request: Request, k: int = 6) -> Response:
             _check_range("k", k, MOST_NEIGHBORS)
             uploads = await read_uploads(request, limits)
@@ -243,18 +244,26 @@ def build_application(service: Service) -> tuple[FastAPI, Gate]:
     return app, gate
 
 
-async def explain_path(request: Request, problem: Exception) -> Response:
-    """Answer a request for what is not there with a sentence."""
-    assert isinstance(problem, HTTPException)
-    path = request.scope["path"].removeprefix(request.scope["root_path"]) or "/"
-    status = problem.status_code
-    if status == 404 and path in COMPUTING_PATHS and request.method != "POST":
-        status = 405  # the 404 is of the page, which gets all other requests
-    sentences = {
-        404: f"there is no {path}. Known: / and {', '.join(KNOWN_PATHS)}.",
-        405: f"{path} does not answer {request.method}. See /docs.",
-    }
-    return JSONResponse({"error": sentences.get(status, problem.detail)}, status, problem.headers)
+def explain_paths(*, has_index: bool) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """Return what answers a request for what is not there with a sentence."""
+    known = [path for path in KNOWN_PATHS if has_index or path != NEIGHBORS_PATH]
+
+    async def explain(request: Request, problem: Exception) -> Response:
+        assert isinstance(problem, HTTPException)
+        path = request.scope["path"].removeprefix(request.scope["root_path"]) or "/"
+        if path in KNOWN_PATHS and path not in known:
+            sentence = f"there is no {path}. It needs an index of pictures: start the server with --index INDEX."
+            return JSONResponse({"error": sentence}, 404)
+        status = problem.status_code
+        if status == 404 and path in COMPUTING_PATHS and request.method != "POST":
+            status = 405  # the 404 is of the page, which gets all other requests
+        sentences = {
+            404: f"there is no {path}. Known: / and {', '.join(known)}.",
+            405: f"{path} does not answer {request.method}. See /docs.",
+        }
+        return JSONResponse({"error": sentences.get(status, problem.detail)}, status, problem.headers)
+
+    return explain
 
 
 def describe_hit(hit: Hit) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Mount
 
 from alexnet.errors import ImageError
-from alexnet.serving.application import Service, explain_path
+from alexnet.serving.application import Service, explain_paths
 from alexnet.serving.corrections import Corrections
 from alexnet.serving.examples import Example
 from alexnet.serving.inspection import Inspection
@@ -197,4 +197,4 @@ def mount_page(
     mounted = application.routes[-1]
     assert isinstance(mounted, Mount)
     assert isinstance(mounted.app, FastAPI)
-    mounted.app.add_exception_handler(HTTPException, explain_path)
+    mounted.app.add_exception_handler(HTTPException, explain_paths(has_index=service.answers.index is not None))
