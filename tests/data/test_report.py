@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from alexnet.cli import cli
 from alexnet.data.prepare.prepare import prepare
 from alexnet.data.prepare.report import draw_axis, draw_thumbnail, measure, say_cropped
 from alexnet.data.store.reader import open_store
@@ -70,6 +72,7 @@ def test_the_page_shows_the_classes_the_colours_and_what_comes_next(
     assert page.count("data:image/jpeg;base64,") == 3 + 4 + 1
     assert page.count("data:image/png;base64,") == 3
     assert "alexnet train STORE --recipe cifar-18pct --out RUN" in page
+    assert "STORE is the folder that this page lies in, RUN a new folder for the training." in page
     assert "at most 50\N{NO-BREAK SPACE}%" in page
     prepare(root, tmp_path / "AGAIN", size=32)
     assert (tmp_path / "AGAIN/report.html").read_text() == page
@@ -145,3 +148,13 @@ def test_ten_bad_images_are_never_too_many(photos: Photos, tmp_path: Path) -> No
     names = [f"train/cat/bad{number:02d}.jpg" for number in range(10)]
     root = photos({**dict.fromkeys(PATHS), **dict.fromkeys(names, b"")})
     assert len(prepare(root, tmp_path / "STORE", size=8, max_bad=0).skipped) == 10
+
+
+def test_videos_among_the_images_are_counted_and_the_option_that_takes_them_is_named(
+    photos: Photos, tmp_path: Path
+) -> None:
+    root = photos({**dict.fromkeys(PATHS), "train/cat/a.mp4": b"", "train/dog/b.mov": b"", "train/dog/c.txt": b""})
+    given = ["prepare", str(root), "--out", str(tmp_path / "STORE"), "--size", "8"]
+    output = " ".join(CliRunner().invoke(cli, given).output.split())
+    assert "2 videos passed over. Clips, moving GIFs too, need --every SECONDS." in output
+    assert "Passed over: 1 not an image, 2 videos." in output

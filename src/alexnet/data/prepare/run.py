@@ -182,7 +182,7 @@ class Run:
                 provenance["source"],
                 report,
                 self._look_over(partial.files.folder, contents[TRAIN], statistics, report),
-                start_training("STORE", self.size),
+                start_training("STORE", self.size),  # the same bytes whatever the store is called; the page says so
                 self.source.read,
             ),
             codec=self.settings.codec,
