@@ -80,7 +80,9 @@ def test_what_cannot_be_read_is_told(saved: Path) -> None:
         (saved / "train/data-00000-of-00001.arrow").write_bytes(damaged)
         assert message_of(saved).startswith(f"{saved}/train/data-00000-of-00001.arrow is a damaged Arrow file (")
     (saved / "train/data-00000-of-00001.arrow").unlink()
-    assert message_of(saved).startswith(f"{saved}/train/data-00000-of-00001.arrow is a damaged Arrow file (")
+    assert message_of(saved) == (
+        f"{saved}/train/data-00000-of-00001.arrow is missing, and state.json names it. Copy it again."
+    )
     for state in ("{}", "[]", '{"_data_files": 3}', "{"):
         (saved / "train/state.json").write_text(state)
         assert (
@@ -93,6 +95,24 @@ def test_what_cannot_be_read_is_told(saved: Path) -> None:
         assert message_of(saved) == (
             f"{saved}/train/state.json chooses rows of its files, or names others than Arrow files beside it. Save the "
             "data set again by a newer version of datasets."
+        )
+
+
+def test_a_split_that_is_named_and_missing_is_told(saved: Path) -> None:
+    (saved / "old").mkdir()
+    shutil.copytree(saved / "test", saved / "old", dirs_exist_ok=True)
+    assert {split: len(rows) for split, rows in find_images(saved).splits.items()} == {"train": 4, "val": 2}
+    shutil.rmtree(saved / "test")
+    assert message_of(saved) == (
+        f"{saved}/test/state.json is missing, and dataset_dict.json names the split test. Copy the folder test again; "
+        "or, to do without it, take its name out of dataset_dict.json."
+    )
+    (saved / "dataset_dict.json").write_text('{"splits": ["train"]}')
+    assert len(find_images(saved, val_fraction=0.5).splits["train"]) == 2
+    for named in ("{", "[]", "{}", '{"splits": []}', '{"splits": 3}', '{"splits": [3]}', '{"splits": ["../saved"]}'):
+        (saved / "dataset_dict.json").write_text(named)
+        assert message_of(saved) == (
+            f"{saved}/dataset_dict.json does not name the splits of a data set. Save it to disk again."
         )
 
 

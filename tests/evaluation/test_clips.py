@@ -159,6 +159,17 @@ def test_times_and_views_that_are_none_are_refused(
             count_pictures([path], options["every_s"])
 
 
+def test_the_last_moment_ends_with_the_clip(tmp_path: Path, model_path: Path, classifier: Classifier) -> None:
+    short = write_clip(tmp_path / "a.mkv", paint(("red", 1)), rate=8)
+    assert [(m.start_s, m.end_s) for m in predict_clip(classifier, short).moments] == [(0, 0.125)]
+    table = call("predict", model_path, short, "--views", 1).stdout.splitlines()
+    assert table[-1].split()[:2] == ["0:00.0", "0:00.1"]
+    long = write_clip(tmp_path / "b.mkv", paint(("dark", 10), ("red", 7)))
+    assert [(m.start_s, m.end_s, m.name) for m in predict_clip(classifier, long, window_s=0).moments] == [
+        (0, 1, "dark"), (1, pytest.approx(1.7), "red")
+    ]  # fmt: skip
+
+
 def test_frames_are_averaged_by_clip_whatever_their_order() -> None:
     rows = np.float32([[1, 0], [0, 1], [0.5, 0.5], [0, 1]])
     clips, means = average_clips(["a/1.mp4@0s", "b@1s", "a/1.mp4@0.5s", "b@2s"], rows)

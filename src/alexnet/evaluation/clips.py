@@ -97,14 +97,24 @@ def predict_clip(
             tick(len(frames), max(len(frames), expected))
     finally:
         pictures.close()
-    return summarize_clip(clip.name, frames, every_s=every_s, window_s=window_s, oddities=clip.oddities)
+    return summarize_clip(
+        clip.name, frames, every_s=every_s, window_s=window_s, end_s=clip.end_s, oddities=clip.oddities
+    )
 
 
 def summarize_clip(
-    name: str, frames: Sequence[Prediction], *, every_s: float, window_s: float, oddities: Sequence[str] = ()
+    name: str,
+    frames: Sequence[Prediction],
+    *,
+    every_s: float,
+    window_s: float,
+    end_s: float | None = None,
+    oddities: Sequence[str] = (),
 ) -> ClipPrediction:
     """Return what frames say together, which are named as by `name_frame` and in order.
 
+    Args:
+        end_s: Where the clip ends; every_s after the last frame where nobody knows.
     Raises:
         ConfigError: every_s or window_s is not accepted.
     """
@@ -117,16 +127,16 @@ def summarize_clip(
     smoothed = [_average(frames[row - reach : row + reach + 1]) for row, reach in enumerate(reaches)]
     named = [_name(each) for each in smoothed]
     starts = [row for row in range(len(frames)) if row == 0 or named[row] != named[row - 1]]
+    ends = [*(times[row] for row in starts[1:]), times[-1] + every_s if end_s is None else max(end_s, times[-1])]
     moments = []
-    for start, stop in zip(starts, [*starts[1:], len(frames)], strict=True):
+    for start, stop, end in zip(starts, [*starts[1:], len(frames)], ends, strict=True):
         known = frames[start].class_names
         own = named[start]
         values = [
             each.probabilities[known.index(own)] if own in known else each.probabilities.max()
             for each in smoothed[start:stop]
         ]
-        end_s = times[stop] if stop < len(frames) else times[-1] + every_s
-        moments.append(Moment(float(times[start]), float(end_s), own, float(np.mean(values))))
+        moments.append(Moment(float(times[start]), float(end), own, float(np.mean(values))))
     return ClipPrediction(_average(frames, name), times, frames, moments, list(oddities))
 
 

@@ -107,21 +107,24 @@ class Service:
         """
         loop = asyncio.get_running_loop()
         with self.batcher.arriving():
-            frames = await loop.run_in_executor(self._decoders, self._decode_clip, upload, every)
-        if isinstance(frames, ImageError):
-            return frames
+            decoded = await loop.run_in_executor(self._decoders, self._decode_clip, upload, every)
+        if isinstance(decoded, ImageError):
+            return decoded
+        frames, end_s = decoded
         pixels = [frame.pixels for frame in frames if isinstance(frame.pixels, np.ndarray)]
         found = await self.batcher.ask(self.answers.predict, pixels, views)
         named = [replace(each, source=frame.name) for each, frame in zip(found, frames, strict=True)]
-        return summarize_clip(upload.name, named, every_s=every, window_s=WINDOW_S)
+        return summarize_clip(upload.name, named, every_s=every, window_s=WINDOW_S, end_s=end_s)
 
-    def _decode_clip(self, upload: Upload, every: float) -> list[Picture] | ImageError:
+    def _decode_clip(self, upload: Upload, every: float) -> tuple[list[Picture], float | None] | ImageError:
+        """Return the frames and where the clip ends."""
         limits = self.limits
         pixels = min(limits.max_pixels, limits.max_clip_pixels)
         bounds = Bounds(min(limits.max_clip_seconds, MOST_FRAMES * every), limits.max_clip_frames, pixels)
         try:
             clip = open_clip(upload.data, name=upload.name, bounds=bounds)
-            return list(take_pictures(clip, every, self.answers.image_px, self.answers.extractor.framing))
+            frames = list(take_pictures(clip, every, self.answers.image_px, self.answers.extractor.framing))
+            return frames, clip.end_s
         except ImageError as problem:
             return problem
 

@@ -45,9 +45,9 @@ def find_in_parquet(root: Path, options: Options) -> Source:
 def find_in_arrow(root: Path, options: Options) -> Source:
     """The images of a data set that save_to_disk wrote, with the columns of `find_in_parquet`.
 
-    A folder below SPLITS that is named train, validation or test is that split. Files are mapped, not read.
+    A folder that SPLITS names is a split: train, validation or test by its name. Files are mapped, not read.
     """
-    folders = [path.parent for path in sorted(root.glob(f"*/{STATE}"))] if (root / SPLITS).is_file() else [root]
+    folders = _list_splits(root) if (root / SPLITS).is_file() else [root]
     return _find(root, options, "arrow", [path for folder in folders for path in _list_arrow(folder)], _ArrowTable)
 
 
@@ -201,6 +201,24 @@ def _list_parquet(root: Path) -> list[Path]:
     return [root] if root.is_file() and root.suffix == ".parquet" else []
 
 
+def _list_splits(root: Path) -> list[Path]:
+    """The folders of the splits that SPLITS names; others beside them are not of the data set."""
+    try:
+        names = parse_json((root / SPLITS).read_bytes())["splits"]
+        folders = [root / name for name in sorted(names) if Path(name).name == name]
+    except (OSError, ValueError, KeyError, TypeError):
+        folders = names = []
+    if not folders or len(folders) < len(names):
+        raise SourceError(f"{root / SPLITS} does not name the splits of a data set. Save it to disk again.")
+    for folder in folders:
+        if not (folder / STATE).is_file():
+            raise SourceError(
+                f"{folder / STATE} is missing, and {SPLITS} names the split {folder.name}. Copy the folder "
+                f"{folder.name} again; or, to do without it, take its name out of {SPLITS}."
+            )
+    return folders
+
+
 def _list_arrow(folder: Path) -> list[Path]:
     """The Arrow files of one split by its STATE; other files there are what programs made of it since."""
     try:
@@ -214,6 +232,9 @@ def _list_arrow(folder: Path) -> list[Path]:
             f"{folder / STATE} chooses rows of its files, or names others than Arrow files beside it. Save the data "
             "set again by a newer version of datasets."
         )
+    for name in names:
+        if not (folder / name).is_file():
+            raise SourceError(f"{folder / name} is missing, and {STATE} names it. Copy it again.")
     return [folder / name for name in names]
 
 

@@ -51,6 +51,8 @@ class Clip:
     """Seconds that its header names, true or not; None where it names none."""
     oddities: list[str] = field(default_factory=list)
     """What was odd when all frames had been read, as words after "has"; the frames that could be decoded are right."""
+    end_s: float | None = None
+    """How long its frames are shown altogether, when all had been read."""
     _source: str | bytes = b""
     _is_animation: bool = False
     _bounds: Bounds | None = None
@@ -101,6 +103,7 @@ class Clip:
         if self.duration_s is not None and self.duration_s > SHORTFALL * (timeline.start_s + timeline.end_s) + 0.5:
             oddities.append(f"frames for {timeline.end_s:.1f} s of the {self.duration_s:.1f} s that its header names")
         self.oddities[:] = oddities
+        self.end_s = timeline.end_s
 
     def _bound(self, decoded: Iterable[Decoded]) -> Iterator[Decoded]:
         for number, frame in enumerate(decoded):
@@ -141,7 +144,7 @@ def open_clip(source: str | os.PathLike[str] | bytes, *, name: str | None = None
             raise ImageError(explain_unreadable(called, error)) from None
     try:
         is_moving = is_animation(where)
-        return Clip(called, None if is_moving else measure_duration(where), [], where, is_moving, bounds)
+        return Clip(called, None if is_moving else measure_duration(where), [], None, where, is_moving, bounds)
     except UnusableError as problem:
         raise _explain(problem, called) from None
 
