@@ -3,6 +3,7 @@
 import atexit
 import pickle
 import re
+import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -176,15 +177,23 @@ def test_parameters_outside_what_is_accepted_are_refused(changes: dict[str, Any]
 
 
 def test_the_examples_of_the_guide_run(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(place)
+    shutil.copytree(place, tmp_path, dirs_exist_ok=True)
+    for number, path in enumerate(sorted(tmp_path.glob("PHOTOS/*/*.png"))):
+        if number % 2:
+            Image.open(path).save(path.with_suffix(".jpg"))
+            path.unlink()
+    (tmp_path / "PHOTOS" / "notes.txt").write_text("no picture")
+    monkeypatch.chdir(tmp_path)
     examples = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
     assert len(examples) == 2
     for example in examples:
         small = re.sub(r"AlexNetClassifier\(([^)]*)\)", r"AlexNetClassifier(\1, **SMALL)", example)
         small = small.replace('recipe="modern", epochs=40, ', "").replace('recipe="modern", epochs=40', "epochs=1")
-        exec(small.replace("(, ", "("), {"SMALL": SMALL})
+        names: dict[str, Any] = {"SMALL": SMALL}
+        exec(small.replace("(, ", "("), names)
+        assert len(names["paths"]) == 16
     assert len(capsys.readouterr().out.splitlines()) >= 2
 
 

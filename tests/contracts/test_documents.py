@@ -98,6 +98,16 @@ def is_known(parts: list[str]) -> bool:
     return True
 
 
+def test_every_example_in_python_imports_the_package_that_it_uses() -> None:
+    found = 0
+    for document in DOCUMENTS:
+        for block in re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL):
+            if re.search(r"\balexnet\.\w", block):
+                assert re.search(r"^(import|from) alexnet\b", block, re.MULTILINE), (document.name, block)
+                found += 1
+    assert found > 8
+
+
 def test_the_changelog_has_an_entry_for_this_version() -> None:
     assert f"## {alexnet.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 

@@ -1,6 +1,7 @@
 """A model as a folder for others: what is in it is the model's own, and what its card says was measured."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -116,6 +117,9 @@ def test_the_card_tells_images_errors_and_limits(run_folder: Path, tmp_path: Pat
         "| class | train | val |\n| --- | --- | --- |\n| ant | 12 | 5 |\n| bee | 6 | 5 |\n| cat | 8 | 5 |\n| dog | 60 | 5 |\n"
         in card
     )
+    assert "by onnxruntime alone:\n\n```sh\npip install onnxruntime numpy pillow\npython use.py\n```\n" in card
+    imported = re.findall(r"^(?:import|from) (\w+)", (out / "use.py").read_text(), re.MULTILINE)
+    assert set(imported) == {"json", "numpy", "onnxruntime", "PIL"}
     assert "Of 20 images of split val, with intervals of 95 %." in card
     assert "| its centre view alone | top-1 | 25.00 % | 11.19 % to 46.87 % |" in card
     assert "- recipe: small-data\n- epochs: 2\n- seed: 7\n- computed in: float32 on cpu\n" in card

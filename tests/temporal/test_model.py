@@ -1,6 +1,7 @@
 """A drawn clip's whole way: prepared, learned from, told, tested; and what is refused."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -56,6 +57,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             root / kind,
         )
     return root
+
+
+def test_the_first_commands_of_the_guide_work_in_their_order(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clips in a folder for each class, and a RUN of 32 px, for which the guide says --size 32."""
+    shutil.copytree(folder / "CLIPS" / "train", tmp_path / "CLIPS")
+    (tmp_path / "RUN").mkdir()
+    shutil.copy(folder / "image.safetensors", tmp_path / "RUN" / "model.safetensors")
+    shutil.copy(next((folder / "CLIPS" / "val").glob("rises/*.webp")), tmp_path / "clip.mp4")
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "motion.md").read_text(encoding="utf-8")
+    block = page.split("```sh\n")[1].split("```")[0]
+    said = [run(*shlex.split(line, comments=True)[1:], *(["--size", 32] if " prepare " in line else PLAIN))
+            for line in block.splitlines()]  # fmt: skip
+    assert len(said) == 4
+    assert {split: len(list_clips(alexnet.open_store(Path("CLIPSTORE")), split)) for split in ("train", "val")} == {
+        "train": 12,
+        "val": 6,
+    }
+    assert "clip.mp4" in said[3]
 
 
 def test_the_frames_of_a_clip_are_found_in_the_order_of_their_times(folder: Path) -> None:

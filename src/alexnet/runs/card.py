@@ -84,7 +84,14 @@ def write_card(model: Model, history: History, files: Mapping[str, str]) -> str:
     sections = {
         "Files": [f"- `{name}`: {what}" for name, what in files.items()],
         "Use": [
-            "`python use.py` classifies a `picture.jpg` beside it, by onnxruntime alone. With alexnet:",
+            "`use.py` classifies a `picture.jpg` beside it, by onnxruntime alone:",
+            "",
+            "```sh",
+            "pip install onnxruntime numpy pillow",
+            "python use.py",
+            "```",
+            "",
+            "With alexnet:",
             "",
             "```sh",
             "alexnet predict . picture.jpg",
