@@ -17,7 +17,7 @@ from PIL import Image
 from alexnet.batches.preprocessing import Preprocessing
 from alexnet.cli import cli
 from alexnet.data.video.clip import read_frames
-from alexnet.errors import ConfigError, ImageError
+from alexnet.errors import ConfigError, ImageError, SourceError
 from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.clips import average_clips, count_pictures, predict_clip, summarize_clip
 from alexnet.evaluation.evaluate import images_at_a_time
@@ -208,6 +208,25 @@ def test_predict_shows_classes_and_moments_of_clips_beside_images(tmp_path: Path
     assert rows[-1]["class_1"] == "green"
     line = call("predict", model_path, clip, "--one-line").stdout.split("\t")
     assert line[:2] == [str(clip), "Red"]
+
+
+def test_where_nothing_could_be_read_no_table_is_written(tmp_path: Path, model_path: Path) -> None:
+    table = tmp_path / "f.csv"
+    table.write_text("of an earlier call")
+    result = call("predict", model_path, tmp_path / "none.mkv", "--csv", table)
+    assert result.exit_code == 1
+    assert table.read_text() == "of an earlier call"
+    said = " ".join(result.stderr.split())
+    assert f"{table} was not written: nothing could be read." in said
+    (tmp_path / "bad.mkv").write_bytes(bytes(100))
+    features = tmp_path / "f.npz"
+    refused = call("features", model_path, tmp_path / "bad.mkv", "--every", 0.5, "--out", features)
+    assert refused.exit_code == 1
+    assert isinstance(refused.exception, SourceError)
+    assert str(refused.exception).startswith(
+        f"{features}: 1 image, none of which could be read. {tmp_path / 'bad.mkv'}: is no video, or its header is damaged"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.mkv", "f.csv"]
 
 
 def test_predict_tells_programs_of_clips(tmp_path: Path, model_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from alexnet.evaluation.classifier import load
 from alexnet.files.tensors import read_document, read_tensors, write_tensors
 from alexnet.network.alexnet import build
 from alexnet.network.model_file import Model, save_model
-from alexnet.temporal.clip_model import open_temporal
+from alexnet.temporal.clip_model import TemporalClassifier, open_temporal
 from alexnet.temporal.clips import list_clips
 from alexnet.temporal.testing import measure_clip_errors
 from conftest import write_store
@@ -116,6 +117,30 @@ def test_evaluate_tells_what_time_is_worth(folder: Path) -> None:
     assert f"{100 * document['error']:.2f} %" in lines["pooling"]
     assert "12 clips, 48 frames, of" in printed
     assert "Guessing among 6 classes would be wrong for 83.33 %." in printed
+
+
+def test_evaluate_notes_other_steps_in_time_than_those_that_were_learned(folder: Path, tmp_path: Path) -> None:
+    """Also where near copies were left out, so that most frames are as far apart as those of the other store."""
+
+    def notes_of(model: Path, store: Path) -> list[str]:
+        return list(measure_clip_errors(open_temporal(model, precision="float32"), alexnet.open_store(store)).notes)
+
+    for name, every in (("WIDE", 0.25), ("NARROW", 0.125)):
+        command = ["prepare", folder / "CLIPS", "--every", every, "--size", 32, "--out", tmp_path / name]
+        run(*command, "--thin", 0 if name == "WIDE" else 12)
+    learned, wide, narrow = folder / "pooling", tmp_path / "WIDE", tmp_path / "NARROW"
+    assert notes_of(learned, folder / "STORE") == []
+    faster = "a motion looks faster or slower to it."
+    apart = f"{learned} learned from frames 0.125 s apart, and those of {wide} are 0.25 s apart; {faster}"
+    assert notes_of(learned, wide) == [apart]
+    thinned = list_clips(alexnet.open_store(narrow), "val")
+    assert thinned.num_uneven
+    assert notes_of(learned, narrow)[-1].startswith(f"In {thinned.num_uneven} clips of {len(thinned)} frames are not")
+    assert open_temporal(learned).model.provenance["every"] == 0.125
+    half_left_out = replace(open_temporal(learned).model, every_seconds=0.25)
+    classifier = TemporalClassifier(half_left_out, learned, precision="float32")
+    asked = f"{learned} learned from a store of --every 0.125, and {wide} is one of --every 0.25; {faster}"
+    assert measure_clip_errors(classifier, alexnet.open_store(wide)).notes == (asked,)
 
 
 def test_the_image_model_stays_as_it_was_and_the_seed_fixes_the_rest(folder: Path) -> None:

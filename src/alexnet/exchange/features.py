@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from alexnet.errors import ConfigError
+from alexnet.errors import ConfigError, SourceError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.given import Given
 from alexnet.exchange.feature_files import open_writer
@@ -13,6 +13,7 @@ from alexnet.files.writing import name_in_errors
 from alexnet.network.model_file import find_model
 from alexnet.text.names import escape_name
 from alexnet.text.progress import Tick, untold
+from alexnet.text.wording import counted
 from alexnet.version import __version__
 
 BATCH_IMAGES = 16
@@ -49,6 +50,7 @@ def write_features(
         out: .npz, .h5 or .parquet; must not exist.
     Raises:
         ConfigError: a layer is unknown or named twice, or `out` is not accepted.
+        SourceError: no image could be read.
         OSError: the disk is full; it names `out`, and nothing is left behind.
     """
     shapes = check_layers(classifier, layers)
@@ -67,6 +69,10 @@ def write_features(
             rows += len(sources)
             done += len(sources) + len(problems)
             tick(done, max(done, total))
+        if not rows:
+            raise SourceError(
+                f"{out}: {counted(len(left_out), 'image')}, none of which could be read. " + " ".join(left_out[:1])
+            )
         with name_in_errors(out):
             writer.finish(describe_features(classifier, shapes))
     except BaseException:

@@ -99,7 +99,7 @@ def features(
         `rows` written, their `shapes` by layer, and `left_out`: why some images have none.
     Raises:
         ConfigError: a layer is unknown or named twice, or `out` is not accepted.
-        SourceError: a folder holds no images.
+        SourceError: a folder holds no images, or no image could be read.
         WeightsError: there is no model, or it is damaged.
     """
     terminal, classifier = open_classifier(

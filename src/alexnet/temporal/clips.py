@@ -16,6 +16,9 @@ from alexnet.text.commands import command
 from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
 
+STEP = "every"
+"""What stores and models of clips call the seconds between frames that were asked for; near copies may be left out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Clips:
@@ -44,6 +47,13 @@ class Clips:
         every = self.every_seconds
         return sum(bool((np.abs(np.diff(times) - every) > 0.01 * every).any()) for times in self.seconds)
 
+    def describe_unevenness(self) -> str:
+        """Say of how many clips it is so, and what it means."""
+        return (
+            f"In {counted(self.num_uneven, 'clip')} of {len(self):,} frames are not equally far apart, as where near "
+            "copies were left out; a head counts frames, not seconds. --thin 0 of prepare keeps all."
+        )
+
     def fill_up(self) -> tuple[Tensor, Tensor]:
         """Return the frames of all clips as (N, T), where shorter ones repeat their last, and the lengths, (N,)."""
         longest = max(map(len, self.frames))
@@ -59,6 +69,12 @@ class Clips:
             tuple(np.concatenate(self.frames)[:, None]),
             tuple(np.concatenate(self.seconds)[:, None]),
         )
+
+
+def find_step(store: Store) -> float | None:
+    """Return the seconds between frames that a store was made with; None where it does not say."""
+    step = store.provenance.get("options", {}).get(STEP)
+    return float(step) if isinstance(step, int | float) else None
 
 
 def list_clips(store: Store, split: str) -> Clips:

@@ -1,5 +1,6 @@
 """What time is worth: the errors of single frames, of their mean, and of a head over the frames of a clip."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from alexnet.data.store.reader import Store
 from alexnet.evaluation.evaluate import match_classes
 from alexnet.evaluation.metrics import find_errors, wilson_interval
 from alexnet.temporal.clip_model import TemporalClassifier
-from alexnet.temporal.clips import check_lengths, compute_features, list_clips
+from alexnet.temporal.clips import STEP, Clips, check_lengths, compute_features, find_step, list_clips
 from alexnet.text.names import escape_name
 from alexnet.text.progress import Tick, untold
 
@@ -40,6 +41,8 @@ class ClipErrors:
     """(N, K) of the head."""
     labels: NDArray[np.int64]
     """(N,)"""
+    notes: tuple[str, ...]
+    """How the frames lie in time otherwise than those that the head learned from; it counts frames, not seconds."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures for programs, without the probabilities."""
@@ -52,6 +55,7 @@ class ClipErrors:
             "mean_interval": list(self.mean_interval),
             "error": self.error,
             "interval": list(self.interval),
+            "notes": list(self.notes),
             "classes": [
                 {"name": escape_name(name), "clips": clips, "error": errors / clips if clips else None}
                 for name, clips, errors in zip(self.class_names, self.class_clips, self.class_errors, strict=True)
@@ -99,4 +103,22 @@ def measure_clip_errors(
         class_errors=tuple(np.bincount(labels, wrong, classes).tolist()),
         probabilities=probabilities,
         labels=labels,
+        notes=tuple(_compare_steps(classifier, store, clips)),
     )
+
+
+def _compare_steps(classifier: TemporalClassifier, store: Store, clips: Clips) -> Iterator[str]:
+    model, tested = classifier.model, find_step(store)
+    learned = model.provenance.get(STEP)
+    if clips.every_seconds and abs(clips.every_seconds - model.every_seconds) > 0.01 * model.every_seconds:
+        yield (
+            f"{classifier.path} learned from frames {model.every_seconds:g} s apart, and those of {store.path} are "
+            f"{clips.every_seconds:g} s apart; a motion looks faster or slower to it."
+        )
+    elif learned and tested and learned != tested:  # most are as far apart only as near copies were left out
+        yield (
+            f"{classifier.path} learned from a store of --every {learned:g}, and {store.path} is one of --every "
+            f"{tested:g}; a motion looks faster or slower to it."
+        )
+    if clips.num_uneven:
+        yield clips.describe_unevenness()

@@ -13,7 +13,7 @@ from alexnet.data.store.reader import Store
 from alexnet.errors import StoreError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.temporal.clip_model import TemporalModel
-from alexnet.temporal.clips import Clips, check_lengths, compute_features, list_clips
+from alexnet.temporal.clips import STEP, Clips, check_lengths, compute_features, find_step, list_clips
 from alexnet.temporal.heads import HEADS, FrameByFrame, Head
 from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
@@ -64,6 +64,7 @@ def train_temporal(
     assert isinstance(alone, FrameByFrame)
     provenance: dict[str, Any] = {
         "store": store.fingerprint,
+        STEP: find_step(store),
         "clips": len(clips),
         "frames": len(features),
         "seed": seed,

@@ -133,9 +133,9 @@ def predict(
                     left_out.append(str(problem))
                 done += 1
                 meter(done, len(paths))
-    if csv is not None:
+    if csv is not None and rows:
         write_frames(csv, rows, top or 5)
     printer.finish(model, left_out, calibrated=calibrated, total=len(paths))
     if csv is not None:
-        terminal.say(f"Each frame and image: {csv}")
+        terminal.say(f"Each frame and image: {csv}" if rows else f"{csv} was not written: nothing could be read.")
     tell_left_out(terminal, left_out)

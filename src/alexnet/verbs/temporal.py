@@ -40,7 +40,6 @@ def train_on_clips(
     from alexnet.temporal.clip_model import TemporalClassifier, save_temporal
     from alexnet.temporal.testing import measure_clip_errors
     from alexnet.temporal.training import train_temporal
-    from alexnet.text.wording import counted
 
     if start is None:
         raise click.UsageError("--temporal learns on the features of an image model that stays as it is: add --from.")
@@ -64,10 +63,7 @@ def train_on_clips(
             errors = measure_clip_errors(classifier, opened, split=split, tick=restart("testing", "frames"))
     save_temporal(out, model)
     if clips.num_uneven:
-        terminal.say(
-            f"In {counted(clips.num_uneven, 'clip')} of {len(clips):,} frames are not equally far apart, as where near "
-            "copies were left out; a head counts frames, not seconds. --thin 0 of prepare keeps all."
-        )
+        terminal.say(clips.describe_unevenness())
     if errors:
         show_clip_errors(terminal, errors, kind, f"{store}, split {split}")
     terminal.say(f"Trained: {out}. Use it: {command('predict', out, 'clip.mp4')}")
@@ -128,12 +124,8 @@ def evaluate_clips(
     chosen = split or choose_reported(opened.filled_splits)
     with terminal.progress("computing features", "frames") as meter:
         errors = measure_clip_errors(classifier, opened, split=chosen, tick=meter)
-    learned = classifier.model.every_seconds
-    if abs(errors.every_seconds - learned) > 0.01 * learned:
-        terminal.say(
-            f"Note: {models[0]} learned from frames {learned:g} s apart, and those of {store} are "
-            f"{errors.every_seconds:g} s apart; a motion looks faster or slower to it."
-        )
+    for note in errors.notes:
+        terminal.say(f"Note: {note}")
     if as_json:
         terminal.print_json({"model": str(models[0]), "head": classifier.model.kind, **errors.to_json()})
     else:
