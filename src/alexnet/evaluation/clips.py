@@ -5,6 +5,7 @@ changes is told by means over a window of time, so that one odd frame is no chan
 """
 
 import os
+import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,7 +212,8 @@ def take_pictures(clip: Clip, every_s: float, size: int, framing: Framing) -> It
 def _check_window(window_s: float) -> None:
     if not is_time(window_s):
         raise ConfigError(
-            f"window_s is {window_s!r}; accepted are seconds, 0 for each frame by itself, for example {WINDOW_S:g}."
+            f"window_s is {reprlib.repr(window_s)}; accepted are seconds, 0 for each frame by itself, for example "
+            f"{WINDOW_S:g}."
         )
 
 

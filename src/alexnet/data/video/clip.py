@@ -2,9 +2,10 @@
 
 import os
 import re
+import reprlib
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from numbers import Real
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,13 +116,14 @@ class Clip:
 def check_step(every_s: float) -> None:
     """Raise ConfigError for a time between frames that is no number, or below SHORTEST_STEP_S."""
     if not is_time(every_s) or every_s < SHORTEST_STEP_S:
-        given = f"{every_s:g}" if isinstance(every_s, Real) else repr(every_s)
+        given = f"{every_s:g}" if isinstance(every_s, float) else reprlib.repr(every_s)
         raise ConfigError(f"A frame every {given} seconds; accepted are {SHORTEST_STEP_S:g} and more, for example 0.5.")
 
 
 def is_time(seconds: object) -> bool:
     """Whether it is a finite number of seconds, from 0 on."""
-    return isinstance(seconds, Real) and not isinstance(seconds, bool) and 0 <= float(seconds) < float("inf")
+    is_number = isinstance(seconds, int | float | np.integer | np.floating) and not isinstance(seconds, bool)
+    return is_number and bool(0 <= seconds <= sys.float_info.max)  # type: ignore[operator]
 
 
 def open_clip(source: str | os.PathLike[str] | bytes, *, name: str | None = None, bounds: Bounds | None = None) -> Clip:
