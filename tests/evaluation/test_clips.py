@@ -16,7 +16,7 @@ from PIL import Image
 
 from alexnet.batches.preprocessing import Preprocessing
 from alexnet.cli import cli
-from alexnet.data.video.clip import read_frames
+from alexnet.data.video.clip import open_clip, read_frames
 from alexnet.errors import ConfigError, ImageError, SourceError
 from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.clips import average_clips, count_pictures, predict_clip, summarize_clip
@@ -211,6 +211,27 @@ def test_predict_shows_classes_and_moments_of_clips_beside_images(tmp_path: Path
     assert rows[-1]["class_1"] == "green"
     line = call("predict", model_path, clip, "--one-line").stdout.split("\t")
     assert line[:2] == [str(clip), "Red"]
+
+
+def test_what_is_odd_about_a_clip_is_told_wherever_it_is_used(tmp_path: Path, model_path: Path) -> None:
+    clip = tmp_path / "CLIPS" / "red" / "cut.mkv"
+    clip.parent.mkdir(parents=True)
+    data = write_clip(clip, paint(("red", 10), ("green", 10))).read_bytes()
+    clip.write_bytes(data[: len(data) * 2 // 3])
+    opened = open_clip(clip)
+    assert len(list(opened.frames(0.5))) > 1
+    (oddity,) = opened.oddities
+    assert oddity.startswith("frames for 1.")
+    for words in (
+        ("predict", model_path, clip),
+        ("evaluate", model_path, tmp_path / "CLIPS", "--every", 0.5, "--views", 1),
+        ("features", model_path, clip, "--every", 0.5, "--out", tmp_path / "f.npz"),
+        ("search", "index", model_path, clip, "--every", 0.5, "--batch-size", 1, "--out", tmp_path / "INDEX"),
+        ("draw", "timeline", model_path, clip, "--out", tmp_path / "t.png"),
+    ):
+        result = call(*words)
+        assert result.exit_code == 0, (words, result.output)
+        assert " ".join(result.stderr.split()).count(f"{clip}: has {oddity}.") == 1, words
 
 
 def test_where_nothing_could_be_read_no_table_is_written(tmp_path: Path, model_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_adding_keeps_what_is_there_and_replaces_what_has_changed(
     draw_picture(101).save(changed)
     before = open_index(tmp_path / "own")
     report = add_images(tmp_path / "own", classifier, choose_images([tmp_path / "pictures"]), batch_size=1)
-    assert report == (25, 2, 23, 1, (), False)
+    assert report == (25, 2, 23, 1, (), False, ())
     index = open_index(tmp_path / "own")
     assert (len(index), index.num_rows) == (25, 26)
     assert index.header["parts"][0] == before.header["parts"][0]  # nothing was written again
@@ -156,7 +156,7 @@ def test_a_finished_index_given_again_is_left_as_it_is_and_names_again_what_it_l
     first = make_index(classifier, choose_images(given), tmp_path / "index", layer=LAYER)
     before = (tmp_path / "index" / "index.json").stat().st_mtime_ns
     again = make_index(classifier, choose_images(given), tmp_path / "index", layer=LAYER)
-    assert again == (3, 0, 3, 0, first.left_out, True)
+    assert again == (3, 0, 3, 0, first.left_out, True, ())
     assert len(first.left_out) == 1
     assert (tmp_path / "index" / "index.json").stat().st_mtime_ns == before
 
@@ -185,7 +185,7 @@ def test_adding_brings_readable_names_to_an_index_without(
     assert open_index(index_path).class_titles == ("ant", "bee", "cat")
     images = choose_images([scene / "pictures"])
     images.titles = {"bee": "Biene", "dog": "Hund"}
-    assert add_images(index_path, classifier, images) == (24, 0, 24, 0, (), False)
+    assert add_images(index_path, classifier, images) == (24, 0, 24, 0, (), False, ())
     assert open_index(index_path).header["class_titles"] == {"bee": "Biene"}
 
 

@@ -170,6 +170,17 @@ def test_predict_prints_a_line_a_clip_and_names_what_it_leaves_out(folder: Path,
     assert f"{tmp_path / 'broken.mp4'}: " in said
 
 
+def test_predict_by_a_model_of_clips_tells_what_is_odd_about_one(folder: Path, tmp_path: Path) -> None:
+    clip = tmp_path / "cut.gif"
+    first, *rest = map(Image.fromarray, np.random.default_rng(0).integers(0, 256, (10, 48, 64, 3), np.uint8))
+    first.save(clip, save_all=True, append_images=rest, duration=500)
+    data = clip.read_bytes()
+    clip.write_bytes(data[: len(data) * 2 // 3])
+    result = CliRunner().invoke(cli, ["predict", str(folder / "pooling"), str(clip), *PLAIN])
+    assert result.exit_code == 0
+    assert " ".join(result.stderr.split()).count(f"{clip}: has an end that cannot be decoded.") == 1
+
+
 def test_info_tells_what_a_model_of_clips_is(folder: Path) -> None:
     printed = run("info", folder / "convolution")
     for part in ("a model of clips", "one every 0.125 s", "18 clips, frames 72, seed 0", "cifar-80sec", "rises"):

@@ -122,6 +122,8 @@ class Assessment:
     """Weights of the average, one for each model, if they were found on other images."""
     doubts: list[str]
     left_out: list[str]
+    odd: list[str] = field(default_factory=list)
+    """Notes on clips that were tested although something is odd about them."""
     passed_over: Mapping[str, int] = field(default_factory=dict)
     """How many files of a folder are no images, by reason."""
     written: dict[Path, str] = field(default_factory=dict)
@@ -133,6 +135,8 @@ class Assessment:
         """Return the figures for programs; with one model its own are on the top level."""
         models = [result.to_json() for result in self.results or self.set_results]
         shared: dict[str, Any] = {"on": self.images, "doubts": self.doubts, "left_out": self.left_out}
+        if self.odd:
+            shared["odd"] = self.odd
         if self.passed_over:
             shared["passed_over"] = dict(self.passed_over)
         if self.weights is not None:
@@ -266,6 +270,7 @@ def assess(
         weights=found,
         doubts=doubts + find_doubts(models.members, trial, fits, calibrations),
         left_out=tested.left_out,
+        odd=tested.odd,
         passed_over=tested.passed_over,
         set_results=set_results,
     )

@@ -6,7 +6,7 @@ changes is told by means over a window of time, so that one odd frame is no chan
 
 import os
 import reprlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from alexnet.data.images.decode import Framing, square_pixels
 from alexnet.data.producer import produce_ahead
-from alexnet.data.video.clip import Clip, check_step, is_clip, is_time, name_frame, open_clip, parse_frame
+from alexnet.data.video.clip import Clip, check_step, is_clip, is_time, name_frame, open_clip, parse_frame, say_odd
 from alexnet.errors import ConfigError, ImageError
 from alexnet.evaluation.given import Picture
 from alexnet.evaluation.prediction import Prediction, Predictor
@@ -142,18 +142,26 @@ def summarize_clip(
 
 
 def spread_clips(
-    given: Iterable[Path], every_s: float, *, size: int, framing: Framing = "square"
+    given: Iterable[Path],
+    every_s: float,
+    *,
+    size: int,
+    framing: Framing = "square",
+    notice: Callable[[str], None] = lambda note: None,
 ) -> Iterator[Path | Picture]:
     """Yield images as they are, and in place of each clip its frames, named "clip.mp4@12.5s".
 
-    A clip that cannot be read is one picture with the reason.
+    A clip that cannot be read is one picture with the reason; a note on what is odd about one goes to `notice`.
     """
     for path in given:
         if not is_clip(path):
             yield path
             continue
         try:
-            yield from take_pictures(open_clip(path), every_s, size, framing)
+            clip = open_clip(path)
+            yield from take_pictures(clip, every_s, size, framing)
+            for oddity in clip.oddities:
+                notice(say_odd(clip.name, oddity))
         except ImageError as problem:
             yield Picture(str(path), problem)
 

@@ -24,6 +24,7 @@ from alexnet.data.sources.folders import VIDEO, Folder, has_clip_suffix, has_ima
 from alexnet.data.sources.source import FolderFiles, LabeledPath, Source
 from alexnet.data.store.format import HEADER_NAME, TEST, TRAIN, VAL
 from alexnet.data.store.reader import Store, open_store
+from alexnet.data.video.clip import say_odd
 from alexnet.errors import ImageError, SourceError, StoreError, WeightsError
 from alexnet.text.class_names import apply_titles, normalize_name
 from alexnet.text.progress import Tick
@@ -49,6 +50,8 @@ class LabeledImages:
     """Split of the store, or part of the folder; None for a folder that was taken whole."""
     left_out: list[str] = field(default_factory=list)
     """Why some images cannot be decoded, and were not tested."""
+    odd: list[str] = field(default_factory=list)
+    """Notes on clips that are tested although something is odd about them."""
     passed_over: Mapping[str, int] = field(default_factory=dict)
     """How many files of a folder are no images, by reason."""
 
@@ -161,6 +164,7 @@ def _spread_clips(clips: LabeledImages, root: Path, image_px: int, sampling: Sam
     paths = [entry.path for entry in frames.splits[VAL]]
     clips.paths, clips.labels = paths, np.array([entry.label for entry in frames.splits[VAL]], np.int64)
     clips.left_out += [f"{root / path}: {reason}" for path, reason in frames.left_out]
+    clips.odd += [say_odd(str(root / path), oddity) for path, oddity in frames.odd]
     clips.decode = lambda number: decode_image(frames.read(paths[number]), size=image_px, name=paths[number])
 
 

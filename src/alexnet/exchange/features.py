@@ -28,6 +28,8 @@ class FeatureReport(NamedTuple):
     shapes: dict[str, tuple[int, ...]]
     left_out: tuple[str, ...]
     """Why some images have no row."""
+    odd: tuple[str, ...] = ()
+    """Notes on clips that have rows although something is odd about them."""
 
 
 def write_features(

@@ -290,13 +290,15 @@ def timeline(
     path = Path(clip)
     files = plan_files("timeline", out, formats, theme, overwrite, [Path(model), path])
     if is_temporal(Path(model)):
-        begin(threads, quiet=not show)
+        terminal = begin(threads, quiet=not show)
         found = look_over_time(open_temporal(Path(model), device=device, precision=precision), path, every)
     else:
-        _, classifier = open_classifier(
+        terminal, classifier = open_classifier(
             Path(model), device=device, precision=precision, threads=threads, quiet=not show
         )
         found = look_over_time(classifier, path, every)
+    for note in found.odd:
+        terminal.say(note)
     return files.write(lambda theme: draw_timeline(found, theme))
 
 

@@ -112,9 +112,10 @@ def features(
                 classifier, image_files(images), names, Path(out), batch_size=batch_size, tick=meter
             )
     files = image_files(images, clips=True)
-    pictures = spread_clips(files, every, size=classifier.image_px, framing=classifier.framing)
+    odd: list[str] = []
+    pictures = spread_clips(files, every, size=classifier.image_px, framing=classifier.framing, notice=odd.append)
     with terminal.progress("computing", "images") as meter:
-        return write_features(
+        report = write_features(
             classifier,
             pictures,
             names,
@@ -123,3 +124,4 @@ def features(
             total=count_pictures(files, every),
             tick=meter,
         )
+    return report._replace(odd=tuple(odd))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.data.images.decode import square_pixels
-from alexnet.data.video.clip import open_clip
+from alexnet.data.video.clip import open_clip, say_odd
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.evaluate import VIEWS_AT_A_TIME
 from alexnet.interpretation.drawing import (
@@ -52,6 +52,8 @@ class Timeline:
     """(M, K)"""
     frames: Sequence[NDArray[np.uint8]]
     """The frames of choose_frames, each (S, S, 3) uint8 RGB."""
+    odd: tuple[str, ...] = ()
+    """Notes on what is odd about the clip."""
 
 
 @styled
@@ -144,16 +146,18 @@ def look_over_time(model: Classifier | TemporalClassifier, clip: Path, every_s: 
         seen = model.look(clip, every_s=every_s)
         times, probabilities = list(seen.times_s), seen.look.moments
         middle = (len(times) - len(probabilities)) // 2  # of the frames that a moment is of
-        starts = times[middle : middle + len(probabilities)]
+        starts, odd = times[middle : middle + len(probabilities)], seen.odd
     else:
         every_s = USUAL_EVERY_S if every_s is None else every_s
-        frames = open_clip(clip).frames(every_s)
+        opened = open_clip(clip)
+        frames = opened.frames(every_s)
         times, parts = [], []
         while some := list(itertools.islice(frames, VIEWS_AT_A_TIME)):
             times += [frame.time_s for frame in some]
             squares = [square_pixels(frame.pixels, model.image_px, framing=model.framing) for frame in some]
             parts.append(model.compute_probabilities(squares, views=1))
         starts, probabilities = times, np.concatenate(parts)
+        odd = tuple(say_odd(str(clip), oddity) for oddity in opened.oddities)
     # Decoded once more, so that of a long clip no more than the strip is held.
     wanted = choose_frames(len(times))
     strip = [
@@ -161,4 +165,5 @@ def look_over_time(model: Classifier | TemporalClassifier, clip: Path, every_s: 
         for number, frame in enumerate(open_clip(clip).frames(every_s))
         if number in wanted
     ]
-    return Timeline(str(clip), model.class_titles, np.array(starts), every_s, times[-1] + every_s, probabilities, strip)
+    end_s = times[-1] + every_s
+    return Timeline(str(clip), model.class_titles, np.array(starts), every_s, end_s, probabilities, strip, odd)

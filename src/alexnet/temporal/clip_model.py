@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.data.images.decode import square_pixels
-from alexnet.data.video.clip import open_clip
+from alexnet.data.video.clip import open_clip, say_odd
 from alexnet.errors import ImageError, WeightsError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.evaluate import VIEWS_AT_A_TIME
@@ -66,6 +66,8 @@ class Seen(NamedTuple):
     times_s: tuple[float, ...]
     """When its frames are shown."""
     look: Look
+    odd: tuple[str, ...]
+    """Notes on what is odd about it."""
 
 
 class TemporalClassifier:
@@ -89,7 +91,8 @@ class TemporalClassifier:
             ConfigError: every_s is no time between frames.
         """
         name = str(clip)
-        frames = open_clip(clip).frames(self.model.every_seconds if every_s is None else every_s)
+        opened = open_clip(clip)
+        frames = opened.frames(self.model.every_seconds if every_s is None else every_s)
         times: list[float] = []
         parts: list[Tensor] = []
         while some := list(itertools.islice(frames, VIEWS_AT_A_TIME)):
@@ -101,7 +104,8 @@ class TemporalClassifier:
                 f"{escape_name(name)}: has {counted(len(times), 'frame')}; the {self.model.kind} of {self.path} reads "
                 f"{self.model.head.least_frames} or more. Take frames more often with --every, or give a longer clip."
             )
-        return Seen(name, tuple(times), self.look_at_features(torch.cat(parts)))
+        odd = tuple(say_odd(name, oddity) for oddity in opened.oddities)
+        return Seen(name, tuple(times), self.look_at_features(torch.cat(parts)), odd)
 
     def look_at_features(self, features: Tensor) -> Look:
         """Return what the (T, D) features of the frames of a clip say, T no less than the head reads."""

@@ -8,6 +8,12 @@ if TYPE_CHECKING:
     from alexnet.console.terminal import Terminal
 
 
+def tell_odd(terminal: "Terminal", notes: Sequence[str]) -> None:
+    """Say what is odd about clips that were used all the same."""
+    for note in notes:
+        terminal.say(note)
+
+
 def tell_left_out(terminal: "Terminal", reasons: Sequence[object]) -> None:
     """Say of every image that was left out why, and exit with 1 if any was."""
     for reason in reasons:

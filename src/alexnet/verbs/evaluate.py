@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from alexnet.verbs.ending import tell_left_out
+from alexnet.verbs.ending import tell_left_out, tell_odd
 from alexnet.verbs.options import (
     FOLDER,
     NEW_FILE,
@@ -109,6 +109,7 @@ def evaluate(
         terminal.say(f"{what}: {path}")
     if assessment.passed_over:
         terminal.say(f"Passed over: {list_reasons(assessment.passed_over)}.")
+    tell_odd(terminal, assessment.odd)
     for sentence in assessment.doubts:
         terminal.say(f"Note: {sentence}")
     if as_json:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import click
 
-from alexnet.verbs.ending import tell_left_out
+from alexnet.verbs.ending import tell_left_out, tell_odd
 from alexnet.verbs.options import NEW_FILE, PATH, Whole, compute_options, every_option, json_option
 
 
@@ -67,4 +67,5 @@ def features(
     else:
         rows = [[name, " x ".join(map(str, (report.rows, *shape)))] for name, shape in report.shapes.items()]
         terminal.table(["layer", "shape"], rows, title=str(out))
+    tell_odd(terminal, report.odd)
     tell_left_out(terminal, report.left_out)

@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.console.terminal import Terminal, percent
+from alexnet.data.video.clip import say_odd
 from alexnet.evaluation.clips import ClipPrediction
 from alexnet.evaluation.prediction import Prediction, Predictor, describe_distance, describe_labels
 from alexnet.network.confidence import UNKNOWN
 from alexnet.network.independent import NO_CLASS
 from alexnet.text.names import escape_name
 from alexnet.text.wording import counted, say_moment, say_views
+from alexnet.verbs.ending import tell_odd
 
 
 class Printer:
@@ -36,8 +38,7 @@ class Printer:
 
     def show_clip(self, clip: ClipPrediction, every_s: float) -> None:
         """Show the classes of a clip, and when the best one changes."""
-        for oddity in clip.oddities:
-            self._terminal.say(f"{escape_name(clip.mean.source)}: has {oddity}.")
+        tell_odd(self._terminal, [say_odd(clip.mean.source, oddity) for oddity in clip.oddities])
         if self._documents is not None:
             self._documents["clips"].append(self._describe_clip(clip, every_s))
         elif self._one_line:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from alexnet.text.commands import command
 from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
-from alexnet.verbs.ending import tell_left_out
+from alexnet.verbs.ending import tell_left_out, tell_odd
 
 if TYPE_CHECKING:
     from alexnet.console.terminal import Terminal
@@ -39,6 +39,7 @@ def tell_changes(terminal: "Terminal", index: Path, report: Any, as_json: bool) 
         words += [f"{report.kept:,} there already"] if report.kept else []
         words += [f"{counted(report.replaced, 'changed file')} read again"] if report.replaced else []
         terminal.print(f"{index}: {', '.join(words)}. Search it: {command('search', 'query', index, 'picture.jpg')}")
+    tell_odd(terminal, report.odd)
     tell_left_out(terminal, report.left_out)
 
 

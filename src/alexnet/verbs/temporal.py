@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from alexnet.text.commands import command
-from alexnet.verbs.ending import tell_left_out
+from alexnet.verbs.ending import tell_left_out, tell_odd
 from alexnet.verbs.options import typed_besides
 
 COMPUTE = {"device", "precision", "threads"}
@@ -166,6 +166,7 @@ def predict_clips(
                 continue
             finally:
                 meter(number + 1, len(paths))
+            tell_odd(terminal, seen.odd)
             chosen = (-seen.look.probabilities).argsort(kind="stable")[:best_k].tolist()
             best = [(classifier.class_titles[i], float(seen.look.probabilities[i])) for i in chosen]
             source = escape_name(seen.source)

@@ -184,6 +184,11 @@ def parse_frame(name: str) -> tuple[str, float] | None:
     return (found[1], float(found[2])) if found else None
 
 
+def say_odd(clip: str, oddity: str) -> str:
+    """Return the note on a clip that is used although it has an oddity, of `Clip.oddities`."""
+    return f"{escape_name(clip)}: has {oddity}."
+
+
 def find_clip(name: str) -> str:
     """Return the clip of a frame by its name; another name as it is."""
     frame = parse_frame(name)

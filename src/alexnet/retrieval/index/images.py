@@ -6,6 +6,7 @@ And the way back: whether an indexed image is still what it was, and its pixels 
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +66,8 @@ class ImageFiles:
             every_s: Seconds between the frames of clips.
         """
         self.given = given
+        self.odd: list[str] = []
+        """Notes on clips that `items` decoded although something is odd about them."""
         self._every_s = every_s
         self._files: list[_File] = []
         for place in given:
@@ -115,8 +118,9 @@ class ImageFiles:
             places: Which images, by their place in the order; all of them where None.
             framing: How photographs become images of this size; those of a store are.
         """
-        frames, clips = FrameReader(self._every_s), lru_cache(1)(digest_whole)
-        for file in self._files if places is None else (self._files[place] for place in places):
+        frames, clips = FrameReader(self._every_s, self.odd.append), lru_cache(1)(digest_whole)
+        wanted = self._files if places is None else [self._files[place] for place in places]
+        for file, following in zip_longest(wanted, wanted[1:]):
             if file.problem is not None:
                 yield file.problem
                 continue
@@ -133,6 +137,8 @@ class ImageFiles:
                     pixels = decode_image(data, size=size, name=str(file.place), framing=framing)
                 else:
                     pixels = square_pixels(frames.read(file.place, file.time_s), size, framing=framing)
+                    if following is None or following.place != file.place:
+                        frames.finish()
             except OSError as error:
                 yield ImageError(explain_unreadable(str(file.place), error))
                 continue
@@ -166,6 +172,7 @@ class StoreImages:
     def __init__(self, store: Store, splits: Sequence[str]) -> None:
         self.store = store
         self.splits = [store[name] for name in splits or store.splits]
+        self.odd: list[str] = []
         self.titles = readable_names(store.class_names, store.class_titles)
         """Readable names of the classes that have one."""
         self.source = {

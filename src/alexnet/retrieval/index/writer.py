@@ -50,6 +50,8 @@ class IndexReport(NamedTuple):
     """Why some images are not in the index."""
     was_complete: bool = False
     """Whether the index was there, made from these images with these options, and nothing was written."""
+    odd: tuple[str, ...] = ()
+    """Notes on clips that are in the index although something is odd about them."""
 
 
 def make_index(
@@ -242,4 +244,4 @@ def _extend(
         if part:
             part.discard()
     images_now = world.broadcast_result(lambda: len(Index(folder, header)))
-    return IndexReport(images_now, added, kept, replaced, tuple(left_out)), header
+    return IndexReport(images_now, added, kept, replaced, tuple(left_out), odd=tuple(images.odd)), header
