@@ -100,11 +100,8 @@ def train(
 
     terminal = Terminal(quiet=not (show and world.is_main))
 
-    def choose() -> _Job:
-        return _choose(terminal, Path(store), recipe, tuple(assignments), epochs, start, freeze, add_sixth_convolution,
-                       reject)  # fmt: skip
-
-    job = world.run_on_all_ranks(choose)
+    given = (Path(store), recipe, tuple(assignments), epochs, start, freeze, add_sixth_convolution, reject)
+    job = world.run_on_all_ranks(lambda: _choose(terminal, *given))
     _announce(terminal, job, is_usual=recipe is None)
     return workflow.train_and_report(
         terminal,
@@ -205,11 +202,8 @@ def cross_validate(
 
     terminal = Terminal(quiet=not (show and world.is_main))
 
-    def choose() -> _Job:
-        return _choose(terminal, Path(store), recipe, tuple(assignments), epochs, start, freeze, add_sixth_convolution,
-                       None)  # fmt: skip
-
-    job = world.run_on_all_ranks(choose)
+    given = (Path(store), recipe, tuple(assignments), epochs, start, freeze, add_sixth_convolution, None)
+    job = world.run_on_all_ranks(lambda: _choose(terminal, *given))
     _announce(terminal, job, is_usual=recipe is None)
     return cross_validation.cross_validate(
         terminal, job.store, job.recipe, Path(out), num_folds=folds, only=fold, start=job.start, world=world, **options

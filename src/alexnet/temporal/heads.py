@@ -63,7 +63,7 @@ class Head(nn.Module):
 
     def weigh(self, x: Tensor, counts: Tensor) -> Moments:
         """Return what `look` does, of features that were brought to scale."""
-        raise NotImplementedError
+        raise NotImplementedError  # each head weighs moments in its own way; this class is what they share
 
 
 class FrameByFrame(Head):

@@ -46,7 +46,7 @@ def open_archive(path: Path) -> "Archive":
     """
     try:
         return ZipArchive(path) if zipfile.is_zipfile(path) else TarArchive(path)
-    except SourceError:
+    except SourceError:  # a ValueError too, but its sentence is the right one already
         raise
     except OSError as error:
         raise SourceError(f"{path} cannot be read ({error.strerror or error}). Check its permissions.") from None

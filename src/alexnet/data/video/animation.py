@@ -55,7 +55,7 @@ def decode_animation(
                     image.load()
             except EOFError:
                 return
-            except Exception:  # decoders raise nearly any type
+            except Exception:  # decoders raise nearly any type; whatever it is, the frames before it are whole
                 notice("an end that cannot be decoded")
                 return
             milliseconds = image.info.get("duration", 0)
