@@ -4,8 +4,9 @@ Both train on one store, in turns of a seed each, in processes of their own. The
 from the first batch to the end of the first epoch whose validation error, in one view, is low enough. A plain loop is
 what a careful user writes: channels-last, bfloat16 where the processor multiplies it, a loader with workers, crops and
 reflections, momentum, decay, a rate that rises for an epoch and falls along a cosine. It is trained at each of a few
-rates with the first seed, and with the best of them, the first to get there, with the others. What is finished is not
-trained again; a training of alexnet that was interrupted continues, one of the plain loop starts again.
+rates with the first seed, and with the best of them, the first to get there, with the others. A rate that is slower
+than the best before it is not trained to its end. What is finished is not trained again; a training of alexnet that was
+interrupted continues, one of the plain loop starts again.
 
     .venv/bin/python benchmarks/time_to_error.py STORE OUT --target 0.35 --epochs 10 --stock-epochs 20
 """
@@ -55,14 +56,26 @@ class Crops(Dataset[tuple[Tensor, int]]):
 
 
 def train_stock(
-    store_path: Path, out: Path, *, rate: float, seed: int, epochs: int, target: float, input_px: int, workers: int
+    store_path: Path,
+    out: Path,
+    *,
+    rate: float,
+    seed: int,
+    epochs: int,
+    target: float,
+    input_px: int,
+    workers: int,
+    threads: int,
+    limit: float = math.inf,
 ) -> None:
     """Train torchvision's AlexNet until the target or the last epoch; append a line an epoch to a file.
 
     Args:
+        limit: Seconds after which it ends, too.
         input_px: Side to which crops, of seven eighths of the stored side, are brought where theirs is another.
     """
     torch.manual_seed(seed)
+    torch.set_num_threads(threads)
     store, compute = open_store(store_path), system.choose_compute("cpu", "auto")
     in_bfloat16 = compute.dtype == torch.bfloat16
     axes = store.color_eigenvectors
@@ -115,7 +128,8 @@ def train_stock(
             wrong = sum(int((forward(crops).argmax(1) != labels).sum()) for crops, labels in val)
         error = wrong / len(store["val"])
         row = {"epoch": epoch, "seconds": time.perf_counter() - start, "val_top1_error": error}
-        row["ended"] = error <= target or epoch == epochs or not math.isfinite(loss.item())
+        late = row["seconds"] >= limit
+        row["ended"] = error <= target or epoch == epochs or late or not math.isfinite(loss.item())
         with out.open("a") as file:
             file.write(json.dumps(row) + "\n")
         if row["ended"]:
@@ -170,24 +184,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--stock-px", type=int, default=224, help="what the plain network reads")
     parser.add_argument("--rates", type=float, nargs="+", default=[0.01, 0.03, 0.1])
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="of the plain loader")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="that either side computes with")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     words = ["--recipe", options.recipe, *(word for each in options.set for word in ("--set", each))]
     words += ["--epochs", options.epochs] if options.epochs else []
+    words += ["--threads", options.threads]
     stock = {
         "epochs": options.stock_epochs, "target": options.target, "input_px": options.stock_px,
-        "workers": options.workers,
+        "workers": options.workers, "threads": options.threads,
     }  # fmt: skip
 
-    def plain(rate: float, seed: int) -> list[dict[str, Any]]:
-        return run_stock(options.store, options.out / f"plain-{rate:g}-{seed}.jsonl", rate=rate, seed=seed, **stock)
+    def plain(rate: float, seed: int, limit: float = math.inf) -> list[dict[str, Any]]:
+        out = options.out / f"plain-{rate:g}-{seed}.jsonl"
+        return run_stock(options.store, out, rate=rate, seed=seed, limit=limit, **stock)
 
-    ours, theirs = {}, {}
+    ours, theirs, tried = {}, {}, {}
     best = options.rates[0]
     for seed in range(options.seeds):
         ours[seed] = run_ours(options.store, options.out / f"ours-{seed}", [*words, "--seed", seed])
         if seed == 0:
-            tried = {rate: plain(rate, 0) for rate in options.rates}
+            for rate in options.rates:
+                tried[rate] = plain(
+                    rate, 0, min((rank(rows, options.target)[0] for rows in tried.values()), default=math.inf)
+                )
             best = min(tried, key=lambda rate: rank(tried[rate], options.target))
         theirs[seed] = plain(best, seed)
     contenders = {f"alexnet, {options.recipe}": ours, f"plain loop, rate {best:g}": theirs}

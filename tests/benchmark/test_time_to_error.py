@@ -57,9 +57,9 @@ def test_both_sides_are_trained_and_not_again(
     monkeypatch.setattr(script, "run_ours", train_ours)
     monkeypatch.setattr(script, "run_stock", train_here)
     command = [str(tmp_path / "store"), str(tmp_path / "out"), "--target", "0.3", "--seeds", "1", "--epochs", "4"]
-    command += ["--stock-epochs", "1", "--stock-px", "64", "--rates", "0.01", "--workers", "0"]
+    command += ["--stock-epochs", "1", "--stock-px", "64", "--rates", "0.01", "--workers", "0", "--threads", "1"]
     script.main(command)
-    assert words == ["--recipe", "modern", "--epochs", 4, "--seed", 0]
+    assert words == ["--recipe", "modern", "--epochs", 4, "--threads", 1, "--seed", 0]
     found = json.loads((tmp_path / "out" / "time_to_error.json").read_text())
     assert found["trainings"]["alexnet, modern"]["0"] == ROWS
     (row,) = found["trainings"]["plain loop, rate 0.01"]["0"]

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import alexnet
+from alexnet import kernels
 from alexnet.description.describe import describe
 from alexnet.errors import (
     ConfigError,
@@ -219,6 +220,26 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(small_stor
     assert_same_weights(tmp_path / "a", tmp_path / "b")
     name = "layers.fc8.weight"
     assert not torch.equal(weights_of(tmp_path / "a")[name], weights_of(tmp_path / "c")[name])
+
+
+def test_dropout_can_begin_later_and_units_are_scaled_until_then(
+    small_store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop, dropped = kernels.dropout, []
+
+    def count(x: torch.Tensor, keys: torch.Tensor, **options: Any) -> torch.Tensor:
+        dropped.append(len(keys))
+        return drop(x, keys, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kernels, "dropout", count)
+        run(small_store_path, tmp_path / "never", Listener(), "optimization.dropout_from_epoch=3")
+        assert dropped == []
+        run(small_store_path, tmp_path / "late", Listener(), "optimization.dropout_from_epoch=2")
+        assert len(dropped) == 5  # the updates of the last epoch
+    monkeypatch.setattr(kernels, "dropout", lambda x, keys, *, p, **_: x * (1 - p))
+    run(small_store_path, tmp_path / "scaled", Listener())
+    assert_same_weights(tmp_path / "never", tmp_path / "scaled")
 
 
 AVERAGED = ("optimization.average_epochs=0.4", "optimization.schedule=constant")

@@ -242,6 +242,9 @@ def test_fewer_epochs_move_the_drops_of_the_rate(store_path: Path, tmp_path: Pat
     assert recorded.batches.color_noise_epochs == 134
     caffe = find_recipe("caffe", scale_epochs(find_recipe("caffe"), 9)).optimization
     assert (caffe.total_epochs, caffe.drop_steps) == (9, (10_000, 20_000, 30_000, 40_000))
+    late = find_recipe("small-data", ["optimization.dropout_from_epoch=20", "batches.mix_epochs=30"])
+    moved = ["optimization.dropout_from_epoch=4", "batches.mix_epochs=6"]
+    assert scale_epochs(late, 8) == ["optimization.total_epochs=8", *moved]
     assert scale_epochs(find_recipe("small-data"), 3) == ["optimization.total_epochs=3"]
 
 

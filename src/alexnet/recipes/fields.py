@@ -192,6 +192,9 @@ class Optimization(Group):
     training images; "square-root", to their square root; both with a mean of 1 over the training images. Or class ->
     weight; those not named count 1. {kingfisher: 5} Of pictures with several labels, each class's part of the loss is
     multiplied. Not in the paper."""
+    dropout_from_epoch: Epoch = 0
+    """First epoch with dropout, counted from 0. Before it no unit is dropped and outputs are scaled as in tests, for a
+    faster start (late dropout, Liu et al. 2023). In the paper dropout is there from the start."""
     average_epochs: Size = 0.0
     """Weights averaged over their last updates take the place of the last ones wherever a network is validated, kept or
     tested (Polyak and Juditsky 1992). They are averaged exponentially, over about so many epochs, and at first over a

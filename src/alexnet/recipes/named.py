@@ -246,8 +246,8 @@ def scale_epochs(recipe: Recipe, epochs: int) -> list[str]:
     """Return the assignments that end a recipe after so many epochs, fewer or more than its own.
 
     What happens at fixed times moves in proportion: drops of the rate, changes of the rates of layers, the ends of
-    colour noise and of mixing. Where no drop is left between the first and the last epoch, the rate stays as it is.
-    Warm-up, the patience of plateaus and the reach of averages keep their length.
+    colour noise and of mixing, the start of dropout. Where no drop is left between the first and the last epoch, the
+    rate stays as it is. Warm-up, the patience of plateaus and the reach of averages keep their length.
 
     Raises:
         ConfigError: it is no number of epochs.
@@ -273,6 +273,8 @@ def scale_epochs(recipe: Recipe, epochs: int) -> list[str]:
             for change in optimization.rate_changes
         ]
         assignments.append(f"optimization.rate_changes={json.dumps(changes)}")
+    if optimization.dropout_from_epoch:
+        assignments.append(f"optimization.dropout_from_epoch={move(optimization.dropout_from_epoch)}")
     for field in ("color_noise_epochs", "mix_epochs"):
         if (end := getattr(recipe.batches, field)) is not None:
             assignments.append(f"batches.{field}={move(end)}")

@@ -158,7 +158,9 @@ def train_model(
 
     with _stop_requests(listener, explain_loss) as stop_requested:
         while not schedule.ended(progress.epoch):
-            network.train()
+            network.train(
+                progress.epoch >= recipe.optimization.dropout_from_epoch
+            )  # the mode decides about dropout alone
             batches.waited_seconds = 0.0
             clock = time.perf_counter()
             unread = UnreadLosses(count_batch)
