@@ -12,8 +12,9 @@ from PIL import Image
 
 from alexnet.cli import cli
 from alexnet.data.sources.kinds import find_images
-from alexnet.errors import SourceError
+from alexnet.errors import ConfigError, SourceError
 from alexnet.evaluation.labeled_images import list_splits, open_labeled_images
+from conftest import write_store
 
 from .test_ensemble import CLASSES, write_model
 
@@ -89,6 +90,14 @@ def refusal(root: Path, split: str = "val", known: tuple[str, ...] = CLASSES) ->
     with pytest.raises(SourceError) as caught:
         open_labeled_images(root, split=split, image_px=8, known=known)
     return str(caught.value)
+
+
+def test_frames_are_not_taken_from_a_store(tmp_path: Path) -> None:
+    write_store(tmp_path / "store", {"train": (np.zeros((2, 8, 8, 3), np.uint8), [0, 1])}, ["a", "b"])
+    with pytest.raises(
+        ConfigError, match=r"^--every 0\.5: .*store is a store, whose images are tested as they are\. Leave"
+    ):
+        open_labeled_images(tmp_path / "store", split="train", image_px=8, every_s=0.5)
 
 
 def test_a_folder_too_high_or_too_low_names_the_right_one(lay: Lay) -> None:

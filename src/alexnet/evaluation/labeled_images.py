@@ -25,7 +25,7 @@ from alexnet.data.sources.source import FolderFiles, LabeledPath, Source
 from alexnet.data.store.format import HEADER_NAME, TEST, TRAIN, VAL
 from alexnet.data.store.reader import Store, open_store
 from alexnet.data.video.clip import say_odd
-from alexnet.errors import ImageError, SourceError, StoreError, WeightsError
+from alexnet.errors import ConfigError, ImageError, SourceError, StoreError, WeightsError
 from alexnet.text.class_names import apply_titles, normalize_name
 from alexnet.text.progress import Tick
 from alexnet.text.wording import counted, shorten
@@ -107,12 +107,19 @@ def open_labeled_images(
         tick: Called with the clips that were read.
         known: Names of the model's classes; they tell how deep the class folders lie.
     Raises:
+        ConfigError: every_s with a store.
         StoreError: the store has no such split, or it is empty.
         SourceError: the folder is missing, or holds no class folders with images.
         WeightsError: the store holds images of another size.
     """
     if (path / HEADER_NAME).exists() or not path.is_dir():
-        return _open_split(open_store(path), split, image_px)
+        store = open_store(path)
+        if every_s is not None:
+            raise ConfigError(
+                f"--every {every_s:g}: {path} is a store, whose images are tested as they are. Leave --every out, or "
+                "give the folder of the clips."
+            )
+        return _open_split(store, split, image_px)
     top = scan_top(path, has_image_suffix if every_s is None else has_clip_suffix)
     part = find_split_folder(top, split)
     parent = part or top
