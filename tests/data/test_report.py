@@ -14,6 +14,7 @@ from PIL import Image
 from alexnet.cli import cli
 from alexnet.data.prepare.prepare import prepare
 from alexnet.data.prepare.report import draw_axis, draw_thumbnail, measure, say_cropped
+from alexnet.data.store.duplicates import find_duplicates
 from alexnet.data.store.reader import open_store
 from alexnet.errors import SourceError
 
@@ -49,6 +50,20 @@ def test_equal_files_inside_and_across_splits_are_reported(
     assert saved["duplicates"] == report.duplicates
     assert saved["notes"] == report.notes
     assert "train: train/dog/d.png = val: val/dog/e.png" in (tmp_path / "STORE/report.html").read_text()
+
+
+def test_of_a_picture_that_is_there_a_thousand_times_twenty_are_named() -> None:
+    paths = [f"train/cat/{number:04d}.png" for number in range(1000)]
+    read: list[str] = []
+
+    def give(path: str) -> bytes:
+        read.append(path)
+        return b"not available"
+
+    found = find_duplicates({"train": paths}, {"train": [0] * 1000}, {"train": ["0" * 32] * 1000}, give)
+    assert found["files"] == 999
+    assert found["groups"] == [[*(f"train: {path}" for path in paths[:20]), "and 980 more"]]
+    assert sorted(read) == paths  # each once
 
 
 def test_files_whose_digests_collide_are_no_duplicates(

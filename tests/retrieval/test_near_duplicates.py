@@ -41,3 +41,15 @@ def test_one_image_has_no_duplicates(index_path: Path) -> None:
         f"{index_path} holds 1 image; duplicates need two. Add images: alexnet search add {index_path} IMAGES"
     )
     assert json.loads((index_path / "index.json").read_text())["removed"]["count"] == 23
+
+
+def test_neighbours_in_trees_give_the_groups_of_comparing_all(
+    classifier: Classifier, index_path: Path, tmp_path: Path
+) -> None:
+    for number in range(3):
+        draw_picture(1).save(tmp_path / f"copy-{number}.png")
+    add_images(index_path, classifier, choose_images([tmp_path]))
+    index = open_index(index_path)
+    exact, in_trees = (find_near_duplicates(index, threshold=0.1, exact=exact) for exact in (True, False))
+    assert exact == in_trees
+    assert [len(group.rows) for group in exact.groups] == [4]

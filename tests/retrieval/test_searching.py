@@ -151,6 +151,24 @@ def test_duplicates_are_listed_and_drawn(index_path: Path, scene: Path, tmp_path
     assert (tmp_path / "page.html").read_text(encoding="utf-8").count("data:image/jpeg") == 2
 
 
+def test_of_many_copies_only_the_first_are_named(
+    index_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alexnet.verbs.search_output.PICTURED_IMAGES", 2)
+    monkeypatch.setattr("alexnet.verbs.search_codes.SHOWN_IMAGES", 3)
+    for number in range(4):
+        draw_picture(1).save(tmp_path / f"copy-{number}.png")
+    run("add", index_path, tmp_path, "--threads", 1)
+    page = tmp_path / "page.html"
+    text = run("duplicates", index_path, "--threshold", 0.1, "--html", page, "--threads", 1).stdout
+    assert text.splitlines()[-1] == "  … and 2 more"
+    assert text.count(".png") == 3
+    assert page.read_text(encoding="utf-8").count("data:image/jpeg") == 2
+    assert "the first 2 of 5" in page.read_text(encoding="utf-8")
+    exact = ask("duplicates", index_path, "--threshold", 0.1, "--exact")
+    assert [len(group["images"]) for group in exact["groups"]] == [5]
+
+
 def test_codes_are_compared(index_path: Path, tmp_path: Path) -> None:
     text = run("compare", index_path, "--bits", "16", "--out", tmp_path / "codes", "--threads", 1).stdout
     assert [line.split()[0] for line in text.splitlines()[2:]] == ["exact", "autoencoder", "random", "pca", "itq"]

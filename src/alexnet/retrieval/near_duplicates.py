@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alexnet.errors import ConfigError
-from alexnet.retrieval.exact import find_nearest
+from alexnet.retrieval.exact import Neighbors, find_nearest
 from alexnet.retrieval.index.reader import Index
+from alexnet.retrieval.projection_trees import find_equal, find_nearest_in_leaves
 from alexnet.text.commands import command
 from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
@@ -22,7 +24,13 @@ THRESHOLD = 0.5
 SURROUNDING = 20
 CROWDED = 0.1
 """This, times the threshold, times the median distance to the surroundings, is close for certain."""
+EXACT_IMAGES = 50_000
+"""Up to so many images all pairs are compared: 10 trillion multiply-adds of 4,096 features."""
 _QUERIES = 512
+_BLOCK_ROWS = 65_536
+
+Pair = tuple[int, int, float, float]
+"""Two rows, their distance and their closeness."""
 
 
 class Group(NamedTuple):
@@ -48,13 +56,16 @@ class Duplicates(NamedTuple):
     threshold: float
 
 
-def find_near_duplicates(index: Index, *, threshold: float = THRESHOLD, tick: Tick = untold) -> Duplicates:
-    """Return groups of near-identical images, by exact distance between all pairs.
-
-    The cost grows with the square of the number of images: 60,000 of 4,096 features are 15 trillion multiply-adds.
+def find_near_duplicates(
+    index: Index, *, threshold: float = THRESHOLD, exact: bool | None = None, tick: Tick = untold
+) -> Duplicates:
+    """Return groups of near-identical images.
 
     Args:
         threshold: Pairs closer than this share of the distance to their surroundings count.
+        exact: Compare all pairs, at a cost that grows with the square of their number: 60,000 images of 4,096 features
+            are 15 trillion multiply-adds. False compares neighbours in random trees, which find all equal features and
+            most near copies. None is exact for up to EXACT_IMAGES.
     Raises:
         ConfigError: there are fewer than two images.
     """
@@ -64,31 +75,46 @@ def find_near_duplicates(index: Index, *, threshold: float = THRESHOLD, tick: Ti
             f"{index.path} holds {counted(len(rows), 'image')}; duplicates need two. Add images: "
             f"{command('search', 'add', index.path, 'IMAGES')}"
         )
-    k = min(SURROUNDING + 1, len(rows))
-    distances, found = np.empty((len(rows), k - 1), np.float32), np.empty((len(rows), k - 1), np.int64)
-    for start in range(0, len(rows), _QUERIES):
-        own = rows[start : start + _QUERIES]
-        nearest = find_nearest(index.features, index.gather(own), k, skip=index.skip)
-        for position, row in enumerate(own):
-            others = np.flatnonzero(nearest.rows[position] != row)[: k - 1]
-            distances[start + position] = nearest.distances[position, others]
-            found[start + position] = nearest.rows[position, others]
-        tick(start + len(own), len(rows))
-    around = distances[:, -1]
+    k = min(SURROUNDING, len(rows) - 1)
+    pairs: list[Pair] = []
+    if exact or (exact is None and len(rows) <= EXACT_IMAGES):
+        near = _compare_all(index, rows, k, tick)
+    else:
+        near = find_nearest_in_leaves(lambda places: index.gather(rows[places]), len(rows), k, tick=tick)
+        equal = rows[find_equal(lambda places: index.gather(rows[places]), len(rows))]
+        pairs = [(a, b, 0.0, 0.0) for a, b in equal.tolist()]
+    around = near.distances[:, -1]
     median = float(np.median(around))
-    scale = np.minimum(around[:, None], around[np.searchsorted(rows, found)])
-    closeness = np.where(distances == 0, 0, distances / np.maximum(scale, np.finfo(np.float32).tiny))
-    close = (closeness < threshold) | (distances < CROWDED * threshold * median)
-    pairs = [
-        (int(rows[q]), int(found[q, n]), float(distances[q, n]), float(closeness[q, n]))
-        for q, n in zip(*np.nonzero(close), strict=True)
-    ]
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        block = slice(start, start + _BLOCK_ROWS)
+        distances, found = near.distances[block], near.rows[block]
+        scale = np.minimum(around[block, None], around[found])
+        closeness = np.where(distances == 0, 0, distances / np.maximum(scale, np.finfo(np.float32).tiny))
+        close = (closeness < threshold) | (distances < CROWDED * threshold * median)
+        pairs += [
+            (int(rows[start + q]), int(rows[found[q, n]]), float(distances[q, n]), float(closeness[q, n]))
+            for q, n in zip(*np.nonzero(close), strict=True)
+        ]
     groups = [_describe(index, *group) for group in _connect(pairs)]
     groups.sort(key=lambda group: (not group.across_splits, group.closeness, group.rows))
     return Duplicates(groups, median, threshold)
 
 
-def _connect(pairs: Sequence[tuple[int, int, float, float]]) -> list[tuple[list[int], float, float]]:
+def _compare_all(index: Index, rows: NDArray[np.int64], k: int, tick: Tick) -> Neighbors:
+    """Return the k nearest others of each row by exact distance, as places among the rows."""
+    distances, found = np.empty((len(rows), k), np.float32), np.empty((len(rows), k), np.int64)
+    for start in range(0, len(rows), _QUERIES):
+        own = rows[start : start + _QUERIES]
+        nearest = find_nearest(index.features, index.gather(own), k + 1, skip=index.skip)
+        for position, row in enumerate(own):
+            others = np.flatnonzero(nearest.rows[position] != row)[:k]
+            distances[start + position] = nearest.distances[position, others]
+            found[start + position] = np.searchsorted(rows, nearest.rows[position, others])
+        tick(start + len(own), len(rows))
+    return Neighbors(distances, found)
+
+
+def _connect(pairs: Sequence[Pair]) -> list[tuple[list[int], float, float]]:
     """Groups of rows that are connected by pairs, each with its smallest distance and closeness."""
     parent: dict[int, int] = {}
 

@@ -14,7 +14,8 @@ from alexnet.verbs.search_output import entry_json, new_terminal, show_compariso
 BITS = ("16", "32", "64", "128", "256")
 METHODS = ("autoencoder", "random", "pca", "itq")
 """Names of `retrieval.codes.fitting.METHODS`, here so that --help need not load them; a test compares the two."""
-SHOWN_GROUPS = 20
+SHOWN_GROUPS, SHOWN_IMAGES = 20, 20
+"""Groups of near-identical images that are printed, at most, and images of each."""
 
 seed_option = click.option("--seed", default=0, type=SEED, help="Fixes samples and first weights.")
 
@@ -122,14 +123,18 @@ def compare(
     type=Number(0, min_open=True),
     help="Share of the distance to the images around them below which images are near-identical.",
 )
+@click.option("--exact", is_flag=True, help="Compare all pairs, also of more than 50,000 images.")
 @click.option("--html", type=NEW_FILE, help="Page with thumbnails to write.")
 @threads_option
 @json_option
-def duplicates(index: Path, threshold: float, html: Path | None, threads: int | None, as_json: bool) -> None:
+def duplicates(
+    index: Path, threshold: float, exact: bool, html: Path | None, threads: int | None, as_json: bool
+) -> None:
     """List near-identical images of INDEX, those in more than one split first: they make errors look too low.
 
     A distance is compared with that to the twentieth nearest image, so that pictures which are merely alike stay out.
     Copies that were compressed again, resized or cut are found, which equal bytes (alexnet prepare) do not tell.
+    More than 50,000 images are compared inside random trees, since all pairs would take too long.
     """
     from alexnet.functions.opening import begin
     from alexnet.retrieval.index.reader import open_index
@@ -138,7 +143,7 @@ def duplicates(index: Path, threshold: float, html: Path | None, threads: int | 
     terminal = begin(threads)
     opened = open_index(index)
     with terminal.progress("comparing", "images") as meter:
-        found = find_near_duplicates(opened, threshold=threshold, tick=meter)
+        found = find_near_duplicates(opened, threshold=threshold, exact=exact or None, tick=meter)
     if html:
         write_groups(opened, found.groups, html)
         terminal.say(f"Page: {html}")
@@ -169,9 +174,11 @@ def duplicates(index: Path, threshold: float, html: Path | None, threads: int | 
         terminal.print(
             f"\ndistance {group.distance:.4g}, {group.closeness:.2f} of that to others  {'  '.join(notes)}".rstrip()
         )
-        for row in group.rows:
+        for row in group.rows[:SHOWN_IMAGES]:
             entry = opened.entry(row)
             terminal.print("  " + "  ".join(filter(None, [entry.split, titled(entry), shown(entry)])))
+        if len(group.rows) > SHOWN_IMAGES:
+            terminal.print(f"  … and {len(group.rows) - SHOWN_IMAGES:,} more")
     if len(found.groups) > SHOWN_GROUPS:
         terminal.print(f"\n{len(found.groups) - SHOWN_GROUPS:,} more: give --json, or --html PAGE to see them.")
 

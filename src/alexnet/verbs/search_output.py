@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from alexnet.retrieval.querying import Answer
 
 THUMBNAIL_PX = 128
+PICTURED_GROUPS = 500
+"""Groups of near-identical images that a page shows, at most."""
+PICTURED_IMAGES = 24
+"""Images of a group that it shows, at most."""
 
 
 def new_terminal() -> "Terminal":
@@ -149,19 +153,22 @@ def write_groups(index: "Index", groups: Any, path: Path) -> None:
 
     draw = _thumbnails(index)
     rows = []
-    for group in groups:
+    for group in groups[:PICTURED_GROUPS]:
         notes = [
             *(["across splits"] if group.across_splits else []),
             *(["across classes"] if group.across_classes else []),
         ]
+        if len(group.rows) > PICTURED_IMAGES:
+            notes.append(f"the first {PICTURED_IMAGES} of {len(group.rows):,}")
         heading = " · ".join([f"distance {group.distance:.4g}, {group.closeness:.2f} of that to others", *notes])
-        entries = [index.entry(row) for row in group.rows]
+        entries = [index.entry(row) for row in group.rows[:PICTURED_IMAGES]]
         words = [
             " · ".join(filter(None, [entry.split, titled(entry), escape_name(Path(entry.path).name)]))
             for entry in entries
         ]
         rows.append((heading, [Thumbnail(draw(entry), each) for entry, each in zip(entries, words, strict=True)]))
     lead = f"{counted(len(groups), 'group')} among {counted(len(index), 'image')} of {index.path.name}."
+    lead += f" The first {PICTURED_GROUPS} are here; --json has all." if len(groups) > PICTURED_GROUPS else ""
     write_page(path, "pictures.html", kicker="AlexNet search", title="Near-identical images", lead=lead, rows=rows)
 
 

@@ -15,6 +15,8 @@ from alexnet.text.wording import counted
 
 LISTED_GROUPS = 1000
 """Groups of equal files that a report names."""
+LISTED_MEMBERS = 20
+"""Files of a group that a report names: a picture that says "not available" may be there a hundred thousand times."""
 
 
 def find_duplicates(
@@ -32,7 +34,8 @@ def find_duplicates(
         read: Path of an image -> its bytes.
     Returns:
         "files": images that equal an earlier one; "across_splits" and "across_classes": groups that span two or more;
-        "groups": the first LISTED_GROUPS groups, those across splits first, each a list of "SPLIT: PATH".
+        "groups": the first LISTED_GROUPS groups, those across splits first, each a list of "SPLIT: PATH"; of more than
+        LISTED_MEMBERS the first, and "and 7 more".
     """
     members = [(split, row) for split, listed in digests.items() for row in range(len(listed))]
     keys = np.frombuffer(bytes.fromhex("".join("".join(listed) for listed in digests.values())), "<u8").reshape(-1, 2)
@@ -57,7 +60,8 @@ def find_duplicates(
         "across_splits": len(across),
         "across_classes": len(conflicting),
         "groups": [
-            [f"{split}: {escape_name(paths[split][row])}" for split, row in group]
+            [f"{split}: {escape_name(paths[split][row])}" for split, row in group[:LISTED_MEMBERS]]
+            + [f"and {len(group) - LISTED_MEMBERS:,} more"] * (len(group) > LISTED_MEMBERS)
             for group in [*across, *inside][:LISTED_GROUPS]
         ],
     }
