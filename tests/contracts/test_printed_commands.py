@@ -318,6 +318,7 @@ def search_collections(world: Path, patch: pytest.MonkeyPatch) -> None:
     call("search", "remove", "index", "elsewhere")
     call("search", "index", "run", "picture.jpg", "--out", "alone")
     call("search", "duplicates", "alone")
+    call("search", "export", "index", "--to", "faiss", "--out", "images.faiss")
     save_model(world / "model.safetensors", make_model(everything()))
     call("search", "add", "index", "photos", "--model", "model.safetensors")
 

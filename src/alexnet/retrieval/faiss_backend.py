@@ -6,6 +6,7 @@ changes. It holds what its factory string says; "…,Flat" kinds hold all featur
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,18 +64,33 @@ def _open(faiss: Any, index: Index, factory: str, tick: Tick) -> Any:
             return faiss.read_index(str(path))
     except (OSError, ValueError, RuntimeError):
         pass
-    searcher = _make(faiss, index, factory, tick)
+    searcher = make_searcher(index, factory, tick)
     note.unlink(missing_ok=True)
-    try:
-        with whole_file(path) as temporary:
-            faiss.write_index(searcher, str(temporary))
-        write_text(note, json.dumps(made_from))
-    except RuntimeError as problem:
-        raise OSError(f"{path}: cannot be written ({problem})") from None
+    write_searcher(searcher, path)
+    write_text(note, json.dumps(made_from))
     return searcher
 
 
-def _make(faiss: Any, index: Index, factory: str, tick: Tick) -> Any:
+def write_searcher(searcher: Any, path: Path) -> None:
+    """Write what `make_searcher` made; the file appears whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    try:
+        with whole_file(path) as temporary:
+            _import_faiss().write_index(searcher, str(temporary))
+    except RuntimeError as problem:
+        raise OSError(f"{path}: cannot be written ({problem})") from None
+
+
+def make_searcher(index: Index, factory: str, tick: Tick, *, ids: NDArray[np.int64] | None = None) -> Any:
+    """Return a faiss index of the images that can be found, under their rows, or under ids (N,) of all rows.
+
+    Raises:
+        ConfigError: faiss is not installed, or does not accept the factory string for these features.
+    """
+    faiss = _import_faiss()
     rows = index.rows()
     try:
         searcher = faiss.IndexIDMap(faiss.index_factory(index.dimensions, factory, faiss.METRIC_L2))
@@ -83,7 +99,7 @@ def _make(faiss: Any, index: Index, factory: str, tick: Tick) -> Any:
             searcher.train(index.gather(sample))
         for start in range(0, len(rows), _CHUNK_ROWS):
             chunk = rows[start : start + _CHUNK_ROWS]
-            searcher.add_with_ids(index.gather(chunk), chunk)
+            searcher.add_with_ids(index.gather(chunk), chunk if ids is None else ids[chunk])
             tick(start + len(chunk), len(rows))
     except RuntimeError as problem:
         reason = str(problem).strip().splitlines()[-1]

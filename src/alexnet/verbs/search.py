@@ -24,6 +24,7 @@ from alexnet.verbs.options import (
     timeout_option,
 )
 from alexnet.verbs.search_codes import BITS, codes, compare, duplicates, info
+from alexnet.verbs.search_export import export
 from alexnet.verbs.search_output import (
     answers_json,
     new_terminal,
@@ -260,5 +261,5 @@ def query(
     tell_left_out(terminal, left_out)
 
 
-for _verb in (codes, compare, duplicates, info):
+for _verb in (codes, compare, duplicates, info, export):
     search.add_command(_verb)
