@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-extras test-slow faults fuzz check check-gpu wheel bench docs site figures screenshots clean
+.PHONY: setup demo test test-extras test-slow faults fuzz soak check check-gpu wheel bench docs site figures screenshots clean
 
 setup: $(READY)
 
@@ -38,16 +38,23 @@ test-extras: $(EXTRAS_READY)
 # Longer tests: every one that is marked slow.
 test-slow: setup $(EXTRAS_READY)
 	$(BIN)/python -m pytest -m slow --timeout 1800
-	$(EXTRAS)/bin/python -m pytest -m slow --timeout 1800 tests/site
+	$(EXTRAS)/bin/python -m pytest -m slow --timeout 1800 tests/site tests/faults/test_soak.py
 
 # Every call of every stage that changes files fails once, in every way (docs/reliability.md); goes on where it was stopped.
 faults: setup
 	PYTHONPATH=tests $(BIN)/python -m faults.matrix --out build/faults
 
-# Files of strangers, changed at random, for a minute each kind; longer: make fuzz SECONDS=3600. With atheris, guided.
+# Files of strangers, changed at random, for a minute of the processor each kind; longer: make fuzz SECONDS=3600.
+# Guided by what the program runs, where atheris is installed: make fuzz HOW=guided
 SECONDS ?= 60
+HOW ?= fuzz
 fuzz: setup
-	PYTHONPATH=tests $(BIN)/python -m damage.fuzz --seconds $(SECONDS) --out build/fuzz
+	PYTHONPATH=tests $(BIN)/python -m damage.$(HOW) --seconds $(SECONDS) --out build/fuzz
+
+# A training, a server and a search for hours side by side, while an index grows; memory, files and threads must be flat.
+MINUTES ?= 180
+soak: $(EXTRAS_READY)
+	PYTHONPATH=tests $(EXTRAS)/bin/python -m faults.soak --minutes $(MINUTES) --out build/soak
 
 check: setup
 	$(BIN)/ruff format --check .

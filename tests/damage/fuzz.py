@@ -2,23 +2,23 @@
 
     python -m damage.fuzz --seconds 60                    every family for a minute each
     python -m damage.fuzz --family store --seconds 3600
+    python -m damage.fuzz --rounds 20                     one after the other, again and again
 
-Where atheris is installed, what runs new lines of the program is kept and changed further; elsewhere only good files
-are changed. A crash is saved once for each place in the program, as OUT/crashes/FAMILY-…; exit code 1 if there are any.
-A hang is more than 10 s of processor time for one file, and memory ends at 2 GiB.
+Seconds are of the processor. `python -m damage.guided` does the same, guided by what the program runs. A failure is
+saved once for each place in the program, as OUT/crashes/FAMILY-…; exit code 1 if there are any. Failures are more than
+10 s for one file, more than 2 GiB, an exception that is no refusal, a process that is started, and a file that is
+written elsewhere. OUT/FAMILY.json adds up what was done to a family, over all calls.
 """
 
 import argparse
 import contextlib
 import hashlib
-import importlib.util
 import json
 import os
 import random
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,11 +30,14 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.errors import AlexNetError
-from damage.families import FAMILIES, Family
+from damage.families import FAMILIES
+from damage.family import Family
 from damage.test_fuzz import MUTATIONS
 
 LONGEST_SECONDS = 10
 MOST_BYTES = 2 * 2**30
+WAITING_SECONDS = 600
+"""What ends a process in which a file takes so long by the clock: it waits for something."""
 ODD_VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2, 2**31, 2**63, 2**64, -(2**63), 10**400, 0.5, -0.0, 1e308, float("nan"), float("inf"),
     "", "x", "0", "../../x", "/dev/zero", "\0", "\ud800", "\x1b[31m", "a" * 5000, [], {}, [[]], [None], {"": None},
@@ -50,7 +53,8 @@ class Escape(BaseException):
     """A file made the program write elsewhere, or start something."""
 
 
-def _refusals() -> tuple[type[BaseException], ...]:
+def refusals() -> tuple[type[BaseException], ...]:
+    """What a reader may raise."""
     with contextlib.suppress(ImportError):
         from starlette.requests import ClientDisconnect
 
@@ -106,29 +110,25 @@ class Trial:
     def __init__(self, family: Family, folder: Path) -> None:
         self.family = family
         self.folder = folder
-        self.good = family.make(folder)
-        self.place = folder / family.place
-        self.refused = _refusals()
+        self.samples = family.make(folder)
+        self.refused = refusals()
         self.outcomes: Counter[str] = Counter()
         self.longest = 0.0
         self.guard = Guard(folder)
         os.chdir(folder)
-        self.place.parent.mkdir(parents=True, exist_ok=True)
-        self.place.write_bytes(family.seal(self.good[0], folder))
-        with contextlib.suppress(*self.refused):
-            family.read(self.place)  # imports and compiles, which is not what is watched
+        family.read(family.put(self.samples.good[0], folder))  # imports and compiles, which is not what is watched
 
     def read(self, data: bytes) -> str | None:
         """Return how the reader failed, or None where it read or refused the file."""
-        self.place.parent.mkdir(parents=True, exist_ok=True)
-        self.place.write_bytes(self.family.seal(data, self.folder))
+        place = self.family.put(data, self.folder)
+        signal.alarm(WAITING_SECONDS)
         signal.signal(signal.SIGPROF, self._hang)
         signal.setitimer(signal.ITIMER_PROF, LONGEST_SECONDS)
         start = time.process_time()
         self.guard.is_on = True
         try:
             with warnings.catch_warnings(action="ignore"):
-                self.family.read(self.place)
+                self.family.read(place)
             outcome, failure = "read", None
         except self.refused as problem:
             outcome, failure = "refused", None
@@ -200,117 +200,108 @@ def change(family: Family, data: bytes, seed: int, other: Callable[[bytes], byte
     return bytes(changed)
 
 
-def fuzz(family: Family, out: Path, seconds: float, seed: int) -> None:
-    """Fuzz one family in this process; writes OUT/FAMILY.json all the while."""
+Run = Callable[[bytes], None]
+Drive = Callable[[Family, list[bytes], Run, Path, int], None]
+"""Changes the files of a family forever: is given them, what reads one, a folder to keep some in, and a seed."""
+
+
+def change_at_random(family: Family, files: list[bytes], run: Run, corpus: Path, seed: int) -> None:
+    """Change each of the files in turn."""
+    while True:
+        seed += 1
+        run(change(family, files[seed % len(files)], seed))
+
+
+def fuzz(family: Family, folder: Path, out: Path, options: argparse.Namespace, drive: Drive) -> None:
+    """Fuzz one family until its time is over, and end this process; adds to OUT/FAMILY.json all the while."""
     resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
-    crashes = out / "crashes"
-    crashes.mkdir(parents=True, exist_ok=True)
-    trial = Trial(family, Path(tempfile.mkdtemp(prefix="alexnet-fuzz-")))
-    found: dict[str, str] = {}
-    start = said = time.monotonic()
+    name = family.name.replace(" ", "-")
+    record = out / f"{name}.json"
+    before = json.loads(record.read_text()) if record.exists() else {"failures": {}}
+    found, trial = before["failures"], Trial(family, folder)
+    start = said = time.process_time()
+    last = int(start + options.seconds) + 3 * LONGEST_SECONDS
+    resource.setrlimit(resource.RLIMIT_CPU, (last, last))  # compiled code hears no other signal
 
     def tell() -> None:
-        row = {"family": family.name, "seconds": round(time.monotonic() - start, 1), **trial.outcomes,
-               "longest_seconds": round(trial.longest, 2), "guided": bool(atheris), "failures": found}  # fmt: skip
-        (out / f"{family.name.replace(' ', '-')}.json").write_text(json.dumps(row) + "\n")
+        counts = {kind: before.get(kind, 0) + trial.outcomes[kind] for kind in ("read", "refused", "crash")}
+        seconds = round(before.get("seconds", 0) + time.process_time() - start, 1)
+        longest = max(before.get("longest_seconds", 0), round(trial.longest, 2))
+        row = {"family": family.name, "seconds": seconds, **counts, "longest_seconds": longest, "failures": found}
+        record.write_text(json.dumps(row) + "\n")
 
     def run(data: bytes) -> None:
         nonlocal said
+        if options.keep:
+            (out / "kept" / name / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
         failure = trial.read(data)
         if failure:
             place = failure.partition(":")[0]
             if place not in found:
                 found[place] = failure
-                name = f"{family.name}-{hashlib.sha256(place.encode()).hexdigest()[:8]}".replace(" ", "-")
-                (crashes / name).write_bytes(data)
-                print(f"{family.name}: {failure}", flush=True)
-        if time.monotonic() - said > 2:
-            said = time.monotonic()
+                (out / "crashes" / f"{name}-{hashlib.sha256(place.encode()).hexdigest()[:8]}").write_bytes(data)
+                print(f"{family.name}: {failure}", file=sys.stderr, flush=True)
+        now = time.process_time()
+        if now - said > 1 or now - start > options.seconds:
+            said = now
             tell()
-        if time.monotonic() - start > seconds:
-            tell()
+        if now - start > options.seconds:
             os._exit(0)
 
-    for data in trial.good:
+    corpus = out / "corpus" / name
+    for place in (out / "crashes", corpus, out / "kept" / name):
+        place.mkdir(parents=True, exist_ok=True)
+    files = [*trial.samples.good, *trial.samples.odd]
+    for data in files:
         run(data)
-    if atheris:
-        corpus = out / "corpus" / family.name.replace(" ", "-")
-        corpus.mkdir(parents=True, exist_ok=True)
-        for data in trial.good:
-            (corpus / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
-
-        def mutate(data: bytes, most: int, seed: int) -> bytes:
-            return change(family, data, seed, lambda data: atheris.Mutate(data, most))[:most]
-
-        words = [sys.argv[0], "-print_final_stats=0", "-verbosity=0", "-timeout=30", "-rss_limit_mb=0", f"-seed={seed}",
-                 "-max_len=300000", "-len_control=0", f"-artifact_prefix={crashes}/{family.name}-", str(corpus)]  # fmt: skip
-        atheris.Setup(words, run, custom_mutator=mutate)
-        atheris.Fuzz()
-    number = seed * 10**9
-    while True:
-        number += 1
-        run(change(family, trial.good[number % len(trial.good)], number))
+    done = sum(before.get(kind, 0) for kind in ("read", "refused", "crash"))
+    drive(family, files, run, corpus, options.seed * 10**9 + done)
 
 
-atheris: Any = None
+def fuzz_apart(family: Family, out: Path, options: argparse.Namespace, drive: Drive) -> dict[str, Any]:
+    """Fuzz one family in a process of its own, a copy of this one; return what OUT/FAMILY.json holds then."""
+    name = family.name.replace(" ", "-")
+    folder = Path(tempfile.mkdtemp(prefix="alexnet-fuzz-"))
+    child = os.fork()
+    if not child:
+        try:
+            fuzz(family, folder, out, options, drive)
+        except BaseException:
+            traceback.print_exc()
+        os._exit(1)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    record = out / f"{name}.json"
+    row: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {"failures": {}}
+    if status:
+        row["failures"][f"ended by {status}"] = "its process ended, or could not begin"
+        record.write_text(json.dumps(row) + "\n")
+        if (folder / family.place).exists():
+            shutil.copy(folder / family.place, out / "crashes" / f"{name}-ended")
+    shutil.rmtree(folder)
+    return row
 
 
-GUIDED = (
-    "alexnet.data.sources", "alexnet.data.store", "alexnet.description", "alexnet.evaluation", "alexnet.exchange",
-    "alexnet.files", "alexnet.network.model_file", "alexnet.recipes", "alexnet.retrieval.index", "alexnet.serving",
-    "alexnet.text",
-)  # fmt: skip
-"""What reports which of its lines are run; compiled kernels cannot."""
-
-
-def load_atheris() -> None:
-    """Have the program report which of its lines are run, where atheris is installed."""
-    global atheris
-    if importlib.util.find_spec("atheris"):
-        import atheris as found
-
-        atheris = found
-        for name in [name for name in sys.modules if name.startswith(GUIDED)]:
-            del sys.modules[name]
-        found.instrument_imports(include=list(GUIDED)).__enter__()
-
-
-def main() -> None:
+def main(drive: Drive = change_at_random) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--family", action="append", choices=[family.name for family in FAMILIES])
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("build/fuzz"))
-    parser.add_argument("--here", action="store_true", help="in this process, of one family")
+    parser.add_argument("--keep", action="store_true", help="every file that is read, in OUT/kept")
     options = parser.parse_args()
     out = options.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    import alexnet.evaluation.classifier  # noqa: F401  # once, not once for each family
+
     chosen = [family for family in FAMILIES if not options.family or family.name in options.family]
-    if options.here:
-        load_atheris()
-        fuzz(chosen[0], out, options.seconds, options.seed)
-    guided = (
-        {"NUMBA_DISABLE_JIT": "1"} if importlib.util.find_spec("atheris") else {}
-    )  # Numba compiles no lines that report
-    lost = 0
+    for _ in range(options.rounds):
+        rows = [fuzz_apart(family, out, options, drive) for family in chosen]
     print("| Family | Files read | refused | Failures | Longest, s | Time, s |\n|---|---|---|---|---|---|")
-    for family in chosen:
-        words = ["-m", "damage.fuzz", "--here", "--family", family.name, "--seconds", str(options.seconds)]
-        ended = subprocess.run(
-            [sys.executable, *words, "--seed", str(options.seed), "--out", str(out)],
-            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | guided, stderr=subprocess.PIPE, stdout=sys.stderr, text=True,
-            timeout=options.seconds * 3 + 300, check=False,
-        )  # fmt: skip
-        record = out / f"{family.name.replace(' ', '-')}.json"
-        row = json.loads(record.read_text()) if record.exists() else {"failures": {}}
-        if ended.returncode:
-            row["failures"]["ended"] = f"exit code {ended.returncode}: {ended.stderr[-1500:]}"
-            print(ended.stderr[-3000:], file=sys.stderr)
-        lost += len(row["failures"])
+    for family, row in zip(chosen, rows, strict=True):
         print(f"| {family.name} | {row.get('read', 0):,} | {row.get('refused', 0):,} | {len(row['failures'])} | "
-              f"{row.get('longest_seconds', 0)} | {row.get('seconds', 0):.0f} |", flush=True)  # fmt: skip
-    for place in Path(tempfile.gettempdir()).glob("alexnet-fuzz-*"):
-        shutil.rmtree(place, ignore_errors=True)
-    sys.exit(lost > 0)
+              f"{row.get('longest_seconds', 0)} | {row.get('seconds', 0):.0f} |")  # fmt: skip
+    sys.exit(any(row["failures"] for row in rows))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from alexnet.evaluation.classifier import Classifier, load
 from alexnet.files.record import hash_file
 from alexnet.network.model_file import save_model
 from alexnet.retrieval.index import changes as index_changes
+from alexnet.retrieval.index import reader as index_reader
 from alexnet.retrieval.index import writer as index_writer
 from alexnet.retrieval.index.format import write_header
 from alexnet.retrieval.index.images import Originals, StoreImages, choose_images
@@ -355,6 +356,12 @@ def test_changed_bytes_are_found_by_verify(index_path: Path) -> None:
     with pytest.raises(SearchError) as problem:
         open_index(index_path).verify()
     assert str(problem.value).startswith(f"{file} has other bytes than when it was written.")
+
+
+def test_small_parts_hold_no_file_open(index_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not isinstance(open_index(index_path).features[0].base, np.memmap)
+    monkeypatch.setattr(index_reader, "MAPPED_BYTES", 0)
+    assert isinstance(open_index(index_path).features[0].base, np.memmap)
 
 
 def test_vanished_and_changed_images_are_told(scene: Path, classifier: Classifier, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from alexnet.console.terminal import duration, percent
 from alexnet.data.store.format import find_start, find_store
 from alexnet.description.models import list_confidence
 from alexnet.description.page import Description, command, count_towers, describe_path, name_classes
-from alexnet.errors import WeightsError
+from alexnet.errors import RunError, WeightsError
 from alexnet.evaluation.record import digest_weights, read_errors
 from alexnet.files.tensors import read_document, read_tensors
 from alexnet.files.writing import is_locked, recall_places
@@ -17,7 +17,7 @@ from alexnet.network.model_file import FORMAT, find_checkpoint
 from alexnet.network.rows import Spec
 from alexnet.network.shapes import measure
 from alexnet.recipes.named import Recipe, read_recipe
-from alexnet.runs.folder import BEST, ERRORS, LAST, LOCK, MODEL, RECIPE, REPORT, read_environment, read_metrics
+from alexnet.runs.folder import BEST, ERRORS, LAST, LOCK, METRICS, MODEL, RECIPE, REPORT, read_environment, read_metrics
 from alexnet.text.commands import train_again
 from alexnet.text.wording import counted
 from alexnet.training.progress import Progress, read_progress
@@ -44,10 +44,12 @@ def describe_run(path: Path, *, verify: bool = False, every: bool = False) -> De
     facts += _list_trained(path, recipe, environment, newest, every=every)
     if verify and newest is not None:
         facts.append(("checked", f"that every byte of {newest.name} is as it was written"))
-    facts.append(("trained for", _say_time(recipe, history, is_finished=is_finished)))
-    facts += _list_kept(path, recipe, history, is_finished=is_finished)
-    if history:
-        facts += _list_errors(history)
+    try:
+        facts.append(("trained for", _say_time(recipe, history, is_finished=is_finished)))
+        facts += _list_kept(path, recipe, history, is_finished=is_finished)
+        facts += _list_errors(history) if history else []
+    except KeyError as problem:
+        raise RunError(f"{path / METRICS}: its lines lack {problem}. Copy it again from where it came.") from None
     measured = read_errors(path, digest_weights(newest)) if newest and (path / ERRORS).exists() else None
     if newest and (path / ERRORS).exists() and measured is None and not verify:
         _find_newest(path, is_finished=is_finished, verify=True)  # weights may differ by damage

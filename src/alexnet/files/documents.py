@@ -61,7 +61,7 @@ def find_misfit(value: Any, form: Form, place: str = "") -> str | None:
 
 def is_text(value: Any) -> bool:
     """Whether it is a text that can be printed and written: half a character, which JSON may hold, cannot."""
-    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return isinstance(value, str) and (value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value))
 
 
 def is_whole(value: Any) -> bool:

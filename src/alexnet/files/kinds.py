@@ -4,7 +4,6 @@ Names of files are not trusted: a model saved as .bin is still a model. Nothing 
 its beginning and the headers inside it are read.
 """
 
-import json
 import re
 import zipfile
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from alexnet.files.documents import parse_json
 from alexnet.files.writing import check_file
 from alexnet.text.commands import command
 
@@ -122,11 +122,11 @@ def _is_broken_tensors(content: _Content) -> bool:
     try:
         with content.path.open("rb") as file:
             file.seek(8)
-            header = json.loads(file.read(length))
+            header = parse_json(file.read(min(length, content.size)))
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        return 8 + length + max(ends, default=0) != content.size
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         return True
-    return 8 + length + max(ends, default=0) != content.size
 
 
 _AGAIN = "Obtain it again."

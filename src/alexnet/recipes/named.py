@@ -25,8 +25,8 @@ from alexnet.recipes.fields import (
     RateChange,
     Recipe,
 )
-from alexnet.recipes.text import cut, parse_yaml, quote_briefly
-from alexnet.text.wording import counted, nearest
+from alexnet.recipes.text import parse_yaml, quote_briefly
+from alexnet.text.wording import counted, cut, nearest
 
 __all__ = [
     "RECIPES",

@@ -8,9 +8,10 @@ from typing import Any
 
 import yaml
 
+from alexnet.text.wording import cut
+
 MOST_CHARACTERS = 100_000
 """A recipe with every field has about 2,000."""
-MOST_SHOWN = 60
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -59,8 +60,3 @@ def quote_briefly(value: object) -> str:
         return cut(repr(value))
     except (ValueError, RecursionError):  # thousands of digits, or of lists in lists
         return "too long to show"
-
-
-def cut(text: str, most: int = MOST_SHOWN) -> str:
-    """Return a text, cut off where it is long."""
-    return text if len(text) <= most else f"{text[:most]}…"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from alexnet.errors import RunError
-from alexnet.files.documents import parse_json
+from alexnet.files.documents import Form, find_misfit, is_bool, is_text, is_whole, numbers, parse_json
 from alexnet.files.writing import write_text
 
 RECIPE, ENVIRONMENT, METRICS, EVENTS = "recipe.yaml", "environment.json", "metrics.jsonl", "events"
@@ -25,6 +25,29 @@ ERRORS, REPORT, FIGURES, TESTS = "errors.json", "report.html", "figures", "tests
 """What was measured of the model, the page about it, its figures, and probabilities until the page is written."""
 LOCK = ".lock"
 """Held by the process at work."""
+
+
+ROW: Form = {
+    "epoch": is_whole,
+    "seconds?": numbers(),
+    "seconds_with_validation?": numbers(),
+    "images_per_second?": numbers(),
+    "is_best?": is_bool,
+    "ended?": is_text,
+}
+"""What a line of METRICS must be; beside it what was measured, as `_is_measured` says."""
+
+
+def _is_row(row: Any) -> bool:
+    measured = ("train_", "val_")
+    return find_misfit(row, ROW) is None and all(
+        _is_measured(value) for name, value in row.items() if name.startswith(measured)
+    )
+
+
+def _is_measured(value: Any) -> bool:
+    """Whether it is a number, NaN too, or None where there was nothing to measure."""
+    return value is None or isinstance(value, float) or numbers()(value)
 
 
 class Tracker(Protocol):
@@ -91,7 +114,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
             row = parse_json(line)
         except ValueError:
             row = None
-        if not isinstance(row, dict) or not isinstance(row.get("epoch"), int):
+        if not _is_row(row):
             raise RunError(
                 f"{path}: line {number} is damaged. Delete it; an unfinished run writes the file again from its "
                 "checkpoint when it continues."

@@ -16,10 +16,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from alexnet.errors import ConfigError
 from alexnet.files.writing import write_text
+from alexnet.recipes.named import read_recipe
 from alexnet.runs.folder import (
     ENVIRONMENT,
     EVENTS,
@@ -326,7 +325,7 @@ TRACKERS = {
 
 def read_fields(folder: Path) -> dict[str, str]:
     """Return the recipe and the seed of a run as flat names and texts, such as "optimization.momentum"."""
-    recipe = yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8"))
+    recipe = read_recipe(folder / RECIPE).model_dump(mode="json")
     environment = read_environment(folder)
     fields = {f"{group}.{name}": value for group, values in recipe.items() if isinstance(values, dict)
               for name, value in values.items()}  # fmt: skip

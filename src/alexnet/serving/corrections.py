@@ -35,7 +35,10 @@ class Corrections:
         self._lock = threading.Lock()
         self._rows: dict[str, list[str]] = {}
         if path.exists():
-            rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+            try:
+                rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+            except (UnicodeDecodeError, csv.Error):
+                rows = []
             if not rows or tuple(rows[0]) != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
                 raise ConfigError(
                     f"{path}: is not a file of corrections, which has the columns {', '.join(COLUMNS)}. Name another "

@@ -56,10 +56,19 @@ def list_reasons(counts: Mapping[str, int]) -> str:
     return ", ".join(counted(count, reason, _PLURALS.get(reason, reason)) for reason, count in counts.items())
 
 
+MOST_SHOWN = 60
+"""Letters of a value that a sentence repeats."""
+
+
+def cut(text: str, most: int = MOST_SHOWN) -> str:
+    """Return a text, cut off where it is long."""
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def shorten(names: Sequence[str], limit: int = 10) -> str:
-    """Return the first names of a list, and how many more there are."""
+    """Return the first names of a list, each cut off where it is very long, and how many more there are."""
     more = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {more:,} more" if more > 0 else "")
+    return ", ".join(cut(name, 4 * MOST_SHOWN) for name in names[:limit]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def suggest(name: str, names: Sequence[str]) -> str:

@@ -36,6 +36,8 @@ def is_archive(path: Path) -> bool:
         return path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
     except OSError:
         return False
+    except _DAMAGE:  # what unpacks it fails, so it is one that is damaged: `open_archive` says so
+        return True
 
 
 def open_archive(path: Path) -> "Archive":

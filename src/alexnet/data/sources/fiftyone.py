@@ -43,7 +43,7 @@ def find_in_fiftyone(root: Path, options: Options) -> Source:
         if not isinstance(classes, list | None):
             raise ValueError("classes are no list")
         found = {str(image): _read_label(label, classes) for image, label in labels.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as problem:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as problem:
         raise SourceError(
             f"{path} cannot be read as an export of FiftyOne ({problem}). It needs labels, each a name, a position in "
             "classes, or a list of these."

@@ -14,7 +14,7 @@ from alexnet.data.sources.titles import find_titles
 from alexnet.data.store.format import TEST, TRAIN, VAL
 from alexnet.errors import SourceError
 from alexnet.text.class_names import find_repeat, normalize_name
-from alexnet.text.wording import counted, shorten, suggest
+from alexnet.text.wording import counted, cut, shorten, suggest
 
 
 def collect(
@@ -68,14 +68,14 @@ def collect(
         )
     if class_names is not None and (repeat := find_repeat(class_names)):
         raise SourceError(
-            f"{root} has the class {class_names[repeat[0]]} twice: labels {repeat[0]} and {repeat[1]}. Give each class "
-            "a name of its own."
+            f"{root} has the class {cut(class_names[repeat[0]])} twice: labels {repeat[0]} and {repeat[1]}. Give each "
+            "class a name of its own."
         )
     names = list(map(normalize_name, class_names or sort_classes(name for r in splits[TRAIN] for name in r.classes)))
     if not names:
         raise SourceError(f"{root} names no class for any training image. Label at least some of them.")
     if len(names) < 2:
-        raise SourceError(f"{root} has one class, {names[0]}; a classifier needs two or more.")
+        raise SourceError(f"{root} has one class, {cut(names[0])}; a classifier needs two or more.")
     labels = {name: label for label, name in enumerate(names)}
     unknown = sorted({name for group in splits.values() for r in group for name in r.classes} - set(labels))
     if unknown:

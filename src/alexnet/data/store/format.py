@@ -3,15 +3,14 @@
 docs/formats.md describes the same for people who read a store without this package.
 """
 
-import io
 from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import StoreError
+from alexnet.files.arrays import read_npy
 from alexnet.files.documents import FILE, Form, find_misfit, is_text, is_whole, numbers, parse_json
 from alexnet.files.record import find_damage, header_checksum, new_checksum
 from alexnet.files.writing import recall_places
@@ -29,6 +28,11 @@ TRAIN = "train"
 VAL = "val"
 TEST = "test"
 
+
+def _is_share(value: Any) -> bool:
+    return value is None or numbers()(value)
+
+
 SHARD: Form = {**FILE, "rows": is_whole, "checksums?": FILE, "index?": FILE}
 SPLIT: Form = {
     "count": is_whole,
@@ -36,6 +40,7 @@ SPLIT: Form = {
     "labels?": FILE,
     "label_sets?": FILE,
     "paths": FILE,
+    "groups?": FILE,
     "shards": [SHARD],
 }
 HEADER: Form = {
@@ -54,7 +59,12 @@ HEADER: Form = {
     },
     "report": FILE,
     "page?": FILE,
-    "provenance": {"source?": is_text, "kind?": is_text, "options?": {}},
+    "provenance": {
+        "source?": is_text,
+        "kind?": is_text,
+        "skipped?": is_whole,
+        "options?": {"val_fraction?": _is_share, "test_fraction?": _is_share},
+    },
     "checksum": is_text,
 }
 """What the header must be; a forged one may have a checksum that fits."""
@@ -121,8 +131,8 @@ def read_header(folder: Path) -> dict[str, Any]:
     version = header.get("version")
     if version not in (VERSION, SETS_VERSION):
         raise StoreError(
-            f"{folder} is a store of version {version}; this alexnet reads versions {VERSION} and {SETS_VERSION}. "
-            "Update alexnet, or prepare the images again with this one."
+            f"{folder} is a store of version {version!r:.40}; this alexnet reads versions {VERSION} and "
+            f"{SETS_VERSION}. Update alexnet, or prepare the images again with this one."
         )
     if header.get("checksum") != header_checksum(header):
         raise damaged(path, "does not agree with its own checksum")
@@ -207,15 +217,11 @@ def load_array(folder: Path, record: Mapping[str, Any], *, mapped: bool = False)
     """
     path = folder / record["file"]
     try:
-        if mapped:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        else:
-            array = np.load(io.BytesIO(read_file(folder, record)), allow_pickle=False)
+        return read_npy(path, mapped="r") if mapped else read_npy(read_file(folder, record))
     except StoreError:
         raise
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError) as error:
         raise damaged(path, f"cannot be read ({error})") from None
-    return np.asarray(array)  # indexing a plain array is several times faster than indexing np.memmap
 
 
 def damaged(path: Path, what: str) -> StoreError:

@@ -32,6 +32,7 @@ from alexnet.data.store.jpeg import JpegImages
 from alexnet.data.store.label_sets import BoolArray, unpack_sets
 from alexnet.data.store.raw import Images
 from alexnet.errors import StoreError
+from alexnet.files.documents import is_text
 from alexnet.text.class_names import apply_titles
 from alexnet.text.names import unescape_name
 from alexnet.text.wording import counted
@@ -135,7 +136,10 @@ class Store:
     @functools.cached_property
     def mean_image(self) -> Float32Array:
         """Mean of the training images, (size, size, 3) RGB, 0 to 255, aligned with the stored images."""
-        array = load_array(self.path, self.header["statistics"]["mean_image"])
+        record = self.header["statistics"]["mean_image"]
+        array = load_array(self.path, record)
+        if array.dtype.kind != "f" or array.shape != (self.size, self.size, 3):
+            raise damaged(self.path / record["file"], "does not hold the mean of the images")
         return array.astype(np.float32, copy=False)
 
     @property
@@ -233,7 +237,8 @@ class Split:
                 "with one label each."
             )
         labels = load_array(self._folder, self._labels_record)
-        if labels.shape != (len(self),) or np.any(labels < 0) or np.any(labels >= self._num_classes):
+        fits = labels.dtype.kind in "iu" and labels.shape == (len(self),)
+        if not fits or np.any(labels < 0) or np.any(labels >= self._num_classes):
             raise damaged(self._folder / self._labels_record["file"], "does not hold one label for each image")
         return labels.astype(np.int64, copy=False)
 
@@ -288,7 +293,13 @@ class Names(Sequence[str]):
             raise IndexError(f"name {index} is outside this split of {self._count} images")
         text, starts = self._lines
         index %= self._count
-        return unescape_name(json.loads(text[starts[index] : starts[index + 1]]))
+        try:
+            name = json.loads(text[starts[index] : starts[index + 1]])
+        except (ValueError, RecursionError):
+            name = None
+        if not is_text(name):
+            raise damaged(self._folder / self._record["file"], f"holds no name in line {index + 1}")
+        return unescape_name(name)
 
     @functools.cached_property
     def _lines(self) -> tuple[bytes, Int64Array]:

@@ -174,7 +174,7 @@ def load_codes(index: Index, bits: int | None) -> tuple[Encoder, Codes]:
         raise SearchError(
             f"{index.path}: part {part_name} has no codes of {key} bits. {_make_again(index.path, key, entry)}"
         ) from None
-    return encoder, np.concatenate(parts)
+    return encoder, np.concatenate([np.zeros((0, width), np.uint8), *parts])
 
 
 def _make_again(folder: Path, bits: str, entry: dict[str, Any]) -> str:

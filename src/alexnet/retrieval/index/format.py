@@ -4,6 +4,7 @@ docs/formats.md describes the same for people who read an index without this pac
 """
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import SearchError
+from alexnet.files.arrays import read_npy
 from alexnet.files.documents import (
     FILE,
     Form,
@@ -39,6 +41,15 @@ DTYPES: dict[str, type[np.float32] | type[np.float16]] = {"float32": np.float32,
 FEATURES, IDS, LABELS, PIXELS, IMAGES = "features.npy", "ids.npy", "labels.npy", "pixels.npy", "images.jsonl"
 """Files of a part."""
 NO_LABEL = -1
+FILES = "files"
+"""Kind of a source of files that lie anywhere; of others the header names the store."""
+
+
+def _is_source(value: Any) -> bool:
+    return find_misfit(value, {"kind": either(FILES)}) is None or find_misfit(value, STORE) is None
+
+
+STORE: Form = {"kind": is_text, "path": is_text, "fingerprint": is_text}
 CODES: Form = {"method": is_text, "version": is_whole, "encoder": FILE, "parts": {"*": FILE}}
 HEADER: Form = {
     "finished": is_bool,
@@ -46,7 +57,7 @@ HEADER: Form = {
     "model": {"path": is_text, "weights_sha256": is_text, "dialect": is_text, "precision": is_text},
     "class_names": [is_text],
     "class_titles?": {"*": is_text},
-    "sources": [{"kind": is_text}],
+    "sources": [_is_source],
     "next_id": is_whole,
     "next_part": is_whole,
     "parts": [
@@ -57,6 +68,16 @@ HEADER: Form = {
     "checksum": is_text,
 }
 """What the header must be; a forged one may have a checksum that fits."""
+
+LINE: Form = {
+    "path": is_text,
+    "split": is_text,
+    "source": is_whole,
+    "row?": is_whole,
+    "bytes?": is_whole,
+    "digest?": is_text,
+}
+"""What the line of an image must be."""
 
 
 def write_header(folder: Path, header: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,12 +105,14 @@ def read_header(folder: Path) -> dict[str, Any]:
         raise SearchError(f"{path} is not the header of an index. Make one: {_make('INDEX')}")
     if header.get("version") != VERSION:
         raise SearchError(
-            f"{folder} is an index of version {header.get('version')}; this alexnet reads version {VERSION}. "
+            f"{folder} is an index of version {header.get('version')!r:.40}; this alexnet reads version {VERSION}. "
             f"Update alexnet, or {_make_again(folder)}"
         )
     if header.get("checksum") != header_checksum(header):
         raise damaged(folder, HEADER_NAME, "does not agree with its own checksum")
     misfit = find_misfit(header, HEADER)
+    if misfit is None:
+        misfit = next((f"codes.{bits}" for bits in header["codes"] if not re.fullmatch("[1-9][0-9]{0,5}", bits)), None)
     if misfit is not None:
         raise damaged(folder, HEADER_NAME, f"lacks a field or has one of the wrong kind ({escape_name(misfit)[:80]!r})")
     return header
@@ -142,12 +165,12 @@ def load_array(
     if not mapped:
         check_file(folder, record, every_byte=True)
     try:
-        array = np.load(path, mmap_mode="c" if mapped else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = read_npy(path, mapped="c" if mapped else None)
+    except (OSError, ValueError) as error:
         raise damaged(folder, record["file"], f"cannot be read ({error})") from None
     if array.shape != shape or array.dtype != np.dtype(dtype):
         raise damaged(folder, record["file"], f"holds {array.shape} {array.dtype} instead of {shape} {np.dtype(dtype)}")
-    return np.asarray(array)
+    return array
 
 
 def damaged(folder: Path, file: str, what: str) -> SearchError:

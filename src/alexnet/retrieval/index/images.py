@@ -25,6 +25,7 @@ from alexnet.data.video.clip import find_clip, is_clip, name_frame, open_clip, p
 from alexnet.data.video.frames import FrameReader, read_frame
 from alexnet.errors import AlexNetError, ImageError, SearchError, SourceError
 from alexnet.evaluation.clips import EVERY_S
+from alexnet.retrieval.index.format import FILES
 from alexnet.retrieval.index.reader import Entry, Index
 from alexnet.text.class_names import normalize_name
 from alexnet.text.commands import command
@@ -33,7 +34,6 @@ from alexnet.text.wording import readable_names
 
 SPLITS = ("train", "training", "val", "valid", "validation", "test")
 """Names of folders that are taken for splits."""
-FILES = "files"
 
 
 class Item(NamedTuple):
@@ -297,7 +297,7 @@ class Originals:
                 return decode_image(read_file(entry.path), size=size, name=entry.path)
             store = self._open(entry.origin["source"])
             return None if isinstance(store, str) else store[entry.split].images[entry.origin["row"]]
-        except (OSError, AlexNetError):
+        except (OSError, AlexNetError, IndexError):  # the last of a row that the store does not have
             return None
 
     def _open(self, number: int) -> Store | str:

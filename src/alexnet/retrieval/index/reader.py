@@ -15,9 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import SearchError
+from alexnet.files.documents import find_misfit
 from alexnet.retrieval.exact import Features
 from alexnet.retrieval.index.format import (
     DTYPES,
+    FILES,
+    LINE,
     NO_LABEL,
     check_file,
     damaged,
@@ -27,6 +30,9 @@ from alexnet.retrieval.index.format import (
 )
 from alexnet.text.names import unescape_name
 from alexnet.text.wording import counted, name_readably
+
+MAPPED_BYTES = 2**20
+"""Parts up to this size are read. A mapping holds its file open, and an index may have grown a thousand times."""
 
 
 class Entry(NamedTuple):
@@ -129,20 +135,30 @@ class Index:
 
     @functools.cached_property
     def features(self) -> list[Features]:
-        """Features of each part, (rows, D), mapped into memory."""
+        """Features of each part, (rows, D), mapped into memory where they are many."""
         return [
-            self.load(part["features"], (part["rows"], self.dimensions), self.dtype, mapped=True) for part in self.parts
+            self.load(record, (part["rows"], self.dimensions), self.dtype, mapped=record["bytes"] > MAPPED_BYTES)
+            for part in self.parts
+            for record in (part["features"],)
         ]
 
     @functools.cached_property
     def ids(self) -> NDArray[np.int64]:
         """Id of each row, (N,), ascending."""
-        return self._column("ids", (), np.int64)
+        ids = self._column("ids", (), np.int64)
+        wrong = np.flatnonzero(np.diff(ids) <= 0)
+        if len(wrong):
+            raise self._damaged("ids", int(wrong[0]) + 1, "does not hold ids in order")
+        return ids
 
     @functools.cached_property
     def labels(self) -> NDArray[np.int64]:
         """Position of each row's class in `class_names`, (N,); NO_LABEL where it is not known."""
-        return self._column("labels", (), np.int64)
+        labels = self._column("labels", (), np.int64)
+        wrong = np.flatnonzero((labels < NO_LABEL) | (labels >= len(self.class_names)))
+        if len(wrong):
+            raise self._damaged("labels", int(wrong[0]), "holds a class that the header does not name")
+        return labels
 
     @functools.cached_property
     def pixels(self) -> NDArray[np.uint8]:
@@ -162,11 +178,23 @@ class Index:
         number = int(np.searchsorted(self._starts, row, side="right")) - 1
         text, ends = self._lines[number]
         place = row - self._starts[number]
-        line = json.loads(text[ends[place] : ends[place + 1]])
+        try:
+            line = json.loads(text[ends[place] : ends[place + 1]])
+        except (ValueError, RecursionError):
+            line = None
+        if find_misfit(line, LINE) is not None or not self._is_known(line):
+            raise self._damaged("images", row, f"does not say what an image is in line {place + 1}")
         line["path"] = unescape_name(line["path"])
         label = int(self.labels[row])
         name, title = (None, None) if label == NO_LABEL else (self.class_names[label], self.class_titles[label])
         return Entry(int(self.ids[row]), line["path"], name, title, line["split"], line)
+
+    def _is_known(self, line: Mapping[str, Any]) -> bool:
+        """Whether an image is of a source that the header names, and has what is asked of images of its kind."""
+        sources, number = self.header["sources"], line["source"]
+        if number >= len(sources):
+            return False
+        return {"bytes", "digest"} <= line.keys() if sources[number]["kind"] == FILES else "row" in line
 
     def title_of(self, label: str) -> str:
         """Return what people are shown of a class."""
@@ -216,6 +244,10 @@ class Index:
         """
         for record in self.file_records():
             check_file(self.path, record, every_byte=True)
+
+    def _damaged(self, name: str, row: int, what: str) -> SearchError:
+        part = self.parts[int(np.searchsorted(self._starts, row, side="right")) - 1]
+        return damaged(self.path, part[name]["file"], what)
 
     def _column(self, name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         columns = [self.load(part[name], (part["rows"], *shape), dtype) for part in self.parts]
