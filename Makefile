@@ -22,17 +22,17 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -m 'not slow and not gpu'
 
-# What needs the extras web and lance, and a browser, in an environment of its own: Gradio wants another Pillow than the newest.
+# What needs the extras web, lance and cluster, and a browser, in an environment of its own: Gradio wants another Pillow.
 EXTRAS := .venv-extras
 EXTRAS_READY := $(EXTRAS)/.ready
 
 $(EXTRAS_READY): pyproject.toml constraints-extras.txt
 	$(PYTHON) -m venv $(EXTRAS)
-	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-extras.txt --editable '.[dev,web,browser,site,notebooks,lance]'
+	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-extras.txt --editable '.[dev,web,browser,site,notebooks,lance,cluster]'
 	touch $(EXTRAS_READY)
 
 test-extras: $(EXTRAS_READY)
-	$(EXTRAS)/bin/python -m pytest -m 'not slow and not gpu' tests/serving tests/site tests/retrieval/test_exporting.py tests/retrieval/test_guide.py
+	$(EXTRAS)/bin/python -m pytest -m 'not slow and not gpu' tests/serving tests/site tests/retrieval/test_exporting.py tests/retrieval/test_guide.py tests/cluster/test_nodes.py
 	$(EXTRAS)/bin/python -m pytest tests/release
 
 # Longer tests: every one that is marked slow.

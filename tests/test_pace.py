@@ -90,7 +90,7 @@ def test_a_reproduction_knows_after_a_tenth_how_long_it_takes(tmp_path: Path, be
     jobs = [recorded_job(name, tmp_path) for name in names]
     assert [job.passes for job in jobs[:2]] == [RECORDED[name]["passes"] for name in names[:2]]
     guesses = {job.folder: beforehand * RECORDED[job.variant]["seconds"] for job in jobs}
-    outlook = Outlook(guesses, ["cpu"] * places)
+    outlook = Outlook(guesses, places)
     starts, free = [], [0.0] * places
     for job in jobs:
         starts.append(min(free))
@@ -115,9 +115,8 @@ def test_a_reproduction_knows_after_a_tenth_how_long_it_takes(tmp_path: Path, be
 
 def test_a_training_without_a_word_yet_takes_as_long_as_one_like_it(tmp_path: Path) -> None:
     job, other = (recorded_job(name, tmp_path) for name in ("cifar-80sec", "cifar-18pct"))
-    outlook = Outlook({job.folder: 100.0, other.folder: 60.0}, ["cpu"])
+    outlook = Outlook({job.folder: 100.0, other.folder: 60.0}, 1)
     assert outlook.seconds_left([], [job, other], 0) == 160
-    assert Outlook({job.folder: 100.0}, ["cpu", "cpu"]).seconds(job) == 200  # two share the processor
     watch = outlook.watch(job, 0)
     assert outlook.seconds_left([watch], [], 30) == 70
     watch.observe(10, 0)

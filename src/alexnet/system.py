@@ -25,6 +25,11 @@ class Compute:
     explanation: str
     """One line: the choice and its reason."""
 
+    @property
+    def precision(self) -> str:
+        """Name of the dtype, as options give it."""
+        return str(self.dtype).removeprefix("torch.")
+
 
 def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
     """Return the device and dtype to use.

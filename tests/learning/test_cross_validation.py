@@ -15,6 +15,7 @@ from rich.console import Console
 
 import alexnet
 from alexnet.cli import cli
+from alexnet.cluster.parts import ThisProcess
 from alexnet.console.terminal import Terminal
 from alexnet.data.folds import divide_into_folds
 from alexnet.data.store.reader import Store
@@ -48,6 +49,21 @@ def go(store: Path, out: Path, *more: str, seed: int = 0, num_folds: int = 2) ->
     assert found is not None
     show_folds(terminal, found)
     return found, terminal.errors.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_folds_that_are_trained_as_parts_are_those_of_one_machine(small_store_path: Path, tmp_path: Path) -> None:
+    """Without the fold of an earlier command, which is kept."""
+    alone, _ = go(small_store_path, tmp_path / "alone")
+    options = {"num_folds": 2, "threads": 1, "precision": "float32"}
+    given: Any = (quiet(), alexnet.open_store(small_store_path), recipe(epochs=1), tmp_path / "shared")
+    cross_validate(*given, only=2, **options)
+    shared = cross_validate(*given, executor=ThisProcess(), **options)
+    assert shared is not None
+    np.testing.assert_array_equal(shared.whole.probabilities, alone.whole.probabilities)
+    for number in (1, 2):
+        model = Path(f"fold-{number}", "model.safetensors")
+        assert (tmp_path / "shared" / model).read_bytes() == (tmp_path / "alone" / model).read_bytes()
+    assert given[0].errors.file.getvalue().count("is trained and tested.") == 1
 
 
 def test_each_fold_is_tested_by_the_network_that_did_not_see_it(small_store_path: Path, tmp_path: Path) -> None:

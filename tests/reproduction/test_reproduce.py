@@ -14,10 +14,10 @@ from alexnet.data.store.reader import open_store
 from alexnet.errors import Interrupted
 from alexnet.files.writing import is_locked, lock_file
 from alexnet.recipes.named import find_recipe, scale_epochs
-from alexnet.reproduction import engine
+from alexnet.reproduction import carry_out, engine
 from alexnet.reproduction.experiments import EXPERIMENTS, TABLES
 from alexnet.reproduction.image_errors import read_image_errors
-from alexnet.reproduction.outlook import Estimate
+from alexnet.reproduction.outlook import Cost, Estimate
 from alexnet.reproduction.plan import LOCK, make_job
 from conftest import write_store
 
@@ -42,8 +42,8 @@ def store_path(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def known_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What this machine multiplies is measured for every estimate, a second each time."""
-    monkeypatch.setattr(engine, "measure_matrix_rate", lambda *what, **how: 1e11, raising=False)
+    """What trainings cost is measured, a few seconds each."""
+    monkeypatch.setattr(carry_out, "measure_cost", lambda *what, **how: Cost(5.0, 0.01, {1: 0.005, 9: 0.045, 10: 0.05}))
 
 
 def call(*arguments: object) -> tuple[int, str]:
@@ -142,9 +142,9 @@ def test_trainings_are_given_to_devices_that_are_free(
     given = []
 
     class Recorded(engine._Running):
-        def __init__(self, job: object, watch: object, device: str, threads: int) -> None:
+        def __init__(self, job: object, watch: object, device: str, *rest: object) -> None:
             given.append(device)
-            super().__init__(job, watch, device, threads)  # type: ignore[arg-type]
+            super().__init__(job, watch, device, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(engine, "WORKER", "no_such_module")
     monkeypatch.setattr(engine, "_Running", Recorded)

@@ -1,6 +1,6 @@
 """All that `alexnet evaluate` finds out about one or more models on labelled images, and the files it writes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from alexnet.cluster.parts import Executor
 from alexnet.data.store.format import choose_reported
 from alexnet.data.video.clip import find_clip
 from alexnet.distribution.world import SINGLE_PROCESS, World
@@ -29,6 +30,7 @@ from alexnet.evaluation.evaluate import Evaluation, default_k, measure_errors
 from alexnet.evaluation.fairness import find_doubts, find_doubts_of_fit, find_repeats
 from alexnet.evaluation.labeled_images import LabeledImages, list_splits, open_labeled_images
 from alexnet.evaluation.metrics import Calibration, Comparison, compare_errors, find_errors, measure_calibration
+from alexnet.evaluation.parts import answer_in_parts
 from alexnet.evaluation.prediction_files import (
     check_prediction_file,
     write_predictions,
@@ -36,7 +38,7 @@ from alexnet.evaluation.prediction_files import (
     write_submission,
 )
 from alexnet.evaluation.set_evaluation import SetEvaluation
-from alexnet.evaluation.trial import Trial, run_trial
+from alexnet.evaluation.trial import Tested, Trial, run_trial
 from alexnet.network.confidence import scale_probabilities
 from alexnet.network.model_file import find_model
 from alexnet.text.commands import command
@@ -158,7 +160,13 @@ class _Entry(NamedTuple):
 
 
 def assess(
-    paths: Sequence[Path], images: Path, options: Options, *, tick: Tick | None = None, world: World = SINGLE_PROCESS
+    paths: Sequence[Path],
+    images: Path,
+    options: Options,
+    *,
+    tick: Tick | None = None,
+    world: World = SINGLE_PROCESS,
+    executor: Executor | None = None,
 ) -> Assessment:
     """Test models on images, and write the files that were asked for.
 
@@ -166,6 +174,7 @@ def assess(
 
     Args:
         world: Processes that call this together and share the images; all return the same, rank 0 writes.
+        executor: Who computes the images, where it is not this process.
     Raises:
         DistributionError: the processes have other models, images, versions or options, or lost each other.
         ConfigError: options that do not go together, models and images in the wrong order, a k that is too large, or a
@@ -188,6 +197,10 @@ def assess(
         raise ConfigError(
             "--calibrated scales with temperatures that files hold, and the average is in none yet. Keep it with "
             "--save-ensemble, give that file to alexnet calibrate, and evaluate it."
+        )
+    if options.every is not None and executor is not None:
+        raise ConfigError(
+            "--every decodes clips into a folder of one machine. Leave out --cluster, or test a store of their frames."
         )
     if options.predictions:
         check_prediction_file(options.predictions)
@@ -215,6 +228,13 @@ def assess(
 
     tested = open_split(split)
     check_world(world, models, tested, options)
+
+    def share(wanted: LabeledImages) -> Iterator[Tested] | None:
+        if executor is None:
+            return None
+        part = wanted.split or split
+        return answer_in_parts(executor, models, images, wanted, num_views=options.views, split=part)
+
     doubts: list[str] = []
     found: tuple[float, ...] | None = None
     if averaging:
@@ -224,14 +244,14 @@ def assess(
             fitting = open_split(options.fit_on)
             check_fit(fitting, tested, images)
             in_all = len(fitting) + len(tested)
-            found = _fit(models, entries, fitting, options, _part(tick, 0, in_all), world)
+            found = _fit(models, entries, fitting, options, _part(tick, 0, in_all), world, share(fitting))
             tick = _part(tick, len(fitting), in_all)
             doubts += find_doubts_of_fit(models.members, fitting)
             fitted_on = FittedOn(fitting.name, fitting.store.fingerprint if fitting.store else None, fitting.split)
         shares = np.array(found or [1 / len(entries)] * len(entries), np.float32)
         mean = shares @ np.stack([entry.weights for entry in entries])
         entries.append(_Entry(f"average of {len(entries)}", mean, fitted_on))
-    trial = run_trial(models, tested, num_views=options.views, tick=tick, world=world)
+    trial = run_trial(models, tested, num_views=options.views, tick=tick, world=world, tested=share(tested))
     results: list[Result] = []
     set_results = [] if models.independent is None else _measure_sets(models, entries, trial)
     first: NDArray[np.float64] | None = None
@@ -361,9 +381,10 @@ def _fit(
     options: Options,
     tick: Tick | None,
     world: World,
+    tested: Iterable[Tested] | None,
 ) -> tuple[float, ...]:
     """Return the weights of the named models that are best on other images."""
-    trial = run_trial(models, images, num_views=options.views, tick=tick, world=world)
+    trial = run_trial(models, images, num_views=options.views, tick=tick, world=world, tested=tested)
     k = options.top or default_k(len(models.class_names))
     return fit_weights([trial.average(entry.weights) for entry in entries], trial.labels, k=k)
 

@@ -1,10 +1,11 @@
 """Testing several models in one pass over the images, each of which is decoded once."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,13 +68,33 @@ class Trial:
         return measure_sets(probabilities, self.labels, limits, class_names=names, num_views=self.num_views)
 
 
+class Tested(NamedTuple):
+    """What became of some consecutive images."""
+
+    numbers: list[int]
+    """Positions of those that could be decoded."""
+    marks: list[str]
+    """Their digests in hexadecimal, see `mark_image`."""
+    reasons: list[str]
+    """Why the others could not."""
+    answers: list[Answer]
+    """Of each model."""
+
+
 def run_trial(
-    models: Ensemble, images: LabeledImages, *, num_views: int, tick: Tick | None = None, world: World = SINGLE_PROCESS
+    models: Ensemble,
+    images: LabeledImages,
+    *,
+    num_views: int,
+    tick: Tick | None = None,
+    world: World = SINGLE_PROCESS,
+    tested: Iterable[Tested] | None = None,
 ) -> Trial:
     """Return every model's probabilities of the images.
 
     Args:
         world: Processes that call this together. Each computes a part of the images; all return all.
+        tested: The images, a batch of `images_at_a_time` after the other, where others compute them.
     Raises:
         WeightsError: the images have a class that the models do not know, or another kind of labels.
         ConfigError: no image could be decoded.
@@ -88,22 +109,14 @@ def run_trial(
     parts: list[list[NDArray[np.float32]]] = [[] for _ in models.members]
     distances: list[list[NDArray[np.float32]]] = [[] for _ in models.members]
 
-    def test(own: Sequence[int]) -> tuple[list[int], list[str], list[str], list[Answer]]:
-        found, pixels, reasons = images.read(own)
-        predicted = models.answer_members(pixels, views=num_views)
-        return found, [mark_image(image).hex() for image in pixels], reasons, predicted
-
-    for positions in BatchShard(world.rank, world.world_size).turns(len(images), images_at_a_time(num_views)):
-        own = positions[positions >= 0].tolist()
-        *facts, predicted = world.run_on_all_ranks(partial(test, own))
-        for each, far, answer in zip(parts, distances, predicted, strict=True):
-            each.append(world.all_gather_rows(answer.probabilities))
+    for batch in _test_together(models, images, num_views, world) if tested is None else tested:
+        for each, far, answer in zip(parts, distances, batch.answers, strict=True):
+            each.append(answer.probabilities)
             if answer.distances is not None:
-                far.append(world.all_gather_rows(answer.distances))
-        for found, digests, reasons in world.all_gather_objects(facts):
-            numbers += found
-            marks += map(bytes.fromhex, digests)
-            images.left_out += reasons
+                far.append(answer.distances)
+        numbers += batch.numbers
+        marks += map(bytes.fromhex, batch.marks)
+        images.left_out += batch.reasons
         if tick:
             tick(len(numbers) + len(images.left_out), len(images))
     if not numbers:
@@ -124,6 +137,30 @@ def run_trial(
         num_views,
         [np.concatenate(own) if own else None for own in distances],
     )
+
+
+def answer_batch(models: Ensemble, images: LabeledImages, num_views: int, own: Sequence[int]) -> Tested:
+    """Return what the models make of images at these positions, computed together."""
+    found, pixels, reasons = images.read(own)
+    answers = models.answer_members(pixels, views=num_views)
+    return Tested(found, [mark_image(image).hex() for image in pixels], reasons, answers)
+
+
+def _test_together(models: Ensemble, images: LabeledImages, num_views: int, world: World) -> Iterator[Tested]:
+    """Yield all batches, of which the processes of the world take turns; each gets those of all."""
+    for positions in BatchShard(world.rank, world.world_size).turns(len(images), images_at_a_time(num_views)):
+        own = positions[positions >= 0].tolist()
+        tested = world.run_on_all_ranks(partial(answer_batch, models, images, num_views, own))
+        answers = [
+            Answer(
+                world.all_gather_rows(answer.probabilities),
+                None if answer.distances is None else world.all_gather_rows(answer.distances),
+            )
+            for answer in tested.answers
+        ]
+        facts = zip(*world.all_gather_objects([tested.numbers, tested.marks, tested.reasons]), strict=True)
+        numbers, marks, reasons = (list(chain.from_iterable(each)) for each in facts)
+        yield Tested(numbers, marks, reasons, answers)
 
 
 def mark_image(image: NDArray[np.uint8]) -> bytes:

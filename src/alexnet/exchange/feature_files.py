@@ -84,7 +84,8 @@ class _Npz:
             ):
                 stream = io.BytesIO()
                 np.save(stream, values, allow_pickle=False)
-                archive.writestr(f"{name}.npy", stream.getvalue())
+                # The time of an entry is left as it is: the same features are the same bytes.
+                archive.writestr(zipfile.ZipInfo(f"{name}.npy"), stream.getvalue())
         put_in_place(archive_path, self._path)
         self.discard()
 

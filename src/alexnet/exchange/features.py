@@ -1,16 +1,23 @@
 """Activations of many images into a file, for work outside this program."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from alexnet.errors import ConfigError, SourceError
-from alexnet.evaluation.classifier import Classifier
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.cluster.parts import Executor, Work, cut_into_stretches
+from alexnet.errors import ConfigError, ImageError, SourceError
+from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.given import Given
 from alexnet.exchange.feature_files import open_writer
 from alexnet.files.record import hash_file
 from alexnet.files.writing import name_in_errors
 from alexnet.network.model_file import find_model
+from alexnet.system import set_threads, tune_allocator
 from alexnet.text.names import escape_name
 from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
@@ -18,6 +25,10 @@ from alexnet.version import __version__
 
 BATCH_IMAGES = 16
 """Images that are computed together and held in memory at a time."""
+
+
+Activations = tuple[list[str], list[ImageError], dict[str, NDArray[np.float32]]]
+"""Of a batch: names of the images that could be decoded, why the others could not, layer -> rows of the former."""
 
 
 class FeatureReport(NamedTuple):
@@ -41,6 +52,7 @@ def write_features(
     batch_size: int = BATCH_IMAGES,
     total: int | None = None,
     tick: Tick = untold,
+    executor: Executor | None = None,
 ) -> FeatureReport:
     """Write the activations of the centre view of each image; images that cannot be read have no row.
 
@@ -50,6 +62,7 @@ def write_features(
         layers: Names as `AlexNet.activation_names` lists them; ":a" or ":b" behind one selects a tower.
         total: How many images there are, for `tick`, where that cannot be counted; of clips nobody knows exactly.
         out: .npz, .h5 or .parquet; must not exist.
+        executor: Who computes the rows, where it is not this process; images are paths then.
     Raises:
         ConfigError: a layer is unknown or named twice, or `out` is not accepted.
         SourceError: no image could be read.
@@ -63,7 +76,11 @@ def write_features(
     left_out: list[str] = []
     rows = done = 0
     try:
-        for sources, problems, arrays in classifier.activations_each(images, layers, batch_size=batch_size):
+        for sources, problems, arrays in (
+            classifier.activations_each(images, layers, batch_size=batch_size)
+            if executor is None
+            else _compute_in_parts(executor, classifier, images, shapes, batch_size)
+        ):
             if sources:
                 with name_in_errors(out):
                     writer.append(list(map(escape_name, sources)), arrays)
@@ -81,6 +98,33 @@ def write_features(
         writer.discard()
         raise
     return FeatureReport(out, rows, shapes, tuple(left_out))
+
+
+def _compute_in_parts(
+    executor: Executor,
+    classifier: Classifier,
+    images: Iterable[Given],
+    shapes: dict[str, tuple[int, ...]],
+    batch_size: int,
+) -> Iterator[Activations]:
+    """Yield what `Classifier.activations_each` does, which processes elsewhere compute."""
+    files = list(images)
+    compute = classifier.compute.precision, executor.device, executor.threads
+    given = (classifier.path, list(shapes), batch_size, *compute)
+    stretches = cut_into_stretches(len(files), batch_size, bytes_each=4 * sum(map(math.prod, shapes.values())))
+    work: Work[list[Given], list[Activations]] = Work(begin_computing, given, (find_model(classifier.path),))
+    computed: Iterator[list[Activations]] = executor.run(work, [files[part.start : part.stop] for part in stretches])
+    return chain.from_iterable(computed)
+
+
+def begin_computing(
+    path: Path, layers: list[str], batch_size: int, precision: str, device: str, threads: int
+) -> Callable[[list[Given]], list[Activations]]:
+    """Load the model, in another process, and return what computes a part of the images."""
+    set_threads(threads)
+    tune_allocator()
+    classifier = load(path, device=device, precision=precision)
+    return lambda files: list(classifier.activations_each(files, layers, batch_size=batch_size))
 
 
 def check_layers(classifier: Classifier, layers: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -104,7 +148,7 @@ def describe_features(classifier: Classifier, shapes: dict[str, tuple[int, ...]]
         "weights_sha256": hash_file(file),
         "dialect": model.network.spec.dialect,
         "layers": {name: list(shape) for name, shape in shapes.items()},
-        "precision": str(classifier.compute.dtype).removeprefix("torch."),
+        "precision": classifier.compute.precision,
         "preprocessing": {
             "image_px": preprocessing.image_px,
             "framing": preprocessing.framing,

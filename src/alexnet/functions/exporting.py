@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from alexnet.console.terminal import Terminal
+from alexnet.data.video.clip import is_clip
 from alexnet.errors import ConfigError
 from alexnet.evaluation.clips import EVERY_S, count_pictures, spread_clips
 from alexnet.evaluation.ensemble import is_ensemble, load_ensemble
@@ -12,7 +13,7 @@ from alexnet.exchange.exporting import Exported, Format, export_model
 from alexnet.exchange.features import BATCH_IMAGES, FeatureReport, write_features
 from alexnet.exchange.importing import open_model
 from alexnet.exchange.projector import write_projection
-from alexnet.functions.opening import Place, Places, image_files, open_classifier, tell_unfinished
+from alexnet.functions.opening import Place, Places, image_files, open_classifier, share_work, tell_unfinished
 
 
 def export(
@@ -80,6 +81,7 @@ def features(
     precision: str = "auto",
     threads: int | None = None,
     show: bool = False,
+    cluster: str | None = None,
 ) -> FeatureReport:
     """Write what layers make of the centre view of each image into a file, one row per image: `alexnet features`.
 
@@ -95,6 +97,7 @@ def features(
         batch_size: Images computed together; rows do not depend on it beyond rounding.
         every: Seconds between the frames of clips; each has a row, called clip.mp4@12.5s.
         device, precision, threads, show: As for `train`.
+        cluster: As for `evaluate`; for images alone, into a file.
     Returns:
         `rows` written, their `shapes` by layer, and `left_out`: why some images have none.
     Raises:
@@ -107,11 +110,26 @@ def features(
     )
     names = [classifier.network.features_name()] if layers is None else layers
     if to == "projector":
+        if cluster is not None:
+            raise ConfigError("the projector's folder is made on one machine. Leave out --cluster, or --to projector.")
         with terminal.progress("computing", "images") as meter:
             return write_projection(
                 classifier, image_files(images), names, Path(out), batch_size=batch_size, tick=meter
             )
     files = image_files(images, clips=True)
+    if cluster is not None:
+        if any(map(is_clip, files)):
+            raise ConfigError(
+                "--cluster shares images, and how many frames clips have is not known before. Leave it out, or make an "
+                "index of the clips, which knows."
+            )
+        with (
+            share_work(cluster, threads=threads, device=device) as executor,
+            terminal.progress("computing", "images") as meter,
+        ):
+            return write_features(
+                classifier, files, names, Path(out), batch_size=batch_size, tick=meter, executor=executor
+            )
     odd: list[str] = []
     pictures = spread_clips(files, every, size=classifier.image_px, framing=classifier.framing, notice=odd.append)
     with terminal.progress("computing", "images") as meter:

@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from alexnet.cluster.nodes import Cluster, join_cluster
 from alexnet.console.terminal import Terminal
 from alexnet.data.sources.folders import has_image_suffix, has_picture_suffix, list_images
 from alexnet.distribution.world import World
@@ -46,6 +48,11 @@ def image_files(given: Places, *, clips: bool = False) -> list[Path]:
         else:
             files.append(path)
     return files
+
+
+def share_work(cluster: str | None, *, threads: int | None, device: str) -> AbstractContextManager[Cluster | None]:
+    """Join a cluster that shares the work, where one is named; else whoever calls does it alone."""
+    return nullcontext() if cluster is None else join_cluster(cluster, threads=threads, device=device)
 
 
 def begin(threads: int | None, *, quiet: bool = False) -> Terminal:

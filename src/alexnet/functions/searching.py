@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from alexnet.console.terminal import Terminal
 from alexnet.distribution.world import SINGLE_PROCESS, World
@@ -10,7 +10,16 @@ from alexnet.errors import ConfigError, SearchError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.clips import EVERY_S
 from alexnet.evaluation.ensemble import Ensemble, open_model
-from alexnet.functions.opening import Place, Places, as_paths, begin, begin_together, image_files, tell_unfinished
+from alexnet.functions.opening import (
+    Place,
+    Places,
+    as_paths,
+    begin,
+    begin_together,
+    image_files,
+    share_work,
+    tell_unfinished,
+)
 from alexnet.retrieval.index.images import choose_images
 from alexnet.retrieval.index.reader import Index, open_index
 from alexnet.retrieval.index.writer import BATCH_IMAGES, IndexReport, make_index
@@ -38,6 +47,7 @@ def index(
     threads: int | None = None,
     show: bool = False,
     world: World = SINGLE_PROCESS,
+    cluster: str | None = None,
 ) -> IndexReport:
     """Write features of images into a new index (paper, section 6.1): `alexnet search index`.
 
@@ -54,6 +64,7 @@ def index(
         batch_size: Images computed together.
         every: Seconds between the frames of clips; each has an entry, called clip.mp4@12.5s.
         device, precision, threads, show, world: As for `train`.
+        cluster: As for `evaluate`.
     Returns:
         How many images the index holds, how many were added, and `left_out`: why some are not in it.
     Raises:
@@ -64,10 +75,12 @@ def index(
     terminal = begin_together(world, threads, path, quiet=not show)
     chosen = world.run_on_all_ranks(lambda: choose_images(as_paths(images), splits, every))
     opened = world.run_on_all_ranks(lambda: open_model(path, device=device, precision=precision))
-    with terminal.progress("indexing", "images") as meter:
-        return make_index(
-            opened, chosen, Path(out), layer=layer, dtype=dtype, batch_size=batch_size, tick=meter, world=world
-        )
+    options: Any = {"layer": layer, "dtype": dtype, "batch_size": batch_size, "world": world}
+    with (
+        share_work(cluster, threads=threads, device=device) as executor,
+        terminal.progress("indexing", "images") as meter,
+    ):
+        return make_index(opened, chosen, Path(out), tick=meter, executor=executor, **options)
 
 
 class Nearest(NamedTuple):

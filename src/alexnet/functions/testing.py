@@ -15,7 +15,7 @@ from alexnet.evaluation.assessment import Assessment, assess
 from alexnet.evaluation.assessment_options import Options
 from alexnet.evaluation.calibrating import Confidence, save_calibration
 from alexnet.evaluation.record import digest_weights
-from alexnet.functions.opening import Place, Places, as_paths, begin_together, open_classifier, open_model
+from alexnet.functions.opening import Place, Places, as_paths, begin_together, open_classifier, open_model, share_work
 from alexnet.network.model_file import find_model
 from alexnet.runs.folder import read_environment, read_metrics
 from alexnet.runs.train import Outcome
@@ -43,6 +43,7 @@ def evaluate(
     threads: int | None = None,
     show: bool = False,
     world: World = SINGLE_PROCESS,
+    cluster: str | None = None,
 ) -> Assessment:
     """Measure the errors of models on labelled images (paper, section 6): `alexnet evaluate`.
 
@@ -64,6 +65,8 @@ def evaluate(
         submission: File to write: five class numbers a line, counted from 1, by file name.
         every: `images` is a folder of clips: test a frame every so many seconds, and each clip by their mean.
         device, precision, threads, show, world: As for `train`.
+        cluster: Address of a Ray cluster whose nodes share the images, see `cluster.nodes.join_cluster`; threads are
+            then those of a part.
     Returns:
         What was found: `results`, one for each model and then the average, each with its `evaluation`; `left_out`, why
         some images could not be tested; `doubts`, why an error may be flattering.
@@ -88,8 +91,11 @@ def evaluate(
         precision=precision,
     )
     terminal = begin_together(world, threads, *paths, quiet=not show)
-    with terminal.progress("evaluating", "images") as meter:
-        assessment = assess(paths, Path(images), options, tick=meter, world=world)
+    with (
+        share_work(cluster, threads=threads, device=device) as executor,
+        terminal.progress("evaluating", "images") as meter,
+    ):
+        assessment = assess(paths, Path(images), options, tick=meter, world=world, executor=executor)
     if world.is_main and (html or figures):
         from alexnet.interpretation.evaluation_report import write_assessment
 

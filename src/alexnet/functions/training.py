@@ -12,7 +12,7 @@ from alexnet.data.store.format import VAL
 from alexnet.data.store.reader import Store, open_store
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import ConfigError
-from alexnet.functions.opening import Place, tell_unfinished
+from alexnet.functions.opening import Place, share_work, tell_unfinished
 from alexnet.recipes.named import Recipe, change_recipe, check_batch, find_recipe, scale_epochs
 from alexnet.runs.existing import go_on
 from alexnet.runs.folder import RECIPE
@@ -182,6 +182,7 @@ def cross_validate(
     add_sixth_convolution: bool = False,
     show: bool = False,
     world: World = SINGLE_PROCESS,
+    cluster: str | None = None,
     **options: Any,
 ) -> "CrossValidation | None":
     """Train a network for every fold and test it on the images that it did not see: `alexnet train --folds`.
@@ -195,6 +196,8 @@ def cross_validate(
         fold: Train only this one, counted from 1, while others are trained elsewhere; None is then returned.
         options: seed, checkpoint_minutes, device, precision, threads, local_batch and log.
         recipe, assignments, epochs, start, freeze, add_sixth_convolution, show, world and options: As for `train`.
+        cluster: Address of a Ray cluster whose nodes train a network each, see `cluster.nodes.join_cluster`; threads
+            are then those of each training.
     Raises:
         ConfigError: there are fewer images than folds, or no such fold; else as `train`.
     """
@@ -205,9 +208,12 @@ def cross_validate(
     given = (Path(store), recipe, tuple(assignments), epochs, start, freeze, add_sixth_convolution, None)
     job = world.run_on_all_ranks(lambda: _choose(terminal, *given))
     _announce(terminal, job, is_usual=recipe is None)
-    return cross_validation.cross_validate(
-        terminal, job.store, job.recipe, Path(out), num_folds=folds, only=fold, start=job.start, world=world, **options
-    )
+    if cluster is not None and fold is not None:
+        raise ConfigError("fold and cluster are two ways of sharing the folds. Give one of them.")
+    own: dict[str, Any] = {"num_folds": folds, "only": fold, "start": job.start, "world": world, **options}
+    compute = {"threads": options.get("threads"), "device": options.get("device", "auto")}
+    with share_work(cluster, **compute) as executor:
+        return cross_validation.cross_validate(terminal, job.store, job.recipe, Path(out), executor=executor, **own)
 
 
 def _choose(

@@ -13,11 +13,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from alexnet.cluster.nodes import Cluster
 from alexnet.errors import Interrupted
 from alexnet.files.writing import is_locked, write_text
+from alexnet.reproduction.elsewhere import TRAINING, Process, Start, start_on_node
 from alexnet.reproduction.outlook import Estimate, Outlook, Watch
 from alexnet.reproduction.plan import FAILED, LOCK, RESULT, Job
 from alexnet.runs.folder import METRICS
@@ -50,6 +53,7 @@ def run_jobs(
     threads: int | None,
     budget_seconds: float | None,
     tell: Tell,
+    cluster: Cluster | None = None,
 ) -> None:
     """Carry out the jobs that are not done, in order; a job waits for the one that it starts from.
 
@@ -57,12 +61,15 @@ def run_jobs(
         devices: One for each training at a time; the same may be named several times.
         threads: Threads of each training; its share of the cores where None.
         budget_seconds: No training begins that should not end within this time from now.
+        cluster: Whose nodes do the trainings, in place of processes of this machine: as many at a time as it can, with
+            threads of its own.
     Raises:
         Interrupted: SIGINT or SIGTERM; trainings at work have saved.
     """
     began = time.monotonic()
-    outlook = Outlook({job.folder: each.seconds for job, each in zip(jobs, estimates, strict=True)}, devices)
-    threads = threads or max(1, (os.cpu_count() or 1) // len(devices))
+    outlook = Outlook({job.folder: each.seconds for job, each in zip(jobs, estimates, strict=True)}, len(devices))
+    threads = choose_threads(threads, devices)
+    start = start_process if cluster is None else partial(start_on_node, cluster, cluster.giver(TRAINING))
     unique: dict[Path, Job] = {}
     for job in jobs:
         unique.setdefault(job.folder, job)
@@ -96,10 +103,13 @@ def run_jobs(
             fitting = [job for job in waiting if left is None or outlook.seconds(job) <= left]
             held = {job.folder for job in fitting if is_locked(job.folder.with_suffix(LOCK))}
             ready = [job for job in fitting if job.folder not in held and _may_start(job)]
+            if cluster is not None:  # nodes come and go
+                devices, threads = [cluster.device] * cluster.slots, cluster.threads
+                outlook.places = max(1, len(devices))
             free = Counter(devices) - Counter(each.device for each in running)
             for job, device in zip(ready, free.elements(), strict=False):
                 waiting.remove(job)
-                running.append(_Running(job, outlook.watch(job, time.monotonic()), device, threads))
+                running.append(_Running(job, outlook.watch(job, time.monotonic()), device, threads, start))
             if not running and not held:
                 break
             for each in running:
@@ -123,7 +133,7 @@ def run_jobs(
         ) from None
 
 
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def _end(processes: Sequence[Process]) -> None:
     """Let trainings save and end, and wait until they have."""
     for process in processes:
         process.terminate()
@@ -145,40 +155,60 @@ def _may_start(job: Job) -> bool:
     return job.start is None or (job.start / RESULT).exists()
 
 
-class _Running:
-    """A job at work."""
+def choose_threads(threads: int | None, devices: Sequence[str]) -> int:
+    """Return the threads of each training: its share of the cores, where the user gives none."""
+    return threads or max(1, (os.cpu_count() or 1) // len(devices))
 
-    def __init__(self, job: Job, watch: Watch, device: str, threads: int) -> None:
-        self.job = job
-        self.watch = watch
-        self.device = device
-        job.folder.parent.mkdir(parents=True, exist_ok=True)
-        recipe, description = job.folder.with_suffix(".yaml"), job.folder.with_suffix(".json")
-        write_text(recipe, job.recipe.to_yaml())
-        fields = {
-            "recipe": str(recipe),
-            "store": str(job.store),
-            "folder": str(job.folder),
-            "seed": job.seed,
-            "precision": job.precision,
-            "device": device,
-            "threads": threads,
-            "start": str(job.start) if job.start else None,
-            "views": list(job.views),
-        }
-        write_text(description, json.dumps(fields, indent=2) + "\n")
-        self._log = job.folder.with_suffix(".log")
-        self._output: IO[bytes] = self._log.open("ab")
-        self._read: IO[bytes] = self._log.open("rb")
-        self._read.seek(0, os.SEEK_END)  # lines of an earlier process have another pace
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", WORKER, str(description)],
-            stdout=self._output,
+
+def write_description(job: Job, device: str, threads: int, **more: Any) -> Path:
+    """Write down beside its folder what a process is to do; return the file."""
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    recipe, description = job.folder.with_suffix(".yaml"), job.folder.with_suffix(".json")
+    write_text(recipe, job.recipe.to_yaml())
+    fields = {
+        "recipe": str(recipe),
+        "store": str(job.store),
+        "folder": str(job.folder),
+        "seed": job.seed,
+        "precision": job.precision,
+        "device": device,
+        "threads": threads,
+        "start": str(job.start) if job.start else None,
+        "views": list(job.views),
+        **more,
+    }
+    write_text(description, json.dumps(fields, indent=2) + "\n")
+    return description
+
+
+def start_process(
+    description: Path, log: Path, threads: int, *, module: str | None = None
+) -> "subprocess.Popen[bytes]":
+    """Start a process of this machine that does what is described, and writes what it says into the log."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", module or WORKER, str(description)],
+            stdout=output,
             stderr=subprocess.STDOUT,
             env=environment,
             start_new_session=True,  # the interrupt of the terminal reaches this process alone, which passes it on
         )
+
+
+class _Running:
+    """A job at work."""
+
+    def __init__(self, job: Job, watch: Watch, device: str, threads: int, start: Start) -> None:
+        self.job = job
+        self.watch = watch
+        self.device = device
+        description = write_description(job, device, threads)
+        self._log = job.folder.with_suffix(".log")
+        self._log.touch()
+        self._read: IO[bytes] = self._log.open("rb")
+        self._read.seek(0, os.SEEK_END)  # lines of an earlier process have another pace
+        self.process = start(description, self._log, threads)
 
     @property
     def epochs(self) -> int:
@@ -197,7 +227,6 @@ class _Running:
         """Whether its process has ended; its log is closed then."""
         if self.process.poll() is None:
             return False
-        self._output.close()
         self._read.close()
         return True
 

@@ -1,7 +1,7 @@
 """How long trainings take: from operations before any has run, and from what has been seen of them once one runs."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,15 @@ from alexnet.reproduction.plan import Job
 from alexnet.system import choose_compute
 
 START_SECONDS = 10.0
-"""Time from the start of a process to its first batch, before one was measured."""
+"""Time from the start of a process to its first batch, where none was measured."""
 DENSE_SHARE, SMALL_SHARE = 0.9, 0.15
 """Share of the matrix-product rate that the paper's network reaches, and one for CIFAR; assumed."""
 SMALL_OPERATIONS = 3e8
 """Operations of a pass below which a network counts as small."""
+
+
+MEASURED, FINISHED, COMPUTED = "a few steps and tests of each network", "finished trainings", "operations"
+"""Where an estimate comes from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,29 +30,66 @@ class Estimate:
     source: str
 
 
-def estimate_jobs(jobs: Sequence[Job], device: str = "auto") -> list[Estimate]:
-    """Return how long each training should take with its tests, alone on the machine.
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a network costs, in seconds; see `probe.probe`."""
 
-    Its operations are divided by the rate of finished trainings in the same precision, or without any by a share of
-    this machine's matrix-product rate, which is measured here.
+    start: float
+    image: float
+    views: Mapping[int, float]
+
+    def seconds(self, job: Job) -> float:
+        """Return what a training takes with its validations and tests."""
+        epochs = job.recipe.optimization.total_epochs
+        validations = -(-epochs // job.recipe.evaluation.every_epochs)
+        tests = validations * self.views[1] + sum(self.views[views] for views in job.views)
+        return self.start + epochs * job.num_train * self.image + job.num_val * tests
+
+
+def estimate_jobs(
+    jobs: Sequence[Job], devices: Sequence[str] = ("auto",), measure: Callable[[Job], Cost | None] | None = None
+) -> list[Estimate]:
+    """Return how long each training should take with its tests, beside as many others as there are devices.
+
+    Known are those of which one alike was done: the same network on images of the same store, in batches of the same
+    kind. Of the others one of each kind is measured. Where that cannot be, operations are divided by a share of this
+    machine's matrix-product rate.
+
+    Args:
+        devices: One for each training at a time; those on one device share it.
+        measure: What a job costs, or None; it is asked once of each kind that is not known.
     """
-    known: dict[str, float] = {}  # operations per second of finished jobs, by precision
+    known: dict[str, float] = {}  # seconds of a pass in finished jobs
     for job in jobs:
         if job.done and (seconds := job.read_result().get("seconds_with_tests")):
-            known[job.precision] = job.read_result()["passes"] * job.pass_operations / seconds
-    measured: dict[str, float] = {}
+            known[_kind(job)] = seconds / job.read_result()["passes"]
+    costs: dict[str, Cost | None] = {}
+    rates: dict[str, float] = {}
     result = []
     for job in jobs:
-        if job.precision in known:
-            rate, source = known[job.precision], "from finished runs"
+        kind = _kind(job)
+        if kind not in known and kind not in costs:
+            costs[kind] = None if measure is None or job.start else measure(job)
+        cost = costs.get(kind)
+        if kind in known:
+            estimate = Estimate(START_SECONDS + job.passes * known[kind], FINISHED)
+        elif cost is not None:
+            estimate = Estimate(cost.seconds(job), MEASURED)
         else:
-            if job.precision not in measured:
-                compute = choose_compute(device, job.precision)
-                measured[job.precision] = measure_matrix_rate(compute.dtype, compute.device, size=2048, rounds=2)
+            if job.precision not in rates:
+                compute = choose_compute(devices[0], job.precision)
+                rates[job.precision] = measure_matrix_rate(compute.dtype, compute.device, size=2048, rounds=2)
             share = DENSE_SHARE if job.pass_operations > SMALL_OPERATIONS else SMALL_SHARE
-            rate, source = measured[job.precision] * share, "from operations"
-        result.append(Estimate(START_SECONDS + job.passes * job.pass_operations / rate, source))
+            alone = START_SECONDS + job.passes * job.pass_operations / (rates[job.precision] * share)
+            estimate = Estimate(alone * max(Counter(devices).values()), COMPUTED)
+        result.append(estimate)
     return result
+
+
+def _kind(job: Job) -> str:
+    """Return what decides the time of a step: trainings of one kind differ in length, rates and seeds alone."""
+    recipe = job.recipe
+    return f"{recipe.network.dialect} {recipe.batches.model_dump_json()} {job.precision} {job.store} {job.views}"
 
 
 class Watch:
@@ -80,15 +121,14 @@ class Outlook:
     the same precision, else as estimated beforehand.
     """
 
-    def __init__(self, estimates: Mapping[Path, float], devices: Sequence[str]) -> None:
+    def __init__(self, estimates: Mapping[Path, float], places: int) -> None:
         """Begin with what is known beforehand.
 
         Args:
-            estimates: Folder of a job -> seconds that it should take alone on its device.
-            devices: One for each training at a time; those on one device share it.
+            estimates: Folder of a job -> seconds that it should take beside others.
+            places: Trainings at a time.
         """
-        self._sharing = max(Counter(devices).values())
-        self._places = len(devices)
+        self.places = places
         self._estimates = estimates
         self._seen: list[Watch] = []
 
@@ -106,7 +146,7 @@ class Outlook:
             starts = [seen.start_seconds for seen in self._seen if seen.start_seconds is not None]
             per_operation = each.seconds_per_operation or 0.0
             return sum(starts) / len(starts) + job.passes * job.pass_operations * per_operation
-        return self._estimates[job.folder] * self._sharing
+        return self._estimates[job.folder]
 
     def seconds_left(self, at_work: Sequence[Watch], waiting: Sequence[Job], now: float) -> float:
         """Return how long all take that are at work or wait, from now."""
@@ -115,4 +155,4 @@ class Outlook:
             known = watch.pace.seconds_left(now, watch.job.passes)
             return max(0.0, self.seconds(watch.job) - (now - watch.began)) if known is None else known
 
-        return seconds_in_turns(map(left, at_work), map(self.seconds, waiting), self._places)
+        return seconds_in_turns(map(left, at_work), map(self.seconds, waiting), self.places)

@@ -126,14 +126,20 @@ def _train_and_test(job: dict[str, Any]) -> None:
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # a gigabyte that is not needed any more
 
 
-def main() -> None:
-    """Run the job of the file named on the command line; an error is printed as its message."""
-    collect_seldom()
+def run_file(description: Path) -> int:
+    """Run the job of a file and return the exit code; an error is printed as its message."""
     try:
-        run_job(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+        run_job(json.loads(description.read_text(encoding="utf-8")))
     except AlexNetError as problem:
         print(json.dumps({"error": f"{type(problem).__name__}: {problem}"}), flush=True)
-        sys.exit(problem.exit_code)
+        return problem.exit_code
+    return 0
+
+
+def main() -> None:
+    """Run the job of the file named on the command line."""
+    collect_seldom()
+    sys.exit(run_file(Path(sys.argv[1])))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ FOLDER/
 
 import json
 import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,26 +18,28 @@ from typing import Any
 import numpy as np
 import torch
 
+from alexnet.cluster.parts import PATIENCE_S, Executor, Work
 from alexnet.console.terminal import Terminal, percent
 from alexnet.data.folds import Fold, divide_into_folds
-from alexnet.data.store.format import TEST, TRAIN
-from alexnet.data.store.reader import Int64Array, Store
+from alexnet.data.store.format import HEADER_NAME, TEST, TRAIN
+from alexnet.data.store.reader import Int64Array, Store, open_store
 from alexnet.distribution.world import SINGLE_PROCESS, World
-from alexnet.errors import ConfigError, RunError
+from alexnet.errors import ConfigError, DistributionError, RunError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.confident_learning import OutOfFold
 from alexnet.evaluation.evaluate import Evaluation, measure_errors
 from alexnet.evaluation.record import KeptTests, digest_weights
 from alexnet.files.documents import parse_json
-from alexnet.files.writing import write_text
+from alexnet.files.writing import is_locked, write_text
 from alexnet.recipes.named import Recipe
 from alexnet.runs import workflow
 from alexnet.runs.existing import find_differences, identify
-from alexnet.runs.folder import MODEL
+from alexnet.runs.folder import LOCK, MODEL
 from alexnet.runs.requirements import find_spec
-from alexnet.system import choose_compute
-from alexnet.text.progress import Tick
+from alexnet.system import Compute, choose_compute
+from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
+from alexnet.training.transfer import Start, read_start
 
 FOLDS = "folds.json"
 FORMAT = 1
@@ -68,6 +72,7 @@ def cross_validate(
     *,
     num_folds: int,
     only: int | None = None,
+    executor: Executor | None = None,
     **options: Any,
 ) -> CrossValidation | None:
     """Train and test a network for each fold, one after another; return what was found, on the first process only.
@@ -77,6 +82,7 @@ def cross_validate(
     Args:
         only: The number of the one fold, from 1, that is trained here, while others are trained elsewhere at the same
             time. Nothing is tested then, and None returned.
+        executor: Who trains the networks, where it is not this process.
         options: Those of `runs.train.train`; `seed` fixes the folds too.
     Raises:
         ConfigError: see `divide_into_folds`.
@@ -102,8 +108,11 @@ def cross_validate(
     world.run_on_all_ranks(lambda: _begin_or_continue(out, identity) if world.is_main else None)
     if note and world.is_main:
         terminal.say(f"Note: {note}")
+    if executor is not None:
+        missing = [number for number in range(num_folds) if not (name_run(out, number) / MODEL).exists()]
+        _train_elsewhere(terminal, executor, store, recipe, out, num_folds, missing, compute, options)
     for number in range(num_folds) if only is None else [only - 1]:
-        run = _name(out, number)
+        run = name_run(out, number)
         if world.broadcast_result((run / MODEL).exists):
             continue
         fold = Fold(store, folds == number)
@@ -118,7 +127,7 @@ def cross_validate(
         for number in range(num_folds):
             before = sum(test.images for test in tests)
             tick = partial(lambda before, done, _: meter(before + done, len(store)), before)
-            tests.append(_test(_name(out, number), Fold(store, folds == number), tick, options))
+            tests.append(measure_fold(name_run(out, number), Fold(store, folds == number), options, tick))
     found = _gather(store, folds, tests, out)
     errors = {
         "top1_errors": [test.top1_error for test in tests],
@@ -127,6 +136,67 @@ def cross_validate(
     }
     write_text(out / FOLDS, json.dumps({**identity, "errors": errors}, indent=2) + "\n")
     return found
+
+
+def _train_elsewhere(
+    terminal: Terminal,
+    executor: Executor,
+    store: Store,
+    recipe: Recipe,
+    out: Path,
+    num_folds: int,
+    missing: Sequence[int],
+    compute: Compute,
+    options: dict[str, Any],
+) -> None:
+    """Have the networks of missing folds trained and tested; each in the precision of this machine."""
+    start: Start | None = options.get("start")
+    own = {"device": executor.device, "threads": executor.threads, "precision": compute.precision}
+    given = {"seed": 0, **{key: value for key, value in options.items() if key not in ("start", "world")}, **own}
+    work = Work(
+        begin_folds,
+        (store.path, store.fingerprint, recipe, out, num_folds, start and start.path, given),
+        (store.path / HEADER_NAME, out / FOLDS, *([start.path] if start else [])),
+    )
+    with terminal.progress("training", "folds") as meter:
+        meter(0, len(missing))
+        for done, (number, _) in enumerate(zip(missing, executor.run(work, missing), strict=True), 1):
+            terminal.say(f"Fold {number + 1} of {num_folds} is trained and tested.")
+            meter(done, len(missing))
+
+
+def begin_folds(
+    store: Path,
+    fingerprint: str,
+    recipe: Recipe,
+    out: Path,
+    num_folds: int,
+    start: Path | None,
+    options: Mapping[str, Any],
+) -> Callable[[int], None]:
+    """Divide the images, in another process, and return what trains the network of a fold and tests it, by its number.
+
+    Args:
+        fingerprint: That of the store.
+        start: Model that all networks start from.
+        options: Those of `runs.train.train` but `start`.
+    """
+    opened = open_store(store)
+    if opened.fingerprint != fingerprint:
+        raise DistributionError(f"{store}: is another store on a node than on the machine of the command.")
+    folds, _ = divide_into_folds(opened, num_folds, seed=options["seed"])
+    terminal = Terminal(quiet=True)
+    given = dict(options) | {"start": read_start(start) if start else None}
+
+    def do(number: int) -> None:
+        run, fold = name_run(out, number), Fold(opened, folds == number)
+        last = time.monotonic() + PATIENCE_S
+        while is_locked(run / LOCK) and time.monotonic() < last:  # by the process that was lost
+            time.sleep(0.5)
+        workflow.train_and_report(terminal, fold, recipe, run, report=False, **given)
+        measure_fold(run, fold, given)
+
+    return do
 
 
 def show_folds(terminal: Terminal, found: CrossValidation) -> None:
@@ -146,14 +216,15 @@ def show_folds(terminal: Terminal, found: CrossValidation) -> None:
     )
 
 
-def _name(out: Path, number: int) -> Path:
+def name_run(out: Path, number: int) -> Path:
+    """Return the run folder of the fold of this number, from 0."""
     return out / f"fold-{number + 1}"
 
 
 def _begin_or_continue(out: Path, identity: dict[str, Any]) -> None:
     """Write down what is trained here, or refuse where that is another."""
     path = out / FOLDS
-    begun = any(_name(out, number).exists() for number in range(identity["folds"]))
+    begun = any(name_run(out, number).exists() for number in range(identity["folds"]))
     if not path.exists() or not begun:
         if out.exists() and (not out.is_dir() or {*out.iterdir()} - {path}):
             raise RunError(f"{out}: exists and is not a folder of folds. Choose another --out.")
@@ -172,7 +243,7 @@ def _begin_or_continue(out: Path, identity: dict[str, Any]) -> None:
         )
 
 
-def _test(run: Path, fold: Fold, tick: Tick, options: dict[str, Any]) -> Evaluation:
+def measure_fold(run: Path, fold: Fold, options: Mapping[str, Any], tick: Tick = untold) -> Evaluation:
     """Test a fold's network on its fold. The test stays in its run folder until a report is written there."""
     weights = digest_weights(run / MODEL)
     model = load(run, device=options.get("device", "auto"), precision=options.get("precision", "auto"))

@@ -13,6 +13,7 @@ from alexnet.verbs.options import (
     Number,
     Whole,
     calibrated_option,
+    cluster_option,
     compute_options,
     devices_option,
     json_option,
@@ -52,6 +53,7 @@ from alexnet.verbs.temporal import evaluate_clips, is_temporal
 @compute_options
 @devices_option
 @timeout_option
+@cluster_option
 @json_option
 def evaluate(
     models: tuple[Path, ...],
@@ -96,7 +98,7 @@ def evaluate(
         _refuse_beside_suspects(models)
         show_suspects(begin(threads), models[0], images, suspects, options["html"], as_json=as_json)
         return
-    places = read_devices(devices)
+    places = read_devices(devices, cluster=options["cluster"])
     if start_if_asked(places, advice=REPEAT):
         return
     options |= {"views": int(options["views"]), "threads": threads, "show": True}

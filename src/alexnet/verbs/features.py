@@ -6,7 +6,7 @@ from typing import Any, Literal
 import click
 
 from alexnet.verbs.ending import tell_left_out, tell_odd
-from alexnet.verbs.options import NEW_FILE, PATH, Whole, compute_options, every_option, json_option
+from alexnet.verbs.options import NEW_FILE, PATH, Whole, cluster_option, compute_options, every_option, json_option
 
 
 @click.command()
@@ -29,6 +29,7 @@ from alexnet.verbs.options import NEW_FILE, PATH, Whole, compute_options, every_
 @click.option("--batch-size", default=16, type=Whole(1, 4096), help="Images computed together.")
 @every_option
 @compute_options
+@cluster_option
 @json_option
 def features(
     model: Path,

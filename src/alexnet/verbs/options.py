@@ -152,11 +152,18 @@ every_option = click.option(
     metavar="SECONDS",
     help="Of clips: time between the frames that are seen.",
 )
+cluster_option = click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Share the work among the nodes of a Ray cluster, HOST:PORT or auto; local starts one on this machine.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 
 
-def read_devices(devices: str | None) -> tuple[str, ...]:
-    """Names of devices as --devices gives them."""
+def read_devices(devices: str | None, *, cluster: str | None = None) -> tuple[str, ...]:
+    """Names of devices as --devices gives them, which does not go with --cluster."""
+    if devices is not None and cluster is not None:
+        raise click.UsageError("--devices shares the work on this machine, --cluster on many. Give one of them.")
     names = () if devices is None else tuple(name.strip() for name in devices.split(","))
     if not all(names):
         raise click.UsageError(f"--devices {devices!r}: a name is empty. Write cpu,cpu or cuda:0,cuda:1.")

@@ -8,7 +8,7 @@ import click
 
 from alexnet.text.commands import start_training
 from alexnet.text.wording import counted, list_reasons
-from alexnet.verbs.options import MOST_THREADS, PATH, SEED, Number, Whole, json_option
+from alexnet.verbs.options import MOST_THREADS, PATH, SEED, Number, Whole, cluster_option, json_option
 
 SOURCE_KINDS = [
     "table",
@@ -115,6 +115,7 @@ SOURCE_KINDS = [
     callback=lambda context, parameter, value: _read_part(value),
     help="Do one of N shares of the work, on N machines that share --out; the last to end finishes the store.",
 )
+@cluster_option
 @json_option
 def prepare(source: Path, out: Path, size: int, part: tuple[int, int], as_json: bool, **options: Any) -> None:
     """Bring images to 256x256 and measure their mean and colours, once (paper, section 2).

@@ -5,16 +5,33 @@ from typing import Any
 
 import click
 
-from alexnet.verbs.options import MOST_THREADS, PATH, Number, Whole, json_option, precision_option, read_devices
+from alexnet.verbs.options import (
+    MOST_THREADS,
+    PATH,
+    Number,
+    Whole,
+    cluster_option,
+    json_option,
+    precision_option,
+    read_devices,
+)
 
 
 @click.command()
-@click.argument("name", required=False, metavar="[EXPERIMENT]")
+@click.argument("names", nargs=-1, metavar="[EXPERIMENT]...")
 @click.option("--store", "store_path", type=PATH, help="Prepared images; the experiment trains and tests on them.")
 @click.option("--out", type=PATH, default=Path("reproduced"), help="Folder for runs and results.")
 @click.option("--seeds", default=1, type=Whole(1, 1000), help="Trainings of each variant.")
 @click.option(
-    "--budget", "budget_hours", type=Number(0, min_open=True), metavar="HOURS", help="Begin nothing that ends later."
+    "--hours",
+    "--budget",
+    "budget_hours",
+    type=Number(0, min_open=True),
+    metavar="HOURS",
+    help="Do what fits into this time, name what does not, and begin nothing that ends later.",
+)
+@click.option(
+    "--priority", multiple=True, metavar="EXPERIMENT", help="All seeds of this one come before the others; repeatable."
 )
 @click.option("--recipe", help="Recipe that is varied.  [default: the experiment's own]")
 @click.option(
@@ -26,6 +43,7 @@ from alexnet.verbs.options import MOST_THREADS, PATH, Number, Whole, json_option
 @click.option("--larger", "larger_path", type=PATH, metavar="STORE", help="Larger label set to pre-train on (table2).")
 @click.option("--devices", metavar="A,B,…", help="A training at a time on each: cuda:0,cuda:1.  [default: auto]")
 @click.option("--side-by-side", default=1, type=Whole(1, 64), help="Trainings at a time on each device.")
+@cluster_option
 @precision_option
 @click.option(
     "--threads", type=Whole(1, MOST_THREADS), help="Threads of each training.  [default: its share of the cores]"
@@ -33,24 +51,26 @@ from alexnet.verbs.options import MOST_THREADS, PATH, Number, Whole, json_option
 @click.option("--dry-run", is_flag=True, help="Show the plan with estimated times, and train nothing.")
 @json_option
 def reproduce(
-    name: str | None,
+    names: tuple[str, ...],
     store_path: Path | None,
     out: Path,
     larger_path: Path | None,
     devices: str | None,
     side_by_side: int,
+    cluster: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Repeat an experiment of the paper on your images, and set the result beside the paper's.
+    """Repeat experiments of the paper on your images, and set the results beside the paper's.
 
-    Without EXPERIMENT, lists them. Trainings are kept under OUT/runs and shared between experiments; interrupted
-    anywhere, the same command goes on. Results go to OUT/EXPERIMENT: results.csv, results.json, errors.json
-    (image by image), and the figure.
+    Without EXPERIMENT, lists them. A few steps of each network are timed first, and how long all takes is said.
+    The first seeds of all experiments come before the second ones. Trainings are kept under OUT/runs and shared between
+    experiments; interrupted anywhere, the same command goes on. Results go to OUT/EXPERIMENT: results.csv,
+    results.json, errors.json (image by image), and the figure.
 
     \b
       alexnet reproduce dropout --store STORE --seeds 3 --dry-run
-      alexnet reproduce dropout --store STORE --seeds 3 --epochs 20 --budget 4
+      alexnet reproduce dropout depth --store STORE --seeds 3 --epochs 20 --hours 4
       alexnet reproduce table2 --store STORE --larger BIGGER --seeds 5
       alexnet reproduce depth --store STORE --seeds 3 --devices cuda:0,cuda:1
     """
@@ -58,7 +78,7 @@ def reproduce(
     from alexnet.reproduction.experiments import EXPERIMENTS, TABLES
 
     terminal = Terminal()
-    if name is None:
+    if not names:
         titles = {each.name: each.title for each in EXPERIMENTS.values()} | TABLES
         for known, title in titles.items():
             small = known in EXPERIMENTS and EXPERIMENTS[known].recipe.startswith("cifar")
@@ -66,19 +86,25 @@ def reproduce(
         terminal.print("\nStores of 256 px where nothing else is said; table2 pre-trains on a second one (--larger).")
         return
     if store_path is None:
-        raise click.UsageError(f"{name} needs images to train and test on. Name a store: --store STORE.")
+        raise click.UsageError(f"{names[0]} needs images to train and test on. Name a store: --store STORE.")
     from alexnet.data.store.reader import open_store
+    from alexnet.functions.opening import share_work
     from alexnet.reproduction.carry_out import carry_out
 
-    document: Any = carry_out(
-        terminal,
-        name,
-        open_store(store_path),
-        out,
-        larger=open_store(larger_path) if larger_path else None,
-        devices=(read_devices(devices) or ("auto",)) * side_by_side,
-        **options,
-    )
+    if cluster and side_by_side > 1:
+        raise click.UsageError("--cluster trains as many at a time as it has room for. Leave out --side-by-side.")
+    places = (read_devices(devices, cluster=cluster) or ("auto",)) * side_by_side
+    with share_work(cluster, threads=options["threads"], device="auto") as nodes:
+        document: Any = carry_out(
+            terminal,
+            names,
+            open_store(store_path),
+            out,
+            larger=open_store(larger_path) if larger_path else None,
+            devices=places,
+            cluster=nodes,
+            **options,
+        )
     if as_json:
         terminal.print_json(document)
     if document.get("failed"):

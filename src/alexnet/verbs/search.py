@@ -14,6 +14,7 @@ from alexnet.verbs.options import (
     PATH,
     InOrder,
     Whole,
+    cluster_option,
     compute_options,
     device_option,
     devices_option,
@@ -73,6 +74,7 @@ def search() -> None:
 @compute_options
 @devices_option
 @timeout_option
+@cluster_option
 @json_option
 def make(
     model: Path,
@@ -95,7 +97,7 @@ def make(
     from alexnet.distribution.session import join_world, start_if_asked
     from alexnet.functions import searching
 
-    places = read_devices(devices)
+    places = read_devices(devices, cluster=options["cluster"])
     if start_if_asked(places, advice=COMPLETES):
         return
     with join_world(None, places, device, timeout_seconds, advice=COMPLETES) as (world, own_device):

@@ -12,6 +12,7 @@ from alexnet.verbs.options import (
     SEED,
     Number,
     Whole,
+    cluster_option,
     compute_options,
     devices_option,
     local_batch_option,
@@ -89,6 +90,7 @@ from alexnet.verbs.temporal import train_on_clips
 @click.option("--towers", type=Whole(1), help="The same as --mesh tower=…; with --devices.")
 @mesh_option
 @timeout_option
+@cluster_option
 def train(
     store: Path,
     recipe: str | None,
@@ -109,6 +111,7 @@ def train(
     towers: int | None,
     mesh: str | None,
     timeout_seconds: float,
+    cluster: str | None,
     **options: Any,
 ) -> None:
     """Train a network on STORE (paper, sections 3 to 5), test it and report on it.
@@ -135,6 +138,10 @@ def train(
     from alexnet.functions import training
     from alexnet.runs.cross_validation import show_folds
 
+    if cluster and not folds:
+        raise click.UsageError(
+            "--cluster trains the networks of --folds K side by side. One network is divided by --devices, or torchrun."
+        )
     if temporal:
         compute = {"device": device, "precision": options["precision"], "threads": options["threads"]}
         train_on_clips(store, temporal, start, out, seed=options["seed"], **compute)
@@ -154,7 +161,7 @@ def train(
     if towers and mesh:
         raise click.UsageError("Give --towers or --mesh, not both.")
     mesh = f"tower={towers}" if towers else mesh
-    places = read_devices(devices)
+    places = read_devices(devices, cluster=cluster)
     if start_if_asked(places, mesh):
         return
     with join_world(mesh, places, device, timeout_seconds) as (world, own_device):
@@ -165,7 +172,7 @@ def train(
             training.train_longer(store, out, more_epochs, report=not no_report, reject=reject, **options)
         elif folds is None:
             training.train(store, out, report=not no_report, reject=reject, **fresh, **options)
-        elif found := training.cross_validate(store, out, folds=folds, fold=fold, **fresh, **options):
+        elif found := training.cross_validate(store, out, folds=folds, fold=fold, cluster=cluster, **fresh, **options):
             show_folds(terminal, found)
             doubtful = command("evaluate", out, store, suspects="suspects.csv", html="suspects.html")
             terminal.say(f"Probabilities: {found.path}. Labels that are doubtful: {doubtful}")

@@ -65,47 +65,52 @@ class PartialStore:
         out: The store to be.
         job: Plain values that decide every byte of the result.
         turn: (i, n) for the i-th of n machines that share the work, each with a lock of its own.
+        patience_s: How long a lock is waited for that another process holds.
     Raises (on entering):
         StoreError: another job left its unfinished store here, or another process is at work on it.
     """
 
-    def __init__(self, out: Path, job: Mapping[str, Any], *, turn: tuple[int, int] = (1, 1)) -> None:
+    def __init__(
+        self, out: Path, job: Mapping[str, Any], *, turn: tuple[int, int] = (1, 1), patience_s: float = 0.0
+    ) -> None:
         self.out = out
         self.path = out.with_name(out.name + PARTIAL_SUFFIX)
         self.turn = turn
         # Machines write under temporary names in folders of their own: the process numbers in them may be equal.
         self.files = StoreFiles(self.path / "store", self.path / "scratch" / f"{turn[0]}-of-{turn[1]}")
+        self.job_file = self.path / "job.json"
+        """What is prepared here."""
         self._parts = self.path / "parts"
         self._job = encode_json(job)
+        self._patience_s = patience_s
         self._lock: IO[bytes] | None = None
         self._own_lock: IO[bytes] | None = None
 
     def __enter__(self) -> "PartialStore":
         self.path.mkdir(parents=True, exist_ok=True)
-        shares = self.turn[1] > 1
-        self._lock = lock_file(self.path / "lock", shared=shares)
+        shares = self.turn != (1, 1)
+        self._lock = self._wait_for(self.path / "lock", shared=shares)
         if self._lock is None:
             raise StoreError(
                 f"Another process is preparing {self.path}. Wait until it has finished, or choose another --out."
             )
         if shares:
-            self._own_lock = lock_file(self.path / "lock-{}-of-{}".format(*self.turn))
+            self._own_lock = self._wait_for(self.path / "lock-{}-of-{}".format(*self.turn))
             if self._own_lock is None:
                 self._lock.close()
                 raise StoreError(
                     f"Another process does part {self.turn[0]}/{self.turn[1]} of {self.path}. Give each its own --part."
                 )
-        job_file = self.path / "job.json"
         try:
-            is_begun = job_file.exists()
+            is_begun = self.job_file.exists()
             if is_begun:
-                self._check_job(json.loads(job_file.read_bytes()))
+                self._check_job(json.loads(self.job_file.read_bytes()))
             shutil.rmtree(self.files.scratch, ignore_errors=True)  # half-written files of a killed run
             self.files.make_folders()
             self._parts.mkdir(exist_ok=True)
             if not is_begun:
                 record_command(self.path)
-                write_whole_file(job_file, [self._job], self.files.scratch)
+                write_whole_file(self.job_file, [self._job], self.files.scratch)
         except BaseException:
             self._release()
             raise
@@ -113,6 +118,12 @@ class PartialStore:
 
     def __exit__(self, *exception: object) -> None:
         self._release()
+
+    def _wait_for(self, path: Path, *, shared: bool = False) -> IO[bytes] | None:
+        last = time.monotonic() + self._patience_s
+        while (lock := lock_file(path, shared=shared)) is None and time.monotonic() < last:
+            time.sleep(0.1)
+        return lock
 
     def _release(self) -> None:
         for lock in (self._lock, self._own_lock):
@@ -124,7 +135,7 @@ class PartialStore:
 
         All parts are done by now: whoever else is here finishes the store, or is about to leave and is waited for.
         """
-        if self.turn[1] == 1:
+        if self.turn == (1, 1):
             return True
         if self._lock is not None:
             self._lock.close()

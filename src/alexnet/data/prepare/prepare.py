@@ -7,14 +7,18 @@ interrupt at any moment.
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from alexnet.cluster.nodes import join_cluster
+from alexnet.cluster.parts import Work
 from alexnet.data.prepare.clips import THIN_LEVELS, ClipProgress, Sampling, take_frames
 from alexnet.data.prepare.part import Settings
 from alexnet.data.prepare.partial import PartialStore, describe_job
 from alexnet.data.prepare.run import Progress, Run
+from alexnet.data.prepare.shares import begin_share, cut_into_shares, turn_of_driver
 from alexnet.data.sources.kinds import Source, find_images
 from alexnet.data.sources.source import LabelsAre
 from alexnet.data.store.existing import find_same_store, read_report
@@ -87,6 +91,7 @@ def prepare(
     every: float | None = None,
     thin: float = THIN_LEVELS,
     clip_progress: ClipProgress | None = None,
+    cluster: str | None = None,
 ) -> PrepareReport:
     """Make a store of labelled photographs, or of the frames of labelled clips.
 
@@ -114,35 +119,40 @@ def prepare(
             one side of every division, and the group of its frames in the store, unless group says more.
         thin: Of clips: leave out a frame that is nearly the one before it, see `Sampling.thin_levels`.
         clip_progress: Called from this thread as clips are read.
+        cluster: Address of a Ray cluster whose nodes share the work, see `cluster.nodes.join_cluster`. workers are then
+            the cores of a share, and progress is called after every share.
     Raises:
         SourceError: the folder is not laid out as `find_images` needs it, or no image of a class can be read.
         ImageError: an image cannot be read and on_bad_image is "stop".
         StoreError: out is something else, its disk is full or not writable, or OUT.partial belongs to another job.
         Interrupted: Ctrl-C; what is finished is kept.
         ConfigError: an option is outside what is accepted.
+        DistributionError: there is no such cluster, its nodes have other disks, or a share was lost again and again.
     """
     started = time.perf_counter()
     if not 1 <= part[0] <= part[1]:
         raise ConfigError(f"part is {part[0]}/{part[1]}; accepted is i/n with i from 1 to n.")
     _check_options(size, on_bad_image, workers, shard_rows, codec, quality, max_bad)
+    if cluster is not None and part != (1, 1):
+        raise ConfigError("part and cluster are two ways of sharing the work. Give one of them.")
     if every is not None:
-        _check_sampling(every, thin, part)
+        _check_sampling(every, thin, "--part" if part != (1, 1) else "--cluster" if cluster is not None else None)
     target = Path(out)
     _check_outside(Path(source), target)
-    images = find_images(
-        source,
-        kind=kind,
-        val_fraction=val_fraction,
-        test_fraction=test_fraction,
-        val_list=val_list,
-        seed=seed,
-        class_names_file=class_names_file,
-        group=group,
-        classes_at=classes_at,
-        corrections=corrections,
-        labels=labels,
-        clips=every is not None,
-    )
+    asked: dict[str, Any] = {
+        "kind": kind,
+        "val_fraction": val_fraction,
+        "test_fraction": test_fraction,
+        "val_list": val_list,
+        "seed": seed,
+        "class_names_file": class_names_file,
+        "group": group,
+        "classes_at": classes_at,
+        "corrections": corrections,
+        "labels": labels,
+        "clips": every is not None,
+    }
+    images = find_images(source, **asked)
     rows = shard_rows or rows_per_shard(size)
     options = {
         "size": size,
@@ -174,8 +184,12 @@ def prepare(
         size=size, rows=rows, codec=codec, quality=quality, stop_on_bad=on_bad_image == "stop", max_bad=max_bad
     )
     run = Run(images, settings, progress)
+    shares = [] if cluster is None else cut_into_shares(run.parts())
     try:
-        with PartialStore(target, job, turn=part) as partial:
+        with (
+            nullcontext() if cluster is None else join_cluster(cluster, threads=workers) as nodes,
+            PartialStore(target, job, turn=part if cluster is None else turn_of_driver(shares)) as partial,
+        ):
             threads = workers or (os.cpu_count() or 1) + 1
             if every is not None:
                 sampling = Sampling(every_s=every, thin_levels=thin)
@@ -188,7 +202,11 @@ def prepare(
                     progress=clip_progress,
                 )
                 run = Run(images, settings, progress)
-            run.read_images(partial, threads)
+            if nodes is not None:
+                given = (source, asked, target, options, settings, nodes.threads + 1)
+                run.follow_shares(partial, nodes.run(Work(begin_share, given, (partial.job_file,)), shares))
+            else:
+                run.read_images(partial, threads)
             missing = run.count_missing(partial)
             if missing or not partial.take_over():
                 report = {"splits": {}, "skipped": [], "odd": [], "notes": [], "duplicates": {}}
@@ -256,13 +274,14 @@ def _check_options(
         raise ConfigError(f"max_bad is {max_bad}; it is a share, between 0 and 1.")
 
 
-def _check_sampling(every: float, thin: float, part: tuple[int, int]) -> None:
+def _check_sampling(every: float, thin: float, shared_by: str | None) -> None:
     check_step(every)
     if not thin >= 0:
         raise ConfigError(f"thin is {thin}; it is a difference in grey levels, 0 to keep all frames.")
-    if part != (1, 1):
+    if shared_by:
         raise ConfigError(
-            "Clips are prepared on one machine, as the number of their frames is not known before. Leave out --part."
+            "Clips are prepared on one machine, as the number of their frames is not known before. Leave out "
+            f"{shared_by}."
         )
 
 

@@ -7,10 +7,10 @@ source, part by part, by one that follows the decoders; two parts are in memory.
 import errno
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from alexnet.data.prepare.part import PartReading, Settings, begin_part
 from alexnet.data.prepare.partial import Part, PartialStore, split_into_parts
 from alexnet.data.prepare.report import Overview, build_page, look_over, measure
 from alexnet.data.prepare.statistics import PixelStatistics
-from alexnet.data.sources.source import Label, Source
+from alexnet.data.sources.source import Label, LabeledPath, Source
 from alexnet.data.store.duplicates import describe_duplicates, find_duplicates
 from alexnet.data.store.format import TEST, TRAIN, VAL
 from alexnet.data.store.label_sets import BoolArray, mark_sets
@@ -40,6 +40,16 @@ SHARE_AFTER = 1000
 """Images after which the share of bad ones is judged; before, as if so many had been read."""
 
 
+class ShareReport(NamedTuple):
+    """What a share of the work came to, of which other processes do others."""
+
+    done: int
+    continued: int
+    """Images that an earlier run had already done."""
+    skipped: list[tuple[int, str, str]]
+    """How many images of the share there are up to one that was left out, its path, and the reason."""
+
+
 class Run:
     """One call of prepare: counts, and the two stages of the work."""
 
@@ -54,25 +64,35 @@ class Run:
         self._num_done = 0
         self._num_skipped = 0
 
-    def read_images(self, partial: PartialStore, workers: int) -> None:
-        """Finish every part that is not finished yet, after a look at the bytes of those that an earlier run wrote."""
+    def parts(self) -> list[tuple[str, int, Sequence[LabeledPath]]]:
+        """Return the parts of the store, all splits one after the other: split, number in it, images."""
+        return [
+            (split, number, entries[stretch])
+            for split, entries in self.source.splits.items()
+            for number, stretch in enumerate(split_into_parts(len(entries), self.settings.rows))
+        ]
+
+    def read_images(self, partial: PartialStore, workers: int, own: range | None = None) -> None:
+        """Finish every part that is not finished yet, after a look at the bytes of those that an earlier run wrote.
+
+        Args:
+            own: Which of the parts, all splits one after the other; those of the turn of `partial` where None.
+        """
         todo = []
         turn, machines = partial.turn
-        position = -1
-        for split, entries in self.source.splits.items():
-            for number, stretch in enumerate(split_into_parts(len(entries), self.settings.rows)):
-                position += 1
-                if position % machines != turn - 1:
-                    self.total -= len(entries[stretch])
-                    continue
-                part = partial.load_part(split, number)
-                # An earlier run may have left out what this one must not; it may be readable by now.
-                if part is None or (part.skipped and self.settings.stop_on_bad):
-                    todo.append((split, number, entries[stretch]))
-                else:
-                    if part.shard is not None:
-                        partial.verify_part(split, number, part.shard)
-                    self._count_finished(part)
+        parts = self.parts()
+        wanted = range(turn - 1, len(parts), machines) if own is None else own
+        self.total = sum(len(parts[position][2]) for position in wanted)
+        for position in wanted:
+            split, number, entries = parts[position]
+            part = partial.load_part(split, number)
+            # An earlier run may have left out what this one must not; it may be readable by now.
+            if part is None or (part.skipped and self.settings.stop_on_bad):
+                todo.append((split, number, entries))
+            else:
+                if part.shard is not None:
+                    partial.verify_part(split, number, part.shard)
+                self._count_finished(part)
         self.num_continued = self.num_kept_safe
         self._check_space(partial.path)
         # Parts lie in two buffers in turn: fresh memory for each would cost a tenth of the time. A part is queued when
@@ -102,14 +122,24 @@ class Run:
             if writing is not None and writing.exception() is None and (part := writing.result()) is not None:
                 self.num_kept_safe += _count(part)
 
+    def follow_shares(self, partial: PartialStore, shares: Iterable[ShareReport]) -> None:
+        """Count the images of shares that others do, each when it is done, and stop where too many are bad."""
+        self._check_space(partial.path)
+        for share in shares:
+            self.num_continued += share.continued
+            self.num_kept_safe += share.done
+            before = self._num_done
+            for number, path, reason in share.skipped:
+                self._num_done = before + number
+                self._num_skipped += 1
+                self._check_share(ImageError(f"{escape_name(path)}: {reason}"))
+            self._num_done = before + share.done
+            if self._progress is not None:
+                self._progress(self._num_done, self.total, self._num_skipped)
+
     def count_missing(self, partial: PartialStore) -> int:
         """Return how many images are in parts that no machine has finished yet."""
-        return sum(
-            len(entries[stretch])
-            for split, entries in self.source.splits.items()
-            for number, stretch in enumerate(split_into_parts(len(entries), self.settings.rows))
-            if partial.load_part(split, number) is None
-        )
+        return sum(len(entries) for split, number, entries in self.parts() if partial.load_part(split, number) is None)
 
     def finish(self, partial: PartialStore, provenance: Mapping[str, Any]) -> dict[str, Any]:
         """Write the rest of the store, and the header last; returns the report."""

@@ -4,7 +4,8 @@ They come batch by batch in the order of the images, which are decoded ahead. Pr
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,6 +58,11 @@ class Extractor:
     def image_px(self) -> int:
         """Side of the images that features are computed of."""
         return self._members[0].image_px
+
+    @property
+    def precision(self) -> str:
+        """Type of numbers that the members compute with."""
+        return self._members[0].compute.precision
 
     @property
     def framing(self) -> Framing:
@@ -153,22 +159,11 @@ def compute_features(
     total = len(images)
     turns = range(world.rank * batch_size, total, world.world_size * batch_size)
     own = (place for start in turns for place in range(start, min(start + batch_size, total)))
-    items = images.items(extractor.image_px, known, own, extractor.framing)
-    grouped = iter(lambda: list(islice(items, batch_size)), [])
-    batches = produce_ahead(grouped, _AHEAD, name="alexnet-images")
-    nothing = np.zeros((0, features["dimensions"]), features["dtype"])
-
-    def compute_next() -> Computed:
-        batch = next(batches, [])
-        items = list({item.key: item for item in batch if isinstance(item, Item)}.values())  # each once
-        values = _compute(extractor, features, items) if items else nothing
-        rows = [Row(item.key, item.line, item.label, digest_pixels(item.pixels).tobytes().hex()) for item in items]
-        reasons = [str(item) for item in batch if isinstance(item, ImageError)]
-        return Computed(rows, values, sum(item is None for item in batch), reasons)
-
-    try:
+    computing = compute_batches(extractor, images, features, known, batch_size, own)
+    nothing = Computed([], np.zeros((0, features["dimensions"]), features["dtype"]), 0, [])
+    with closing(computing):
         for _ in range(0, total, world.world_size * batch_size):
-            computed = world.run_on_all_ranks(compute_next)
+            computed = world.run_on_all_ranks(lambda: next(computing, nothing))
             if world.world_size == 1:
                 yield computed
                 continue
@@ -178,12 +173,32 @@ def compute_features(
                 theirs = [Row(tuple(key), *rest) for key, *rest in rows]
                 yield Computed(theirs, values[done : done + len(theirs)], kept, reasons)
                 done += len(theirs)
-    finally:
-        batches.close()
+
+
+def compute_batches(
+    extractor: Extractor,
+    images: ImageFiles | StoreImages,
+    features: dict[str, Any],
+    known: dict[tuple[Any, ...], Any],
+    batch_size: int,
+    own: Iterable[int],
+) -> Generator[Computed, None, None]:
+    """Yield the features of the images at these places, batch by batch; see `compute_features`."""
+    items = images.items(extractor.image_px, known, own, extractor.framing)
+    grouped = iter(lambda: list(islice(items, batch_size)), [])
+    with closing(produce_ahead(grouped, _AHEAD, name="alexnet-images")) as batches:
+        for batch in batches:
+            fresh = list({item.key: item for item in batch if isinstance(item, Item)}.values())  # each once
+            values = _compute(extractor, features, fresh)
+            rows = [Row(item.key, item.line, item.label, digest_pixels(item.pixels).tobytes().hex()) for item in fresh]
+            reasons = [str(item) for item in batch if isinstance(item, ImageError)]
+            yield Computed(rows, values, sum(item is None for item in batch), reasons)
 
 
 def _compute(extractor: Extractor, features: dict[str, Any], items: list[Item]) -> NDArray[Any]:
     """Return (n, D) features, as they are kept."""
+    if not items:
+        return np.zeros((0, features["dimensions"]), features["dtype"])
     values: NDArray[Any] = extractor.compute([item.pixels for item in items], features["layer"])
     if features["dtype"] == "float16":
         with np.errstate(over="ignore"):

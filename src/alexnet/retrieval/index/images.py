@@ -96,6 +96,10 @@ class ImageFiles:
     def __len__(self) -> int:
         return len(self._files)
 
+    def arguments(self) -> tuple[Any, ...]:
+        """Return what `choose_images` lists the same images with."""
+        return list(self.given), (), self._every_s
+
     def fingerprint(self) -> str:
         """Return what tells this list of images from others: a digest of their paths."""
         listed = "\n".join(file.path for file in self._files)
@@ -183,6 +187,10 @@ class StoreImages:
 
     def __len__(self) -> int:
         return sum(len(split) for split in self.splits)
+
+    def arguments(self) -> tuple[Any, ...]:
+        """As `ImageFiles.arguments`."""
+        return [self.store.path], [split.name for split in self.splits], EVERY_S
 
     def fingerprint(self) -> str:
         """Return what tells these images from others."""

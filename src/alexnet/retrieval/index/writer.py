@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.cluster.parts import Executor
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import SearchError
 from alexnet.evaluation.classifier import Classifier
@@ -25,6 +26,7 @@ from alexnet.retrieval.index.existing import begin_index, find_unread
 from alexnet.retrieval.index.features import Extractor, Row, compute_features
 from alexnet.retrieval.index.format import HEADER_NAME, read_header, say_how_it_goes_on, write_header
 from alexnet.retrieval.index.images import ImageFiles, StoreImages, list_known
+from alexnet.retrieval.index.parts import compute_in_parts
 from alexnet.retrieval.index.reader import Index, read_index
 from alexnet.text.commands import COMMAND, command
 from alexnet.text.progress import Tick, untold
@@ -64,6 +66,7 @@ def make_index(
     batch_size: int = BATCH_IMAGES,
     tick: Tick = untold,
     world: World = SINGLE_PROCESS,
+    executor: Executor | None = None,
 ) -> IndexReport:
     """Make an index of the centre views of images, or continue an interrupted one; a finished one is left as it is.
 
@@ -71,6 +74,7 @@ def make_index(
         layer: An activation of the network; the last hidden layer, rectified, where None. Maps are flattened.
         dtype: "float32" or "float16", for the file; distances are computed in float32.
         world: Processes that call this together and share the images; rank 0 writes, in a folder that all can read.
+        executor: Who computes the features, where it is not this process, which then only writes.
     Raises:
         SearchError: `out` is an index of another model, other options or, finished, of other images, or something else;
             no image could be read; or features are not finite.
@@ -90,7 +94,7 @@ def make_index(
                     lambda: find_unread(Index(out, header), images, extractor.image_px)
                 )
                 return IndexReport(num_images, 0, num_images, 0, tuple(unread), was_complete=True)
-            report, header = _extend(out, header, extractor, images, batch_size, tick, world)
+            report, header = _extend(out, header, extractor, images, batch_size, tick, world, executor)
             if not report.images:
                 raise SearchError(
                     f"{out}: {counted(len(images), 'image')}, none of which could be read. "
@@ -181,6 +185,7 @@ def _extend(
     batch_size: int,
     tick: Tick,
     world: World = SINGLE_PROCESS,
+    executor: Executor | None = None,
 ) -> tuple[IndexReport, dict[str, Any]]:
     """Add part after part; each is committed when it is whole. Only rank 0 writes."""
     known = list_known(Index(folder, header))
@@ -220,9 +225,9 @@ def _extend(
                 known = list_known(Index(folder, header)) if replaced else known  # rows may have moved
 
     try:
-        for rows, values, unchanged, reasons in compute_features(
-            extractor, images, header["features"], digests, batch_size, world
-        ):
+        work = (extractor, images, header["features"], digests, batch_size)
+        computed = compute_features(*work, world) if executor is None else compute_in_parts(executor, *work)
+        for rows, values, unchanged, reasons in computed:
             # A file that is named twice may have been decoded again before its first row was known.
             new = [place for place, row in enumerate(rows) if digests.get(row.key, "") != row.line.get("digest")]
             fresh = [rows[place] for place in new]
