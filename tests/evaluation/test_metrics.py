@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from alexnet.errors import WeightsError
+from alexnet.evaluation import metrics
 from alexnet.evaluation.evaluate import match_classes, measure_errors
 from alexnet.evaluation.metrics import balanced_error, f1_scores, top_k_credit, wilson_interval
 from alexnet.evaluation.prediction_files import write_predictions
@@ -102,3 +103,23 @@ def test_f1_counts_what_each_class_found_and_what_it_took() -> None:
     assert found[3].isnan()
     broken = f1_scores(torch.tensor([[0.5, float("nan")], [0.1, 0.9]]), torch.tensor([0, 1]))
     assert broken.tolist() == [0, 1]
+
+
+def test_many_images_are_counted_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randint(0, 4, (1000, 6), generator=generator).float()  # many ties
+    scores[3, 2] = torch.nan
+    labels = torch.randint(0, 6, (1000,), generator=generator)
+    together = top_k_credit(scores, labels, 2), f1_scores(scores, labels)
+    seen: list[int] = []
+
+    def count(rows: torch.Tensor, own: torch.Tensor, k: int) -> torch.Tensor:
+        seen.append(len(rows))
+        return credit(rows, own, k)
+
+    credit = metrics._credit_rows
+    monkeypatch.setattr(metrics, "ROWS_AT_A_TIME", 64)
+    monkeypatch.setattr(metrics, "_credit_rows", count)
+    assert torch.equal(top_k_credit(scores, labels, 2), together[0])
+    assert seen == [64] * 15 + [40]  # 1,000 images
+    assert torch.allclose(f1_scores(scores, labels), together[1], rtol=1e-12)

@@ -125,7 +125,7 @@ def run_trial(
         )
     chosen = np.array(numbers, np.int64)
     return Trial(
-        [np.concatenate(own) for own in parts],
+        [np.concatenate(parts.pop(0)) for _ in models.members],  # each is held twice only while it is joined
         arrange_columns(images.labels[chosen], known, len(models.class_names))
         if images.has_sets
         else known[images.labels[chosen]],
