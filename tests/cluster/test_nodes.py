@@ -195,6 +195,7 @@ def test_what_no_node_can_do_is_refused(nodes: Any, scene: Path, tmp_path: Path)
 
 def test_a_cluster_of_this_machine_alone_listens_to_nobody_else() -> None:
     """And where no cluster is, the error says how to start one."""
+    pytest.importorskip("ray", reason="needs the extra cluster")
     code = (
         "import signal; from alexnet.cluster.nodes import join_cluster\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
