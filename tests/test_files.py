@@ -10,6 +10,7 @@ import torch
 
 from alexnet.errors import WeightsError
 from alexnet.exchange.feature_files import open_writer
+from alexnet.files import writing
 from alexnet.files.tensors import copy_into, is_own, read_document, read_tensors, write_tensors
 from alexnet.files.writing import check_file, read_bytes, read_text, write_bytes, write_text
 
@@ -162,14 +163,52 @@ def test_tensors_of_another_network_or_that_are_not_finite_are_refused(tmp_path:
 
 def test_what_a_killed_process_left_of_a_file_goes_when_it_is_written_again(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    (tmp_path / ".a.safetensors.writing").mkdir()
-    (tmp_path / ".a.safetensors.writing" / ".tmpXy12Zw").write_bytes(b"half")
+    (tmp_path / "..a.safetensors.writing.writing").mkdir()
+    (tmp_path / "..a.safetensors.writing.writing" / ".tmpXy12Zw").write_bytes(b"half")
     write_tensors(path, {"x": torch.ones(1)}, DOCUMENT)
     (tmp_path / ".b.json.writing").mkdir()
     (tmp_path / ".c.json.writing").write_bytes(b"half")
     write_text(tmp_path / "b.json", "{}")
     write_text(tmp_path / "c.json", "{}")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.safetensors", "b.json", "c.json"]
+
+
+def test_what_was_being_written_is_not_there_yet(tmp_path: Path) -> None:
+    for name in (".a.json.writing", ".b.json.writing", "a.json", "b.json"):
+        (tmp_path / name).write_text("")
+    assert sorted(writing.settled_names(tmp_path, "a.json")) == [".b.json.writing", "a.json", "b.json"]
+
+
+def test_nothing_but_tensors_is_there_from_the_moment_in_which_they_have_their_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
+
+    def look(written: Path, path: Path) -> None:
+        written.replace(path)
+        seen.append(sorted(each.name for each in tmp_path.iterdir()))
+
+    monkeypatch.setattr(writing, "put_in_place", look)
+    write_tensors(tmp_path / "a.safetensors", {"x": torch.ones(1)}, DOCUMENT)
+    assert seen == [["a.safetensors"]]
+
+
+def test_a_folder_has_its_name_when_its_files_are_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / ".f.writing"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / name).write_text(name)
+    names = {path.stat().st_ino: path.name for path in (folder / "a", folder / "b", folder, tmp_path)}
+    flushed: list[tuple[str, bool]] = []
+
+    def note(descriptor: int) -> None:
+        flushed.append((names[os.fstat(descriptor).st_ino], (tmp_path / "f").exists()))
+
+    monkeypatch.setattr(os, "fsync", note)
+    writing.put_in_place(folder, tmp_path / "f")
+    assert sorted(flushed[:2]) == [("a", False), ("b", False)]
+    assert flushed[2:] == [(".f.writing", False), (tmp_path.name, True)]
+    assert (tmp_path / "f" / "b").read_text() == "b"
 
 
 def test_text_appears_whole(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from alexnet.errors import ConfigError
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.record import is_reported
 from alexnet.files.documents import parse_json
-from alexnet.files.writing import read_text, write_text
+from alexnet.files.writing import read_text, settled_names, write_text
 from alexnet.network.alexnet import build
 from alexnet.recipes.named import change_recipe, find_recipe, scale_epochs
 from alexnet.runs.folder import MODEL, REPORT
@@ -80,7 +80,7 @@ def run_demo(terminal: Terminal, out: Path, *, seed: int = 0, minutes: float = 6
         ConfigError: `out` holds something else.
     """
     pictures, store_path, run = out / "pictures", out / "store", out / "run"
-    if out.exists() and any(out.iterdir()) and not (out / CHOSEN).exists():
+    if out.exists() and not (out / CHOSEN).exists() and settled_names(out, CHOSEN):
         raise ConfigError(f"{out}: exists and is not a demo. Choose another --out.")
     plan = _read_plan(out) or _choose_plan(terminal, out, minutes)
     total = 10 * (plan.train_per_class + plan.val_per_class)

@@ -40,7 +40,14 @@ def test_the_demo_ends_with_its_report_and_continues_where_it_was_interrupted(
     assert page.endswith(f": alexnet serve {path.parent}")
 
 
-def test_the_demo_does_not_touch_a_folder_of_something_else(tmp_path: Path) -> None:
+def test_the_demo_does_not_touch_a_folder_of_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def begin(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "_choose_plan", begin)
+    (tmp_path / f".{demo.CHOSEN}.writing").write_text("half")  # of a process that was killed
+    with pytest.raises(KeyboardInterrupt):
+        demo.run_demo(Terminal(), tmp_path)
     (tmp_path / "letters.txt").write_text("dear")
     with pytest.raises(ConfigError) as problem:
         demo.run_demo(Terminal(), tmp_path)

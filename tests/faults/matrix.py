@@ -7,65 +7,20 @@ Each fault is a line of OUT/faults.jsonl. Exit code 1 where anything was lost.
 """
 
 import argparse
-import contextlib
-import importlib
 import json
 import os
-import pkgutil
 import re
 import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from alexnet.network import dialects
-from faults import injection, trees
+from faults import injection, rehearsal, trees
 from faults.injection import FAULTS, KILLS, Ended
 from faults.stages import BASE, STAGES, Stage, call, fill, make_pictures, tiny
-
-NEEDED = (
-    "h5py",
-    "onnx",
-    "onnxruntime",
-    "pyarrow.parquet",
-    "matplotlib.backends.backend_agg",
-    "torch._dynamo",
-    "alexnet",
-)
-
-
-def warm_up(stages: Sequence[Stage]) -> None:
-    """Import what the stages need, once for all forks. Nothing is computed: a process with threads must not be forked."""
-    import alexnet
-
-    for name in () if all(callable(stage.work) for stage in stages) else NEEDED:
-        importlib.import_module(name)
-        if name == "alexnet":
-            for module in pkgutil.walk_packages(alexnet.__path__, "alexnet."):
-                if not module.name.startswith(("alexnet.serving", "alexnet.benchmark", "alexnet.__main__")):
-                    with contextlib.suppress(ImportError):  # of an extra that is not installed
-                        importlib.import_module(module.name)
-    dialects.DIALECTS["tiny"] = tiny
-
-
-def keep_drawings(folder: Path) -> None:
-    """Draw each picture once for all processes: what is drawn is not the question, and takes most of a report's time."""
-    from alexnet.interpretation.drawing import Drawing
-
-    folder.mkdir(exist_ok=True)
-    draw = Drawing.render
-
-    def render(drawing: Drawing, form: Any) -> bytes:
-        place = folder / f"{drawing.name}-{drawing.figure.get_facecolor()}.{form}"
-        if not place.exists():
-            place.with_suffix(".new").write_bytes(draw(drawing, form))
-            place.with_suffix(".new").rename(place)
-        return place.read_bytes()
-
-    Drawing.render = render  # type: ignore[method-assign]
 
 
 def judge(
@@ -100,6 +55,8 @@ def put_right(again: Ended, state: str, new: dict[str, str], now: dict[str, str]
     elif again.code and state != "new":
         wrong.append(f"the second time: exit code {again.code}")
     for name in {**new, **now}:
+        if name.endswith("checkpoints/previous.safetensors"):
+            continue  # which one is before the newest depends on where it was stopped
         if new.get(name) != now.get(name):
             wrong.append(
                 f"the second time: {name} is {'other' if name in new and name in now else 'lacking' if name in new else 'too much'}"
@@ -116,8 +73,7 @@ class Matrix:
         self.base = self.out / "base"
         self.case = self.out / "case"
         self.out.mkdir(parents=True, exist_ok=True)
-        rows = self.results.read_text().splitlines() if self.results.exists() else []
-        self.done = {self._key(json.loads(row)) for row in rows}
+        self.done = {key for key, row in read_results(self.results).items() if not row["wrong"]}
 
     def make_base(self) -> None:
         if (self.base / "done").exists():
@@ -126,7 +82,7 @@ class Matrix:
         make_pictures(self.base / "PHOTOS")
         for words in BASE:
             ended = injection.run(lambda words=words: call(words), self.base, {})  # type: ignore[misc]
-            if ended.code:
+            if ended.code != 0:
                 raise SystemExit(f"{' '.join(words)}: {ended.text}")
         (self.base / "done").touch()
 
@@ -136,17 +92,25 @@ class Matrix:
         fill(self.case, self.base, stage)
         if stage.before:
             ended = injection.run(lambda: call(stage.before), self.case, {})
-            if ended.code:
+            if ended.code != 0:
                 raise SystemExit(f"{stage.name}, before: {ended.text}")
             old_copy = self.out / "old"
             shutil.rmtree(old_copy, ignore_errors=True)
             shutil.copytree(self.case, old_copy)
         old = trees.look(self.case)
-        log = self.out / "calls"
+        log, loaded = self.out / "calls", self.out / "loaded"
         log.unlink(missing_ok=True)
-        ended = injection.run(stage.do, self.case, injection.environment(self.case, log))
-        if ended.code:
+
+        def rehearse() -> None:
+            try:
+                stage.do()
+            finally:
+                rehearsal.note(loaded)
+
+        ended = injection.run(rehearse, self.case, injection.environment(self.case, log))
+        if ended.code != 0:
             raise SystemExit(f"{stage.name}: {ended.text}")
+        rehearsal.load(loaded)
         return injection.read_log(log), old, trees.look(self.case), old_copy
 
     def run(self, stage: Stage, most: int | None = None) -> None:
@@ -164,7 +128,7 @@ class Matrix:
         places = range(len(cases)) if most is None else sorted({i * len(cases) // most for i in range(most)})
         for point, how in (cases[place] for place in places):
             row: dict[str, Any] = {"stage": stage.name, **point._asdict(), "how": how}
-            if self._key(row) in self.done:
+            if key_of(row) in self.done:
                 continue
             fill(self.case, self.base, stage, old_copy)
             ended = injection.run(stage.do, self.case, injection.environment(self.case, None, point, how))
@@ -174,8 +138,11 @@ class Matrix:
             # From the same files the same command does the same: it is given again once for each state.
             left = trees.fingerprint(self.case, now)
             if left not in settled:
-                again = injection.run(stage.do, self.case, {})
-                found = put_right(again, state, new, trees.look(self.case), trees.leftovers(self.case))
+                again = injection.run(stage.do_again, self.case, {})
+                now = trees.look(self.case)
+                if stage.renews and state == "new":
+                    now = new | {name: what for name, what in now.items() if what.startswith("broken")}
+                found = put_right(again, state, new, now, trees.leftovers(self.case))
                 settled[left] = again.code, [f"{each} ({again.text.strip()[-300:]})" for each in found]
             # What could not be removed stays, until the file is written again.
             after = [
@@ -188,14 +155,20 @@ class Matrix:
             with self.results.open("a") as file:
                 file.write(json.dumps(row) + "\n")
 
-    @staticmethod
-    def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-        return row["stage"], row["call"], row["path"], row["turn"], row["how"]
+
+def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["stage"], row["call"], row["path"], row["turn"], row["how"]
+
+
+def read_results(results: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Return the last line of each fault: where something was wrong, it is done again."""
+    rows = map(json.loads, results.read_text().splitlines() if results.exists() else [])
+    return {key_of(row): row for row in rows}
 
 
 def tabulate(results: Path) -> tuple[str, int]:
     """Return a table of the faults that were done, and how many lost something."""
-    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    rows = list(read_results(results).values())
     lines = ["| Stage | Calls | Faults | Old state | New state | Between | Lost |", "|---|---|---|---|---|---|---|"]
     for name in dict.fromkeys(row["stage"] for row in rows):
         own = [row for row in rows if row["stage"] == name]
@@ -220,11 +193,13 @@ def main() -> None:
         library = injection.build(options.out.resolve())
         os.environ |= {"LD_PRELOAD": str(library), "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
         os.execv(sys.executable, [sys.executable, "-m", "faults.matrix", *sys.argv[1:]])  # noqa: S606 - this very program
+    injection.adopt_orphans()
     matrix = Matrix(options.out)
     stages = [stage for stage in STAGES if not options.stage or stage.name in options.stage]
-    warm_up(stages)
+    dialects.DIALECTS["tiny"] = tiny
     if any(not callable(stage.work) for stage in stages):
-        keep_drawings(matrix.out / "drawn")
+        rehearsal.start_quickly()
+        rehearsal.keep_drawings(matrix.out / "drawn")
     if any(stage.needs for stage in stages):
         matrix.make_base()
     for stage in stages:

@@ -47,8 +47,11 @@ class Stage:
     """Files and folders of the base that it finds."""
     before: tuple[str, ...] = ()
     """Words of a command that leaves what this one replaces."""
-    in_tests: bool = False
-    """Whether a sample of its faults is part of make test."""
+    again: tuple[str, ...] = ()
+    """Words of the command that is given after a fault, where that is another one."""
+
+    renews: bool = False
+    """Whether the command does its work anew when it is given again after it has ended well."""
 
     def do(self) -> None:
         """Do it here and now, and leave as the command line does."""
@@ -56,6 +59,13 @@ class Stage:
             self.work()
         else:
             call(self.work)
+
+    def do_again(self) -> None:
+        """Do what is done after a fault."""
+        if self.again:
+            call(self.again)
+        else:
+            self.do()
 
 
 def call(words: tuple[str, ...]) -> None:
@@ -89,35 +99,42 @@ BASE = (
 """What makes the base, in turn."""
 
 STAGES = (
-    Stage("prepare", ("prepare", "PHOTOS", "--out", "MADE", "--size", "32", "--val-fraction", "0.34"), ("PHOTOS",),
-          in_tests=True),
+    Stage("prepare", ("prepare", "PHOTOS", "--out", "MADE", "--size", "32", "--val-fraction", "0.34"), ("PHOTOS",)),
     Stage("prepare --codec jpeg", ("prepare", "PHOTOS", "--out", "MADE", "--size", "32", "--val-fraction", "0.34",
                                    "--codec", "jpeg"), ("PHOTOS",)),
-    Stage("train", (*TRAIN, "--out", "MADE", "--no-report"), ("STORE",), in_tests=True),
+    Stage("train", (*TRAIN, "--out", "MADE", "--no-report"), ("STORE",)),
     Stage("train, keeping the best", (*TRAIN, "--out", "MADE", "--no-report", "--set", "stop.keep=best"), ("STORE",)),
     Stage("train --folds", (*TRAIN, "--out", "MADE", "--no-report", "--folds", "2"), ("STORE",)),
     Stage("evaluate", ("evaluate", "RUN", "OTHER", "STORE", "--average", "--save-ensemble", "two.json", "--predictions",
                        "predictions.csv", "--html", "page.html"), ("RUN", "OTHER", "STORE"),
           before=("evaluate", "OTHER", "RUN", "STORE", "--average", "--save-ensemble", "two.json", "--predictions",
-                  "predictions.csv", "--html", "page.html"), in_tests=True),
+                  "predictions.csv", "--html", "page.html")),
+    Stage("evaluate --figures", ("evaluate", "RUN", "STORE", "--html", "page.html", "--figures", "MADE", "--predictions",
+                                 "predictions.parquet"), ("RUN", "STORE")),
     Stage("features .npz", ("features", "RUN", "PHOTOS/ant", "--layers", "conv1,fc6", "--out", "made.npz"),
-          ("RUN", "PHOTOS"), in_tests=True),
+          ("RUN", "PHOTOS")),
     Stage("features .h5", ("features", "RUN", "PHOTOS/ant", "--layers", "conv1,fc6", "--out", "made.h5"),
           ("RUN", "PHOTOS")),
     Stage("features .parquet", ("features", "RUN", "PHOTOS/ant", "--layers", "conv1,fc6", "--out", "made.parquet"),
           ("RUN", "PHOTOS")),
-    Stage("search index", ("search", "index", "RUN", "PHOTOS", "--out", "MADE", "--batch-size", "4"), ("RUN", "PHOTOS"),
-          in_tests=True),
+    Stage("features --to projector", ("features", "RUN", "PHOTOS/ant", "--layers", "fc6", "--to", "projector", "--out",
+                                      "MADE"), ("RUN", "PHOTOS")),
+    Stage("predict --csv", ("predict", "RUN", "PHOTOS/ant", "--csv", "made.csv"), ("RUN", "PHOTOS")),
+    Stage("draw filters", ("draw", "filters", "RUN", "--out", "made.png"), ("RUN",),
+          again=("draw", "filters", "RUN", "--out", "made.png", "--overwrite")),
+    Stage("search index", ("search", "index", "RUN", "PHOTOS", "--out", "MADE", "--batch-size", "4"), ("RUN", "PHOTOS")),
     Stage("search add", ("search", "add", "INDEX", "PHOTOS"), ("RUN", "PHOTOS", "INDEX")),
-    Stage("search codes", ("search", "codes", "INDEX", "--bits", "64", "--method", "random"), ("RUN", "PHOTOS", "INDEX")),
+    Stage("search codes", ("search", "codes", "INDEX", "--bits", "64", "--method", "random"), ("RUN", "PHOTOS", "INDEX"), renews=True),
+    Stage("search codes, again", ("search", "codes", "INDEX", "--bits", "64", "--method", "random", "--seed", "1"),
+          ("RUN", "PHOTOS", "INDEX"), before=("search", "codes", "INDEX", "--bits", "64", "--method", "random"), renews=True),
     Stage("search remove", ("search", "remove", "INDEX", "--id", "1"), ("RUN", "PHOTOS", "INDEX")),
-    Stage("export to alexnet", ("export", "RUN", "--to", "alexnet", "--out", "made.safetensors"), ("RUN",),
-          in_tests=True),
+    Stage("export to alexnet", ("export", "RUN", "--to", "alexnet", "--out", "made.safetensors"), ("RUN",)),
     Stage("export to onnx", ("export", "RUN", "--to", "onnx", "--out", "made.onnx"), ("RUN",)),
+    Stage("export to folder", ("export", "RUN", "--to", "folder", "--out", "MADE"), ("RUN",)),
     Stage("calibrate", ("calibrate", "RUN", "STORE"), ("RUN", "STORE")),
     Stage("report", ("report", "RUN"), ("RUN", "STORE")),
     Stage("reproduce", ("reproduce", "activation", "--store", "STORE", "--out", "MADE", *CIFAR), ("STORE",)),
-    Stage("corrections of serve", correct, (), in_tests=True),
+    Stage("corrections of serve", correct, ()),
 )  # fmt: skip
 
 

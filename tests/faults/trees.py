@@ -112,6 +112,10 @@ def _hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
+_KNOWN: dict[tuple[str, str], str] = {}
+"""What was found in files of this suffix and these bytes: most of them are the same in every case."""
+
+
 def look(folder: Path) -> dict[str, str]:
     """Return for each file below a folder what it holds, without times; "broken: …" where it is not whole."""
     found = {}
@@ -119,11 +123,14 @@ def look(folder: Path) -> dict[str, str]:
         name = str(path.relative_to(folder))
         if UNFINISHED.search(name) or path.is_dir():
             continue
-        read = READERS.get(path.suffix, lambda path: _hash(path.read_bytes()))
-        try:
-            found[name] = _hash(repr(read(path)).encode())
-        except Exception as problem:
-            found[name] = f"broken: {type(problem).__name__}: {problem}"
+        key = path.suffix, _hash(path.read_bytes())
+        if key not in _KNOWN:
+            read = READERS.get(path.suffix, lambda path: _hash(path.read_bytes()))
+            try:
+                _KNOWN[key] = _hash(repr(read(path)).encode())
+            except Exception as problem:
+                _KNOWN[key] = f"broken: {type(problem).__name__}: {problem}"
+        found[name] = _KNOWN[key]
     return found
 
 

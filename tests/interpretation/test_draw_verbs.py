@@ -16,7 +16,7 @@ from PIL import Image
 from alexnet.batches.preprocessing import Preprocessing
 from alexnet.cli import cli
 from alexnet.data.prepare.prepare import prepare
-from alexnet.interpretation import report
+from alexnet.interpretation import drawing, report
 from alexnet.interpretation.why import METHODS
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model, save_model
@@ -187,6 +187,19 @@ def test_nothing_is_overwritten_unless_asked(run: Path, folder: Path, tmp_path: 
     assert photo.read_bytes() == before
     assert (tmp_path / "a.csv").read_text() == "mine"
     assert call("draw", "filters", run, "--out", tmp_path / "a.png", "--overwrite").exit_code == 0
+
+
+def test_a_picture_without_its_numbers_is_not_left_in_the_way(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(rows: object) -> str:
+        raise OSError(28, "No space left on device", "a.csv")
+
+    (tmp_path / "mine.png").write_text("mine")
+    monkeypatch.setattr(drawing, "format_csv", fail)
+    for name in ("a.png", "mine.png"):
+        assert call("draw", "filters", run, "--out", tmp_path / name, "--overwrite").exit_code == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.png"]
 
 
 @pytest.mark.parametrize(

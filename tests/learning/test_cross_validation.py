@@ -158,7 +158,11 @@ def test_other_folds_are_refused(small_store_path: Path, tmp_path: Path, monkeyp
     with pytest.raises(RunError, match=r"recipe\.batches\.size was 5, now 6\. Give the same"):
         go(small_store_path, out, "batches.size=6")
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    (tmp_path / "mine" / ".folds.json.writing").write_text("half")  # of a process that was killed
+    with pytest.raises(KeyboardInterrupt):
+        go(small_store_path, tmp_path / "mine")
+    assert sorted(each.name for each in (tmp_path / "mine").iterdir()) == ["fold-1", "folds.json"]
+    (tmp_path / "mine" / "folds.json").rename(tmp_path / "mine" / "letter.txt")
     with pytest.raises(RunError, match=r"mine: exists and is not a folder of folds\. Choose another --out\."):
         go(small_store_path, tmp_path / "mine")
 

@@ -4,6 +4,8 @@ import json
 import signal
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import IO
 
 import numpy as np
 import pytest
@@ -14,11 +16,11 @@ from alexnet.data.store.reader import open_store
 from alexnet.errors import Interrupted
 from alexnet.files.writing import is_locked, lock_file
 from alexnet.recipes.named import find_recipe, scale_epochs
-from alexnet.reproduction import carry_out, engine
+from alexnet.reproduction import carry_out, engine, worker
 from alexnet.reproduction.experiments import EXPERIMENTS, TABLES
 from alexnet.reproduction.image_errors import read_image_errors
 from alexnet.reproduction.outlook import Cost, Estimate
-from alexnet.reproduction.plan import LOCK, make_job
+from alexnet.reproduction.plan import LOCK, STOPPED, make_job
 from conftest import write_store
 
 SMALL = ["--recipe", "cifar-80sec", "--set", "optimization.drop_epochs=[]", "--set", "optimization.schedule=constant",
@@ -96,6 +98,45 @@ def test_an_experiment_runs_fails_in_part_and_goes_on(store_path: Path, tmp_path
     assert (
         json.loads((out / "activation" / "results.json").read_text())["outcomes"] == results
     )  # tested again, not trained
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "reason"),
+    [
+        (STOPPED, '{"error": "runs/a.yaml: No space left on device"}\n', "runs/a.yaml: No space left on device"),
+        (-9, '{"passes": 3}\n', "its process was killed (signal 9)"),
+    ],
+)
+def test_a_training_that_the_system_stopped_is_not_called_failed(
+    store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, line: str, reason: str
+) -> None:
+    class Stopped:
+        returncode = code
+
+        def __init__(self, command: list[str], stdout: IO[bytes], **_: object) -> None:
+            stdout.write(line.encode())
+
+        def poll(self) -> int:
+            return code
+
+    monkeypatch.setattr(engine, "subprocess", SimpleNamespace(Popen=Stopped, STDOUT=None))
+    ended, output = call("views", "--store", store_path, "--out", tmp_path / "out", "--epochs", 1, *SMALL)
+    assert ended == 1
+    assert output.endswith(
+        f" ten views, seed 0 was stopped: {reason}. What is trained is saved; the same command goes on."
+    )
+    assert not list((tmp_path / "out" / "runs").glob("*.failed.txt"))
+
+
+def test_a_worker_without_room_says_so_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "job.json").write_text(json.dumps({"folder": str(tmp_path / "missing" / "job")}))
+    monkeypatch.setattr("sys.argv", ["worker", str(tmp_path / "job.json")])
+    with pytest.raises(SystemExit) as end:
+        worker.main()
+    assert end.value.code == STOPPED
+    assert json.loads(capsys.readouterr().out) == {"error": f"{tmp_path}/missing/job.lock: No such file or directory"}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """The index: what it holds, how it grows and shrinks, what an interruption leaves, and how damage is told."""
 
 import dataclasses
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from alexnet.retrieval.index.format import write_header
 from alexnet.retrieval.index.images import Originals, StoreImages, choose_images
 from alexnet.retrieval.index.reader import Index, open_index
 from alexnet.retrieval.index.writer import add_images, make_index, remove_rows
+from alexnet.text.commands import COMMAND
 from exchange.miniature import everything, make_model
 from retrieval.conftest import LAYER, draw_picture, open_model, pictures
 
@@ -240,10 +243,30 @@ def test_a_file_of_another_size_is_not_the_one_that_was_indexed(classifier: Clas
 def test_what_a_stopped_writer_left_is_cleared_away(scene: Path, classifier: Classifier, index_path: Path) -> None:
     (index_path / ".writing").mkdir()
     (index_path / "part-00009").mkdir()
-    (index_path / "removed-00000001-00000001.npy").write_bytes(b"")
+    for name in ("removed-00000001-00000001.npy", "codes-64-v0.safetensors", "part-00000/codes-64-v0.npy", COMMAND):
+        (index_path / name).write_bytes(b"")
+    part = sorted(path.name for path in (index_path / "part-00000").iterdir() if "codes" not in path.name)
     assert len(open_index(index_path)) == 24
     add_images(index_path, classifier, choose_images([pictures(scene)[0]]))
     assert sorted(path.name for path in index_path.iterdir()) == [".lock", "index.json", "part-00000"]
+    assert sorted(path.name for path in (index_path / "part-00000").iterdir()) == part
+
+
+@pytest.mark.parametrize("failing", ["mkdir", "open", "rename"])
+def test_a_part_that_cannot_be_written_names_the_index(
+    scene: Path, classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    done = getattr(Path, failing)
+
+    def fail(path: Path, *words: Any, **options: Any) -> Any:
+        if ".writing" in path.parts or path.name == ".writing":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return done(path, *words, **options)
+
+    monkeypatch.setattr(Path, failing, fail)
+    with pytest.raises(OSError, match="No space left") as problem:
+        make_index(classifier, choose_images([scene / "pictures"]), tmp_path / "index", layer=LAYER)
+    assert problem.value.filename == str(tmp_path / "index")
 
 
 def test_two_writers_do_not_meet(classifier: Classifier, index_path: Path) -> None:

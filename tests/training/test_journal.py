@@ -1,5 +1,6 @@
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,18 @@ def test_metrics_hold_a_line_per_epoch_and_go_back_to_a_checkpoint(tmp_path: Pat
     journal.continue_from(rows[:1])
     journal.record({"epoch": 2, "train_loss": 9.0})
     assert read_metrics(tmp_path) == [rows[0], {"epoch": 2, "train_loss": 9.0}]
+
+
+def test_half_a_line_is_never_there(tmp_path: Path, full_disk: Callable[[int], None]) -> None:
+    journal = Journal(tmp_path)
+    journal.record({"epoch": 1})
+    full_disk(20)
+    with pytest.raises(OSError, match="File too large") as problem:
+        journal.record({"epoch": 2, "train_loss": 1.0})
+    full_disk(10**9)
+    assert problem.value.filename == str(tmp_path / "metrics.jsonl")
+    assert read_metrics(tmp_path) == [{"epoch": 1}]
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
 def test_a_folder_without_an_environment_is_no_run(tmp_path: Path) -> None:

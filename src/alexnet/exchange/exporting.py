@@ -18,7 +18,7 @@ from alexnet.errors import ConfigError, ExportError
 from alexnet.exchange.importing import DIVISOR, MEAN_IMAGE, TORCHVISION_DIVISOR, TORCHVISION_MEAN
 from alexnet.exchange.onnx_graph import DISTANCE, build_graph, count_bytes, describe_use
 from alexnet.exchange.programs import write_onnx_program, write_torch_program, write_torchvision_program
-from alexnet.files.writing import clear_away, stand_in, write_bytes
+from alexnet.files.writing import write_bytes
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.comparison import tabulate_differences
 from alexnet.network.dialects import find_dialect
@@ -127,7 +127,6 @@ def check_out(out: Path, to: Format) -> None:
     if out.suffix not in SUFFIXES[to]:
         raise ConfigError(f"--out {out}: a file for --to {to} ends in {' or '.join(SUFFIXES[to])}.")
     if out.exists():
-        clear_away(stand_in(out))  # of a process that was killed after the file had its name
         raise ConfigError(f"--out {out}: exists. Choose another, or delete it.")
 
 

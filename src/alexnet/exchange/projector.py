@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from alexnet.errors import ConfigError, ImageError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.given import read_given
 from alexnet.exchange.features import BATCH_IMAGES, FeatureReport, check_layers, describe_features
-from alexnet.files.writing import name_in_errors, sync_folder
+from alexnet.files.writing import clear_away, name_in_errors, put_in_place, stand_in
 from alexnet.text.names import escape_name
 from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
@@ -49,8 +48,8 @@ def write_projection(
     side = choose_thumbnail(len(images))
     if out.exists():
         raise ConfigError(f"--out {out}: exists. Choose another, or delete it.")
-    writing = out.with_name(f".{out.name}.writing")
-    shutil.rmtree(writing, ignore_errors=True)
+    writing = stand_in(out)
+    clear_away(writing)
     rows: list[tuple[str, str, str]] = []
     thumbnails: list[NDArray[np.uint8]] = []
     left_out: list[str] = []
@@ -85,10 +84,9 @@ def write_projection(
             widths = {name: math.prod(shape) for name, shape in shapes.items()}
             _write_configs(writing, widths, len(rows), side)
             (writing / PROVENANCE).write_text(json.dumps(describe_features(classifier, shapes), indent=2) + "\n")
-            writing.rename(out)
-            sync_folder(out.parent)
+            put_in_place(writing, out)
     except BaseException:
-        shutil.rmtree(writing, ignore_errors=True)
+        clear_away(writing)
         raise
     return FeatureReport(out, len(rows), shapes, tuple(left_out))
 

@@ -16,7 +16,7 @@ from alexnet.errors import WeightsError
 from alexnet.files.documents import find_misfit, parse_json
 from alexnet.files.kinds import SAFETENSORS, FileKind, recognize
 from alexnet.files.record import header_checksum, new_checksum
-from alexnet.files.writing import clear_away, name_in_errors, new_file_mode, put_in_place, stand_in
+from alexnet.files.writing import clear_away, new_file_mode, stand_in, whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,15 +47,15 @@ def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", document: dict[st
     data = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     header = json.loads(json.dumps(document)) | {_TENSORS: {name: _record_tensor(data[name]) for name in sorted(data)}}
     header[_CHECKSUM] = header_checksum(header)
-    folder = stand_in(path)  # safetensors writes under a random name beside its file: a killed process leaves it here
-    with name_in_errors(path):
+    with whole_file(path) as temporary:
+        folder = stand_in(temporary)  # safetensors writes under a random name beside its file, and may be killed
         clear_away(folder)
         try:
             folder.mkdir()
             written = folder / path.name
             safetensors.torch.save_file(data, written, metadata={_KEY: json.dumps(header)})
             written.chmod(new_file_mode())  # safetensors makes files that only their owner may read
-            put_in_place(written, path)
+            written.replace(temporary)
         except safetensors.SafetensorError as problem:
             reason = str(problem).partition(" at path ")[0]  # what follows is a temporary name
             raise OSError(f"{path}: cannot be written: {reason}") from None

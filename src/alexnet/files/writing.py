@@ -167,10 +167,23 @@ def stand_in(path: Path) -> Path:
     return path.with_name(f".{path.name}.writing")
 
 
+def settled_names(folder: Path, *names: str) -> list[str]:
+    """Return the names in a folder, but for what a killed process left while it was writing these files."""
+    passing = {stand_in(folder / name).name for name in names}
+    return [path.name for path in folder.iterdir() if path.name not in passing]
+
+
 def put_in_place(written: Path, path: Path) -> None:
-    """Give a written file its name. Its bytes are on the disk before the name is, and the name before this returns."""
-    with written.open("rb") as file:
-        os.fsync(file.fileno())
+    """Give a written file, or a folder of files, its name.
+
+    Their bytes are on the disk before the name is, and the name before this returns.
+    """
+    is_folder = written.is_dir()
+    for part in written.iterdir() if is_folder else [written]:
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+    if is_folder:
+        sync_folder(written)
     written.replace(path)
     sync_folder(path.parent)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from alexnet.errors import ConfigError
+from alexnet.files.writing import clear_away
 from alexnet.functions.opening import Place
 from alexnet.interpretation.drawing import Drawing, Format, save_drawing
 from alexnet.pages.themes import ThemeName
@@ -38,9 +39,15 @@ class FigureFiles(NamedTuple):
         return [self.stem.with_name(f"{self.stem.name}.{form}") for form in (*self.formats, "csv")]
 
     def write(self, panel: Callable[..., Drawing], left_out: Iterable[object] = ()) -> Drawn:
-        """Draw with panel(theme=...), and write."""
+        """Draw with panel(theme=...), and write all files of it, or none."""
         drawing = panel(theme=self.theme)
-        paths = save_drawing(drawing, self.stem, formats=(*self.formats, "csv"))
+        new = [path for path in self.paths if not path.exists()]
+        try:
+            paths = save_drawing(drawing, self.stem, formats=(*self.formats, "csv"))
+        except BaseException:
+            for path in new:
+                clear_away(path)
+            raise
         return Drawn(drawing.name, drawing.title, drawing.caption, paths, list(map(str, left_out)))
 
 

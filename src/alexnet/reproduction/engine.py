@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from alexnet.cluster.nodes import Cluster
-from alexnet.errors import Interrupted
+from alexnet.errors import Interrupted, RunError
 from alexnet.files.writing import is_locked, write_text
 from alexnet.reproduction.elsewhere import TRAINING, Process, Start, start_on_node
 from alexnet.reproduction.outlook import Estimate, Outlook, Watch
-from alexnet.reproduction.plan import FAILED, LOCK, RESULT, Job
+from alexnet.reproduction.plan import FAILED, LOCK, RESULT, STOPPED, Job
 from alexnet.runs.folder import METRICS
 from alexnet.text.wording import counted
 
@@ -65,6 +65,7 @@ def run_jobs(
             threads of its own.
     Raises:
         Interrupted: SIGINT or SIGTERM; trainings at work have saved.
+        RunError: the system stopped one, as a full disk does; the others have saved.
     """
     began = time.monotonic()
     outlook = Outlook({job.folder: each.seconds for job, each in zip(jobs, estimates, strict=True)}, len(devices))
@@ -231,14 +232,21 @@ class _Running:
         return True
 
     def finish(self) -> str:
-        """Return a sentence about how it went; a failure is recorded."""
-        name = self.job.title
-        if self.process.returncode == 0:
+        """Return a sentence about how it went; a failure is recorded.
+
+        Raises:
+            RunError: the system stopped it, which says nothing of the job: it is not recorded.
+        """
+        name, code = self.job.title, self.process.returncode
+        if code == 0:
             errors = self.job.read_result()["views"]
             best = errors[max(errors, key=int)]
             return f"{name}: {best['top1_error']:.2%} error with {best['views']} views"
         lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        message = _find_error(lines) or f"ended with exit code {self.process.returncode}"
+        message = _find_error(lines) or f"ended with exit code {code}"
+        if code == STOPPED or code < 0:
+            reason = message if code == STOPPED else f"its process was killed (signal {-code})"
+            raise RunError(f"{name} was stopped: {reason}. What is trained is saved; the same command goes on.")
         write_text(self.job.folder.with_suffix("." + FAILED), message + "\n")
         return f"{name} failed: {message} (log: {self._log})"
 

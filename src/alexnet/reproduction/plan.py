@@ -27,6 +27,8 @@ RESULT = "result.json"
 """Written into a training's folder when it is trained and tested."""
 FAILED = "failed.txt"
 """Holds the message of a job that failed; remove it to try again."""
+STOPPED = 75
+"""Exit code of a job that did not fail by itself: the system refused it a file, as a full disk does."""
 RUNS, PLAN = "runs", "plan.json"
 """Folder of all trainings, in that of reproductions; file of an experiment that names its own trainings."""
 LOCK = ".lock"

@@ -18,7 +18,7 @@ from alexnet.errors import AlexNetError, RunError
 from alexnet.evaluation.classifier import load
 from alexnet.files.writing import lock_file, save_array, write_text
 from alexnet.recipes.named import Recipe, read_recipe
-from alexnet.reproduction.plan import LOCK, PROBABILITIES, RESULT, TRAINING_PASSES, count_passes
+from alexnet.reproduction.plan import LOCK, PROBABILITIES, RESULT, STOPPED, TRAINING_PASSES, count_passes
 from alexnet.runs.folder import CHECKPOINTS, MODEL, read_metrics
 from alexnet.runs.train import train
 from alexnet.startup import collect_seldom
@@ -133,6 +133,10 @@ def run_file(description: Path) -> int:
     except AlexNetError as problem:
         print(json.dumps({"error": f"{type(problem).__name__}: {problem}"}), flush=True)
         return problem.exit_code
+    except OSError as problem:
+        place = f"{problem.filename}: " if problem.filename else ""
+        print(json.dumps({"error": f"{place}{problem.strerror or problem}"}), flush=True)
+        return STOPPED
     return 0
 
 

@@ -30,7 +30,7 @@ from alexnet.evaluation.confident_learning import OutOfFold
 from alexnet.evaluation.evaluate import Evaluation, measure_errors
 from alexnet.evaluation.record import KeptTests, digest_weights
 from alexnet.files.documents import parse_json
-from alexnet.files.writing import is_locked, write_text
+from alexnet.files.writing import is_locked, settled_names, write_text
 from alexnet.recipes.named import Recipe
 from alexnet.runs import workflow
 from alexnet.runs.existing import find_differences, identify
@@ -226,7 +226,7 @@ def _begin_or_continue(out: Path, identity: dict[str, Any]) -> None:
     path = out / FOLDS
     begun = any(name_run(out, number).exists() for number in range(identity["folds"]))
     if not path.exists() or not begun:
-        if out.exists() and (not out.is_dir() or {*out.iterdir()} - {path}):
+        if out.exists() and (not out.is_dir() or {*settled_names(out, FOLDS)} - {FOLDS}):
             raise RunError(f"{out}: exists and is not a folder of folds. Choose another --out.")
         out.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(identity, indent=2) + "\n")

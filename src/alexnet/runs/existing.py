@@ -9,7 +9,7 @@ from alexnet.data.store.format import find_start, find_store
 from alexnet.data.store.reader import Store, open_store
 from alexnet.distribution.world import World
 from alexnet.errors import RunError
-from alexnet.files.writing import lock_file, stand_in
+from alexnet.files.writing import lock_file, settled_names
 from alexnet.network.model_file import find_checkpoint
 from alexnet.recipes.named import Recipe, change_recipe, check_epochs, read_recipe
 from alexnet.runs.folder import ENVIRONMENT, LOCK, MODEL, RECIPE, Journal, Tracker, read_environment
@@ -183,8 +183,7 @@ def _locked(out: Path) -> Iterator[None]:
 
 def _entries(out: Path) -> list[str]:
     """Names in a folder, besides the lock and what a killed process was writing."""
-    passing = {LOCK, *(stand_in(out / name).name for name in (RECIPE, ENVIRONMENT))}
-    return [path.name for path in out.iterdir() if path.name not in passing]
+    return [name for name in settled_names(out, RECIPE, ENVIRONMENT) if name != LOCK]
 
 
 def find_differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from alexnet.errors import RunError
 from alexnet.files.documents import Form, find_misfit, is_bool, is_text, is_whole, numbers, parse_json
-from alexnet.files.writing import write_text
+from alexnet.files.writing import write_bytes, write_text
 
 RECIPE, ENVIRONMENT, METRICS, EVENTS = "recipe.yaml", "environment.json", "metrics.jsonl", "events"
 CHECKPOINTS = "checkpoints"
@@ -85,9 +85,10 @@ class Journal:
             tracker.continue_from(history)
 
     def record(self, row: dict[str, Any]) -> None:
-        """Append the line of a finished epoch."""
-        with (self.folder / METRICS).open("a", encoding="utf-8") as file:
-            file.write(_line(row))
+        """Append the line of a finished epoch; on a full disk the file stays what it was, not half a line more."""
+        path = self.folder / METRICS
+        before = path.read_bytes() if path.exists() else b""
+        write_bytes(path, before + _line(row).encode())
         for tracker in self.trackers:
             tracker.record(row)
 

@@ -1,14 +1,13 @@
 """A model as a folder for others: its weights, a graph, how to feed it, the names of its classes, and a card."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 from alexnet.batches.views import evaluation_views
 from alexnet.errors import ConfigError
 from alexnet.exchange.exporting import Exported, export_model
-from alexnet.files.writing import name_in_errors, sync_folder, write_text
+from alexnet.files.writing import clear_away, name_in_errors, put_in_place, stand_in, write_text
 from alexnet.network.model_file import Model
 from alexnet.runs.card import read_history, write_card
 
@@ -38,9 +37,9 @@ def export_folder(path: Path, model: Model, out: Path, *, plain_normalization: b
     if out.exists():
         raise ConfigError(f"--out {out}: exists. Choose another, or delete it.")
     history = read_history(path)
-    unfinished = out.with_name(f".{out.name}.unfinished")
+    unfinished = stand_in(out)
     with name_in_errors(out):
-        shutil.rmtree(unfinished, ignore_errors=True)
+        clear_away(unfinished)
         unfinished.mkdir(parents=True)
         try:
             graph = export_model(model, "onnx", unfinished / "model.onnx", plain_normalization=plain_normalization)
@@ -58,10 +57,9 @@ def export_folder(path: Path, model: Model, out: Path, *, plain_normalization: b
             ):
                 write_text(unfinished / name, text)
             size = sum(file.stat().st_size for file in unfinished.iterdir())
-            unfinished.rename(out)
-            sync_folder(out.parent)
+            put_in_place(unfinished, out)
         finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            clear_away(unfinished)
     note = f"What it is, and how to use it without alexnet: {out / CARD}"
     return graph._replace(path=out, bytes=size, notes=(*graph.notes, note), program=None)
 

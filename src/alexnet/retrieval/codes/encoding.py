@@ -16,7 +16,8 @@ from alexnet.files.tensors import read_document, read_tensors, write_tensors
 from alexnet.files.writing import save_array
 from alexnet.retrieval.codes.hamming import Codes, pack
 from alexnet.retrieval.exact import Features
-from alexnet.retrieval.index.format import load_array, write_header
+from alexnet.retrieval.index.changes import commit
+from alexnet.retrieval.index.format import load_array
 from alexnet.retrieval.index.reader import Index
 from alexnet.text.commands import command
 from alexnet.text.progress import Tick, untold
@@ -125,11 +126,7 @@ def write_codes(index: Index, encoder: Encoder, *, tick: Tick = untold) -> dict[
 
         entry["parts"][part["name"]] = _write_part(index.path, part["name"], name, encoder, features, progress)
         done += part["rows"]
-    header = write_header(index.path, {**index.header, "codes": {**index.header["codes"], key: entry}})
-    if before is not None:
-        for record in (before["encoder"], *before["parts"].values()):
-            (index.path / record["file"]).unlink(missing_ok=True)
-    return header
+    return commit(index.path, {**index.header, "codes": {**index.header["codes"], key: entry}})
 
 
 def encode_part(folder: Path, header: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:

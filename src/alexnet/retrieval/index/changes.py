@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from alexnet.errors import SearchError
 from alexnet.files.record import record_file
-from alexnet.files.writing import lock_file, name_in_errors, save_array, sync_folder
+from alexnet.files.writing import clear_away, lock_file, name_in_errors, save_array, sync_folder
 from alexnet.retrieval.index.features import Row
 from alexnet.retrieval.index.format import (
     FEATURES,
@@ -30,6 +29,7 @@ from alexnet.retrieval.index.format import (
     write_header,
 )
 from alexnet.retrieval.index.reader import Index
+from alexnet.text.commands import COMMAND
 from alexnet.text.names import escape_name
 
 
@@ -45,10 +45,10 @@ def sole_writer(folder: Path) -> Iterator[None]:
         try:
             if (folder / HEADER_NAME).exists():
                 _clear(folder, read_header(folder))
-            shutil.rmtree(folder / WRITING, ignore_errors=True)
+            clear_away(folder / WRITING)
             yield
         finally:
-            shutil.rmtree(folder / WRITING, ignore_errors=True)
+            clear_away(folder / WRITING)
 
 
 def commit(folder: Path, header: dict[str, Any]) -> dict[str, Any]:
@@ -59,14 +59,17 @@ def commit(folder: Path, header: dict[str, Any]) -> dict[str, Any]:
 
 
 def _clear(folder: Path, header: dict[str, Any]) -> None:
-    """Delete parts and lists of removed ids that the header does not name: it was replaced, or never reached them."""
+    """Delete what the header does not name, as far as the disk allows: it was replaced, or its writer was stopped."""
     named = {part["name"] for part in header["parts"]}
-    for path in folder.glob("part-*"):
-        if path.name not in named:
-            shutil.rmtree(path, ignore_errors=True)
-    for path in folder.glob("removed-*.npy"):
-        if not header["removed"] or path.name != header["removed"]["file"]:
-            path.unlink(missing_ok=True)
+    named |= {record["file"] for record in [header["removed"]] if record}
+    for codes in header["codes"].values():
+        named |= {record["file"] for record in (codes["encoder"], *codes["parts"].values())}
+    kinds = ("part-*", "removed-*.npy", "codes-*.safetensors", "part-*/codes-*.npy")
+    for path in [path for kind in kinds for path in folder.glob(kind)]:
+        if path.relative_to(folder).as_posix() not in named:
+            clear_away(path)
+    if header["finished"]:
+        clear_away(folder / COMMAND)
 
 
 def without_rows(index: Index, header: dict[str, Any], rows: NDArray[np.int64]) -> dict[str, Any]:
@@ -100,15 +103,16 @@ class NewPart:
     def __init__(self, folder: Path, header: dict[str, Any], source: int) -> None:
         self._folder, self._source = folder, source
         self._place = folder / WRITING
-        shutil.rmtree(self._place, ignore_errors=True)
-        self._place.mkdir()
         self._features = header["features"]
         self._names = {name: number for number, name in enumerate(header["class_names"])}
         self._labels: list[int] = []
         self._pixels: list[NDArray[np.uint8]] = []
-        self._data: IO[bytes] = (self._place / FEATURES).open("w+b")
-        self._lines: IO[str] = (self._place / IMAGES).open("w", encoding="ascii")
-        self._write_head()
+        with name_in_errors(folder):
+            clear_away(self._place)
+            self._place.mkdir()
+            self._data: IO[bytes] = (self._place / FEATURES).open("w+b")
+            self._lines: IO[str] = (self._place / IMAGES).open("w", encoding="ascii")
+            self._write_head()
 
     @property
     def num_bytes(self) -> int:
@@ -134,6 +138,7 @@ class NewPart:
     def finish(self, header: dict[str, Any]) -> dict[str, Any]:
         """Close the files, give the part its name and return a header that names it; it is not written yet."""
         rows = len(self._labels)
+        name = f"part-{header['next_part']:05d}"
         with name_in_errors(self._folder):
             self._data.seek(0)
             self._write_head()
@@ -141,13 +146,12 @@ class NewPart:
                 file.flush()
                 os.fsync(file.fileno())
                 file.close()
-        save_array(self._place / IDS, np.arange(header["next_id"], header["next_id"] + rows, dtype=np.int64))
-        save_array(self._place / LABELS, np.array(self._labels, np.int64))
-        save_array(self._place / PIXELS, np.stack(self._pixels))
-        name = f"part-{header['next_part']:05d}"
-        shutil.rmtree(self._folder / name, ignore_errors=True)
-        self._place.rename(self._folder / name)
-        sync_folder(self._folder)
+            save_array(self._place / IDS, np.arange(header["next_id"], header["next_id"] + rows, dtype=np.int64))
+            save_array(self._place / LABELS, np.array(self._labels, np.int64))
+            save_array(self._place / PIXELS, np.stack(self._pixels))
+            clear_away(self._folder / name)
+            self._place.rename(self._folder / name)
+            sync_folder(self._folder)
         files = {"features": FEATURES, "ids": IDS, "labels": LABELS, "pixels": PIXELS, "images": IMAGES}
         records = {key: record_file(self._folder, f"{name}/{file}") for key, file in files.items()}
         return {

@@ -24,11 +24,11 @@ from alexnet.retrieval.codes.encoding import encode_part
 from alexnet.retrieval.index.changes import NewPart, commit, sole_writer, without_rows
 from alexnet.retrieval.index.existing import begin_index, find_unread
 from alexnet.retrieval.index.features import Extractor, Row, compute_features
-from alexnet.retrieval.index.format import HEADER_NAME, read_header, say_how_it_goes_on, write_header
+from alexnet.retrieval.index.format import HEADER_NAME, read_header, say_how_it_goes_on
 from alexnet.retrieval.index.images import ImageFiles, StoreImages, list_known
 from alexnet.retrieval.index.parts import compute_in_parts
 from alexnet.retrieval.index.reader import Index, read_index
-from alexnet.text.commands import COMMAND, command
+from alexnet.text.commands import command
 from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
 
@@ -100,18 +100,13 @@ def make_index(
                     f"{out}: {counted(len(images), 'image')}, none of which could be read. "
                     + " ".join(report.left_out[:1])
                 )
-            world.run_on_all_ranks(lambda: _finish(out, header) if world.is_main else None)
+            world.run_on_all_ranks(lambda: commit(out, {**header, "finished": True}) if world.is_main else None)
             return report
         except SearchError:
             stack.close()
             if world.is_main and created and not (out / HEADER_NAME).exists():
                 shutil.rmtree(out, ignore_errors=True)
             raise
-
-
-def _finish(out: Path, header: dict[str, Any]) -> None:
-    write_header(out, {**header, "finished": True})
-    (out / COMMAND).unlink(missing_ok=True)
 
 
 def _check_world(
