@@ -133,7 +133,7 @@ STAGES = (
     Stage("export to folder", ("export", "RUN", "--to", "folder", "--out", "MADE"), ("RUN",)),
     Stage("calibrate", ("calibrate", "RUN", "STORE"), ("RUN", "STORE")),
     Stage("report", ("report", "RUN"), ("RUN", "STORE")),
-    Stage("reproduce", ("reproduce", "activation", "--store", "STORE", "--out", "MADE", *CIFAR), ("STORE",)),
+    Stage("reproduce", ("reproduce", "views", "--store", "STORE", "--out", "MADE", *CIFAR), ("STORE",)),
     Stage("corrections of serve", correct, ()),
 )  # fmt: skip
 

@@ -36,7 +36,7 @@ from alexnet.network.rows import Convolution, Dense, Dropout, Normalize, Pool, R
 from alexnet.recipes.named import Recipe, find_recipe
 from alexnet.runs import train as runs
 from alexnet.runs.existing import go_on
-from alexnet.runs.folder import CHECKPOINTS, LATEST, PREVIOUS, read_environment
+from alexnet.runs.folder import CHECKPOINTS, LATEST, NEXT, PREVIOUS, read_environment
 from alexnet.runs.train import train
 from alexnet.text.commands import train_again
 from alexnet.training import loop
@@ -686,6 +686,25 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(
     with pytest.raises(OSError, match="No space left"):
         run(small_store_path, tmp_path / "run", stopped)
     assert {path.name: path.read_bytes() for path in (tmp_path / "run" / CHECKPOINTS).iterdir()} == before
+
+
+@pytest.mark.parametrize("renamed", [[], [(LATEST, PREVIOUS)]])
+def test_a_checkpoint_that_was_not_named_yet_is_named_by_the_run_that_continues(
+    renamed: list[tuple[str, str]], small_store_path: Path, tmp_path: Path, listener: Listener
+) -> None:
+    interrupted_twice(small_store_path, tmp_path / "run")
+    place = tmp_path / "run" / CHECKPOINTS
+    whole = {path.name: path.read_bytes() for path in place.iterdir()}
+    (place / LATEST).rename(place / NEXT)
+    (place / PREVIOUS).rename(place / LATEST)
+    for before, after in renamed:
+        (place / before).rename(place / after)
+    seen: dict[str, bytes] = {}
+    listener.on_batch = lambda _: (
+        seen.update({path.name: path.read_bytes() for path in place.iterdir()}) if not seen else None
+    )
+    run(small_store_path, tmp_path / "run", listener)
+    assert seen == whole
 
 
 KILLED = """

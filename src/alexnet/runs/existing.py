@@ -12,7 +12,17 @@ from alexnet.errors import RunError
 from alexnet.files.writing import lock_file, settled_names
 from alexnet.network.model_file import find_checkpoint
 from alexnet.recipes.named import Recipe, change_recipe, check_epochs, read_recipe
-from alexnet.runs.folder import ENVIRONMENT, LOCK, MODEL, RECIPE, Journal, Tracker, read_environment
+from alexnet.runs.folder import (
+    ENVIRONMENT,
+    LOCK,
+    MODEL,
+    NEXT,
+    RECIPE,
+    Journal,
+    Tracker,
+    read_environment,
+    settle_checkpoint,
+)
 from alexnet.system import Compute
 from alexnet.text.commands import command, train_again
 from alexnet.training.progress import read_progress
@@ -93,6 +103,8 @@ def _begin_or_continue(
     path, problem = found
     if problem:
         notice(f"Continuing from an older checkpoint: {problem}")
+    if path.name == NEXT:
+        path = settle_checkpoint(out)
     progress = read_progress(path)
     notice(f"Continuing in epoch {progress.epoch + 1} after {progress.batch} batches.")
     return str(path)

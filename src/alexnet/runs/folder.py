@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from alexnet.errors import RunError
 from alexnet.files.documents import Form, find_misfit, is_bool, is_text, is_whole, numbers, parse_json
-from alexnet.files.writing import write_bytes, write_text
+from alexnet.files.writing import put_in_place, write_bytes, write_text
 
 RECIPE, ENVIRONMENT, METRICS, EVENTS = "recipe.yaml", "environment.json", "metrics.jsonl", "events"
 CHECKPOINTS = "checkpoints"
@@ -64,6 +64,19 @@ class Tracker(Protocol):
 
     def close(self) -> None:
         """Have everything written; `continue_from` opens it again."""
+
+
+def settle_checkpoint(folder: Path) -> Path:
+    """Make the checkpoint that was just written the latest, and keep the one before it; return its path.
+
+    Whoever is stopped meanwhile leaves it whole as the next, and the run that continues from it does this again.
+    """
+    place = folder / CHECKPOINTS
+    latest = place / LATEST
+    if latest.exists():
+        latest.replace(place / PREVIOUS)
+    put_in_place(place / NEXT, latest)
+    return latest
 
 
 class Journal:

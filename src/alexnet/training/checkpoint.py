@@ -9,9 +9,8 @@ from pathlib import Path
 
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.files.tensors import copy_into, read_tensors, write_tensors
-from alexnet.files.writing import put_in_place
 from alexnet.network.model_file import Model, choose_format, describe, save_model, tensors_of
-from alexnet.runs.folder import BEST, CHECKPOINTS, LATEST, NEXT, PREVIOUS
+from alexnet.runs.folder import BEST, CHECKPOINTS, NEXT, settle_checkpoint
 from alexnet.training.optimizer import MomentumDescent
 from alexnet.training.progress import Progress, read_progress
 
@@ -34,17 +33,14 @@ def save_checkpoint(
     def write() -> None:
         place = folder / CHECKPOINTS
         place.mkdir(exist_ok=True)
-        latest, staged = place / LATEST, place / NEXT
         document = {
             "kind": "checkpoint",
             "format": choose_format(model),
             **describe(model),
             "progress": asdict(progress),
         }
-        write_tensors(staged, tensors, document)
-        if latest.exists():
-            latest.replace(place / PREVIOUS)
-        put_in_place(staged, latest)
+        write_tensors(place / NEXT, tensors, document)
+        settle_checkpoint(folder)
 
     world.run_on_all_ranks(write if world.is_main else lambda: None)
 
