@@ -13,9 +13,9 @@ from alexnet.cluster.parts import Executor
 from alexnet.data.store.format import choose_reported
 from alexnet.data.video.clip import find_clip
 from alexnet.distribution.world import SINGLE_PROCESS, World
-from alexnet.errors import ConfigError
 from alexnet.evaluation.assessment_options import (
     Options,
+    check_combination,
     check_files,
     check_fit,
     check_order,
@@ -41,7 +41,6 @@ from alexnet.evaluation.set_evaluation import SetEvaluation
 from alexnet.evaluation.trial import Tested, Trial, run_trial
 from alexnet.network.confidence import scale_probabilities
 from alexnet.network.model_file import find_model
-from alexnet.text.commands import command
 from alexnet.text.progress import Tick
 from alexnet.text.wording import counted, name_readably, readable_names
 
@@ -186,22 +185,7 @@ def assess(
     options = replace(options, split=split)
     check_splits(images, options.fit_on, split)
     averaging = options.average or options.fit_on is not None
-    if averaging and len(paths) < 2:
-        raise ConfigError(
-            "an average needs two models or more. Name several: "
-            f"{command('evaluate', 'A', 'B', 'STORE', average=True)}."
-        )
-    if options.save_ensemble and not averaging:
-        raise ConfigError("--save-ensemble keeps an average. Add --average, or --fit-weights SPLIT.")
-    if options.calibrated and averaging:
-        raise ConfigError(
-            "--calibrated scales with temperatures that files hold, and the average is in none yet. Keep it with "
-            "--save-ensemble, give that file to alexnet calibrate, and evaluate it."
-        )
-    if options.every is not None and executor is not None:
-        raise ConfigError(
-            "--every decodes clips into a folder of one machine. Leave out --cluster, or test a store of their frames."
-        )
+    check_combination(paths, options, in_parts=executor is not None)
     if options.predictions:
         check_prediction_file(options.predictions)
     models, entries = world.run_on_all_ranks(lambda: _load(paths, options))

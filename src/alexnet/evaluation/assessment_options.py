@@ -81,6 +81,31 @@ def check_world(world: World, models: Ensemble, tested: LabeledImages, options: 
     )
 
 
+def check_combination(paths: Sequence[Path], options: Options, *, in_parts: bool) -> None:
+    """Refuse options that do not go together.
+
+    Args:
+        in_parts: Whether processes elsewhere compute the images.
+    """
+    averaging = options.average or options.fit_on is not None
+    if averaging and len(paths) < 2:
+        raise ConfigError(
+            "an average needs two models or more. Name several: "
+            f"{command('evaluate', 'A', 'B', 'STORE', average=True)}."
+        )
+    if options.save_ensemble and not averaging:
+        raise ConfigError("--save-ensemble keeps an average. Add --average, or --fit-weights SPLIT.")
+    if options.calibrated and averaging:
+        raise ConfigError(
+            "--calibrated scales with temperatures that files hold, and the average is in none yet. Keep it with "
+            "--save-ensemble, give that file to alexnet calibrate, and evaluate it."
+        )
+    if options.every is not None and in_parts:
+        raise ConfigError(
+            "--every decodes clips into a folder of one machine. Leave out --cluster, or test a store of their frames."
+        )
+
+
 def check_order(paths: Sequence[Path], images: Path) -> None:
     """Say the right command where a store stands among the models, or a model in the place of the images."""
     stores = [path for path in paths if (path / HEADER_NAME).exists()]
