@@ -6,7 +6,7 @@
 
 Seconds are of the processor. `python -m damage.guided` does the same, guided by what the program runs. A failure is
 saved once for each place in the program, as OUT/crashes/FAMILY-…; exit code 1 if there are any. Failures are more than
-10 s for one file, more than 2 GiB, an exception that is no refusal, a process that is started, and a file that is
+10 s for one file, more than 2 GiB beside what the libraries take, an exception that is no refusal, a process that is started, and a file that is
 written elsewhere. OUT/FAMILY.json adds up what was done to a family, over all calls.
 """
 
@@ -214,7 +214,9 @@ def change_at_random(family: Family, files: list[bytes], run: Run, corpus: Path,
 
 def fuzz(family: Family, folder: Path, out: Path, options: argparse.Namespace, drive: Drive) -> None:
     """Fuzz one family until its time is over, and end this process; adds to OUT/FAMILY.json all the while."""
-    resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
+    taken = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData"))
+    most = 1024 * int(taken.split()[1]) + MOST_BYTES
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     name = family.name.replace(" ", "-")
     record = out / f"{name}.json"
     before = json.loads(record.read_text()) if record.exists() else {"failures": {}}

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,13 @@ def test_a_model_that_describes_its_tensors_as_something_else_is_refused(tmp_pat
         family.read(place)
 
 
+def test_a_model_whose_temperature_is_no_float_is_refused(tmp_path: Path) -> None:
+    family = KNOWN["model document"]
+    changed = change(json.loads(family.make(tmp_path).good[1]), ("temperatures", "1"), 10**400)
+    with pytest.raises(WeightsError, match="its header is incomplete or malformed"):
+        family.read(family.put(changed, tmp_path))
+
+
 def test_an_ensemble_of_an_infinite_format_is_refused(tmp_path: Path) -> None:
     family = KNOWN["ensemble"]
     place = family.put(change(json.loads(family.make(tmp_path).good[0]), ("format",), float("inf")), tmp_path)
@@ -211,6 +219,60 @@ def test_tensors_whose_places_are_none_are_told_as_damaged(tmp_path: Path) -> No
         (tmp_path / "x.safetensors").write_bytes(length.to_bytes(8, "little") + header + bytes(8))
         with pytest.raises((ConfigError, WeightsError), match=r"x\.safetensors"):
             describe(str(tmp_path / "x.safetensors"))
+
+
+def forge(data: bytes, *changes: tuple[bytes, bytes]) -> bytes:
+    for old, new in changes:
+        assert old in data
+        data = data.replace(old, new)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        (
+            "09000000 08000000 00000000 0000f03f",
+            "00000000 00000000 00000000 00000000",
+            "values of type 0, which there is not",
+        ),
+        ("10000300 6e303100", "0e000000 40000000", "it claims more than it has"),
+        ("05000000 08000000 01000000 03000000", "05000200 08000000 01000000 03000000", "it has fewer than two sides"),
+    ],
+)
+def test_a_table_of_matlab_that_ended_scipy_is_refused(tmp_path: Path, old: str, new: str, what: str) -> None:
+    family = KNOWN["MATLAB kit"]
+    good = family.make(tmp_path).good[0]
+    data = forge(good, (bytes.fromhex(old), bytes.fromhex(new)))
+    with pytest.raises(SourceError, match=what):
+        family.read(family.put(data, tmp_path))
+
+
+def test_tables_of_matlab_within_tables_end(tmp_path: Path) -> None:
+    inner = b""
+    for _ in range(60):
+        head = struct.pack("<8I", 6, 8, 2, 0, 5, 8, 1, 1) + struct.pack("<2I", 1, 0)
+        body = head + struct.pack("<2I", 14, len(inner)) + inner
+        inner = body
+    data = KNOWN["MATLAB kit"].make(tmp_path).good[0][:128] + struct.pack("<2I", 14, len(inner)) + inner
+    with pytest.raises(SourceError, match="it is nested too deeply"):
+        KNOWN["MATLAB kit"].read(KNOWN["MATLAB kit"].put(data, tmp_path))
+
+
+def test_names_that_no_file_can_have_are_left_out_or_refused_shortly(tmp_path: Path) -> None:
+    family = KNOWN["table"]
+    family.make(tmp_path)
+    family.read(family.put(b"path,label\n0.png,ant\n1.png,bee\n2.png,ant\n\0.png,bee\n", tmp_path))
+    with pytest.raises(SourceError, match="no image below") as problem:
+        family.read(family.put(b"path,label\n0.png,ant\n1.png,bee\n" + b"a" * 5000 + b",bee\n", tmp_path))
+    assert len(str(problem.value)) < 600 + len(str(tmp_path))
+
+
+def test_a_compressed_archive_that_ends_early_is_damaged(tmp_path: Path) -> None:
+    family = KNOWN["tar"]
+    packed = family.make(tmp_path).good[3]
+    with pytest.raises(SourceError, match="is a damaged archive"):
+        family.read(family.put(packed[:300], tmp_path))
 
 
 def test_a_form_tells_where_a_value_first_departs_from_it() -> None:

@@ -261,6 +261,8 @@ def judge(out: Path) -> int:
                 faults.append(f"{what} of {name} grow from {quarters[0].max():.0f} to {quarters[-1].max():.0f}")
     images = json.loads((out / "STORE" / "store.json").read_text())["splits"]["train"]["count"]
     rates = images / np.diff([row["processor"] for row in rows if row["kind"] == "epoch"])
+    if len(rates) < 4:
+        sys.exit(f"{len(rates)} epochs were measured; the table needs four or more.")
     first, *_, last = (np.median(quarter) for quarter in np.array_split(rates, 4))
     least, low, middle, high, most = np.quantile(rates, (0, 0.25, 0.5, 0.75, 1))
     print(f"| train, images per CPU-second | {first:.1f} | {last:.1f} | |\n\n{len(rates)} epochs: median {middle:.1f} images "
@@ -291,6 +293,7 @@ def main() -> None:
     if options.search:
         search(out)
     if not options.report:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("It was told to end."))  # and ends what it began
         out.mkdir(parents=True, exist_ok=True)
         prepare(out, options.images)
         Soak(out, options.share, options.add_seconds).run(options.minutes)

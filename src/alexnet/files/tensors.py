@@ -85,7 +85,7 @@ def read_document(path: Path, *, kinds: tuple[str, ...], newest_format: int) -> 
         raise WeightsError(f"{path}: holds a {held or 'document without a kind'}, not a {' or '.join(kinds)}.")
     if not isinstance(document.get("format"), int) or document["format"] > newest_format:
         raise WeightsError(
-            f"{path}: has {held} format {document.get('format')}; this version reads up to {newest_format}. "
+            f"{path}: has {held} format {document.get('format')!r:.40}; this version reads up to {newest_format}. "
             "Update alexnet."
         )
     return {name: value for name, value in document.items() if name not in (_TENSORS, _CHECKSUM)}

@@ -41,6 +41,8 @@ def check_file(path: str | os.PathLike[str], most_bytes: int | None = None) -> i
     """
     try:
         status = os.stat(path)
+    except ValueError:  # what a table or a document of strangers names may be no path
+        raise OSError(errno.EINVAL, "its name holds a null character", os.fspath(path)) from None
     except FileNotFoundError:
         if os.path.islink(path):
             reason = f"it is a link to {os.readlink(path)}, which does not exist"

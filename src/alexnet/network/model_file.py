@@ -76,7 +76,7 @@ class Model:
         mean = np.asarray(self.preprocessing.mean_image.mean((0, 1), dtype=np.float64))
         try:
             known = np.array(recorded, np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return mean
         return known if known.shape == (3,) and np.isfinite(known).all() else mean
 
@@ -189,11 +189,11 @@ def assemble_model(path: Path, document: Mapping[str, Any], tensors: "Mapping[st
         independent = document.get("independent")
         if independent is not None:
             independent = Independent(read_thresholds(independent["thresholds"], len(names)))
-    except (KeyError, TypeError, ValueError) as problem:
+    except (KeyError, TypeError, ValueError, OverflowError) as problem:
         if isinstance(problem, WeightsError):
             raise
         raise WeightsError(
-            f"{path}: its header is incomplete or malformed ({problem}). Obtain the file again."
+            f"{path}: its header is incomplete or malformed ({str(problem)[:200]}). Obtain the file again."
         ) from None
     for name, value, known in (("mean_place", mean_place, get_args(MeanPlace)), ("framing", framing, FRAMINGS)):
         if value not in known:

@@ -73,7 +73,8 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=int(END_SECONDS),
             )
         )
-        for name in ("uvicorn.error", "uvicorn.asgi"):
+        # The last would write a line for each damaged form that a stranger sends.
+        for name in ("uvicorn.error", "uvicorn.asgi", "python_multipart.multipart"):
             logging.getLogger(name).setLevel(logging.ERROR)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+from alexnet.data.sources.matlab_tags import check_tags
 from alexnet.errors import SourceError
 
 
@@ -23,8 +24,9 @@ def read_matlab(name: Path | str, data: bytes | None = None, *, otherwise: str =
             f"{name} is a MATLAB file; reading it needs scipy. Install it (pip install 'alexnet[ilsvrc]'){otherwise}."
         ) from None
     try:
-        found = loadmat(io.BytesIO(Path(name).read_bytes() if data is None else data), squeeze_me=True,
-                        struct_as_record=False)  # fmt: skip
+        data = Path(name).read_bytes() if data is None else data
+        check_tags(data)
+        found = loadmat(io.BytesIO(data), squeeze_me=True, struct_as_record=False)
     # scipy raises many types for a damaged file; it is unusable whichever it is.
     except Exception as error:
         raise SourceError(f"{name} cannot be read ({error}). Copy it again from where it came.") from None

@@ -1,5 +1,6 @@
 """What every kind of source comes down to: images with labels, by split, and files that give out their bytes."""
 
+import errno
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,7 +52,10 @@ class FolderFiles:
 
     def describe(self, path: str) -> tuple[int, int]:
         """Size in bytes and time of change in nanoseconds."""
-        status = os.stat(self.locate(path))
+        try:
+            status = os.stat(self.locate(path))
+        except ValueError:  # the name holds a null character
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
         return status.st_size, status.st_mtime_ns
 
     def locate(self, path: str) -> str:

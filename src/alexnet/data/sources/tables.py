@@ -15,6 +15,7 @@ from alexnet.data.sources.listing import collect
 from alexnet.data.sources.source import FolderFiles, Options, Record, Source
 from alexnet.errors import SourceError
 from alexnet.files.writing import read_text, split_lines
+from alexnet.text.wording import cut
 
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "filepath", "image", "image_path", "id", "image_id", "imageid")
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "wordnet_id", "wordnet id", "wnid", "target")
@@ -148,8 +149,8 @@ def locate_images(
             )
         if not found and not has_image_suffix(record.path):
             raise SourceError(
-                f"{root}, {called} {number}: no image below {folder} is named {record.path}. Paths are relative to "
-                "the folder of the table; names and ids without suffix are looked for in it."
+                f"{root}, {called} {number}: no image below {folder} is named {cut(record.path, 240)}. Paths are "
+                "relative to the folder of the table; names and ids without suffix are looked for in it."
             )
         located.append(record._replace(path=found[0]) if found else record)
     return located
