@@ -13,6 +13,7 @@ from alexnet.exchange.feature_files import open_writer
 from alexnet.files import writing
 from alexnet.files.tensors import copy_into, is_own, read_document, read_tensors, write_tensors
 from alexnet.files.writing import check_file, read_bytes, read_text, write_bytes, write_text
+from alexnet.text import commands
 
 DOCUMENT = {"kind": "model", "format": 1, "names": ["é", "b"]}
 
@@ -173,6 +174,17 @@ def test_what_a_killed_process_left_of_a_file_goes_when_it_is_written_again(tmp_
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.safetensors", "b.json", "c.json"]
 
 
+def test_tensors_without_room_name_the_folder_that_they_are_part_of(
+    tmp_path: Path, full_disk: Callable[[int], None]
+) -> None:
+    full_disk(1000)
+    with pytest.raises(OSError, match="File too large") as problem, writing.name_in_errors(tmp_path / "folder"):
+        write_tensors(tmp_path / "a.safetensors", {"x": torch.ones(1000)}, DOCUMENT)
+    full_disk(10**9)
+    assert problem.value.filename == str(tmp_path / "folder")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_was_being_written_is_not_there_yet(tmp_path: Path) -> None:
     for name in (".a.json.writing", ".b.json.writing", "a.json", "b.json"):
         (tmp_path / name).write_text("")
@@ -209,6 +221,35 @@ def test_a_folder_has_its_name_when_its_files_are_on_the_disk(tmp_path: Path, mo
     assert sorted(flushed[:2]) == [("a", False), ("b", False)]
     assert flushed[2:] == [(".f.writing", False), (tmp_path.name, True)]
     assert (tmp_path / "f" / "b").read_text() == "b"
+
+
+def test_a_flush_that_fails_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    (tmp_path / "written").write_text("a")
+    monkeypatch.setattr(os, "fsync", fail)
+    for work, named in (
+        (lambda: writing.put_in_place(tmp_path / "written", tmp_path / "f"), tmp_path / "f"),
+        (lambda: writing.sync_folder(tmp_path), tmp_path),
+    ):
+        with pytest.raises(OSError, match="Input/output error") as problem:
+            work()
+        assert problem.value.filename == str(named)
+
+
+def test_half_a_command_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_disk: Callable[[int], None]
+) -> None:
+    monkeypatch.setattr(commands, "typed_command", lambda: "alexnet search index RUN PHOTOS --out INDEX")
+    full_disk(10)
+    with pytest.raises(OSError, match="File too large") as problem:
+        commands.record_command(tmp_path)
+    full_disk(10**9)
+    assert problem.value.filename == str(tmp_path / commands.COMMAND)
+    assert not list(tmp_path.iterdir())
+    commands.record_command(tmp_path)
+    assert commands.recall_command(tmp_path) == "alexnet search index RUN PHOTOS --out INDEX"
 
 
 def test_text_appears_whole(tmp_path: Path) -> None:

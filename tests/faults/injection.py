@@ -98,7 +98,7 @@ def find_unflushed(calls: Sequence[Sequence[str]]) -> list[str]:
     for call, path, before in calls:
         if call == "write":
             loose.add(path)
-        elif call == "fsync":
+        elif call in ("fsync", "remove"):
             loose.discard(path)
         elif call == "rename":
             wrong += [path for file in loose if file == before or file.startswith(f"{before}/")]

@@ -23,8 +23,14 @@ from faults.injection import FAULTS, KILLS, Ended
 from faults.stages import BASE, STAGES, Stage, call, fill, make_pictures, tiny
 
 
+def names_file(text: str, path: str) -> bool:
+    """Whether the last sentence of an error names what the user knows of a path, which may be a temporary one."""
+    known = re.split(r"[./-]", path.lstrip("."))[0]
+    return known in re.split(r"(?:Failed|Error|failed|Left out): ", text)[-1]
+
+
 def judge(
-    stage: Stage, how: str, ended: Ended, old: dict[str, str], new: dict[str, str], now: dict[str, str]
+    stage: Stage, path: str, how: str, ended: Ended, old: dict[str, str], new: dict[str, str], now: dict[str, str]
 ) -> tuple[str, list[str]]:
     """Return what state a fault left, "old", "new" or "between", and everything that is wrong with how it ended."""
     wrong = []
@@ -39,6 +45,8 @@ def judge(
         wrong.append("traceback")
     if ended.code == 1 and not re.search(r"(Failed|Error|failed|Left out)\b.*\.", ended.text, re.DOTALL):
         wrong.append("no sentence")
+    elif ended.code == 1 and not names_file(ended.text, path):
+        wrong.append("a sentence that does not name the file")
     if ".writing" in ended.text or "Errno" in ended.text:
         wrong.append("it names what nobody knows")
     wrong += [f"{name} is {what}" for name, what in now.items() if what.startswith("broken")]
@@ -132,7 +140,7 @@ class Matrix:
             ended = injection.run(stage.do, self.case, injection.environment(self.case, None, point, how))
             now = trees.look(self.case)
             row["met"] = injection.was_met(self.case, point)
-            state, wrong = judge(stage, how, ended, old, new, now)
+            state, wrong = judge(stage, point.path, how, ended, old, new, now)
             # From the same files the same command does the same: it is given again once for each state.
             left = trees.fingerprint(self.case, now)
             if left not in settled:

@@ -6,6 +6,8 @@ tensors are, so that headers are read at once.
 
 import json
 import math
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +60,8 @@ def write_tensors(path: Path, tensors: "Mapping[str, Tensor]", document: dict[st
             written.replace(temporary)
         except safetensors.SafetensorError as problem:
             reason = str(problem).partition(" at path ")[0]  # what follows is a temporary name
+            if os.name == "posix" and (number := re.search(r"\(os error (\d+)\)", reason)):
+                raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
             raise OSError(f"{path}: cannot be written: {reason}") from None
         finally:
             clear_away(folder)

@@ -179,15 +179,19 @@ def put_in_place(written: Path, path: Path) -> None:
     """Give a written file, or a folder of files, its name.
 
     Their bytes are on the disk before the name is, and the name before this returns.
+
+    Raises:
+        OSError: the disk fails; it names this file.
     """
-    is_folder = written.is_dir()
-    for part in written.iterdir() if is_folder else [written]:
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-    if is_folder:
-        sync_folder(written)
-    written.replace(path)
-    sync_folder(path.parent)
+    with name_in_errors(path):
+        is_folder = written.is_dir()
+        for part in written.iterdir() if is_folder else [written]:
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+        if is_folder:
+            sync_folder(written)
+        written.replace(path)
+        sync_folder(path.parent)
 
 
 def clear_away(path: Path) -> None:
@@ -284,8 +288,9 @@ def sync_folder(folder: Path) -> None:
     """Make a rename in this folder survive a power cut, where the system offers that."""
     if os.name != "posix":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with name_in_errors(folder):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

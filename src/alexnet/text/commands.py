@@ -6,6 +6,7 @@ Words in capitals and picture.jpg stand for what only the user knows.
 import os
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +113,19 @@ def _spell(value: object) -> object:
 
 
 def record_command(folder: Path) -> None:
-    """Keep the command that is being carried out in the folder of the work that it begins."""
+    """Keep the command that is being carried out in the folder of the work that it begins.
+
+    Raises:
+        OSError: the disk is full; it names the file, and no half command is left.
+    """
+    path = folder / COMMAND
     if typed := typed_command():
-        (folder / COMMAND).write_bytes(os.fsencode(typed + "\n"))
+        try:
+            path.write_bytes(os.fsencode(typed + "\n"))
+        except OSError as problem:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+            raise OSError(problem.errno, problem.strerror, str(path)) from None
 
 
 def recall_command(folder: Path) -> str | None:
