@@ -39,6 +39,7 @@ from alexnet.recipes.named import find_recipe, read_recipe
 from alexnet.retrieval.codes import fitting
 from alexnet.retrieval.codes.encoding import load_codes
 from alexnet.retrieval.index import writer as index_writer
+from alexnet.retrieval.index.changes import commit
 from alexnet.retrieval.index.reader import open_index
 from alexnet.runs import workflow
 from alexnet.runs.folder import MODEL, read_environment
@@ -122,7 +123,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         call("train", "clipstore", "--temporal", "pooling", "--from", "run", "--out", "clips.safetensors")
         call("search", "index", "run", "photos", "--out", "index", "--precision", "float32")
         call("search", "codes", "index", "--bits", 16, "--method", "random")
-        patch.setattr(index_writer, "_finish", interrupt)
+        patch.setattr(index_writer, "commit", interrupt_last)
         call("search", "index", "run", "photos", "--out", "half index", "--dtype", "float16")
         call("reproduce", "views", "--store", "store", "--out", "reproduced", "--recipe", "mine.yaml", "--budget", 1e-9)
     return root
@@ -130,6 +131,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def interrupt(*arguments: object, **options: object) -> None:
     raise KeyboardInterrupt
+
+
+def interrupt_last(folder: Path, header: dict[str, Any]) -> dict[str, Any]:
+    """Let parts into an index, and no end."""
+    if header["finished"]:
+        interrupt()
+    return commit(folder, header)
 
 
 @pytest.fixture
