@@ -28,11 +28,11 @@ EXTRAS_READY := $(EXTRAS)/.ready
 
 $(EXTRAS_READY): pyproject.toml constraints-extras.txt
 	$(PYTHON) -m venv $(EXTRAS)
-	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-extras.txt --editable '.[dev,web,browser,site,notebooks,lance,cluster]'
+	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-extras.txt --editable '.[dev,web,remote,browser,site,notebooks,storage,lance,cluster]'
 	touch $(EXTRAS_READY)
 
 test-extras: $(EXTRAS_READY)
-	$(EXTRAS)/bin/python -m pytest -m 'not slow and not gpu' tests/serving tests/site tests/retrieval/test_exporting.py tests/retrieval/test_guide.py tests/cluster/test_nodes.py
+	$(EXTRAS)/bin/python -m pytest -m 'not slow and not gpu' tests/serving tests/site tests/remote tests/retrieval/test_exporting.py tests/retrieval/test_guide.py tests/cluster/test_nodes.py
 	$(EXTRAS)/bin/python -m pytest tests/release
 
 # Longer tests: every one that is marked slow.

@@ -8,6 +8,7 @@ AlexNetError
 ├── StoreError (ValueError)         a store that is missing, damaged, unfinished or of another format
 ├── WeightsError (ValueError)       a model file or checkpoint that is missing, damaged or of another network
 ├── SearchError (ValueError)        an index that is missing, damaged, unfinished or of another model
+├── AddressError (RuntimeError)     an address such as s3://bucket/store that cannot be read or written
 ├── RunError (RuntimeError)         a run folder that cannot be started or continued
 ├── DistributionError (RuntimeError)  processes that do not fit together, or lost each other
 ├── DivergedError (ArithmeticError) training whose loss is no longer finite
@@ -18,9 +19,14 @@ Messages say what was given, what is accepted and what to do next. The command l
 exit code 1 (failed), 2 (misuse: ConfigError and its children) or 130 (interrupted).
 """
 
+from alexnet.text.places import shown
+
 
 class AlexNetError(Exception):
     """Base of every error raised on purpose by this package."""
+
+    def __str__(self) -> str:
+        return shown(super().__str__())
 
     exit_code = 1
     told_elsewhere: bool | None = None
@@ -55,6 +61,10 @@ class WeightsError(AlexNetError, ValueError):
 
 class SearchError(AlexNetError, ValueError):
     """An index of features is missing, damaged, unfinished, or of another model."""
+
+
+class AddressError(AlexNetError, RuntimeError):
+    """An address, as s3://bucket/store, cannot be read or written."""
 
 
 class RunError(AlexNetError, RuntimeError):

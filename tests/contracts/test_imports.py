@@ -18,7 +18,7 @@ PACKAGE = Path(alexnet.__file__).parent
 
 ARROWS = {
     "version": set(),
-    "errors": set(),
+    "errors": {"text"},
     "compiling": set(),
     "startup": set(),
     "text": {"files", "errors"},

@@ -18,6 +18,7 @@ from alexnet.batches.randomness import Purpose, hash_samples
 from alexnet.batches.shard import IGNORED_LABEL, WHOLE_BATCH, BatchShard
 from alexnet.batches.side_stream import Sent, SideStream
 from alexnet.data.producer import produce_ahead
+from alexnet.data.store.raw import Images as StoreImages
 from alexnet.recipes.fields import Batches
 
 _AHEAD = 2
@@ -150,6 +151,12 @@ class TrainingBatches:
                 self.waited_seconds += time.perf_counter() - start
                 yield batch
 
+    def _read(self, indices: NDArray[np.int64]) -> Sequence[NDArray[np.uint8]]:
+        """Return images one by one, as they are used; those at an address all at once, as each must be waited for."""
+        if isinstance(self._images, StoreImages) and self._images.is_distant:
+            return list(self._images.take(indices))
+        return [self._images[int(i)] for i in indices]
+
     def _assemble(
         self,
         order: NDArray[np.int64],
@@ -189,7 +196,7 @@ class TrainingBatches:
         if self._side is not None:
             self._side.wait_until_left(place)
         assemble_views(
-            [self._images[int(i)] for i in indices],
+            self._read(indices),
             self._mean,
             views,
             inputs,

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from alexnet.console.pace import Pace
 from alexnet.text.names import escape_controls
+from alexnet.text.places import shown
 
 PLAIN_EVERY_SECONDS = 10.0
 """How often progress is printed where the output is not a terminal."""
@@ -80,11 +81,11 @@ class Terminal:
         if self.output.is_terminal:
             self._results.print(_visible(text))
         else:
-            self.output.file.write(f"{escape_controls(text)}\n")
+            self.output.file.write(f"{escape_controls(shown(text))}\n")
 
     def print_json(self, value: object) -> None:
         """Print a value as a line of JSON on standard output; paths and the like by their text."""
-        sys.stdout.write(json.dumps(value, default=str) + "\n")
+        sys.stdout.write(shown(json.dumps(value, default=str)) + "\n")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
         """Print a table on standard output; columns of numbers are aligned to the right."""
@@ -278,7 +279,7 @@ def _are_numbers(cells: Sequence[str]) -> bool:
 
 def _visible(text: str) -> Text:
     """Return a text for the screen, with what would steer it or cannot be written escaped."""
-    return Text(escape_controls(text))
+    return Text(escape_controls(shown(text)))
 
 
 def _on_one_line(text: str) -> str:

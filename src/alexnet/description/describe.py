@@ -15,6 +15,7 @@ from alexnet.description.reproductions import describe_reproduction, list_experi
 from alexnet.description.runs import describe_run
 from alexnet.description.stores import describe_partial, describe_store, is_partial
 from alexnet.errors import ConfigError, RecipeError, WeightsError
+from alexnet.files.addresses import local
 from alexnet.files.kinds import recognize
 from alexnet.files.tensors import is_own
 from alexnet.network.dialects import DIALECTS, is_dialect
@@ -36,7 +37,7 @@ def describe(what: str, *, verify: bool = False, every: bool = False) -> Descrip
         ConfigError: it is none of these.
         StoreError, SearchError, WeightsError, RunError: it is one, but damaged.
     """
-    path = Path(what)
+    path = local(what)
     if path.is_dir():
         return _describe_folder(path, verify=verify, every=every)
     partial = path.with_name(path.name + PARTIAL_SUFFIX) if path.name else path

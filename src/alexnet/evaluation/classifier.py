@@ -21,6 +21,7 @@ from alexnet.evaluation.evaluate import (
 from alexnet.evaluation.given import Given
 from alexnet.evaluation.prediction import Answer, Predictor
 from alexnet.evaluation.set_evaluation import SetEvaluation, arrange_columns, explain_labels, measure_sets
+from alexnet.files.addresses import local
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model, find_model, load_model
 from alexnet.system import Compute, choose_compute
@@ -209,12 +210,13 @@ def load(path: str | Path, *, device: str = "auto", precision: str = "auto") -> 
     """Return a trained model with its matching preprocessing.
 
     Args:
-        path: A model file (.safetensors), or a run folder; of an unfinished run, its newest checkpoint is used.
+        path: A model file (.safetensors), or a run folder; of an unfinished run, its newest checkpoint is used. Or the
+            address of one, as s3://bucket/run.
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto", "float32" or "bfloat16".
     Raises:
         WeightsError: there is no model there, or its file is damaged.
         ConfigError: the device or precision is not available.
     """
-    path = Path(path)
+    path = local(path)
     return Classifier(load_model(find_model(path)), path, device=device, precision=precision)

@@ -20,6 +20,7 @@ from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.metrics import top_k_credit
 from alexnet.evaluation.prediction import Answer, Predictor
+from alexnet.files.addresses import local
 from alexnet.files.documents import parse_json
 from alexnet.files.record import hash_file, header_checksum
 from alexnet.files.writing import write_text
@@ -234,7 +235,7 @@ def load_ensemble(path: str | Path, *, device: str = "auto", precision: str = "a
     Raises:
         WeightsError: the file is damaged; a member is missing, or is not the file it was.
     """
-    path = Path(path)
+    path = local(path)
     try:
         document: dict[str, Any] = parse_json(path.read_bytes())
         entries = [_read_member(each) for each in document["members"]]

@@ -151,7 +151,7 @@ def _count_shared(trained: dict[str, Any], group: Sequence[Classifier], trial: T
     """How many of the images are among those of the training store, if that store can still be read and is small."""
     folders = [model.path if model.path.is_dir() else model.path.parent for model in group]
     found = [find_store(_environment(model), folder) for model, folder in zip(group, folders, strict=True)]
-    trained_on = next(filter(None, found), None)
+    trained_on = next((place for place in found if isinstance(place, Path)), None)
     if trained_on is None:
         return 0
     try:

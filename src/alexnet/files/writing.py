@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from alexnet.files.storage import is_address
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -224,8 +226,13 @@ def name_in_errors(path: Path) -> Iterator[None]:
 def remember_place(name: str, place: Path, folder: Path) -> dict[str, str]:
     """Return what a record inside a folder says of a place elsewhere: its relative and its absolute path.
 
-    The first stays true where both move together, the second where the folder alone moves.
+    The first stays true where both move together, the second where the folder alone moves. Of what was brought from an
+    address it is the address.
     """
+    from alexnet.files.origin import address_of
+
+    if address := address_of(place):
+        return {name: address, f"{name}_absolute": address}
     absolute = os.path.abspath(place)
     try:
         relative = os.path.relpath(os.path.realpath(place), os.path.realpath(folder))
@@ -234,15 +241,18 @@ def remember_place(name: str, place: Path, folder: Path) -> dict[str, str]:
     return {name: relative, f"{name}_absolute": absolute}
 
 
-def recall_places(name: str, record: Mapping[str, Any], folder: Path) -> list[Path]:
+def recall_places(name: str, record: Mapping[str, Any], folder: Path) -> list[Path | str]:
     """Return where what `remember_place` recorded is, in the order in which to try: only what is there.
 
-    Paths below the current folder are relative to it, as people type them.
+    Paths below the current folder are relative to it, as people type them. An address is returned as it is and not
+    asked, so that the record of a stranger connects to nothing; who needs what is there asks it.
     """
     here = os.path.realpath(os.curdir)
-    found = []
-    for place in (record.get(name), record.get(f"{name}_absolute")):
-        if isinstance(place, str) and place:
+    found: list[Path | str] = []
+    for place in dict.fromkeys((record.get(name), record.get(f"{name}_absolute"))):
+        if is_address(place):
+            found.append(place)
+        elif isinstance(place, str) and place:
             path = Path(os.path.realpath(folder), place)
             if path.exists():
                 absolute = Path(os.path.normpath(path))

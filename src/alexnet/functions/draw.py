@@ -23,6 +23,7 @@ from typing import Any
 
 from alexnet.errors import ConfigError, WeightsError
 from alexnet.evaluation.classifier import Classifier
+from alexnet.files.addresses import local
 from alexnet.functions.figure_files import Drawn, plan_files
 from alexnet.functions.opening import Place, Places, as_paths, begin, image_files, open_classifier
 from alexnet.interpretation.curves import draw_curves, draw_runs
@@ -64,7 +65,7 @@ def filters(
     One scale for the whole layer; every weight is an exact square of pixels.
     """
     files = plan_files("filters", out, formats, theme, overwrite, as_paths(model))
-    _, classifier = open_classifier(Path(model), device="cpu", precision="float32", threads=None, quiet=not show)
+    _, classifier = open_classifier(local(model), device="cpu", precision="float32", threads=None, quiet=not show)
     return files.write(lambda theme: draw_filters(classifier.network, theme))
 
 
@@ -99,9 +100,9 @@ def predictions(
     """
     given = as_paths(images)
     name = "mistakes" if only_errors else "predictions"
-    files = plan_files(name, out, formats, theme, overwrite, [Path(model), *given])
+    files = plan_files(name, out, formats, theme, overwrite, [local(model), *given])
     terminal, classifier = open_classifier(
-        Path(model), device=device, precision=precision, threads=threads, quiet=not show
+        local(model), device=device, precision=precision, threads=threads, quiet=not show
     )
     pictures = _open(classifier, given, split, labeled)
     with terminal.progress("predicting", "images") as meter:
@@ -139,9 +140,9 @@ def neighbors(
         among: Split of a store to search.
     """
     given, wanted = as_paths(images), as_paths(queries)
-    files = plan_files("neighbours", out, formats, theme, overwrite, [Path(model), *given, *wanted])
+    files = plan_files("neighbours", out, formats, theme, overwrite, [local(model), *given, *wanted])
     terminal, classifier = open_classifier(
-        Path(model), device=device, precision=precision, threads=threads, quiet=not show
+        local(model), device=device, precision=precision, threads=threads, quiet=not show
     )
     collection = _open(classifier, given, among, labeled)
     asked = None
@@ -185,8 +186,8 @@ def activations(
         index: Which of the images, counted from 0.
     """
     given = as_paths(images)
-    files = plan_files("activations", out, formats, theme, overwrite, [Path(model), *given])
-    _, classifier = open_classifier(Path(model), device=device, precision=precision, threads=threads, quiet=not show)
+    files = plan_files("activations", out, formats, theme, overwrite, [local(model), *given])
+    _, classifier = open_classifier(local(model), device=device, precision=precision, threads=threads, quiet=not show)
     pictures = _open(classifier, given, split, False)
     _check_positions([index], len(pictures))
     name = layer or classifier.network.activation_names()[0]
@@ -248,9 +249,9 @@ def why(
     if method not in METHODS:
         raise ConfigError(f"method {method!r}: accepted are {', '.join(METHODS)}.")
     given = as_paths(images)
-    files = plan_files("why", out, formats, theme, overwrite, [Path(model), *given])
+    files = plan_files("why", out, formats, theme, overwrite, [local(model), *given])
     terminal, classifier = open_classifier(
-        Path(model), device=device, precision=precision, threads=threads, quiet=not show
+        local(model), device=device, precision=precision, threads=threads, quiet=not show
     )
     kind = None if class_name is None else _find_class(classifier, class_name)
     pictures = _open(classifier, given, split, False)
@@ -287,14 +288,14 @@ def timeline(
     Raises:
         ImageError: the clip cannot be read, or is too short for the model.
     """
-    path = Path(clip)
-    files = plan_files("timeline", out, formats, theme, overwrite, [Path(model), path])
-    if is_temporal(Path(model)):
+    path = local(clip)
+    files = plan_files("timeline", out, formats, theme, overwrite, [local(model), path])
+    if is_temporal(local(model)):
         terminal = begin(threads, quiet=not show)
-        found = look_over_time(open_temporal(Path(model), device=device, precision=precision), path, every)
+        found = look_over_time(open_temporal(local(model), device=device, precision=precision), path, every)
     else:
         terminal, classifier = open_classifier(
-            Path(model), device=device, precision=precision, threads=threads, quiet=not show
+            local(model), device=device, precision=precision, threads=threads, quiet=not show
         )
         found = look_over_time(classifier, path, every)
     for note in found.odd:

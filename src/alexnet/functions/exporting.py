@@ -13,6 +13,7 @@ from alexnet.exchange.exporting import Exported, Format, export_model
 from alexnet.exchange.features import BATCH_IMAGES, FeatureReport, write_features
 from alexnet.exchange.importing import open_model
 from alexnet.exchange.projector import write_projection
+from alexnet.files.addresses import local, on_disk
 from alexnet.functions.opening import Place, Places, image_files, open_classifier, share_work, tell_unfinished
 
 
@@ -50,14 +51,14 @@ def export(
         ExportError: the file would not compute what the model does, or the format cannot express it.
         ConfigError: an option does not go with the format, `out` exists, or a package is missing.
     """
-    path, file = Path(model), Path(out)
+    path, file = local(model), on_disk(out, "export")
     tell_unfinished(Terminal(quiet=not show), path)
     if is_ensemble(path):
         from alexnet.exchange.onnx_ensemble import export_ensemble
 
         return export_ensemble(load_ensemble(path, precision="float32"), to, file, plain_normalization=plain_norm)
     opened = open_model(
-        path, dialect=dialect, mean=mean, class_names=None if class_names is None else Path(class_names)
+        path, dialect=dialect, mean=mean, class_names=None if class_names is None else local(class_names)
     )
     if to == "folder":
         from alexnet.runs.model_folder import export_folder
@@ -106,7 +107,7 @@ def features(
         WeightsError: there is no model, or it is damaged.
     """
     terminal, classifier = open_classifier(
-        Path(model), device=device, precision=precision, threads=threads, quiet=not show
+        local(model), device=device, precision=precision, threads=threads, quiet=not show
     )
     names = [classifier.network.features_name()] if layers is None else layers
     if to == "projector":

@@ -13,6 +13,7 @@ from alexnet.errors import SourceError
 from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.ensemble import Ensemble
 from alexnet.evaluation.ensemble import open_model as open_any
+from alexnet.files.addresses import local
 from alexnet.network.model_file import find_checkpoint
 from alexnet.runs.folder import MODEL
 from alexnet.system import set_threads, tune_allocator
@@ -20,14 +21,14 @@ from alexnet.text.commands import command
 from alexnet.training.progress import read_progress
 
 Place = str | os.PathLike[str]
-"""A path."""
+"""A path, or an address such as s3://bucket/store."""
 Places = Place | Iterable[Place]
 """A path, or several."""
 
 
 def as_paths(given: Places) -> list[Path]:
-    """Return one path or several as a list."""
-    return [Path(given)] if isinstance(given, str | os.PathLike) else [Path(each) for each in given]
+    """Return one path or several as a list; what addresses name is brought."""
+    return list(map(local, [given] if isinstance(given, str | os.PathLike) else given))
 
 
 def image_files(given: Places, *, clips: bool = False) -> list[Path]:

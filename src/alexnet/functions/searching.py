@@ -10,6 +10,7 @@ from alexnet.errors import ConfigError, SearchError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.clips import EVERY_S
 from alexnet.evaluation.ensemble import Ensemble, open_model
+from alexnet.files.addresses import local, on_disk, send, working
 from alexnet.functions.opening import (
     Place,
     Places,
@@ -20,6 +21,7 @@ from alexnet.functions.opening import (
     share_work,
     tell_unfinished,
 )
+from alexnet.retrieval.index.format import HEADER_NAME
 from alexnet.retrieval.index.images import choose_images
 from alexnet.retrieval.index.reader import Index, open_index
 from alexnet.retrieval.index.writer import BATCH_IMAGES, IndexReport, make_index
@@ -57,7 +59,7 @@ def index(
         model: Run folder, model file or ensemble file.
         images: A store, or files and folders; in folders, the folder that holds an image names its class, and train,
             val or test at the top its split.
-        out: Index to create: a folder.
+        out: Index to create: a folder, or an address to which it is sent when it is finished.
         layer: Activation to keep, as "conv5.pool"; the last hidden layer, rectified, where None.
         dtype: Of the features on the disk: "float32", or "float16" in half the room.
         splits: Those of a store; all where empty.
@@ -71,16 +73,21 @@ def index(
         SearchError: `out` is something else, no image could be read, or features are not finite.
         SourceError, StoreError, WeightsError, ConfigError: images, model or layer cannot be used.
     """
-    path = Path(model)
+    path = local(model)
     terminal = begin_together(world, threads, path, quiet=not show)
     chosen = world.run_on_all_ranks(lambda: choose_images(as_paths(images), splits, every))
     opened = world.run_on_all_ranks(lambda: open_model(path, device=device, precision=precision))
+    if cluster is not None:
+        on_disk(out, "--cluster")
+    folder = Path(world.broadcast_result(lambda: str(working(out, claim=True))))
     options: Any = {"layer": layer, "dtype": dtype, "batch_size": batch_size, "world": world}
     with (
         share_work(cluster, threads=threads, device=device) as executor,
         terminal.progress("indexing", "images") as meter,
     ):
-        return make_index(opened, chosen, Path(out), tick=meter, executor=executor, **options)
+        report = make_index(opened, chosen, folder, tick=meter, executor=executor, **options)
+    world.run_on_all_ranks(lambda: send(folder, last=HEADER_NAME) if world.is_main else None)
+    return report
 
 
 class Nearest(NamedTuple):
@@ -154,7 +161,7 @@ def open_indexed_model(
     Raises:
         SearchError: it is not where it was, and none is named.
     """
-    place = Path(unescape_name(index.header["model"]["path"])) if model is None else Path(model)
+    place = local(unescape_name(index.header["model"]["path"]) if model is None else model)
     if model is None and not place.exists():
         raise SearchError(f"{index.path} was made with {place}, which is not there. Say where it is: --model MODEL")
     tell_unfinished(terminal, place)

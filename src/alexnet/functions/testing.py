@@ -15,9 +15,10 @@ from alexnet.evaluation.assessment import Assessment, assess
 from alexnet.evaluation.assessment_options import Options
 from alexnet.evaluation.calibrating import Confidence, save_calibration
 from alexnet.evaluation.record import digest_weights
+from alexnet.files.addresses import local, on_disk, send, working
 from alexnet.functions.opening import Place, Places, as_paths, begin_together, open_classifier, open_model, share_work
 from alexnet.network.model_file import find_model
-from alexnet.runs.folder import read_environment, read_metrics
+from alexnet.runs.folder import MODEL, read_environment, read_metrics
 from alexnet.runs.train import Outcome
 from alexnet.text.commands import command
 
@@ -74,7 +75,7 @@ def evaluate(
         ConfigError: options that do not go together, or a file that cannot be written; before the first image is read.
         WeightsError, StoreError, SourceError: a model or the images cannot be used.
     """
-    paths = as_paths(models)
+    paths, folder = as_paths(models), local(images)
     options = Options(
         views=views,
         split=split,
@@ -95,11 +96,11 @@ def evaluate(
         share_work(cluster, threads=threads, device=device) as executor,
         terminal.progress("evaluating", "images") as meter,
     ):
-        assessment = assess(paths, Path(images), options, tick=meter, world=world, executor=executor)
+        assessment = assess(paths, folder, options, tick=meter, world=world, executor=executor)
     if world.is_main and (html or figures):
         from alexnet.interpretation.evaluation_report import write_assessment
 
-        typed = command("evaluate", *paths, Path(images), *options.words())
+        typed = command("evaluate", *paths, folder, *options.words())
         write_assessment(assessment, typed, html=options.html, figures=_optional(figures))
     return assessment
 
@@ -130,7 +131,7 @@ def report(
     """
     from alexnet.interpretation.report import report_run
 
-    folder = Path(run)
+    folder = working(run)
     environment = read_environment(folder)
     place = _optional(store) or find_store(environment, folder)
     if place is None:
@@ -152,6 +153,7 @@ def report(
         raise Interrupted(
             "Stopped; the report is not written. Tests that are finished are kept: the same command goes on after them."
         ) from None
+    send(folder, last=MODEL)
     return Outcome(folder, history, tests=tests, report=page)
 
 
@@ -186,12 +188,12 @@ def calibrate(
     Raises:
         ConfigError, WeightsError: the images or the model cannot be calibrated with.
     """
-    opened = open_store(store)
-    terminal, classifier = open_model(Path(model), device=device, precision=precision, threads=threads, quiet=not show)
+    path, opened = on_disk(model, "calibrate"), open_store(store)
+    terminal, classifier = open_model(path, device=device, precision=precision, threads=threads, quiet=not show)
     with terminal.progress("calibrating", "views") as meter:
         found = calibrating.calibrate(classifier, opened, split=split, reject=reject, tick=meter)
     return Calibrated(save_calibration(classifier, found), found)
 
 
 def _optional(path: Place | None) -> Path | None:
-    return None if path is None else Path(path)
+    return None if path is None else local(path)

@@ -12,6 +12,7 @@ from alexnet.data.store.format import VAL
 from alexnet.data.store.reader import Store, open_store
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import ConfigError
+from alexnet.files.addresses import local, on_disk, working
 from alexnet.functions.opening import Place, share_work, tell_unfinished
 from alexnet.recipes.named import Recipe, change_recipe, check_batch, find_recipe, scale_epochs
 from alexnet.runs.existing import go_on
@@ -66,8 +67,8 @@ def train(
     the same weights.
 
     Args:
-        store: Folder of a store, as `prepare` makes it.
-        out: Run folder to create, or to continue.
+        store: Folder of a store, as `prepare` makes it, or its address.
+        out: Run folder to create, or to continue. Or an address, to which the run is sent with every checkpoint.
         recipe: A recipe, the name of one, or the path of a recipe.yaml; `modern` where None, and with `start`
             `fine-tune`.
         assignments: Fields of the recipe to change, as "optimization.learning_rate=0.02".
@@ -88,6 +89,7 @@ def train(
         show: Whether to tell on standard error how it goes, as the command does.
         world: Processes that call this together.
     Raises:
+        AddressError: an address cannot be read or written.
         ConfigError: `epochs` is no whole number from 1 on.
         RecipeError: there is no such recipe, field or layer, or it cannot train on these images.
         StoreError: `store` is none, or is damaged.
@@ -100,14 +102,15 @@ def train(
 
     terminal = Terminal(quiet=not (show and world.is_main))
 
-    given = (Path(store), recipe, tuple(assignments), epochs, start, freeze, add_sixth_convolution, reject)
-    job = world.run_on_all_ranks(lambda: _choose(terminal, *given))
+    given = (recipe, tuple(assignments), epochs, start, freeze, add_sixth_convolution, reject)
+    job = world.run_on_all_ranks(lambda: _choose(terminal, local(store), *given))
+    folder = Path(world.broadcast_result(lambda: str(working(out))))
     _announce(terminal, job, is_usual=recipe is None)
     return workflow.train_and_report(
         terminal,
         job.store,
         job.recipe,
-        Path(out),
+        folder,
         report=report,
         reject=reject,
         seed=seed,
@@ -152,18 +155,19 @@ def train_longer(
     terminal = Terminal(quiet=not (show and world.is_main))
 
     def choose() -> _Job:
-        job = _Job(*go_on(Path(run), epochs, tuple(assignments)))
+        job = _Job(*go_on(local(run), epochs, tuple(assignments)))
         _refuse_reject(reject, job.store)
         return job
 
     job = world.run_on_all_ranks(choose)
+    folder = Path(world.broadcast_result(lambda: str(working(out))))
     terminal.say(
         f"Going on from {run}: {counted(epochs, 'epoch')} more, the rate falling along a cosine from "
         f"{job.recipe.optimization.learning_rate:g}, a tenth of its first, to 0. Momentum begins anew."
     )
     _announce(terminal, job)
     return workflow.train_and_report(
-        terminal, job.store, job.recipe, Path(out), report=report, reject=reject, start=job.start, world=world,
+        terminal, job.store, job.recipe, folder, report=report, reject=reject, start=job.start, world=world,
         **options,
     )  # fmt: skip
 
@@ -205,15 +209,16 @@ def cross_validate(
 
     terminal = Terminal(quiet=not (show and world.is_main))
 
-    given = (Path(store), recipe, tuple(assignments), epochs, start, freeze, add_sixth_convolution, None)
-    job = world.run_on_all_ranks(lambda: _choose(terminal, *given))
+    folder = on_disk(out, "a training of folds")
+    given = (recipe, tuple(assignments), epochs, start, freeze, add_sixth_convolution, None)
+    job = world.run_on_all_ranks(lambda: _choose(terminal, local(store), *given))
     _announce(terminal, job, is_usual=recipe is None)
     if cluster is not None and fold is not None:
         raise ConfigError("fold and cluster are two ways of sharing the folds. Give one of them.")
     own: dict[str, Any] = {"num_folds": folds, "only": fold, "start": job.start, "world": world, **options}
     compute = {"threads": options.get("threads"), "device": options.get("device", "auto")}
     with share_work(cluster, **compute) as executor:
-        return cross_validation.cross_validate(terminal, job.store, job.recipe, Path(out), executor=executor, **own)
+        return cross_validation.cross_validate(terminal, job.store, job.recipe, folder, executor=executor, **own)
 
 
 def _choose(
@@ -233,8 +238,9 @@ def _choose(
     opened = open_store(store)
     start = None
     if start_path is not None:
-        tell_unfinished(terminal, Path(start_path))
-        start = read_start(Path(start_path))
+        model = local(start_path)
+        tell_unfinished(terminal, model)
+        start = read_start(model)
     name = recipe or ("fine-tune" if start else "modern")
     base = name if isinstance(name, Recipe) else find_recipe(name)
     chosen = change_recipe(base, [*(scale_epochs(base, epochs) if epochs is not None else []), *assignments])

@@ -55,7 +55,7 @@ def read_history(path: Path) -> History:
     counts: dict[str, list[int]] = {}
     place = find_store(environment, folder)
     try:
-        store = None if place is None else open_store(place)
+        store = open_store(place) if isinstance(place, Path) else None
     except AlexNetError:
         store = None
     if store is not None and store.fingerprint == environment.get("store_fingerprint"):

@@ -9,6 +9,7 @@ from alexnet.data.store.format import find_start, find_store
 from alexnet.data.store.reader import Store, open_store
 from alexnet.distribution.world import World
 from alexnet.errors import RunError
+from alexnet.files.addresses import send
 from alexnet.files.writing import lock_file, settled_names
 from alexnet.network.model_file import find_checkpoint
 from alexnet.recipes.named import Recipe, change_recipe, check_epochs, read_recipe
@@ -80,6 +81,7 @@ def _begin_or_continue(
     # A process that was killed between its first two files has left the recipe alone; another's would be overwritten.
     if not entries or (entries == [RECIPE] and (out / RECIPE).read_bytes() == text.encode()):
         journal.begin(text, environment)
+        send(out, last=MODEL, done=False)
         return None
     if not (out / RECIPE).exists() or not (out / ENVIRONMENT).exists():
         raise RunError(f"{out}: exists and is not a run folder. Choose another --out.")

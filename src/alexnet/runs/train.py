@@ -22,6 +22,7 @@ from alexnet.errors import ConfigError, RecipeError
 from alexnet.evaluation.evaluate import Evaluation, evaluate_network, gather_probabilities
 from alexnet.evaluation.record import digest_weights, forget_others
 from alexnet.evaluation.set_evaluation import SetEvaluation, measure_sets
+from alexnet.files.addresses import send
 from alexnet.files.writing import put_in_place, remember_place
 from alexnet.network.alexnet import AlexNet, build_spec
 from alexnet.network.independent import Independent
@@ -342,6 +343,7 @@ def _finish(plan: _Plan, out: Path, model: Model, tensors: dict[str, Tensor], ti
     else:
         save_model(out / MODEL, model, tensors)
     forget_others(out, digest_weights(out / MODEL))
+    send(out, last=MODEL, done=False)
 
 
 class _Recorded:

@@ -14,6 +14,7 @@ from alexnet.evaluation.classifier import load
 from alexnet.evaluation.evaluate import Evaluation
 from alexnet.evaluation.record import digest_weights, is_reported
 from alexnet.evaluation.set_evaluation import SetEvaluation
+from alexnet.files.addresses import send
 from alexnet.interpretation.page import headline
 from alexnet.interpretation.report import MOST_SEARCHED, VIEWS, report_run
 from alexnet.recipes.named import Recipe
@@ -89,6 +90,7 @@ def train_and_report(
     attach_files(choose_trackers(options.get("log", ())), out, terminal.say)
     if reject is not None or (report and VAL in store.filled_splits and not store.has_sets):
         _calibrate(terminal, store, out, reject, tests, options)
+    send(out, last=MODEL)
     return Outcome(out, read_metrics(out), outcome.validation, tests, page)
 
 

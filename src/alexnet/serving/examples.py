@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from alexnet.data.sources.source import SEPARATOR
 from alexnet.data.store.reader import Store, open_store
 from alexnet.errors import AlexNetError, ConfigError
+from alexnet.files.storage import is_address
 from alexnet.network.independent import NO_CLASS
 from alexnet.runs.folder import read_environment
 
@@ -70,7 +71,10 @@ def _spread(labels: NDArray[np.int64], count: int) -> Sequence[int]:
 def find_examples(run: Path, image_px: int) -> list[Example]:
     """Return examples from the store that a run was trained on; none where it cannot be found or read."""
     try:
-        store = open_store(str(read_environment(run)["store"]))
+        recorded = str(read_environment(run)["store"])
+        if is_address(recorded):  # a page that is opened connects to nothing
+            return []
+        store = open_store(recorded)
         return choose_examples(store, image_px)
     except (AlexNetError, OSError, KeyError):
         return []

@@ -108,6 +108,10 @@ def _spell(value: object) -> object:
     """Return what to type for a value: an absolute path, or a share of the work such as "1/4"."""
     if isinstance(value, tuple):
         return "/".join(map(str, value))
+    from alexnet.files.origin import address_of
+
+    if isinstance(value, Path) and (address := address_of(value)):
+        return address
     is_file = isinstance(value, str) and value.endswith((".yaml", ".yml"))  # --recipe takes a file or a name
     return Path(value).absolute() if is_file or isinstance(value, Path) else value  # type: ignore[arg-type]
 

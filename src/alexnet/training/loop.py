@@ -17,11 +17,13 @@ from torch import Tensor
 
 from alexnet.batches.loader import TrainingBatches
 from alexnet.distribution.world import SINGLE_PROCESS, World
-from alexnet.errors import DivergedError, Interrupted
+from alexnet.errors import AddressError, DivergedError, Interrupted
+from alexnet.files.addresses import send
 from alexnet.files.tensors import is_finite
 from alexnet.network.alexnet import AlexNet
 from alexnet.network.model_file import Model
 from alexnet.recipes.named import Recipe
+from alexnet.runs.folder import MODEL
 from alexnet.text.wording import counted
 from alexnet.training.batch_loss import UnreadLosses
 from alexnet.training.checkpoint import save_best, save_checkpoint
@@ -126,6 +128,8 @@ def train_model(
         world.run_on_all_ranks(lambda: _refuse_broken_weights(optimizer, progress))
         progress.schedule = schedule.state()
         save_checkpoint(folder, model, optimizer, progress, world)
+        if world.is_main:
+            _send(folder, listener)
         saved, saved_at = _say_place(progress, num_batches), time.perf_counter()
 
     def stop() -> NoReturn:
@@ -222,6 +226,14 @@ def train_model(
                 if any(world.all_reduce_any(stop_requested.is_set())):
                     raise Interrupted("Stopped after the last epoch; saved. The same command continues from here.")
     return progress
+
+
+def _send(folder: Path, listener: Listener) -> None:
+    """Send a run at an address there; a training of days does not end because a storage is away for an hour."""
+    try:
+        send(folder, last=MODEL, done=False)
+    except AddressError as problem:
+        listener.notice(f"{problem} The checkpoint is saved on this machine, and sent with the next.")
 
 
 def _refuse_broken_weights(optimizer: MomentumDescent, progress: Progress) -> None:

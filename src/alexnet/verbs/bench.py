@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from alexnet.text.commands import command
-from alexnet.verbs.options import PATH, Whole, device_option, json_option, threads_option
+from alexnet.verbs.options import DISK, PATH, Whole, device_option, json_option, threads_option
 
 OWN = {"serve": ("requests",), "step": ("dialect",), "loader": ("dialect",)}
 """Options that say something about one benchmark only."""
@@ -25,7 +25,7 @@ OWN = {"serve": ("requests",), "step": ("dialect",), "loader": ("dialect",)}
 @click.option("--dialect", default="paper", help="Network of step and of loader's epochs.")
 @click.option("--images", type=PATH, help="Photographs for loader, prepare and serve.  [default: drawn scenes]")
 @click.option("--requests", default=10_000, type=Whole(1, 10_000_000), help="Requests of serve's long run.")
-@click.option("--record", type=PATH, help="Folder to keep the raw samples in.")
+@click.option("--record", type=DISK, help="Folder to keep the raw samples in.")
 @device_option
 @threads_option
 @json_option

@@ -6,11 +6,11 @@ from typing import Any
 import click
 
 from alexnet.text.commands import command
-from alexnet.verbs.options import PATH, compute_options, json_option, reject_option
+from alexnet.verbs.options import CHANGED, PATH, compute_options, json_option, reject_option
 
 
 @click.command()
-@click.argument("model", type=PATH)
+@click.argument("model", type=CHANGED)
 @click.argument("store", type=PATH)
 @reject_option
 @click.option("--split", default="val", help="Split of the store; none that the model learned from.")

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from alexnet.verbs.options import PATH, SEED, Number
+from alexnet.verbs.options import DISK, SEED, Number
 
 
 @click.command()
-@click.option("--out", default=Path("demo"), type=PATH, help="Folder for pictures, store, run and report.")
+@click.option("--out", default=Path("demo"), type=DISK, help="Folder for pictures, store, run and report.")
 @click.option(
     "--minutes",
     default=6.0,

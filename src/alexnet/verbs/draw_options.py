@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from alexnet.verbs.ending import tell_left_out
-from alexnet.verbs.options import PATH, Command, json_option
+from alexnet.verbs.options import DISK, Command, json_option
 
 if TYPE_CHECKING:
     from alexnet.functions.figure_files import Drawn
@@ -17,7 +17,7 @@ def figure_options(command: Command) -> Command:
     """Options that every figure has."""
     for option in reversed(
         (
-            click.option("--out", type=PATH, help="File to write, .png or .svg.  [default: the figure's name, .png]"),
+            click.option("--out", type=DISK, help="File to write, .png or .svg.  [default: the figure's name, .png]"),
             click.option(
                 "--format",
                 "formats",

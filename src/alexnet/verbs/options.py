@@ -1,14 +1,75 @@
 """Options that several verbs share, and the group that verbs are in."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+Place = str | os.PathLike[str]
+"""A path or an address."""
 Command = Callable[..., Any]
-PATH = click.Path(path_type=Path)
-FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+class _Place(click.Path):
+    """A path; of something at an address, as s3://bucket/store, the path in the cache to which it is brought.
+
+    Args:
+        any_folder: See `files.addresses.local`.
+    """
+
+    def __init__(self, *, any_folder: bool = False) -> None:
+        super().__init__(path_type=Path)
+        self._any_folder = any_folder
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from alexnet.files.addresses import local
+        from alexnet.files.storage import is_address
+
+        return local(value, any_folder=self._any_folder) if is_address(value) else super().convert(value, param, ctx)
+
+
+class _Target(click.Path):
+    """A folder to make: a path, or an address as it was typed, which the function that makes it takes."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from alexnet.files.storage import is_address
+
+        return value if is_address(value) else super().convert(value, param, ctx)
+
+
+class _OnDisk(click.Path):
+    """A path, and no address: what is written there is written in place.
+
+    Args:
+        what: What it is, to complete "… is written on a disk".
+    """
+
+    def __init__(self, what: str = "this", **options: Any) -> None:
+        super().__init__(path_type=Path, **options)
+        self._what = what
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from alexnet.files.storage import is_address
+
+        if is_address(value):
+            self.fail(
+                f"{value}: {self._what} is written on a disk. Name a path, and copy it with the storage's own program, "
+                "as aws s3 cp.",
+                param,
+                ctx,
+            )
+        return super().convert(value, param, ctx)
+
+
+PATH, SOURCE, TARGET, DISK = _Place(), _Place(any_folder=True), _Target(), _OnDisk()
+CHANGED = _OnDisk("what this command changes")
+"""A model or an index that is changed where it is."""
+FOLDER = _OnDisk(file_okay=False)
 
 
 class InOrder(click.Group):
@@ -39,7 +100,7 @@ class InOrder(click.Group):
             raise
 
 
-class _NewFile(click.Path):
+class _NewFile(_OnDisk):
     """A file to write at the end of the work: that its folder exists is checked before the work begins.
 
     Args:
@@ -47,7 +108,7 @@ class _NewFile(click.Path):
     """
 
     def __init__(self, *, folders: bool = False) -> None:
-        super().__init__(path_type=Path)
+        super().__init__()
         self._folders = folders
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

@@ -8,7 +8,18 @@ import click
 
 from alexnet.text.commands import start_training
 from alexnet.text.wording import counted, list_reasons
-from alexnet.verbs.options import MOST_THREADS, PATH, SEED, Number, Whole, cluster_option, json_option
+from alexnet.verbs.options import (
+    MOST_THREADS,
+    PATH,
+    SEED,
+    SOURCE,
+    TARGET,
+    Number,
+    Place,
+    Whole,
+    cluster_option,
+    json_option,
+)
 
 SOURCE_KINDS = [
     "table",
@@ -29,8 +40,8 @@ SOURCE_KINDS = [
 
 
 @click.command()
-@click.argument("source", type=PATH)
-@click.option("--out", required=True, type=PATH, help="Store to create: a folder.")
+@click.argument("source", type=SOURCE)
+@click.option("--out", required=True, type=TARGET, help="Store to create: a folder, or an address.")
 @click.option(
     "--source", "kind", type=click.Choice(SOURCE_KINDS), help="What SOURCE is.  [default: the first that recognises it]"
 )
@@ -117,7 +128,7 @@ SOURCE_KINDS = [
 )
 @cluster_option
 @json_option
-def prepare(source: Path, out: Path, size: int, part: tuple[int, int], as_json: bool, **options: Any) -> None:
+def prepare(source: Path, out: Place, size: int, part: tuple[int, int], as_json: bool, **options: Any) -> None:
     """Bring images to 256x256 and measure their mean and colours, once (paper, section 2).
 
     SOURCE holds train/<class>/… and val/<class>/…, or <class>/… together with --val-fraction: a folder, or a zip or
@@ -133,7 +144,7 @@ def prepare(source: Path, out: Path, size: int, part: tuple[int, int], as_json: 
 
     terminal = Terminal()
     with terminal.progress("reading", "clips") as meter:
-        is_reading = True
+        is_reading, is_sending = True, False
 
         def tell(done: int, total: int, skipped: int) -> None:
             nonlocal is_reading
@@ -142,6 +153,13 @@ def prepare(source: Path, out: Path, size: int, part: tuple[int, int], as_json: 
                 is_reading = False
             meter(done, total, f"{skipped:,} left out" if skipped else "")
 
+        def send(done: int, total: int) -> None:
+            nonlocal is_sending
+            if not is_sending:
+                meter.restart("sending", "MB")
+                is_sending = True
+            meter(done, total, unit_scale=1e-6)
+
         report = prepare_store(
             source,
             out,
@@ -149,6 +167,7 @@ def prepare(source: Path, out: Path, size: int, part: tuple[int, int], as_json: 
             part=part,
             progress=tell,
             clip_progress=lambda done, total, parts: meter(done, total, work=(parts, total)),
+            sending=send,
             **options,
         )
     if as_json:
@@ -182,7 +201,7 @@ def _read_part(text: str | None) -> tuple[int, int]:
     return int(share[1]), int(share[2])
 
 
-def _show_preparation(terminal: Any, report: Any, out: Path, size: int) -> None:
+def _show_preparation(terminal: Any, report: Any, out: Place, size: int) -> None:
     from alexnet.console.terminal import duration
     from alexnet.text.names import escape_name
 
@@ -199,8 +218,8 @@ def _show_preparation(terminal: Any, report: Any, out: Path, size: int) -> None:
         rows = [[escape_name(path), reason] for path, reason in report.skipped[:10]]
         terminal.table(["left out", "reason"], rows)
         more = f"… and {len(report.skipped) - 10:,} more. " if len(report.skipped) > 10 else ""
-        terminal.print(f"{more}As data: {out / 'report.json'}")
-    terminal.say(f"Pictures of each class, and what was left out: {out / 'report.html'}")
+        terminal.print(f"{more}As data: {out}/report.json")
+    terminal.say(f"Pictures of each class, and what was left out: {out}/report.html")
     terminal.say(
         f"{out} is already complete, made from these images with these options; nothing was written."
         if report.was_complete

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from alexnet.verbs.options import (
+    DISK,
     MOST_THREADS,
     PATH,
     Number,
@@ -20,7 +21,7 @@ from alexnet.verbs.options import (
 @click.command()
 @click.argument("names", nargs=-1, metavar="[EXPERIMENT]...")
 @click.option("--store", "store_path", type=PATH, help="Prepared images; the experiment trains and tests on them.")
-@click.option("--out", type=PATH, default=Path("reproduced"), help="Folder for runs and results.")
+@click.option("--out", type=DISK, default=Path("reproduced"), help="Folder for runs and results.")
 @click.option("--seeds", default=1, type=Whole(1, 1000), help="Trainings of each variant.")
 @click.option(
     "--hours",

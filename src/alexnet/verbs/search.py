@@ -10,9 +10,12 @@ from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
 from alexnet.verbs.ending import tell_left_out
 from alexnet.verbs.options import (
+    CHANGED,
     NEW_FILE,
     PATH,
+    TARGET,
     InOrder,
+    Place,
     Whole,
     cluster_option,
     compute_options,
@@ -58,7 +61,7 @@ def search() -> None:
 @search.command("index")
 @click.argument("model", type=PATH)
 @click.argument("images", nargs=-1, required=True, type=PATH)
-@click.option("--out", required=True, type=PATH, help="Index to create: a folder.")
+@click.option("--out", required=True, type=TARGET, help="Index to create: a folder, or an address.")
 @click.option(
     "--layer", help="Activation to keep: fc6.relu, conv5.pool, …  [default: the last hidden layer, rectified]"
 )
@@ -79,7 +82,7 @@ def search() -> None:
 def make(
     model: Path,
     images: tuple[Path, ...],
-    out: Path,
+    out: Place,
     device: str,
     devices: str | None,
     timeout_seconds: float,
@@ -107,7 +110,7 @@ def make(
 
 
 @search.command()
-@click.argument("index", type=PATH)
+@click.argument("index", type=CHANGED)
 @click.argument("images", nargs=-1, required=True, type=PATH)
 @click.option("--split", "splits", multiple=True, help="Split of a store; repeatable.  [default: all]")
 @click.option("--batch-size", default=128, type=Whole(1, 4096), help="Images at a time.")
@@ -146,7 +149,7 @@ def add(
 
 
 @search.command()
-@click.argument("index", type=PATH)
+@click.argument("index", type=CHANGED)
 @click.argument("images", nargs=-1, type=PATH)
 @click.option("--id", "ids", multiple=True, type=Whole(0), help="Id of an image, as query --json tells it; repeatable.")
 @click.option("--missing", is_flag=True, help="Every image whose file is gone or has changed.")

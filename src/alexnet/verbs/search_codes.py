@@ -8,7 +8,7 @@ import click
 from alexnet.text.commands import command
 from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
-from alexnet.verbs.options import NEW_FILE, PATH, SEED, Number, json_option, threads_option
+from alexnet.verbs.options import CHANGED, DISK, NEW_FILE, PATH, SEED, Number, json_option, threads_option
 from alexnet.verbs.search_output import entry_json, new_terminal, show_comparison, shown, titled, write_groups
 
 BITS = ("16", "32", "64", "128", "256")
@@ -21,7 +21,7 @@ seed_option = click.option("--seed", default=0, type=SEED, help="Fixes samples a
 
 
 @click.command()
-@click.argument("index", type=PATH)
+@click.argument("index", type=CHANGED)
 @click.option("--bits", default="128", type=click.Choice(BITS), help="Length of the codes.")
 @click.option("--method", default="autoencoder", type=click.Choice(METHODS), help="What learns or draws the codes.")
 @seed_option
@@ -76,7 +76,7 @@ def codes(index: Path, bits: str, method: str, seed: int, threads: int | None, a
 @click.argument("index", type=PATH)
 @click.option("--bits", default="16,32,64,128,256", metavar="N,N,…", help="Lengths to compare.")
 @click.option("--pixels", is_flag=True, help="Also codes of 32 x 32 pixels; the images are read again.")
-@click.option("--out", type=PATH, help="Picture to write, without suffix: .png, .svg and .csv.")
+@click.option("--out", type=DISK, help="Picture to write, without suffix: .png, .svg and .csv.")
 @seed_option
 @threads_option
 @json_option

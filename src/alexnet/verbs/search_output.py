@@ -8,6 +8,7 @@ from alexnet.text.commands import command
 from alexnet.text.names import escape_name
 from alexnet.text.wording import counted
 from alexnet.verbs.ending import tell_left_out, tell_odd
+from alexnet.verbs.options import Place
 
 if TYPE_CHECKING:
     from alexnet.console.terminal import Terminal
@@ -28,7 +29,7 @@ def new_terminal() -> "Terminal":
     return Terminal()
 
 
-def tell_changes(terminal: "Terminal", index: Path, report: Any, as_json: bool) -> None:
+def tell_changes(terminal: "Terminal", index: Place, report: Any, as_json: bool) -> None:
     """Say what an index holds now, and exit with 1 if images were left out."""
     if as_json:
         terminal.print_json({"index": escape_name(str(index)), **report._asdict()})

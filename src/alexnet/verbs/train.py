@@ -10,7 +10,9 @@ from alexnet.verbs.options import (
     LARGEST,
     PATH,
     SEED,
+    TARGET,
     Number,
+    Place,
     Whole,
     cluster_option,
     compute_options,
@@ -65,7 +67,7 @@ from alexnet.verbs.temporal import train_on_clips
     help="STORE holds clips (prepare --every): learn over their frames, on the features of --from, which stays as it "
     "is. --out is the file to write.",
 )
-@click.option("--out", required=True, type=PATH, help="Run folder to create, or to continue.")
+@click.option("--out", required=True, type=TARGET, help="Run folder to create, or to continue; or an address.")
 @click.option("--seed", default=0, type=SEED, help="Fixes weights, order, crops, colour noise and dropout.")
 @click.option(
     "--checkpoint-minutes",
@@ -103,7 +105,7 @@ def train(
     freeze: str | None,
     add_sixth_convolution: bool,
     temporal: str | None,
-    out: Path,
+    out: Place,
     no_report: bool,
     reject: float | None,
     device: str,
@@ -135,6 +137,7 @@ def train(
     """
     from alexnet.console.terminal import Terminal
     from alexnet.distribution.session import join_world, start_if_asked
+    from alexnet.files.addresses import on_disk
     from alexnet.functions import training
     from alexnet.runs.cross_validation import show_folds
 
@@ -144,7 +147,7 @@ def train(
         )
     if temporal:
         compute = {"device": device, "precision": options["precision"], "threads": options["threads"]}
-        train_on_clips(store, temporal, start, out, seed=options["seed"], **compute)
+        train_on_clips(store, temporal, start, on_disk(out, "train --temporal"), seed=options["seed"], **compute)
         return
     terminal = Terminal()
     if more_epochs and (recipe or start or epochs or freeze or add_sixth_convolution or folds):

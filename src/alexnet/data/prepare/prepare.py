@@ -22,11 +22,15 @@ from alexnet.data.prepare.shares import begin_share, cut_into_shares, turn_of_dr
 from alexnet.data.sources.kinds import Source, find_images
 from alexnet.data.sources.source import LabelsAre
 from alexnet.data.store.existing import find_same_store, read_report
+from alexnet.data.store.format import HEADER_NAME
 from alexnet.data.store.writer import rows_per_shard
 from alexnet.data.video.clip import check_step
-from alexnet.errors import ConfigError, ImageError, Interrupted, StoreError
+from alexnet.errors import AddressError, ConfigError, ImageError, Interrupted, StoreError
+from alexnet.files.addresses import local, send, working
 from alexnet.files.record import hash_file
+from alexnet.files.storage import is_address
 from alexnet.text.names import unescape_name
+from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
 
 
@@ -92,6 +96,7 @@ def prepare(
     thin: float = THIN_LEVELS,
     clip_progress: ClipProgress | None = None,
     cluster: str | None = None,
+    sending: Tick = untold,
 ) -> PrepareReport:
     """Make a store of labelled photographs, or of the frames of labelled clips.
 
@@ -100,10 +105,10 @@ def prepare(
     is written.
 
     Args:
-        source: What `find_images` reads; it also explains kind, val_fraction, test_fraction, val_list, seed,
-            class_names_file, group, classes_at, corrections and labels.
+        source: What `find_images` reads, or the address of such, which is brought whole; it also explains kind,
+            val_fraction, test_fraction, val_list, seed, class_names_file, group, classes_at, corrections and labels.
         out: The store to make: a new or empty folder, or one that this very call made. OUT.partial beside it holds the
-            work.
+            work. Or an address, to which the store is sent when it is whole.
         size: Height and width of the stored images in pixels.
         codec: "raw" keeps pixels, "jpeg" keeps them compressed: a tenth of the space, and time to decode in training.
         quality: Quality of "jpeg", 1 to 100.
@@ -121,7 +126,9 @@ def prepare(
         clip_progress: Called from this thread as clips are read.
         cluster: Address of a Ray cluster whose nodes share the work, see `cluster.nodes.join_cluster`. workers are then
             the cores of a share, and progress is called after every share.
+        sending: Called from this thread with the bytes sent to an address, and all of them.
     Raises:
+        AddressError: an address cannot be read or written.
         SourceError: the folder is not laid out as `find_images` needs it, or no image of a class can be read.
         ImageError: an image cannot be read and on_bad_image is "stop".
         StoreError: out is something else, its disk is full or not writable, or OUT.partial belongs to another job.
@@ -137,8 +144,8 @@ def prepare(
         raise ConfigError("part and cluster are two ways of sharing the work. Give one of them.")
     if every is not None:
         _check_sampling(every, thin, "--part" if part != (1, 1) else "--cluster" if cluster is not None else None)
-    target = Path(out)
-    _check_outside(Path(source), target)
+    source = local(source, any_folder=True)
+    _check_outside(source, Path(out))
     asked: dict[str, Any] = {
         "kind": kind,
         "val_fraction": val_fraction,
@@ -170,6 +177,11 @@ def prepare(
         "shard_rows": rows,
     }
     provenance, job = describe_job(images, options)
+    if part != (1, 1) and is_address(out):
+        raise AddressError(
+            f"{out}: the machines of --part share a folder on a disk. Prepare there, and send the store."
+        )
+    target = working(out, claim=True)
     existing = find_same_store(target, images, provenance)
     if existing is not None:
         report = read_report(existing)
@@ -179,6 +191,7 @@ def prepare(
                 f"{target} leaves out {counted(len(report['skipped']), 'image')}; the first is {first['path']}: "
                 f"{first['reason']} Keep it so: --on-bad-image skip."
             )
+        send(target, last=HEADER_NAME, tick=sending)
         return _summarize(target, images, report, run=None, seconds=time.perf_counter() - started)
     settings = Settings(
         size=size, rows=rows, codec=codec, quality=quality, stop_on_bad=on_bad_image == "stop", max_bad=max_bad
@@ -221,6 +234,7 @@ def prepare(
         ) from None
     except OSError as error:  # of writing the store: an image that cannot be read is a bad one
         raise StoreError(run.explain_write_error(error, target)) from None
+    send(target, last=HEADER_NAME, tick=sending)
     return _summarize(target, images, report, run=run, seconds=time.perf_counter() - started)
 
 

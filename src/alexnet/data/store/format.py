@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from alexnet.errors import StoreError
 from alexnet.files.arrays import read_npy
 from alexnet.files.documents import FILE, Form, find_misfit, is_text, is_whole, numbers, parse_json
+from alexnet.files.origin import origin_of
 from alexnet.files.record import find_damage, header_checksum, new_checksum
 from alexnet.files.writing import recall_places
 from alexnet.text.commands import command, recall_command
@@ -84,7 +85,8 @@ def check_file(folder: Path, record: Mapping[str, Any], *, every_byte: bool = Fa
     Raises:
         StoreError: the file is missing or differs.
     """
-    damage = find_damage(folder, record, every_byte=every_byte)
+    origin = origin_of(folder) if every_byte else None
+    damage = origin.find_damage(record) if origin else find_damage(folder, record, every_byte=every_byte)
     if damage:
         raise damaged(folder / record["file"], damage)
 
@@ -96,13 +98,19 @@ def read_file(folder: Path, record: Mapping[str, Any]) -> bytes:
         StoreError: the file is missing or differs.
     """
     path = folder / str(record["file"])
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise damaged(path, f"cannot be read ({error.strerror})") from None
-    if new_checksum(data).hexdigest() != record["xxh3"]:
-        raise damaged(path, "has other bytes than when it was written")
-    return data
+    origin = origin_of(folder)
+    while True:
+        try:
+            if origin is not None:
+                origin.bring([record])
+            data = path.read_bytes()
+        except OSError as error:
+            raise damaged(path, f"cannot be read ({error.strerror})") from None
+        if new_checksum(data).hexdigest() == record["xxh3"]:
+            return data
+        if origin is None:
+            raise damaged(path, "has other bytes than when it was written")
+        path.unlink()  # what is brought is compared: the disk of the cache has changed it
 
 
 def list_shard_files(shard: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -168,13 +176,15 @@ def _contradiction(header: Mapping[str, Any]) -> str | None:
     return None
 
 
-def find_store(environment: Mapping[str, Any], folder: Path) -> Path | None:
+def find_store(environment: Mapping[str, Any], folder: Path) -> Path | str | None:
     """Return where the store is that the environment of a run in `folder` names; None where it is not found.
 
     It is the first of the recorded places with a store of the recorded fingerprint, else the first that exists.
     """
     places = recall_places("store", environment, folder)
     for place in places:
+        if isinstance(place, str):  # an address is not asked for what may not be wanted
+            return place
         try:
             if read_header(place)["checksum"] == environment.get("store_fingerprint"):
                 return place
@@ -226,4 +236,8 @@ def load_array(folder: Path, record: Mapping[str, Any], *, mapped: bool = False)
 
 def damaged(path: Path, what: str) -> StoreError:
     """Return the error for a damaged file of a store; `what` completes "PATH ..."."""
+    if origin_of(path) is not None:
+        return StoreError(
+            f"{path} {what}. The store is damaged, or was replaced meanwhile: give the same command again."
+        )
     return StoreError(f"{path} {what}. The store is damaged: prepare the images again, or copy it again.")

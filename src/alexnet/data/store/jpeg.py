@@ -21,14 +21,20 @@ class JpegImages(Images):
     differ from what was written raise StoreError.
     """
 
+    _BESIDE = "index"
+
     def __init__(self, folder: Path, shards: Sequence[Mapping[str, Any]], size: int) -> None:
         super().__init__(folder, shards, size)
         self._index = functools.cache(self._load_index)
 
-    def _read_row(self, shard: int, row: int, out: UInt8Array) -> None:
+    def _extent(self, shard: int, row: int) -> tuple[int, int]:
+        offset, length, _ = self._index(shard)[row].tolist()
+        return offset, length
+
+    def _read_row(self, shard: int, row: int, out: UInt8Array, brought: bytes | None = None) -> None:
         offset, length, checksum = self._index(shard)[row].tolist()
         data = bytearray(length)
-        if self._read(shard, offset, memoryview(data)) != length or zlib.crc32(data) != checksum:
+        if self._read(shard, offset, memoryview(data), brought) != length or zlib.crc32(data) != checksum:
             raise self._damaged(shard, row, "has other bytes than when it was written")
         try:
             pixels, _ = decode_jpeg(bytes(data))

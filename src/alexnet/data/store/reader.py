@@ -32,7 +32,9 @@ from alexnet.data.store.jpeg import JpegImages
 from alexnet.data.store.label_sets import BoolArray, unpack_sets
 from alexnet.data.store.raw import Images
 from alexnet.errors import StoreError
+from alexnet.files.addresses import local
 from alexnet.files.documents import is_text
+from alexnet.files.origin import origin_of
 from alexnet.text.class_names import apply_titles
 from alexnet.text.names import unescape_name
 from alexnet.text.wording import counted
@@ -46,20 +48,23 @@ def open_store(path: str | os.PathLike[str]) -> "Store":
     """A finished store, opened for reading.
 
     Checks that the header is whole and of a version that is read here, and that every file it lists has the size it
-    had when it was written. Bytes are compared when they are read; `Store.verify` reads them all.
+    had when it was written. Bytes are compared when they are read; `Store.verify` reads them all. Of a store at an
+    address, as s3://bucket/store, the header is read now and the rest when it is needed.
 
     Raises:
+        AddressError: what is at an address cannot be read.
         StoreError: path is no store, is unfinished, damaged, or of a newer version; the message names the file.
         SourceError: a table of readable names was put into it and cannot be used.
     """
-    folder = Path(path)
+    folder = local(path)
     header = read_header(folder)
     try:
         store = Store(folder, header)
     except (KeyError, TypeError) as error:  # the checksum agrees, so another program wrote this header
         raise damaged(folder / HEADER_NAME, f"lacks a field or has one of the wrong kind ({error})") from None
-    for record in store.file_records():
-        check_file(folder, record)
+    if origin_of(folder) is None:  # what is not in the cache yet is compared when it is brought
+        for record in store.file_records():
+            check_file(folder, record)
     return store
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from alexnet.data.video.clip import find_clip
 from alexnet.errors import ImageError, SearchError
+from alexnet.files.origin import address_of
 from alexnet.retrieval.index.changes import sole_writer
 from alexnet.retrieval.index.format import FORMAT, HEADER_NAME, LOCK, VERSION
 from alexnet.retrieval.index.images import ImageFiles, StoreImages, key_of
@@ -44,7 +45,7 @@ def begin_index(
         "finished": False,
         "features": features,
         "model": {
-            "path": escape_name(str(model.absolute())),
+            "path": escape_name(address_of(model) or str(model.absolute())),
             **{key: description[key] for key in ("weights_sha256", "dialect", "precision", "alexnet")},
         },
         "preprocessing": description["preprocessing"],

@@ -25,6 +25,7 @@ from alexnet.data.video.clip import find_clip, is_clip, name_frame, open_clip, p
 from alexnet.data.video.frames import FrameReader, read_frame
 from alexnet.errors import AlexNetError, ImageError, SearchError, SourceError
 from alexnet.evaluation.clips import EVERY_S
+from alexnet.files.origin import address_of
 from alexnet.retrieval.index.format import FILES
 from alexnet.retrieval.index.reader import Entry, Index
 from alexnet.text.class_names import normalize_name
@@ -181,7 +182,7 @@ class StoreImages:
         """Readable names of the classes that have one."""
         self.source = {
             "kind": "store",
-            "path": escape_name(os.path.abspath(store.path)),
+            "path": escape_name(address_of(store.path) or os.path.abspath(store.path)),
             "fingerprint": store.fingerprint,
         }
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.errors import SearchError
+from alexnet.files.addresses import local
 from alexnet.files.documents import find_misfit
 from alexnet.retrieval.exact import Features
 from alexnet.retrieval.index.format import (
@@ -53,12 +54,13 @@ class Entry(NamedTuple):
 
 
 def open_index(path: str | os.PathLike[str]) -> "Index":
-    """Return an index, opened for reading.
+    """Return an index, opened for reading. One at an address is brought into the cache, whole.
 
     Raises:
+        AddressError: what is at an address cannot be read.
         SearchError: path is no index, is unfinished, damaged, or of a newer version; the message names the file.
     """
-    folder = Path(path)
+    folder = local(path)
     index = read_index(folder)
     if not index.header["finished"]:
         raise SearchError(
