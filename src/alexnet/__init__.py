@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from alexnet.evaluation.ensemble import Ensemble, load_ensemble
     from alexnet.evaluation.prediction import Prediction
     from alexnet.functions import draw
-    from alexnet.functions.exporting import export, features
+    from alexnet.functions.exporting import export, export_store, features
     from alexnet.functions.searching import index, search
     from alexnet.functions.testing import calibrate, evaluate, report
     from alexnet.functions.training import cross_validate, train, train_longer
@@ -39,6 +39,7 @@ _HOMES = {
     "cross_validate": "functions.training",
     "evaluate": "functions.testing",
     "export": "functions.exporting",
+    "export_store": "functions.exporting",
     "features": "functions.exporting",
     "find_recipe": "recipes.named",
     "index": "functions.searching",
@@ -72,6 +73,7 @@ __all__ = [
     "draw",
     "evaluate",
     "export",
+    "export_store",
     "features",
     "find_recipe",
     "index",

@@ -18,7 +18,7 @@ from conftest import write_pictures
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-NOT_FOR_USERS = {"all", "dev", "browser", "site", "notebooks", "jxl"}
+NOT_FOR_USERS = {"all", "dev", "browser", "site", "notebooks", "storage", "jxl"}
 """Extras that `all` leaves out: what developers need, and what has a licence that asks for a decision."""
 
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from remote.conftest import Storage
 from safetensors.numpy import load_file
 
 import alexnet
 from alexnet.cli import cli
 from alexnet.errors import AddressError, Interrupted
 from conftest import write_pictures
+from remote.conftest import Storage
 
 pytest.importorskip("moto")
 TRAINING: dict[str, Any] = {"recipe": "cifar-80sec", "epochs": 2, "assignments": ["batches.size=4"], "report": False}

@@ -5,6 +5,7 @@ A fold's store copies nothing: its splits are rows of the training split.
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,8 +151,17 @@ class _RowImages(Images):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def _fill(self, index: int, out: UInt8Array) -> None:
-        self._images.take([int(self._rows[index])], out[None])
+    @property
+    def is_distant(self) -> bool:
+        """See `Images.is_distant`."""
+        return self._images.is_distant
+
+    def take(self, indexes: Sequence[int] | NDArray[np.integer[Any]], out: UInt8Array | None = None) -> UInt8Array:
+        """See `Images.take`."""
+        return self._images.take(self._rows[np.asarray(indexes, np.int64)], out)
+
+    def _row(self, index: int) -> UInt8Array:
+        return self._images[int(self._rows[index])]
 
     def __reduce__(self) -> tuple[type, tuple[Images, Int64Array]]:
         return _RowImages, (self._images, self._rows)

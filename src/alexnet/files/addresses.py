@@ -2,6 +2,7 @@
 
 Everything else of the package works with paths. `local` and `working` give them, and `send` uploads; for what is a path
 already they do nothing.
+
 A folder with one of the HEADERS is complete when its header is there: it is sent last and read first. Of a store
 nothing else is brought at once; `files.origin.Origin` brings what is read, when it is read.
 """
@@ -58,8 +59,11 @@ def local(place: Place, *, any_folder: bool = False) -> Path:
     with explained(address, "read"):
         is_file = "." in root.rsplit("/", 1)[-1] and files.isfile(root)
         for name in () if is_file else HEADERS:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                return _bring_headed(address, name, files.cat_file(f"{root}/{name}"))
+            try:
+                header = files.cat_file(f"{root}/{name}")
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            return _bring_headed(address, name, header)
         if is_file or files.isfile(root):
             return _bring_file(address, files.info(root))
         listed = list_files(files, root)
@@ -232,8 +236,6 @@ def _leave_out_sent(files: Any, root: str, folder: Path, last: str, names: list[
         ]
     make_parents(files, root)
     files.pipe_file(f"{root}/{CLAIM}", header)
-    for name in there.keys() - {CLAIM, *names}:  # of something else that was never finished
-        files.rm_file(f"{root}/{name}")
     return names
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from alexnet.console.terminal import Terminal
+from alexnet.data.store.reader import open_store
+from alexnet.data.store.shards import Shards, write_shards
 from alexnet.data.video.clip import is_clip
 from alexnet.errors import ConfigError
 from alexnet.evaluation.clips import EVERY_S, count_pictures, spread_clips
@@ -67,6 +69,24 @@ def export(
             raise ConfigError("--ten-views goes with --to onnx only; given was --to folder.")
         return export_folder(path, opened, file, plain_normalization=plain_norm)
     return export_model(opened, to, file, plain_normalization=plain_norm, ten_views=ten_views)
+
+
+def export_store(store: Place, out: Place, *, show: bool = False) -> Shards:
+    """Write the pictures of a store as WebDataset shards, for other trainers: `alexnet export --to webdataset`.
+
+    Args:
+        store: Folder or address of a store.
+        out: Folder to create: train-00000.tar and so on, of about 256 MiB each. KEY.jpg are the bytes of a store with
+            codec jpeg, KEY.png the pixels of a raw one; KEY.cls is the number of the class, KEY.json its name and the
+            path of the picture.
+        show: Whether to tell on standard error how it goes.
+    Raises:
+        StoreError: `store` is none, or is damaged.
+        ConfigError: `out` exists, or a picture of the store may have any number of classes.
+    """
+    folder, opened = on_disk(out, "export"), open_store(store)
+    with Terminal(quiet=not show).progress("writing", "images") as meter:
+        return write_shards(opened, folder, tick=meter)
 
 
 def features(

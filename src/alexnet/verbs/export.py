@@ -7,7 +7,7 @@ import click
 
 from alexnet.text.commands import command
 from alexnet.text.wording import counted
-from alexnet.verbs.options import NEW_PATH, PATH, json_option
+from alexnet.verbs.options import NEW_PATH, PATH, json_option, typed_besides
 
 
 @click.command()
@@ -16,9 +16,10 @@ from alexnet.verbs.options import NEW_PATH, PATH, json_option
     "--to",
     "to",
     required=True,
-    type=click.Choice(["alexnet", "onnx", "torchvision", "program", "folder"]),
+    type=click.Choice(["alexnet", "onnx", "torchvision", "program", "folder", "webdataset"]),
     help="alexnet: a model file; onnx; torchvision: a state dict for its alexnet; program: for torch.export.load; "
-    "folder: weights, ONNX and a card of the model, to give away.",
+    "folder: weights, ONNX and a card of the model, to give away; webdataset: of a store, shards of its pictures for "
+    "other trainers.",
 )
 @click.option(
     "--out",
@@ -40,7 +41,7 @@ from alexnet.verbs.options import NEW_PATH, PATH, json_option
 @json_option
 def export(
     model: Path,
-    to: Literal["alexnet", "onnx", "torchvision", "program", "folder"],
+    to: Literal["alexnet", "onnx", "torchvision", "program", "folder", "webdataset"],
     out: Path,
     as_json: bool,
     **options: Any,
@@ -49,21 +50,34 @@ def export(
 
     MODEL is a run folder, a model file or (to ONNX) an ensemble of alexnet; or torchvision's alexnet (.pth,
     .safetensors), or a .caffemodel of bvlc_alexnet or CaffeNet. What is written has been compared with the model; if
-    they disagree, nothing is.
+    they disagree, nothing is. To webdataset MODEL is a store.
 
     \b
     alexnet export RUN --to onnx --out model.onnx
     alexnet export RUN --to folder --out FOLDER
+    alexnet export STORE --to webdataset --out SHARDS
     alexnet export alexnet-owt.pth --to alexnet --out model.safetensors
     alexnet export bvlc_alexnet.caffemodel --mean imagenet_mean.binaryproto --to alexnet --out model.safetensors
     """
-    if to != "folder" and out.is_dir():
+    if to not in ("folder", "webdataset") and out.is_dir():
         raise click.BadParameter(f"{out} is a folder. Name a file.", param_hint="'--out'")
     from alexnet.console.terminal import Terminal
     from alexnet.evaluation.ensemble import is_ensemble
     from alexnet.functions import exporting
 
     terminal = Terminal()
+    if to == "webdataset":
+        if others := typed_besides({"model", "to", "out", "as_json"}):
+            raise click.UsageError(
+                f"{', '.join(others)}: of models, and --to webdataset writes the pictures of a store."
+            )
+        shards = exporting.export_store(model, out, show=True)
+        if as_json:
+            terminal.print_json(shards._asdict())
+        else:
+            what = f"{counted(shards.images, 'image')} in {counted(shards.shards, 'shard')}"
+            terminal.print(f"{out}: {what}, {shards.bytes:,} bytes.")
+        return
     done = exporting.export(model, to, out, show=True, **options)
     if as_json:
         terminal.print_json(done._asdict())

@@ -10,6 +10,7 @@ from alexnet.data.sources.folders import has_image_suffix
 from alexnet.data.sources.listing import collect
 from alexnet.data.sources.source import Options, Record, Source
 from alexnet.errors import ImageError, SourceError
+from alexnet.files.documents import parse_json
 from alexnet.files.writing import decode_text
 
 LABEL_SUFFIXES = ("cls", "json")
@@ -41,8 +42,9 @@ def is_webdataset(root: Path) -> bool:
 def find_shards(root: Path, options: Options) -> Source:
     """The images of WebDataset shards, in their order.
 
-    Of KEY.jpg (or another image) the class is the text in KEY.cls, or a field of KEY.json: one of JSON_FIELDS. A shard
-    whose name begins with train, val or test belongs to that split.
+    Of KEY.jpg (or another image) the class is the text in KEY.cls, or a field of KEY.json: one of JSON_FIELDS. Where
+    KEY.cls holds a number, and KEY.json beside it a class_name, the class has this name. A shard whose name begins with
+    train, val or test belongs to that split.
     """
     archives: dict[str, Archive] = {}
     records = []
@@ -51,9 +53,12 @@ def find_shards(root: Path, options: Options) -> Source:
         archives[path.name] = archive
         split = find_split_in_name(path.name)
         labels: dict[str, str] = {}
+        records_beside: dict[str, str] = {}
         images: dict[str, str] = {}
         for name in archive.names():
             key, suffix = _divide(name)
+            if suffix == "json":
+                records_beside[key] = name
             if suffix in LABEL_SUFFIXES and (suffix == "cls" or key not in labels):
                 labels[key] = name
             elif has_image_suffix(name):
@@ -65,6 +70,8 @@ def find_shards(root: Path, options: Options) -> Source:
                 archive.ignored["image without a class"] += 1
                 continue
             class_name = _read_label(path, archive, labels[key])
+            if class_name.isdecimal() and labels[key] != records_beside.get(key, labels[key]):
+                class_name = _read_name(archive, records_beside[key]) or class_name
             records.append(Record(f"{path.name}/{name}", class_name, split))
     files = Mounted(archives)
     return collect(root, "webdataset", files, records, options, ignored=files.ignored())
@@ -74,6 +81,15 @@ def _divide(name: str) -> tuple[str, str]:
     """Key and suffix: WebDataset parts them at the first dot of the file's name."""
     found = re.match(r"(.*?[^/]*?)\.([^/]*)$", name)
     return (found[1], found[2].lower()) if found else (name, "")
+
+
+def _read_name(archive: Archive, name: str) -> str | None:
+    """The class_name in the record of an image, if it has one."""
+    try:
+        found = parse_json(archive.read(name))["class_name"]
+    except (ValueError, TypeError, KeyError, OSError, ImageError):
+        return None
+    return found if isinstance(found, str) and found else None
 
 
 def _read_label(shard: Path, archive: Archive, name: str) -> str:

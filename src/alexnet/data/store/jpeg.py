@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from alexnet.data.images.jpeg import JpegDamageError, decode_jpeg
 from alexnet.data.store.format import damaged, load_array
 from alexnet.data.store.raw import Images, UInt8Array
+from alexnet.errors import StoreError
+from alexnet.files.origin import Extent
 
 
 class JpegImages(Images):
@@ -31,13 +33,34 @@ class JpegImages(Images):
         offset, length, _ = self._index(shard)[row].tolist()
         return offset, length
 
-    def _read_row(self, shard: int, row: int, out: UInt8Array, brought: bytes | None = None) -> None:
+    def read_encoded(self, index: int) -> bytes:
+        """Return the JPEG file of an image as it was written, compared with its checksum.
+
+        Raises:
+            StoreError: it has other bytes than when it was written.
+        """
+        shard, row = self._find(index)
+        if self._origin is None:
+            return self._read_jpeg(shard, row)
+        self._load_beside([shard])
+        try:
+            return self._read_jpeg(shard, row)
+        except StoreError:
+            extent = Extent(self._shards[shard], *self._extent(shard, row))
+            return self._read_jpeg(shard, row, self._origin.read([extent], ahead=True)[0])
+
+    def _read_jpeg(self, shard: int, row: int, brought: bytes | None = None) -> bytes:
+        """Return the bytes of an image, which `brought` holds or which are read, once they are compared."""
         offset, length, checksum = self._index(shard)[row].tolist()
         data = bytearray(length)
         if self._read(shard, offset, memoryview(data), brought) != length or zlib.crc32(data) != checksum:
             raise self._damaged(shard, row, "has other bytes than when it was written")
+        return bytes(data)
+
+    def _read_row(self, shard: int, row: int, out: UInt8Array, brought: bytes | None = None) -> None:
+        data = self._read_jpeg(shard, row, brought)
         try:
-            pixels, _ = decode_jpeg(bytes(data))
+            pixels, _ = decode_jpeg(data)
         except JpegDamageError as error:
             raise self._damaged(shard, row, f"cannot be decoded ({error})") from None
         if pixels.shape != out.shape:
