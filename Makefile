@@ -22,7 +22,7 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -m 'not slow and not gpu'
 
-# What needs the extras web, lance and cluster, and a browser, in an environment of its own: Gradio wants another Pillow.
+# What needs the extras web, lance, cluster and remote, and a browser, in an environment of its own: Gradio wants another Pillow.
 EXTRAS := .venv-extras
 EXTRAS_READY := $(EXTRAS)/.ready
 
