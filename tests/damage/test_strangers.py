@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from alexnet.data.sources.archives import open_archive
 from alexnet.description.describe import describe
-from alexnet.errors import ConfigError, RunError, SearchError, SourceError, StoreError, WeightsError
+from alexnet.errors import ConfigError, ImageError, RunError, SearchError, SourceError, StoreError, WeightsError
 from alexnet.files.documents import FILE, find_misfit, is_inside, is_number, is_text, is_whole, numbers
 from damage.families import FAMILIES
 from damage.family import Family, listed_in
@@ -273,6 +275,19 @@ def test_a_compressed_archive_that_ends_early_is_damaged(tmp_path: Path) -> None
     packed = family.make(tmp_path).good[3]
     with pytest.raises(SourceError, match="is a damaged archive"):
         family.read(family.put(packed[:300], tmp_path))
+
+
+def test_a_file_of_a_zip_that_asks_for_more_memory_than_there_is_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> bytes:
+        raise MemoryError
+
+    place = KNOWN["zip"].put(KNOWN["zip"].make(tmp_path).good[2], tmp_path)
+    archive = open_archive(place)
+    monkeypatch.setattr(zipfile.ZipFile, "read", refuse)
+    with pytest.raises(ImageError, match=r"ant/0.png: is damaged in the archive \(MemoryError\)"):
+        archive.read("ant/0.png")
 
 
 def test_a_form_tells_where_a_value_first_departs_from_it() -> None:

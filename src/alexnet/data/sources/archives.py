@@ -26,8 +26,9 @@ from alexnet.data.sources.folders import Accept, Folder, add_file, has_image_suf
 from alexnet.errors import ImageError, SourceError
 from alexnet.text.wording import say_bytes
 
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, ValueError, NotImplementedError)
-"""What archive modules raise for damaged or unusual files, beside OSError."""
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, ValueError, NotImplementedError,
+           MemoryError)  # fmt: skip
+"""What archive modules raise for damaged or unusual files, beside OSError; the last where a dictionary is huge."""
 
 
 def is_archive(path: Path) -> bool:
@@ -91,7 +92,8 @@ class ZipArchive:
         except RuntimeError:  # how zipfile says that it needs a password
             raise ImageError(f"{path}: is encrypted. Unpack the archive with its password.") from None
         except _DAMAGE as error:
-            raise ImageError(f"{path}: is damaged in the archive ({error}). Copy the archive again.") from None
+            reason = str(error) or type(error).__name__
+            raise ImageError(f"{path}: is damaged in the archive ({reason}). Copy the archive again.") from None
 
     def describe(self, path: str) -> tuple[int, int]:
         """Size in bytes and checksum, which tells of a change as well as a time does."""
