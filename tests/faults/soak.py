@@ -291,7 +291,9 @@ def main() -> None:
     options = parser.parse_args()
     out = options.out.resolve()
     if options.search:
-        search(out)
+        with contextlib.suppress(KeyboardInterrupt):  # how it is told to end
+            search(out)
+        return
     if not options.report:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit("It was told to end."))  # and ends what it began
         out.mkdir(parents=True, exist_ok=True)
