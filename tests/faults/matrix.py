@@ -45,7 +45,7 @@ def judge(
         wrong.append("traceback")
     if ended.code == 1 and not re.search(r"(Failed|Error|failed|Left out)\b.*\.", ended.text, re.DOTALL):
         wrong.append("no sentence")
-    elif ended.code == 1 and not names_file(ended.text, path):
+    elif ended.code == 1 and how not in KILLS and not names_file(ended.text, path):
         wrong.append("a sentence that does not name the file")
     if ".writing" in ended.text or "Errno" in ended.text:
         wrong.append("it names what nobody knows")

@@ -134,8 +134,8 @@ def run_file(description: Path) -> int:
         print(json.dumps({"error": f"{type(problem).__name__}: {problem}"}), flush=True)
         return problem.exit_code
     except OSError as problem:
-        place = f"{problem.filename}: " if problem.filename else ""
-        print(json.dumps({"error": f"{place}{problem.strerror or problem}"}), flush=True)
+        place = problem.filename or description.with_suffix(".log")  # into which these lines go
+        print(json.dumps({"error": f"{place}: {problem.strerror or problem}"}), flush=True)
         return STOPPED
     return 0
 
