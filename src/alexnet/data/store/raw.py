@@ -99,10 +99,11 @@ class Images:
 
     def _row(self, index: int) -> UInt8Array:
         out = np.empty((self.size, self.size, 3), np.uint8)
-        if self._origin is not None:
-            self._bring([self._find(index)], out[None])
+        shard, row = self._find(index)
+        if self._origin is None:
+            self._read_row(shard, row, out)
         else:
-            self._read_row(*self._find(index), out)
+            self._bring([(shard, row)], out[None])
         return out
 
     def _find(self, index: int) -> tuple[int, int]:
@@ -147,7 +148,7 @@ class Images:
 
     def _read_row(self, shard: int, row: int, out: UInt8Array, brought: bytes | None = None) -> None:
         """Fill out with an image, which `brought` holds or which is read."""
-        start, _ = self._extent(shard, row)
+        start = self._find_pixels(shard) + row * out.nbytes
         pixels = out.reshape(-1).data
         if self._read(shard, start, pixels, brought) != out.nbytes:
             raise damaged(self._folder / self._shards[shard]["file"], "ends early")
