@@ -4,16 +4,29 @@ Pictures are made smaller for the page: a file that it calls .png keeps its size
 .webp is halved. Commands about runs that are not here are passed over.
 """
 
+import math
 import re
 import shlex
 import sys
 import tempfile
 from pathlib import Path
 
+from matplotlib.ticker import FuncFormatter
 from PIL import Image
+from scaling_tables import read_full_size
 
 from alexnet.cli import cli
-from alexnet.interpretation.drawing import save_drawing
+from alexnet.interpretation.drawing import (
+    NORMAL,
+    SMALL,
+    WIDTH_IN,
+    Drawing,
+    columns_of,
+    new_figure,
+    save_drawing,
+    styled,
+)
+from alexnet.pages.themes import ThemeName, find_theme
 from alexnet.reproduction.contrasts import judge, read_published
 from alexnet.reproduction.experiments import EXPERIMENTS, TABLES
 from alexnet.reproduction.figure import draw_contrasts, draw_outcomes, draw_training_errors
@@ -23,6 +36,8 @@ from alexnet.reproduction.tables import describe_table, list_rows
 DOCS = Path(__file__).parent
 PAGES = ("gallery.md", "questions.md")
 LARGEST_BYTES = 150_000
+HIDDEN_STAGES = ("describe", "train again", "train, begun", "verify index")
+"""Stages of benchmarks/full_size.py that say nothing of their own in its figure."""
 VERDICTS_TITLE = "Imagenette, 4 epochs: every variant against the same baseline"
 _FIGURE = re.compile(r"!\[[^\]]*\]\((images/[^)]+)\)\n\n```sh\n(alexnet draw [^\n]+)\n```")
 
@@ -79,6 +94,57 @@ def draw_results(folder: Path = DOCS) -> list[Path]:
     return [*written, folder / "images" / "verdicts.png"]
 
 
+@styled
+def plot_full_size(theme: ThemeName = "light") -> Drawing:
+    """Processor time and peak memory of every stage over the number of images, both axes logarithmic."""
+    colors = find_theme(theme)
+    rows = read_full_size()
+    figure = new_figure(WIDTH_IN, 4.4, colors)
+    stages = [stage for stage in dict.fromkeys(stage for stage, _ in rows) if stage not in HIDDEN_STAGES]
+    titles = {"cpu_seconds": "Processor seconds", "peak_mib": "Peak memory, MiB"}
+    for axes, (measure, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
+        for number, stage in enumerate(stages):
+            # Of an epoch that was only begun the memory counts.
+            names = {stage, f"{stage}, begun"} if measure == "peak_mib" else {stage}
+            points = sorted((images, row[measure]) for (name, images), row in rows.items() if name in names)
+            hue, line = colors.runs[number % len(colors.runs)], "-" if number < len(colors.runs) else "--"
+            axes.plot(*zip(*points, strict=True), marker="o", markersize=3, color=hue, linestyle=line, label=stage)
+        axes.set(xscale="log", yscale="log", xlabel="training images")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.set_title(title, fontsize=NORMAL)
+    start, stop = min(images for _, images in rows), max(images for _, images in rows)
+    bound = [
+        figure.axes[0].get_ylim()[0],
+        figure.axes[0].get_ylim()[0] * stop * math.log(stop) / (start * math.log(start)),
+    ]
+    figure.axes[0].plot([start, stop], bound, color=colors.muted, linewidth=1, linestyle=":", label="n log n")
+    figure.legend(
+        *figure.axes[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=6,
+        handlelength=3.5,
+        fontsize=SMALL,
+    )
+    numbers = [(stage, images, row["cpu_seconds"], row["peak_mib"]) for (stage, images), row in rows.items()]
+    return Drawing(
+        name="full-size",
+        figure=figure,
+        numbers=columns_of(("stage", "images", "cpu_seconds", "peak_mib"), numbers),
+        title="Every stage at ImageNet's size",
+        caption="A stage that is steeper than the dotted line grows faster than n log n.",
+    )
+
+
+def draw_full_size(folder: Path = DOCS) -> Path:
+    """Draw the figure of docs/scaling.md from the newest record of benchmarks/full_size.py."""
+    target = folder / "images" / "full-size.png"
+    with tempfile.TemporaryDirectory() as temporary:
+        save_drawing(plot_full_size(), Path(temporary) / "figure")
+        shrink(Path(temporary) / "figure.png", target)
+    return target
+
+
 def shrink(source: Path, target: Path) -> None:
     """Write a picture as the page shows it."""
     with Image.open(source) as opened:
@@ -91,5 +157,5 @@ def shrink(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    for path in [*draw_figures(), *draw_results()]:
+    for path in [*draw_figures(), *draw_results(), draw_full_size()]:
         print(f"{path}: {path.stat().st_size:,} bytes")
