@@ -291,9 +291,9 @@ def main() -> None:
     options = parser.parse_args()
     out = options.out.resolve()
     if options.search:
-        with contextlib.suppress(KeyboardInterrupt):  # how it is told to end
-            search(out)
-        return
+        # How it is told to end, also where a shell began it in the background, with this signal ignored.
+        signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+        search(out)
     if not options.report:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit("It was told to end."))  # and ends what it began
         out.mkdir(parents=True, exist_ok=True)
