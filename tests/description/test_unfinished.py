@@ -76,7 +76,8 @@ def test_an_index_says_what_it_holds_and_an_unfinished_one_how_it_goes_on(
     save_model(place / "model.safetensors", make_model(everything()))
     words = ("search", "index", "model.safetensors", "photos", "--dtype", "float16", "--out")
     with monkeypatch.context() as patch:
-        patch.setattr(index_writer, "_finish", interrupt)
+        commit = index_writer.commit
+        patch.setattr(index_writer, "commit", lambda to, it: interrupt() if it["finished"] else commit(to, it))
         call(*words, "half")
         patch.setattr(index_writer, "_extend", interrupt)
         call(*words, "begun")
