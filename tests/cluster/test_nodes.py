@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -211,3 +212,41 @@ def test_a_cluster_of_this_machine_alone_listens_to_nobody_else() -> None:
     assert set(addresses) <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
     assert int(number) > 3
     assert "DistributionError: --cluster localhost:1: no cluster answers there" in ended.stderr
+
+
+@pytest.mark.parametrize("with_token", [False, True])
+def test_a_cluster_that_was_started_by_hand_is_joined_with_its_token_if_it_has_one(
+    tmp_path: Path, with_token: bool
+) -> None:
+    pytest.importorskip("ray", reason="needs the extra cluster")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    environment["HOME"] = str(tmp_path)
+    if with_token:
+        (tmp_path / ".ray").mkdir()
+        (tmp_path / ".ray" / "auth_token").write_text("ab" * 32)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [
+        *("start", "--head", "--block", "--disable-usage-stats", f"--port={port}"),
+        *("--num-cpus=3", "--include-dashboard=false", f"--object-store-memory={2**27}"),
+    ]
+    code = (
+        f"from alexnet.cluster.nodes import join_cluster\nwith join_cluster('127.0.0.1:{port}') as it: print(it.slots)"
+    )
+    with (tmp_path / "log").open("w") as log:
+        head = subprocess.Popen(
+            [Path(sys.executable).with_name("ray"), *words], env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            last = time.monotonic() + 120
+            while "Ray runtime started" not in (tmp_path / "log").read_text():
+                assert head.poll() is None
+                assert time.monotonic() < last
+                time.sleep(0.2)
+            ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+        finally:
+            head.terminate()
+            head.wait(60)
+    assert (ended.returncode, ended.stdout) == (0, "1\n"), ended.stderr
+    assert (tmp_path / ".ray" / "auth_token").exists() == with_token

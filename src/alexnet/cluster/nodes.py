@@ -5,6 +5,8 @@ on one machine; Ray carries arguments and results.
 """
 
 import os
+import re
+import secrets
 import signal
 import socket
 import threading
@@ -12,9 +14,10 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import xxhash
@@ -24,6 +27,7 @@ from alexnet.errors import AlexNetError, ConfigError, DistributionError
 from alexnet.text.wording import counted
 from alexnet.version import __version__
 
+_ADDRESS = re.compile(r"local|auto|(?!local:)[^\s:/]+:\d{1,5}|\[[0-9a-fA-F:.]+\]:\d{1,5}")
 LOCAL = "local"
 """Address of a cluster that is started for this command: this machine."""
 QUIET = {
@@ -213,11 +217,13 @@ def join_cluster(address: str, *, threads: int | None = None, device: str = "cpu
         address: "local", or where Ray was started: HOST:PORT, or "auto" on one of its machines.
         threads, device: See `Cluster`.
     Raises:
-        ConfigError: Ray is not installed; or see `Cluster`.
+        ConfigError: Ray is not installed, or the address is none; or see `Cluster`.
         DistributionError: no cluster answers.
     """
+    if not _ADDRESS.fullmatch(address):
+        raise ConfigError(f"--cluster {address[:200]!r}: give HOST:PORT, auto or {LOCAL}.")
     # Before Ray is imported, which reads them then.
-    os.environ |= {name: value for name, value in QUIET.items() if name not in os.environ}
+    os.environ |= {name: value for name, value in (QUIET | _find_token(address)).items() if name not in os.environ}
     try:
         import ray
     except ImportError:
@@ -225,34 +231,72 @@ def join_cluster(address: str, *, threads: int | None = None, device: str = "cpu
             f"--cluster {address}: several machines are shared by Ray. Install it: pip install 'alexnet[cluster]', or "
             "leave --cluster out."
         ) from None
-    joined = ray.is_initialized()  # by the program that calls this
-    several = ray._private.ray_constants.ENABLE_RAY_CLUSTER
-    if not joined:
-        where: dict[str, Any] = {"address": address}
-        if address == LOCAL:
-            where |= {"include_dashboard": False, "object_store_memory": STORE_BYTES}
-            # Ray's switch for clusters of several machines; without it, it listens on the loopback address alone.
-            ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
-        terminated = signal.getsignal(signal.SIGTERM)
-        try:
-            _reach(address)
-            ray.init(**where, log_to_driver=False, logging_level="CRITICAL", configure_logging=True)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as problem:
-            raise DistributionError(
-                f"--cluster {address}: no cluster answers there ({str(problem).splitlines()[0][:200]}). Start one on a "
-                "machine: ray start --head; on the others: ray start --address HOST:6379; or use this machine: "
-                f"--cluster {LOCAL}"
-            ) from None
-        if threading.current_thread() is threading.main_thread():  # Ray's own handler would end the command at once
-            signal.signal(signal.SIGTERM, terminated)
-    # Ray tells of lost nodes on standard output, which is for results; that nothing is lost by it is our task.
-    ray._private.worker._worker_logs_enabled = False
-    try:
+    with ExitStack() as stack:
+        if not ray.is_initialized():  # else by the program that calls this
+            stack.callback(_leave, ray, address, several=ray._private.ray_constants.ENABLE_RAY_CLUSTER)
+            _enter(ray, address)
+        # Ray tells of lost nodes on standard output, which is for results; that nothing is lost by it is our task.
+        ray._private.worker._worker_logs_enabled = False
         yield Cluster(ray, threads=threads, device=device)
+
+
+def _enter(ray: Any, address: str) -> None:
+    where: dict[str, Any] = {"address": address}
+    if address == LOCAL:
+        where |= {"include_dashboard": False, "object_store_memory": STORE_BYTES}
+        # Ray's switch for clusters of several machines; without it, it listens on the loopback address alone.
+        ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        _reach(address)
+        with _own_signals():
+            ray.init(**where, log_to_driver=False, logging_level="CRITICAL", configure_logging=True)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as problem:
+        raise DistributionError(
+            f"--cluster {address}: no cluster answers there ({str(problem).splitlines()[0][:200]}). Start one on a "
+            "machine: ray start --head --disable-usage-stats; on the others: ray start --address HOST:6379; or use "
+            f"this machine: --cluster {LOCAL}. One that asks for a token wants RAY_AUTH_MODE=token and the token "
+            "everywhere, one that does not RAY_AUTH_MODE=disabled."
+        ) from None
+
+
+def _leave(ray: Any, address: str, *, several: bool) -> None:
+    """Leave a cluster; of one of this machine alone nothing stays."""
+    node = ray._private.worker._global_node
+    logs = None if node is None else node.get_session_dir_path()
+    ray.shutdown()
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = several
+    if address == LOCAL and logs:
+        rmtree(logs, ignore_errors=True)
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep Ray's handlers out, and let Ctrl-C wait until Ray has started: before, its processes would stay behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, lambda number, frame: waiting.append(number))
+    try:
+        yield
     finally:
-        if not joined:
-            ray.shutdown()
-            ray._private.ray_constants.ENABLE_RAY_CLUSTER = several
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if waiting:
+        raise KeyboardInterrupt
+
+
+def _find_token(address: str) -> dict[str, str]:
+    """Return the variables of the environment by which Ray knows who may use a cluster.
+
+    One of this machine alone gets a token for this command, so that Ray writes none into the home folder, where later
+    clusters would find it. For other clusters the token of this machine is used, if it has one.
+    """
+    if address == LOCAL:
+        return {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
+    return {"RAY_AUTH_MODE": "token"} if given or Path("~/.ray/auth_token").expanduser().exists() else {}
 
 
 def _reach(address: str) -> None:

@@ -228,9 +228,10 @@ def prepare(
             report = run.finish(partial, provenance)
             partial.publish()
     except KeyboardInterrupt:
+        kept = f"; what is done is in {target}.partial" if run.num_kept_safe else ""
         raise Interrupted(
             f"Stopped after {run.num_kept_safe:,} of {counted(run.total, 'image')}. Run the same command again to "
-            f"continue; what is done is in {target}.partial."
+            f"continue{kept}."
         ) from None
     except OSError as error:  # of writing the store: an image that cannot be read is a bad one
         raise StoreError(run.explain_write_error(error, target)) from None
