@@ -113,7 +113,9 @@ def test_what_does_not_fit_is_named(tmp_path: Path, small_store_path: Path, monk
     assert "3 trainings, about 3 h 00 min to go (from a few steps and tests of each network)." in result.output
     assert "Does not fit: activation, seed 1: 2 trainings, 2 h 00 min more." in result.output
     said = CliRunner().invoke(cli, [*map(str, words), "--priority", "depth"])
-    assert str(said.exception) == "--priority depth: is none of the experiments named: activation, dropout."
+    assert str(said.exception) == (
+        "--priority depth: is none of the experiments named: activation, dropout. Name it among them, too."
+    )
 
 
 @pytest.mark.slow

@@ -163,7 +163,9 @@ def _check(names: Sequence[str], store: Store, larger: Store | None, priority: S
     if larger is not None and larger.fingerprint == store.fingerprint:
         raise ConfigError(f"--larger {larger.path}: is the store to test on. Name one with other images, and more.")
     if unknown := [name for name in priority if name not in names]:
-        raise ConfigError(f"--priority {unknown[0]}: is none of the experiments named: {', '.join(names)}.")
+        raise ConfigError(
+            f"--priority {unknown[0]}: is none of the experiments named: {', '.join(names)}. Name it among them, too."
+        )
 
 
 def _plan(

@@ -102,7 +102,7 @@ def make_searcher(index: Index, factory: str, tick: Tick, *, ids: NDArray[np.int
             searcher.add_with_ids(index.gather(chunk), chunk if ids is None else ids[chunk])
             tick(start + len(chunk), len(rows))
     except RuntimeError as problem:
-        reason = str(problem).strip().splitlines()[-1]
+        reason = str(problem).strip().rpartition(": ")[2]  # before it stand a C++ signature and a line
         raise ConfigError(
             f"--faiss {factory}: faiss does not accept it for {counted(len(rows), 'image')} of {index.dimensions:,} "
             f"features ({reason}). Usual are Flat, {DEFAULT} and IVF1024,Flat, with fewer lists than images."
