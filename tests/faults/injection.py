@@ -98,8 +98,10 @@ def find_unflushed(calls: Sequence[Sequence[str]]) -> list[str]:
     for call, path, before in calls:
         if call == "write":
             loose.add(path)
-        elif call in ("fsync", "remove"):
+        elif call == "fsync":
             loose.discard(path)
+        elif call == "remove":  # a folder only when nothing is in it, whatever name that had there
+            loose = {each for each in loose if each != path and not each.startswith(f"{path}/")}
         elif call == "rename":
             wrong += [path for file in loose if file == before or file.startswith(f"{before}/")]
             loose.add(str(Path(path).parent))

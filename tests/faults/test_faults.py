@@ -86,6 +86,9 @@ def test_every_fault_has_a_call_that_it_can_befall(tmp_path: Path) -> None:
     assert find_unflushed([call for call in calls if call[0] != "fsync"]) == ["b", "."]
     assert find_unflushed(calls[:3] + calls[4:]) == ["b"]
     assert find_unflushed([*calls[:3], ["remove", "a", ""], *calls[4:]]) == []
+    emptied = [["write", "t/a/x", ""], ["remove", "t/a", ""], ["rename", "u", "t"], ["fsync", ".", ""]]
+    assert find_unflushed(emptied) == []
+    assert find_unflushed([emptied[0], *emptied[2:]]) == ["u"]
 
 
 def test_an_error_must_name_what_the_user_knows() -> None:
