@@ -62,6 +62,17 @@ def test_a_contender_runs_in_a_process_of_its_own_and_tells_its_memory() -> None
         assert contender.peak_bytes > 2**28  # 61 million weights in float32
 
 
+def test_contenders_compute_with_the_threads_that_bench_was_given() -> None:
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            with Contender("plain-step", batch=1, dialect="cifar-80sec") as contender:
+                assert contender.value == {"threads": threads}
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_contender_that_breaks_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="benchmark nonsense ended with exit code 1"), Contender("nonsense"):
         pass

@@ -105,15 +105,20 @@ def show_amounts(what: str, ours: float, theirs: float | None = None, *, unit: s
 
 
 class Contender:
-    """A benchmark in a process of its own, warmed up; use as a context manager."""
+    """A benchmark in a process of its own, warmed up; use as a context manager.
+
+    Args:
+        options: What the benchmark takes, and `threads`, to compute with; those of this process where not given.
+    """
 
     def __init__(self, name: str, **options: object) -> None:
         self.name = name
-        self._command = [sys.executable, "-m", WORKER, name, json.dumps(options)]
+        given = {"threads": torch.get_num_threads(), **options}
+        self._command = [sys.executable, "-m", WORKER, name, json.dumps(given)]
         self._environment: Mapping[str, str] | None = None
         self.peak_bytes = 0
         self.value: Any = None
-        """What the last run returned, where it is a dictionary."""
+        """What the last run returned, where it is a dictionary; before the first, the threads it computes with."""
 
     def within(self, environment: Mapping[str, str], prefix: Sequence[str] = ()) -> "Contender":
         """Give the process an environment, and a command that starts it, such as one that enters a network

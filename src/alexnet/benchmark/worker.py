@@ -64,11 +64,8 @@ def _make_batch(network: AlexNet, batch: int, dtype: torch.dtype, device: torch.
     return Batch(inputs, positions % num_classes, positions, total=batch)
 
 
-def ours_step(
-    batch: int, dtype: str, threads: int | None = None, device: str = "cpu", dialect: str = "paper"
-) -> Callable[[], object]:
+def ours_step(batch: int, dtype: str, device: str = "cpu", dialect: str = "paper") -> Callable[[], object]:
     """One training step of a network as `alexnet train` makes it."""
-    system.set_threads(threads)
     compute = _set_up(dtype, device)
     network = build(dialect, num_classes=NUM_CLASSES).to(compute.device)
     optimizer = MomentumDescent(network, Optimization(), dtype=compute.dtype)
@@ -93,9 +90,9 @@ def plain_step(batch: int, dialect: str, device: str = "cpu") -> Callable[[], ob
     return step
 
 
-def shared_step(mesh: str, batch: int, dtype: str, threads: int) -> Callable[[], object]:
+def shared_step(mesh: str, batch: int, dtype: str) -> Callable[[], object]:
     """One process's part of a training step that several share, as `alexnet train --mesh` makes it; bytes sent."""
-    world = _meet(mesh, threads)
+    world = _meet(mesh)
     compute = _set_up(dtype).dtype
     optimizer = MomentumDescent(world.shard_network(build("paper")), Optimization(), dtype=compute, world=world)
     optimizer.working.train()
@@ -113,9 +110,9 @@ def shared_step(mesh: str, batch: int, dtype: str, threads: int) -> Callable[[],
     return step
 
 
-def exchange(mesh: str, num_bytes: int, times: int, threads: int) -> Callable[[], object]:
+def exchange(mesh: str, num_bytes: int, times: int) -> Callable[[], object]:
     """Sums of `num_bytes` over all processes, `times` in a row."""
-    world = _meet(mesh, threads)
+    world = _meet(mesh)
     values = torch.zeros(num_bytes // 4)
 
     def run() -> None:
@@ -125,8 +122,7 @@ def exchange(mesh: str, num_bytes: int, times: int, threads: int) -> Callable[[]
     return run
 
 
-def _meet(mesh: str, threads: int) -> DistributedWorld:
-    system.set_threads(threads)
+def _meet(mesh: str) -> DistributedWorld:
     environment = LaunchEnvironment.read()
     assert environment is not None
     return DistributedWorld(
@@ -295,7 +291,8 @@ def serve(function: Callable[[], object], requests: Iterator[str], device: torch
     turns = GPU_TURNS if device.type == "cuda" else 1
     for _ in range(WARM_UP_ROUNDS):
         function()
-    print(json.dumps({"seconds": 0.0, "peak_bytes": peak_bytes(device), "value": None}), flush=True)
+    set_up = {"threads": torch.get_num_threads()}
+    print(json.dumps({"seconds": 0.0, "peak_bytes": peak_bytes(device), "value": set_up}), flush=True)
     for _ in requests:
         wait_for(device)
         start = time.perf_counter()
@@ -308,8 +305,8 @@ def serve(function: Callable[[], object], requests: Iterator[str], device: torch
 
 
 if __name__ == "__main__":
-    system.set_threads()
     given = json.loads(sys.argv[2])
+    system.set_threads(given.pop("threads"))
     made = CONTENDERS[sys.argv[1]](**given)
     serve(made, iter(sys.stdin.readline, ""), torch.device(given.get("device", "cpu")))
     if torch.distributed.is_initialized():
