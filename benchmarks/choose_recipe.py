@@ -6,7 +6,7 @@ trained on all training images and tested on the validation images, which have c
 turns, a seed of each; what is finished is not trained again, and an interrupted training continues.
 
     .venv/bin/python benchmarks/choose_recipe.py IMAGENETTE OUT
-    .venv/bin/python benchmarks/choose_recipe.py IMAGENETTE OUT --confirm --only small-data modern BEST --seeds 3
+    .venv/bin/python benchmarks/choose_recipe.py IMAGENETTE OUT --confirm --only modern BEST --seeds 3
 """
 
 import argparse
@@ -17,18 +17,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-CROPS, AVERAGED = "batches.scaled_crops=[0.35,1]", "optimization.average_epochs=3"
+from alexnet import system
+
+AVERAGED = "optimization.average_epochs=3"
 CHOICES: dict[str, tuple[str, ...]] = {
     "small-data": (),
     "modern": (),
+    "views-of-paper": ("batches.scaled_crops=null", "batches.color_noise=0.1"),
+    "dropout-throughout": ("optimization.dropout_from_epoch=0",),
+    "batches-of-32": ("batches.size=32", "optimization.learning_rate=0.01"),
+    "decay": ("optimization.weight_decay=0.003",),
     "average": (AVERAGED,),
-    "crops": (CROPS,),
-    "crops-average": (CROPS, AVERAGED),
-    "crops-average-mixup": (CROPS, AVERAGED, "batches.mixup=0.2", "batches.mix_epochs=34"),
-    "crops-average-cutmix": (CROPS, AVERAGED, "batches.cutmix=1", "batches.mix_epochs=34"),
-    "crops-average-erasing": (CROPS, AVERAGED, "batches.erasing=0.25"),
-    "crops-average-smoothing": (CROPS, AVERAGED, "optimization.label_smoothing=0.1"),
-    "crops-average-decay": (CROPS, AVERAGED, "optimization.weight_decay=0.001"),
+    "average-mixup": (AVERAGED, "batches.mixup=0.2", "batches.mix_epochs=34"),
+    "average-cutmix": (AVERAGED, "batches.cutmix=1", "batches.mix_epochs=34"),
+    "average-erasing": (AVERAGED, "batches.erasing=0.25"),
+    "average-smoothing": (AVERAGED, "optimization.label_smoothing=0.1"),
 }
 """Name -> changes of recipe modern; small-data stands for itself."""
 
@@ -82,7 +85,8 @@ def main() -> None:
         each = ", ".join(f"{error:.1%}" for error in errors)
         mean = f"{statistics.mean(errors):.2%}{spread}"
         print(f"| {name} | {mean} | {each} | {statistics.mean(seen):.1%} | {statistics.mean(minutes):.1f} |")
-    (options.out / f"{what}.json").write_text(json.dumps(found, indent=1) + "\n")
+    document = {"what": what, "set": options.set, "system": system.describe_system(), "choices": found}
+    (options.out / f"{what}.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":

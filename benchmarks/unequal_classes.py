@@ -66,10 +66,15 @@ def main() -> None:
             run("prepare", photos, "--out", store, "--size", options.size)
         for name, assignments in CHOICES.items():
             out = options.out / f"run-{seed}-{name.replace('=', '-').replace(' ', '-')}"
-            fields = [f"network.dialect={options.dialect}", f"optimization.total_epochs={options.epochs}", *assignments]
+            fields = [
+                f"network.dialect={options.dialect}",
+                "batches.size=32",
+                f"optimization.total_epochs={options.epochs}",
+                *assignments,
+            ]
             if not (out / "model.safetensors").exists():
                 sets = [word for field in fields for word in ("--set", field)]
-                run("train", store, "--recipe", "modern", *sets, "--seed", seed, "--out", out, "--no-report")
+                run("train", store, "--recipe", "small-data", *sets, "--seed", seed, "--out", out, "--no-report")
             tested = json.loads(run("evaluate", out, store, "--views", 1, "--json"))
             errors = {each["name"]: each["top1_error"] for each in tested["classes"]}
             found[name].append(

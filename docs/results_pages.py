@@ -1,11 +1,14 @@
 """The pages about results: docs/results.md, docs/results/README.md, and the tables of speed from benchmarks/records."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from results_questions import question_rows
 from scaling_tables import read_record
 
+from alexnet.recipes.named import Recipe, find_recipe, scale_epochs
 from alexnet.reproduction.contrasts import SMALLEST_OF_INTEREST, Contrast, Published, judge, read_published
 from alexnet.reproduction.experiments import EXPERIMENTS, TABLES
 from alexnet.reproduction.results import Curve, read_results
@@ -53,12 +56,25 @@ def _describe(each: Published, title: str) -> list[str]:
     recipe, folder = document["recipe"], f"{each.place}/{name}"
     kept = f"[errors by image]({folder}/errors.json)" if each.tests else "errors by image were not kept"
     return [
-        f"{document['question']} Recipe `{recipe['name']}`, at most {recipe['optimization']['total_epochs']} epochs, "
+        f"{document['question']} {_name_recipe(recipe)}, at most {recipe['optimization']['total_epochs']} epochs, "
         f"{document['store']['train']:,} training and {document['store']['val']:,} validation images "
         f"({each.place}); {sum(one.seconds for one in each.outcomes) / 60:.0f} minutes of training. "
         f"[CSV]({folder}/results.csv), [JSON]({folder}/results.json), {kept}.\n",
         f"![{title}](../images/{each.place}-{name}.png)\n",
     ]
+
+
+def _name_recipe(recorded: dict[str, Any]) -> str:
+    """Return a recipe's name, and its fields that are not, or not any more, those of the recipe of that name."""
+    then = Recipe.model_validate(recorded)
+    now = find_recipe(then.name, scale_epochs(find_recipe(then.name), then.optimization.total_epochs))
+    changed = [
+        f"`{group}.{field}={json.dumps(value)}`"
+        for group, fields in then.model_dump(mode="json", exclude={"name"}).items()
+        for field, value in fields.items()
+        if value != now.model_dump(mode="json")[group][field]
+    ]
+    return f"Recipe `{then.name}`{' with ' * bool(changed)}{', '.join(changed)}"
 
 
 def answers_page(table: Table) -> str:

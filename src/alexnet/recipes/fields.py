@@ -111,7 +111,7 @@ class Batches(Group):
         if self.scaled_crops is not None and not 0 < self.scaled_crops[0] <= self.scaled_crops[1] <= 1:
             raise ValueError(f"scaled_crops {list(self.scaled_crops)} must be two shares, 0 < least <= largest <= 1")
         if self.scaled_crops is not None and not self.random_crops:
-            raise ValueError("scaled_crops needs random_crops")
+            raise ValueError("scaled_crops needs random_crops; without, set batches.scaled_crops=null, too")
         return self
 
 

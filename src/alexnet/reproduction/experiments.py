@@ -67,6 +67,7 @@ _MIDDLE = {"conv2": "conv2", "conv3 or conv4": "conv4", "conv5": "conv5", "fc6 o
 """What is removed -> the layer. Without conv3 and without conv4 are the same network but for names."""
 _FULL = {"the paper's network": "40.66 / 18.21"}
 
+_CENTRAL = ("batches.random_crops=false", "batches.scaled_crops=null")
 _SCALED = "optimization.learning_rate_images=128"
 _WARM = "optimization.warmup_epochs=1"
 
@@ -192,8 +193,8 @@ _LISTED = (
         variants=(
             Variant("crops and reflections", changes=("batches.random_crops=true", "batches.reflections=true")),
             Variant("no reflections", changes=("batches.random_crops=true", "batches.reflections=false")),
-            Variant("no crops", changes=("batches.random_crops=false", "batches.reflections=true")),
-            Variant("neither", changes=("batches.random_crops=false", "batches.reflections=false")),
+            Variant("no crops", changes=(*_CENTRAL, "batches.reflections=true")),
+            Variant("neither", changes=(*_CENTRAL, "batches.reflections=false")),
         ),
         references=(Reference("paper, 4.1", {"neither": "substantial overfitting; no figure"}),),
     ),

@@ -208,6 +208,7 @@ def _resolve(experiment: Experiment, variant: Variant, recipe: str | None, assig
             "optimization.total_epochs=60",
             "batches.color_noise=0",
             "batches.random_crops=false",
+            "batches.scaled_crops=null",
             "batches.reflections=false",
         ]
     found = find_recipe(recipe or experiment.recipe, [*fixed, *assignments, *variant.changes])
