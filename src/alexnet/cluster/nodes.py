@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,8 @@ QUIET = {
     "RAY_worker_niceness": "0",  # a part is no less urgent than the command; Ray would let all others go first
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning about what Ray will do with GPUs later
 }
+TOKEN = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+"""Variables by which Ray knows who may use a cluster."""
 STORE_BYTES = 2**30
 """Memory of Ray on this machine for results that wait to be read."""
 MOST_CORES = 8
@@ -222,6 +224,7 @@ def join_cluster(address: str, *, threads: int | None = None, device: str = "cpu
     """
     if not _ADDRESS.fullmatch(address):
         raise ConfigError(f"--cluster {address[:200]!r}: give HOST:PORT, auto or {LOCAL}.")
+    before = {name: os.environ.get(name) for name in TOKEN}
     # Before Ray is imported, which reads them then.
     os.environ |= {name: value for name, value in (QUIET | _find_token(address)).items() if name not in os.environ}
     try:
@@ -233,7 +236,7 @@ def join_cluster(address: str, *, threads: int | None = None, device: str = "cpu
         ) from None
     with ExitStack() as stack:
         if not ray.is_initialized():  # else by the program that calls this
-            stack.callback(_leave, ray, address, several=ray._private.ray_constants.ENABLE_RAY_CLUSTER)
+            stack.callback(_leave, ray, address, before, several=ray._private.ray_constants.ENABLE_RAY_CLUSTER)
             _enter(ray, address)
         # Ray tells of lost nodes on standard output, which is for results; that nothing is lost by it is our task.
         ray._private.worker._worker_logs_enabled = False
@@ -246,6 +249,9 @@ def _enter(ray: Any, address: str) -> None:
         where |= {"include_dashboard": False, "object_store_memory": STORE_BYTES}
         # Ray's switch for clusters of several machines; without it, it listens on the loopback address alone.
         ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
+    # Ray keeps the token of the cluster that this process was in before; this is how its own tests make it forget.
+    ray._raylet.Config.initialize("")
+    ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
     try:
         _reach(address)
         with _own_signals():
@@ -259,12 +265,21 @@ def _enter(ray: Any, address: str) -> None:
         ) from None
 
 
-def _leave(ray: Any, address: str, *, several: bool) -> None:
-    """Leave a cluster; of one of this machine alone nothing stays."""
+def _leave(ray: Any, address: str, before: Mapping[str, str | None], *, several: bool) -> None:
+    """Leave a cluster; of one of this machine alone nothing stays.
+
+    Args:
+        before: The variables of TOKEN before it was entered; the next cluster has a token of its own, or none.
+        several: Ray's switch for clusters of several machines, as it was before.
+    """
     node = ray._private.worker._global_node
     logs = None if node is None else node.get_session_dir_path()
     ray.shutdown()
     ray._private.ray_constants.ENABLE_RAY_CLUSTER = several
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
     if address == LOCAL and logs:
         rmtree(logs, ignore_errors=True)
 
@@ -295,7 +310,7 @@ def _find_token(address: str) -> dict[str, str]:
     """
     if address == LOCAL:
         return {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
+    given = set(TOKEN[1:]) & os.environ.keys()
     return {"RAY_AUTH_MODE": "token"} if given or Path("~/.ray/auth_token").expanduser().exists() else {}
 
 
