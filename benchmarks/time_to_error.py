@@ -3,7 +3,7 @@
 Both train on one store, in turns of a seed each, in processes of their own. The clock counts training and validation,
 from the first batch to the end of the first epoch whose validation error, in one view, is low enough. A plain loop is
 what a careful user writes: channels-last, bfloat16 where the processor multiplies it, a loader with workers, crops and
-reflections, momentum, decay, a rate that rises for an epoch and falls along a cosine. It is trained at each of a few
+reflections, the fused update with momentum and decay, a rate that rises for an epoch and falls along a cosine. It is trained at each of a few
 rates with the first seed, and with the best of them, the first to get there, with the others. A rate that is slower
 than the best before it is not trained to its end. What is finished is not trained again; a training of alexnet that was
 interrupted continues, one of the plain loop starts again.
@@ -96,7 +96,7 @@ def train_stock(
     flatten = next(place for place, layer in enumerate(layers) if isinstance(layer, nn.Flatten))
     layers.insert(flatten, nn.AdaptiveAvgPool2d(6))  # torchvision's own; nothing at 224 px
     network: nn.Module = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9, weight_decay=5e-4)
+    optimizer = torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9, weight_decay=5e-4, fused=True)
     updates, warmup = epochs * len(train), len(train)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
