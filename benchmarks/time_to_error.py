@@ -3,10 +3,10 @@
 Both train on one store, in turns of a seed each, in processes of their own. The clock counts training and validation,
 from the first batch to the end of the first epoch whose validation error, in one view, is low enough. A plain loop is
 what a careful user writes: channels-last, bfloat16 where the processor multiplies it, a loader with workers, crops and
-reflections, the fused update with momentum and decay, a rate that rises for an epoch and falls along a cosine. It is trained at each of a few
-rates with the first seed, and with the best of them, the first to get there, with the others. A rate that is slower
-than the best before it is not trained to its end. What is finished is not trained again; a training of alexnet that was
-interrupted continues, one of the plain loop starts again.
+reflections, the fused update with momentum and decay, a rate that rises for an epoch and falls along a cosine. It is
+trained at each of a few rates with the first seed, and with the best of them, the first to get there, with the others.
+A rate that is slower than the best before it is not trained to its end. What is finished is not trained again; a
+training of alexnet that was interrupted continues, one of the plain loop starts again.
 
     .venv/bin/python benchmarks/time_to_error.py STORE OUT --target 0.35 --epochs 10 --stock-epochs 20
 """
