@@ -5,8 +5,8 @@ from the first batch to the end of the first epoch whose validation error, in on
 what a careful user writes: channels-last, bfloat16 where the processor multiplies it, a loader with workers, crops and
 reflections, the fused update with momentum and decay, a rate that rises for an epoch and falls along a cosine. It is
 trained at each of a few rates with the first seed, and with the best of them, the first to get there, with the others.
-A rate that is slower than the best before it is not trained to its end. What is finished is not trained again; a
-training of alexnet that was interrupted continues, one of the plain loop starts again.
+A rate that is slower than the best before it, or behind it after half of its epochs, is not trained to its end. What is
+finished is not trained again; a training of alexnet that was interrupted continues, one of the plain loop starts again.
 
     .venv/bin/python benchmarks/time_to_error.py STORE OUT --target 0.35 --epochs 10 --stock-epochs 20
 """
@@ -67,11 +67,13 @@ def train_stock(
     workers: int,
     threads: int,
     limit: float = math.inf,
+    to_beat: float = math.inf,
 ) -> None:
     """Train torchvision's AlexNet until the target or the last epoch; append a line an epoch to a file.
 
     Args:
         limit: Seconds after which it ends, too.
+        to_beat: Error after half of its epochs above which it ends, too.
         input_px: Side to which crops, of seven eighths of the stored side, are brought where theirs is another.
     """
     torch.manual_seed(seed)
@@ -128,7 +130,7 @@ def train_stock(
             wrong = sum(int((forward(crops).argmax(1) != labels).sum()) for crops, labels in val)
         error = wrong / len(store["val"])
         row = {"epoch": epoch, "seconds": time.perf_counter() - start, "val_top1_error": error}
-        late = row["seconds"] >= limit
+        late = row["seconds"] >= limit or (epoch == epochs // 2 and error > to_beat)
         row["ended"] = error <= target or epoch == epochs or late or not math.isfinite(loss.item())
         with out.open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -195,9 +197,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "workers": options.workers, "threads": options.threads,
     }  # fmt: skip
 
-    def plain(rate: float, seed: int, limit: float = math.inf) -> list[dict[str, Any]]:
+    def plain(rate: float, seed: int, **limits: float) -> list[dict[str, Any]]:
         out = options.out / f"plain-{rate:g}-{seed}.jsonl"
-        return run_stock(options.store, out, rate=rate, seed=seed, limit=limit, **stock)
+        return run_stock(options.store, out, rate=rate, seed=seed, **limits, **stock)
 
     ours, theirs, tried = {}, {}, {}
     best = options.rates[0]
@@ -205,10 +207,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ours[seed] = run_ours(options.store, options.out / f"ours-{seed}", [*words, "--seed", seed])
         if seed == 0:
             for rate in options.rates:
-                tried[rate] = plain(
-                    rate, 0, min((rank(rows, options.target)[0] for rows in tried.values()), default=math.inf)
-                )
-            best = min(tried, key=lambda rate: rank(tried[rate], options.target))
+                limits = {}
+                if tried:
+                    rows, half = tried[best], options.stock_epochs // 2
+                    limits["limit"] = rank(rows, options.target)[0]
+                    limits["to_beat"] = rows[min(half, len(rows)) - 1]["val_top1_error"]
+                tried[rate] = plain(rate, 0, **limits)
+                best = min(tried, key=lambda rate: rank(tried[rate], options.target))
         theirs[seed] = plain(best, seed)
     contenders = {f"alexnet, {options.recipe}": ours, f"plain loop, rate {best:g}": theirs}
     print(

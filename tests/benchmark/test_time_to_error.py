@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,3 +72,39 @@ def test_both_sides_are_trained_and_not_again(
     shutil.rmtree(tmp_path / "store")  # so that training again would fail
     script.main(command)
     assert capsys.readouterr().out == printed
+
+
+def test_rates_have_to_beat_the_best_before_them_and_it_serves_the_other_seeds(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, float | None, float | None]] = []
+
+    def train(store: Path, out: Path, **options: Any) -> list[dict[str, float]]:
+        asked.append((out.name, options.get("limit"), options.get("to_beat")))
+        errors = {0.03: (0.6, 0.4, 0.3), 0.1: (0.5, 0.35, 0.2), 0.01: (0.9,)}[options["rate"]]
+        return [
+            {"epoch": epoch, "seconds": 10.0 * epoch, "val_top1_error": error}
+            for epoch, error in enumerate(errors, start=1)
+        ]
+
+    monkeypatch.setattr(script, "run_ours", lambda store, out, words: ROWS)
+    monkeypatch.setattr(script, "run_stock", train)
+    command = ["STORE", str(tmp_path), "--target", "0.3", "--seeds", "2", "--stock-epochs", "3"]
+    script.main([*command, "--rates", "0.03", "0.1", "0.01"])
+    assert asked == [
+        ("plain-0.03-0.jsonl", None, None),
+        ("plain-0.1-0.jsonl", 30.0, 0.6),
+        ("plain-0.01-0.jsonl", 30.0, 0.5),
+        ("plain-0.1-0.jsonl", None, None),  # which is there
+        ("plain-0.1-1.jsonl", None, None),
+    ]
+
+
+def test_a_rate_ends_after_half_of_its_epochs_where_it_is_behind(script: ModuleType, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, 72, 72, 3), dtype=np.uint8)
+    write_store(tmp_path / "store", {name: (images, [0, 1, 0, 1]) for name in ("train", "val")}, class_names=["a", "b"])
+    options = {"rate": 1e-9, "seed": 0, "epochs": 4, "target": -1.0, "input_px": 64, "workers": 0, "threads": 1}
+    for to_beat, epochs in ((-0.5, 2), (1.0, 4)):
+        script.train_stock(tmp_path / "store", tmp_path / "log", to_beat=to_beat, **options)
+        rows = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+        assert [row["ended"] for row in rows] == [False] * (epochs - 1) + [True]

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from alexnet.console.cores import CoreWatch
 from alexnet.console.pace import Pace
 from alexnet.console.terminal import Meter, Terminal, duration, percent
 from alexnet.evaluation.calibrating import Confidence
@@ -68,6 +69,7 @@ class TrainingDisplay:
         afterwards: Afterwards | None = None,
         has_sets: bool = False,
         chance: str | None = None,
+        threads: int = 1,
     ) -> None:
         """Show what is told.
 
@@ -77,7 +79,9 @@ class TrainingDisplay:
             chance: The loss of chance in words; ln K where it is None.
             num_validated: Images of each validation, of which there is one every `validate_every` epochs.
             afterwards: What follows, if anything does.
+            threads: Threads of the processor that compute; with several, it is told where others take the cores.
         """
+        self._threads, self._cores = threads, CoreWatch()
         self._num_validated, self._validate_every = num_validated, validate_every
         self._afterwards = afterwards
         self._training, self._validating = Pace(), Pace()
@@ -123,7 +127,7 @@ class TrainingDisplay:
         done = progress.epoch + progress.batch / num_batches
         self._training.observe(self._seconds_trained + progress.seconds, done)
         if self._watched_from is None:
-            self._watched_from = progress.seconds
+            self._watched_from, self._cores = progress.seconds, CoreWatch()
         is_last = progress.batch == num_batches
         if progress.seconds - self._watched_from < FORESEEN_AFTER_SECONDS and not is_last:
             return
@@ -133,6 +137,8 @@ class TrainingDisplay:
         if self._afterwards is not None:
             told = f"{told}, then {duration(after)} for {self._afterwards.what}"
         self._terminal.say(f"{'At most' if self._at_most else 'About'} {duration(training + after)} to go: {told}.")
+        if advice := self._cores.advise(self._threads):
+            self._terminal.say(advice)
 
     def _observe(self, row: dict[str, Any]) -> None:
         """Take what an epoch took."""

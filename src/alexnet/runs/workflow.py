@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from alexnet.console.terminal import Meter, Terminal
 from alexnet.data.store.format import VAL, choose_reported
 from alexnet.data.store.reader import Store
@@ -73,6 +75,7 @@ def train_and_report(
             afterwards=_foresee(store, recipe) if report else None,
             has_sets=store.has_sets,
             chance=choose_objective(store).chance_called,
+            threads=torch.get_num_threads() if world.world_size == 1 and _on_processor(options) else 1,
         )
         outcome = Outcome(out, [])
         if not only_report:
@@ -92,6 +95,10 @@ def train_and_report(
         _calibrate(terminal, store, out, reject, tests, options)
     send(out, last=MODEL)
     return Outcome(out, read_metrics(out), outcome.validation, tests, page)
+
+
+def _on_processor(options: dict[str, Any]) -> bool:
+    return choose_compute(options.get("device", "auto"), "float32").device.type == "cpu"
 
 
 def _calibrate(
