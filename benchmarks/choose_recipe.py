@@ -19,7 +19,8 @@ from typing import Any
 
 from alexnet import system
 
-AVERAGED = "optimization.average_epochs=3"
+NOT_AVERAGED = "optimization.average_epochs=0"
+LATER = ("optimization.dropout_from_epoch=20", NOT_AVERAGED)
 CHOICES: dict[str, tuple[str, ...]] = {
     "small-data": (),
     "modern": (),
@@ -29,16 +30,18 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "batches.scaled_crops=null",
         "batches.color_noise=0.1",
         "optimization.dropout_from_epoch=0",
+        NOT_AVERAGED,
     ),
-    "views-of-paper": ("batches.scaled_crops=null", "batches.color_noise=0.1"),
+    "dropout-from-20": LATER,
+    "dropout-from-20-decay": (*LATER, "optimization.weight_decay=0.003"),
+    "dropout-from-20-cutmix": (LATER[0], "batches.cutmix=1", "batches.mix_epochs=28"),
     "dropout-throughout": ("optimization.dropout_from_epoch=0",),
-    "batches-of-32": ("batches.size=32", "optimization.learning_rate=0.01"),
-    "decay": ("optimization.weight_decay=0.003",),
-    "average": (AVERAGED,),
-    "average-mixup": (AVERAGED, "batches.mixup=0.2", "batches.mix_epochs=34"),
-    "average-cutmix": (AVERAGED, "batches.cutmix=1", "batches.mix_epochs=34"),
-    "average-erasing": (AVERAGED, "batches.erasing=0.25"),
-    "average-smoothing": (AVERAGED, "optimization.label_smoothing=0.1"),
+    "wide-crops": ("batches.scaled_crops=[0.2,1]",),
+    "rate-of-0.03": ("optimization.learning_rate=0.03",),
+    "not-averaged": (NOT_AVERAGED,),
+    "erasing": ("batches.erasing=0.25",),
+    "mixup": ("batches.mixup=0.2", "batches.mix_epochs=34"),
+    "smoothing": ("optimization.label_smoothing=0.1",),
 }
 """Name -> changes of recipe modern; small-data stands for itself, and small-batches is what modern was until 0.2."""
 

@@ -134,7 +134,8 @@ def train_stock(
         row["ended"] = error <= target or epoch == epochs or late or not math.isfinite(loss.item())
         with out.open("a") as file:
             file.write(json.dumps(row) + "\n")
-        if row["ended"]:
+        parent = multiprocessing.parent_process()
+        if row["ended"] or (parent and not parent.is_alive()):
             return
 
 

@@ -47,19 +47,19 @@ def test_choices_take_turns_and_the_best_one_is_named_first(
         return ""
 
     monkeypatch.setattr(script, "run", alexnet)
-    command = ["choose_recipe.py", "PHOTOS", str(tmp_path), "--seeds", "2", "--only", "small-data", "average"]
+    command = ["choose_recipe.py", "PHOTOS", str(tmp_path), "--seeds", "2", "--only", "small-data", "not-averaged"]
     monkeypatch.setattr(sys, "argv", [*command, "--set", "network.dialect=caffe"])
     script.main()
     assert said[0][:4] == ["prepare", "PHOTOS/train", "--val-fraction", "0.2"]
     assert [words[words.index("--seed") + 1] for words in said[1:]] == ["0", "0", "1", "1"]
-    assert said[2][2:8] == ["--recipe", "modern", "--set", "network.dialect=caffe", "--set", script.AVERAGED]
+    assert said[2][2:8] == ["--recipe", "modern", "--set", "network.dialect=caffe", "--set", script.NOT_AVERAGED]
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert table[2:] == [
-        "| average | 21.00% (1.41) | 20.0%, 22.0% | 10.0% | 3.0 |",
+        "| not-averaged | 21.00% (1.41) | 20.0%, 22.0% | 10.0% | 3.0 |",
         "| small-data | 25.00% (0.00) | 25.0%, 25.0% | 10.0% | 3.0 |",
     ]
     kept = json.loads((tmp_path / "choose-256.json").read_text())
-    assert kept["choices"]["average"][1]["error"] == 0.22
+    assert kept["choices"]["not-averaged"][1]["error"] == 0.22
     assert (kept["set"], kept["system"]["cores"]) == (["network.dialect=caffe"], system.available_cores())
     script.main()
     assert len(said) == 5  # nothing is trained again
