@@ -152,7 +152,7 @@ def test_averages_and_mixtures_are_the_same_where_towers_and_dense_layers_are_sh
 ) -> None:
     """Begun by 2 x 2 processes, stopped, and finished by one."""
     mixed = ("batches.mixup=0.4", "batches.cutmix=1", "batches.erasing=0.3")
-    chosen = recipe("optimization.average_epochs=0.5", *mixed, epochs=8)
+    chosen = recipe("optimization.average_epochs=0.5", "optimization.learning_rate=0.01", *mixed, epochs=8)
     alone(store_path, tmp_path / "one", chosen)
     arguments = str(store_path), chosen, str(tmp_path / "n"), "data=2,tower=2,dense=4"
     begun = run_crew(4, partial(train_shared, fault=("stopped", 2, 16)), *arguments)
