@@ -200,6 +200,7 @@ def speed_page(table: Table) -> str:
     """Return docs/results/speed.md."""
     tables = {
         "speed": _speed_table(table, _SPEED, "amd-epyc"),
+        "speed-amx": _speed_table(table, _SPEED_AMX, "intel-xeon-amx"),
         "speed-float32": _speed_table(table, _SPEED_FLOAT32, "intel-xeon-processor"),
     }
     return filled_page(RESULTS / "speed.md", tables)
@@ -256,6 +257,9 @@ _SPEED_FLOAT32 = {
     ("step-cifar-11pct", "cifar-11pct : plain PyTorch"): "step of `cifar-11pct` : PyTorch's own operations",
     ("step-cifar-13pct", "cifar-13pct : plain PyTorch"): "step of `cifar-13pct` : PyTorch's own operations",
     ("step-cifar-80sec", "cifar-80sec : plain PyTorch"): "step of `cifar-80sec` : PyTorch's own operations",
+}
+_SPEED_AMX = {key: title for key, title in _SPEED.items() if key[0] == "step"} | {
+    key: title for key, title in _SPEED_FLOAT32.items() if key[0].startswith("step-")
 }
 _SEARCH = {
     ("search", "1 query : cdist"): "exact, one query, float32, larger than the cache : `torch.cdist`",
