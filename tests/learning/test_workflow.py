@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from rich.console import Console
 
 import alexnet
+from alexnet.console import cores
 from alexnet.console.terminal import Terminal, duration
 from alexnet.description.describe import describe
 from alexnet.errors import Interrupted, RunError
@@ -71,7 +73,8 @@ def go(store_path: Path, out: Path, *more: str, **options: Any) -> str:
     terminal = quiet()
     store = alexnet.open_store(store_path)
     try:
-        train_and_report(terminal, store, recipe(*more, epochs=2), out, threads=1, precision="float32", **options)
+        chosen = recipe(*more, epochs=2)
+        train_and_report(terminal, store, chosen, out, **{"threads": 1, "precision": "float32", **options})
     finally:
         assert isinstance(terminal.errors.file, io.StringIO)
         said = terminal.errors.file.getvalue()
@@ -230,6 +233,18 @@ class Told:
 
     def __init__(self, epoch: int, batch: int, seconds: float) -> None:
         self.epoch, self.batch, self.images, self.seconds = epoch, batch, 100 * batch, seconds
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_fewer_threads_are_advised_to_who_takes_all_cores_beside_others(
+    small_store_path: Path, tmp_path: Path, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings = ((10.0 * number, 18.0 * number, 8.0 * number) for number in count())
+    monkeypatch.setattr(cores, "_read", lambda: next(readings))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    said = go(small_store_path, tmp_path / "run", report=False, threads=threads)
+    assert f", {threads} thread{'s' * (threads > 1)}; " in said
+    assert said.count("Other programs take 1.0 of the 2 cores") == (threads > 1)
 
 
 def test_the_time_that_was_foreseen_is_what_it_took(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,7 @@ from alexnet.runs.requirements import choose_objective, count_classes, find_spec
 from alexnet.runs.thresholds import choose_thresholds
 from alexnet.runs.trackers import choose_trackers, open_trackers
 from alexnet.text.progress import Tick, untold
+from alexnet.text.wording import counted
 from alexnet.training.checkpoint import load_checkpoint
 from alexnet.training.class_weights import weigh_classes
 from alexnet.training.loop import Listener, train_model
@@ -319,7 +320,8 @@ def _train(plan: _Plan, training: _Training, journal: Journal, *, checkpoint_min
 def _warm_up(plan: _Plan) -> None:
     """Load the kernels, and say what will compute."""
     environment, notice = plan.environment, plan.listener.notice
-    notice(f"Computing in {plan.compute.explanation}, {environment['threads']} threads; {environment['allocator']}.")
+    threads = counted(environment["threads"], "thread")
+    notice(f"Computing in {plan.compute.explanation}, {threads}; {environment['allocator']}.")
     if plan.compute.device.type == "cpu":
         seconds = kernels.warm_up(plan.compute.dtype)
         compiled = "compiled; they start faster next time" if seconds > COMPILED_SECONDS else "loaded"

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from alexnet.console.terminal import Meter, Terminal
 from alexnet.data.store.format import VAL, choose_reported
 from alexnet.data.store.reader import Store
@@ -26,7 +24,7 @@ from alexnet.runs.folder import MODEL, read_metrics
 from alexnet.runs.requirements import choose_objective
 from alexnet.runs.trackers import attach_files, choose_trackers
 from alexnet.runs.train import Outcome, train
-from alexnet.system import choose_compute
+from alexnet.system import available_cores, choose_compute
 from alexnet.text.commands import command
 from alexnet.text.wording import counted
 from alexnet.training.loop import Silent
@@ -75,7 +73,7 @@ def train_and_report(
             afterwards=_foresee(store, recipe) if report else None,
             has_sets=store.has_sets,
             chance=choose_objective(store).chance_called,
-            threads=torch.get_num_threads() if world.world_size == 1 and _on_processor(options) else 1,
+            threads=_count_threads(options, world),
         )
         outcome = Outcome(out, [])
         if not only_report:
@@ -97,8 +95,12 @@ def train_and_report(
     return Outcome(out, read_metrics(out), outcome.validation, tests, page)
 
 
-def _on_processor(options: dict[str, Any]) -> bool:
-    return choose_compute(options.get("device", "auto"), "float32").device.type == "cpu"
+def _count_threads(options: dict[str, Any], world: World) -> int:
+    """Return the threads of the processor that compute; 1 where a GPU does, or where processes share the cores."""
+    device = choose_compute(options.get("device", "auto"), "float32").device
+    if device.type != "cpu" or world.world_size > 1:
+        return 1
+    return options.get("threads") or available_cores()
 
 
 def _calibrate(
