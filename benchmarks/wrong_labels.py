@@ -75,16 +75,8 @@ def main() -> None:
         if not store.exists():
             run("prepare", photos, "--out", store, "--size", options.size)
         more = ["--threads", options.threads] if options.threads else []
-        more += [
-            "--set",
-            "batches.size=32",
-            "--set",
-            f"network.dialect={options.dialect}",
-            "--epochs",
-            options.epochs,
-            "--folds",
-            options.folds,
-        ]
+        more += ["--set", "batches.size=32", "--set", f"network.dialect={options.dialect}"]
+        more += ["--epochs", options.epochs, "--folds", options.folds]
         run("train", store, "--recipe", "small-data", *more, "--seed", seed, "--out", folds)
         told = read_out_of_fold(folds)
         is_changed = np.array([path in true for path in told.paths])

@@ -81,7 +81,7 @@ class TrainingDisplay:
             afterwards: What follows, if anything does.
             threads: Threads of the processor that compute; with several, it is told where others take the cores.
         """
-        self._threads, self._cores = threads, CoreWatch()
+        self._threads = threads
         self._num_validated, self._validate_every = num_validated, validate_every
         self._afterwards = afterwards
         self._training, self._validating = Pace(), Pace()
@@ -91,6 +91,8 @@ class TrainingDisplay:
         self._images_per_epoch = 0.0
         self._validations = 0
         self._watched_from: float | None = None
+        self._cores: CoreWatch | None = None
+        """Since the first batch, as `_watched_from`."""
         self._foreseen = False
         self._terminal = terminal
         self._meter = meter
@@ -137,7 +139,7 @@ class TrainingDisplay:
         if self._afterwards is not None:
             told = f"{told}, then {duration(after)} for {self._afterwards.what}"
         self._terminal.say(f"{'At most' if self._at_most else 'About'} {duration(training + after)} to go: {told}.")
-        if advice := self._cores.advise(self._threads):
+        if self._cores and (advice := self._cores.advise(self._threads)):
             self._terminal.say(advice)
 
     def _observe(self, row: dict[str, Any]) -> None:
