@@ -7,6 +7,7 @@ Importing this package does not import Numba; the first use of a kernel on the C
 from alexnet.kernels.choose import Choice, choice, report, training, using
 from alexnet.kernels.functions import (
     dropout,
+    gather_patches,
     normalize_and_pool,
     normalize_responses,
     pool_maximum,
@@ -22,6 +23,7 @@ __all__ = [
     "Rectify",
     "choice",
     "dropout",
+    "gather_patches",
     "normalize_and_pool",
     "normalize_responses",
     "pool_maximum",

@@ -32,10 +32,15 @@ KERNELS = (
     "normalize_and_pool",
     "pool_maximum",
     "spatially_normalize_responses",
+    "gather_patches",
     "update_weights",
     "dropout",
 )
-_WITHOUT_NUMBA = {"spatially_normalize_responses": "one version only: PyTorch's average pooling does the work"}
+_PLAIN_ONLY: dict[tuple[str, Version], str] = {
+    ("spatially_normalize_responses", "numba"): "one version only: PyTorch's average pooling does the work",
+    ("gather_patches", "compiled"): "copies alone; there is nothing to fuse",
+}
+"""Versions that kernels do not have, and why; the plain one runs in their place."""
 
 COMPILING_SWITCH = "ALEXNET_COMPILE"
 """Set to 0, a GPU computes with plain PyTorch."""
@@ -61,9 +66,11 @@ def choice(kernel: str, device: str) -> Choice:
     if device == "cuda":
         if (failure := importlib.import_module(_MODULES["compiled"]).find_failure(device)) is not None:
             return Choice(kernel, device, "plain", f"torch.compile failed here: {failure}")
+        if (why := _PLAIN_ONLY.get((kernel, "compiled"))) is not None:
+            return Choice(kernel, device, "plain", why)
         return Choice(kernel, device, "compiled", "plain PyTorch, fused by torch.compile; in testing as it is")
-    if kernel in _WITHOUT_NUMBA:
-        return Choice(kernel, device, "plain", _WITHOUT_NUMBA[kernel])
+    if (why := _PLAIN_ONLY.get((kernel, "numba"))) is not None:
+        return Choice(kernel, device, "plain", why)
     if device != "cpu":
         return Choice(kernel, device, "plain", f"Numba kernels are for the CPU; PyTorch runs on {device}")
     if (failure := _numba_failure()) is not None:
@@ -79,7 +86,7 @@ def implementation(kernel: str, x: Tensor) -> Callable[..., Any]:
     """
     answers = x.device.type == "cuda" and not _in_training.get()  # then even the trial of a compiler takes too long
     version = _forced or ("plain" if answers else choice(kernel, x.device.type).version)
-    if version == "numba" and kernel in _WITHOUT_NUMBA:
+    if (kernel, version) in _PLAIN_ONLY:
         version = "plain"
     if version == "numba" and _forced is None and x.dtype not in DTYPES:
         version = "plain"
@@ -93,7 +100,7 @@ def implementation(kernel: str, x: Tensor) -> Callable[..., Any]:
 def using(version: Version) -> Iterator[None]:
     """Force one version of every kernel inside the block: numba, compiled, plain or reference.
 
-    A kernel that has no Numba version runs its plain one. Not isolated between threads: meant for tests.
+    A kernel without such a version runs its plain one. Not isolated between threads: meant for tests.
 
     Raises:
         ConfigError: the version is unknown.

@@ -94,13 +94,32 @@ def _store_row(row: Floats, y: Bits, towers: int, span: int) -> None:
 
 
 @compiled
+def _sum(v: Floats, p: int, size: int) -> Any:
+    """Return the sum from p to p + size - 1. With a number as size it is unrolled, and loops over p vectorised."""
+    total = _f32(0)
+    for i in range(size):
+        total += v[p + i]
+    return total
+
+
+@compiled
+def _sum_of_squares(v: Floats, p: int, size: int) -> Any:
+    total = _f32(0)
+    for i in range(size):
+        total += v[p + i] * v[p + i]
+    return total
+
+
+@compiled
 def _sum_squares(r: Floats, s: Floats, o: Options) -> None:
     """s[p] = k + alpha * (sum of r**2 from p to p + size - 1)."""
     n, size, k, alpha = s.shape[0], o.size, _f32(o.k), _f32(o.alpha)
     if size == 5:
         for p in range(n):
-            a, b, c, d, e = r[p], r[p + 1], r[p + 2], r[p + 3], r[p + 4]
-            s[p] = k + alpha * (a * a + b * b + c * c + d * d + e * e)
+            s[p] = k + alpha * _sum_of_squares(r, p, 5)
+    elif size == 9:
+        for p in range(n):
+            s[p] = k + alpha * _sum_of_squares(r, p, 9)
     else:
         s[:] = _f32(0)
         for offset in range(size):
@@ -151,7 +170,10 @@ def _normalize_row_gradient(r: Floats, g: Floats, s: Floats, t: Floats, out: Flo
     factor = _f32(2 * o.alpha * o.beta)
     if size == 5:
         for p in range(n):
-            out[p] -= factor * center[p] * (t[p] + t[p + 1] + t[p + 2] + t[p + 3] + t[p + 4])
+            out[p] -= factor * center[p] * _sum(t, p, 5)
+    elif size == 9:
+        for p in range(n):
+            out[p] -= factor * center[p] * _sum(t, p, 9)
     else:
         s[:] = _f32(0)
         for offset in range(size):

@@ -110,6 +110,27 @@ def spatially_normalize_responses(
     return y
 
 
+def gather_patches(x: Tensor, *, window: int, stride: int = 1, before: int = 0, after: int = 0) -> Tensor:
+    """Copy the windows of maps into one matrix for each place: what a locally connected layer multiplies.
+
+    Around the maps lie zeros, `before` of them above and to the left, `after` below and to the right. Places are
+    counted row by row. Channels stay innermost, so that a patch has the order h, w, C and both ways are copies of whole
+    runs. PyTorch's unfold orders C, h, w and puts the images first: the products then begin with copies that take five
+    times as long as they do.
+
+    Args:
+        x: Square maps, NCHW.
+    Returns:
+        A new tensor (places, N, window * window * C) of x's dtype.
+    Raises:
+        ConfigError: no window lies on the maps.
+    """
+    rules.check_images(x)
+    rules.check_patches(x, window, stride, before, after)
+    patches: Tensor = implementation("gather_patches", x)(x, window=window, stride=stride, before=before, after=after)
+    return patches
+
+
 def update_weights(
     weight: Tensor,
     velocity: Tensor,
@@ -183,6 +204,7 @@ def warm_up(dtype: torch.dtype) -> float:
         x = torch.ones(1, 8, 5, 5, dtype=dtype, requires_grad=True)
         keys = torch.zeros(1, dtype=torch.int64)
         outputs = [normalize_responses(x), normalize_and_pool(x), pool_maximum(x), dropout(x, keys, p=0.5, layer=0)]
+        outputs.append(gather_patches(x, window=3))
         torch.autograd.grad([y.float().sum() for y in outputs], x)
         weight = torch.zeros(8)
         working = torch.zeros(8, dtype=torch.bfloat16)

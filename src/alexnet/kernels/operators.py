@@ -37,6 +37,11 @@ def pool_maximum(x: Tensor, *, window: int, stride: int, rectify: bool) -> Tenso
     return y
 
 
+def gather_patches(x: Tensor, *, window: int, stride: int, before: int, after: int) -> Tensor:
+    patches: Tensor = _gather(x, window, stride, before, after)
+    return patches
+
+
 def update_weights(
     weight: Tensor,
     velocity: Tensor,
@@ -208,6 +213,52 @@ torch.library.register_autograd(
 )
 
 
+def _empty_patches(x: Tensor, window: int, stride: int, before: int, after: int) -> Tensor:
+    rows, columns = ((side + before + after - window) // stride + 1 for side in x.shape[2:])
+    return torch.empty(rows * columns, x.shape[0], window**2 * x.shape[1], dtype=x.dtype, device=x.device)
+
+
+@_operator(
+    "gather_patches(Tensor x, SymInt window, SymInt stride, SymInt before, SymInt after) -> Tensor", _empty_patches
+)
+def _gather(x: Tensor, window: int, stride: int, before: int, after: int) -> Tensor:
+    from alexnet.kernels import cpu_patches as cpu
+
+    patches = _empty_patches(x, window, stride, before, after)
+    windows = cpu.Windows((x.shape[3] + before + after - window) // stride + 1, window, stride, before)
+    cpu.gather(_view_bits(x), _view_patches(patches), windows)
+    return patches
+
+
+@_operator(
+    "scatter_patches(Tensor x, Tensor dy, SymInt window, SymInt stride, SymInt before, SymInt after) -> Tensor",
+    _empty_maps,
+)
+def _scatter(x: Tensor, dy: Tensor, window: int, stride: int, before: int, after: int) -> Tensor:
+    from alexnet.kernels import cpu_patches as cpu
+
+    dx = _empty_maps(x)
+    windows = cpu.Windows((x.shape[3] + before + after - window) // stride + 1, window, stride, before)
+    cpu.scatter(_view_patches(dy.to(x.dtype).contiguous()), _view_bits(dx), windows)
+    return dx
+
+
+def _gather_plain(x: Tensor, window: int, stride: int, before: int, after: int) -> Tensor:
+    return plain.gather_patches(x, window=window, stride=stride, before=before, after=after)
+
+
+def _differentiate_gather(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
+    (x,) = ctx.saved_tensors
+    if torch.is_grad_enabled():
+        return (_differentiate_plain(_gather_plain, x, dy, *ctx.options),) + (None,) * len(ctx.options)
+    return (_scatter(x, dy, *ctx.options),) + (None,) * len(ctx.options)
+
+
+torch.library.register_autograd(
+    "alexnet::gather_patches", _differentiate_gather, setup_context=_keep_input, lib=_LIBRARY
+)
+
+
 @_operator(
     "update_weights(Tensor(a!) weight, Tensor(b!) velocity, Tensor gradient, float rate, float momentum, float decay, "
     "Tensor(c!)? working, Tensor(d!)? average, float share) -> ()"
@@ -278,6 +329,11 @@ def _no_positions(x: Tensor) -> npt.NDArray[np.uint8]:
 def _view_bits(x: Tensor) -> npt.NDArray[Any]:
     x_NHWC = x.detach().permute(0, 2, 3, 1).contiguous()
     bits: npt.NDArray[Any] = x_NHWC.view(_BITS[x.dtype]).numpy()
+    return bits
+
+
+def _view_patches(patches: Tensor) -> npt.NDArray[Any]:
+    bits: npt.NDArray[Any] = patches.detach().view(_BITS[patches.dtype]).numpy()
     return bits
 
 

@@ -5,6 +5,7 @@ normalisation is avoided because it goes through three-dimensional average pooli
 size. Arguments are taken as checked. Sums are accumulated in float32, or in float64 for a float64 input.
 """
 
+import itertools
 import math
 
 import torch
@@ -39,6 +40,34 @@ def spatially_normalize_responses(x: Tensor, *, size: int, scale: float, beta: f
     padded = F.pad(r * r, (before, after, before, after))
     energy = F.avg_pool2d(padded, size, stride=1, divisor_override=1)
     return (r * (k + scale * energy).pow(-beta)).to(x.dtype).contiguous(memory_format=torch.channels_last)
+
+
+def gather_patches(x: Tensor, *, window: int, stride: int, before: int, after: int) -> Tensor:
+    x_NHWC = F.pad(x.permute(0, 2, 3, 1), (0, 0, before, after, before, after))
+    patches: Tensor = _GatherPatches.apply(x_NHWC, window, stride)  # type: ignore[no-untyped-call]
+    return patches
+
+
+class _GatherPatches(torch.autograd.Function):
+    """From maps (N, H, W, C) to patches (places, N, h * w * C); PyTorch's own derivative would copy windows first."""
+
+    @staticmethod
+    def forward(context: torch.autograd.function.FunctionCtx, x_NHWC: Tensor, window: int, stride: int) -> Tensor:
+        context.geometry = x_NHWC.shape, window, stride  # type: ignore[attr-defined]
+        windows_NYXChw = x_NHWC.unfold(1, window, stride).unfold(2, window, stride)
+        patches_YXNhwC = windows_NYXChw.permute(1, 2, 0, 4, 5, 3)
+        return patches_YXNhwC.reshape(-1, x_NHWC.shape[0], window**2 * x_NHWC.shape[3])
+
+    @staticmethod
+    def backward(context: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        shape, window, stride = context.geometry  # type: ignore[attr-defined]
+        rows, columns = ((side - window) // stride + 1 for side in shape[1:3])
+        gradient_NYXhwC = gradients[0].reshape(rows, columns, shape[0], window, window, shape[3]).movedim(2, 0)
+        total = gradients[0].new_zeros(shape)
+        for y, x in itertools.product(range(window), repeat=2):
+            seen = total[:, y : y + stride * rows : stride, x : x + stride * columns : stride]
+            seen += gradient_NYXhwC[:, :, :, y, x]
+        return total, None, None
 
 
 def update_weights(

@@ -100,6 +100,30 @@ def spatially_normalize_responses_gradient(
     return dx
 
 
+def gather_patches(x: Array, *, window: int, stride: int, before: int, after: int) -> Array:
+    """Return the windows (places, N, window * window * C), in the order h, w, C."""
+    padded = np.pad(x, ((0, 0), (0, 0), (before, after), (before, after)))
+    places = [
+        padded[:, :, top : top + window, left : left + window].transpose(0, 2, 3, 1).reshape(len(x), -1)
+        for top in range(0, padded.shape[2] - window + 1, stride)
+        for left in range(0, padded.shape[3] - window + 1, stride)
+    ]
+    return np.stack(places)
+
+
+def gather_patches_gradient(
+    shape: tuple[int, ...], dy: Array, *, window: int, stride: int, before: int, after: int
+) -> Array:
+    """Each pixel gets the sum over the windows that hold it."""
+    dx = np.zeros((shape[0], shape[1], shape[2] + before + after, shape[3] + before + after))
+    columns = (dx.shape[3] - window) // stride + 1
+    for place, patches in enumerate(dy):
+        top, left = place // columns * stride, place % columns * stride
+        pixels = patches.reshape(shape[0], window, window, shape[1]).transpose(0, 3, 1, 2)
+        dx[:, :, top : top + window, left : left + window] += pixels
+    return dx[:, :, before : before + shape[2], before : before + shape[3]]
+
+
 def update_weights(
     weight: Array, velocity: Array, gradient: Array, *, rate: float, momentum: float, decay: float
 ) -> tuple[Array, Array]:

@@ -62,6 +62,15 @@ def spatially_normalize_responses(x: Tensor, *, size: int, scale: float, beta: f
     )
 
 
+def gather_patches(x: Tensor, *, window: int, stride: int, before: int, after: int) -> Tensor:
+    where: dict[str, Any] = {"window": window, "stride": stride, "before": before, "after": after}
+    return _apply(
+        x,
+        lambda x: reference.gather_patches(x, **where),
+        lambda x, dy: reference.gather_patches_gradient(x.shape, dy, **where),
+    )
+
+
 def update_weights(
     weight: Tensor,
     velocity: Tensor,

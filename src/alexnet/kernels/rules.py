@@ -110,6 +110,15 @@ def check_pooling(x: Tensor, window: int, stride: int) -> None:
         )
 
 
+def check_patches(x: Tensor, window: int, stride: int, before: int, after: int) -> None:
+    """Refuse windows of which none lies on the maps with their borders."""
+    if window < 1 or stride < 1 or before < 0 or after < 0 or min(x.shape[2:]) + before + after < window:
+        raise ConfigError(
+            f"no window of {window} with stride {stride} lies on maps of {x.shape[2]}x{x.shape[3]} with {before} and "
+            f"{after} zeros around them. Use a smaller window or larger maps."
+        )
+
+
 def check_dropout(x: Tensor, keys: Tensor, p: float) -> None:
     """Refuse a probability outside [0, 1) and keys that do not name each sample."""
     check_dtype(x)

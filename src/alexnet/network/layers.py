@@ -4,7 +4,6 @@ What the paper adds around the convolutions is computed by alexnet.kernels. This
 operations may be merged into one kernel; it does not know any network.
 """
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -104,32 +103,6 @@ class ConvolutionLayer(nn.Conv2d):
         return super().forward(x)
 
 
-class _GatherPatches(torch.autograd.Function):
-    """From maps (N, H, W, C) to the patches (places, N, h * w * C) under a window, one matrix for each place.
-
-    Channels stay innermost, so that both ways are copies of whole runs of them. PyTorch's unfold orders a patch C, h, w
-    and puts the images first: the products of places then begin with copies that take five times as long as they do.
-    """
-
-    @staticmethod
-    def forward(context: torch.autograd.function.FunctionCtx, x_NHWC: Tensor, window_px: int, stride_px: int) -> Tensor:
-        context.geometry = x_NHWC.shape, window_px, stride_px  # type: ignore[attr-defined]
-        windows_NYXChw = x_NHWC.unfold(1, window_px, stride_px).unfold(2, window_px, stride_px)
-        patches_YXNhwC = windows_NYXChw.permute(1, 2, 0, 4, 5, 3)
-        return patches_YXNhwC.reshape(-1, x_NHWC.shape[0], window_px**2 * x_NHWC.shape[3])
-
-    @staticmethod
-    def backward(context: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        shape, window_px, stride_px = context.geometry  # type: ignore[attr-defined]
-        rows, columns = ((side - window_px) // stride_px + 1 for side in shape[1:3])
-        gradient_NYXhwC = gradients[0].reshape(rows, columns, shape[0], window_px, window_px, shape[3]).movedim(2, 0)
-        total = gradients[0].new_zeros(shape)
-        for y, x in itertools.product(range(window_px), repeat=2):
-            seen = total[:, y : y + stride_px * rows : stride_px, x : x + stride_px * columns : stride_px]
-            seen += gradient_NYXhwC[:, :, :, y, x]
-        return total, None, None
-
-
 class LocalLayer(nn.Module):
     """A locally connected layer: weights (places, kernels, C * h * w) and biases (places, kernels), nothing shared.
 
@@ -153,8 +126,9 @@ class LocalLayer(nn.Module):
         row = self.row
         before, after = row.padding_px, row.padding_px + self.overhang_px
         if self.fused:
-            x_NHWC = F.pad(x.permute(0, 2, 3, 1), (0, 0, before, after, before, after))
-            patches_LNI: Tensor = _GatherPatches.apply(x_NHWC, row.window_px, row.stride_px)  # type: ignore[no-untyped-call]
+            patches_LNI = kernels.gather_patches(
+                x, window=row.window_px, stride=row.stride_px, before=before, after=after
+            )
             weight_LKCw = self.weight.reshape(*self.weight.shape[:2], x.shape[1], -1)
             weight_LKI = weight_LKCw.transpose(2, 3).flatten(2)  # I in the order of the patches
         else:
