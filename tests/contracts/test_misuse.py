@@ -135,10 +135,12 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         (BOMB, "line 2: aliases (*name) are not read"),
         ("x" * 200_000, "it is longer than 100,000 characters"),
         ("a: b: c", "line 1: mapping values are not allowed here"),
-        ("name: !!bool maybe", "it is not YAML"),
-        ("? [a]\n: b", "it is not YAML"),
+        ("name: !!bool maybe", "a value in it cannot be read"),
+        ("name: 2001-99-99", "a value in it cannot be read"),
+        ("? [a]\n: b", "line 1: a key is a list or a mapping"),
+        ("name: \x01", "it is not YAML"),
     ],
-    ids=range(10),
+    ids=range(12),
 )
 def test_a_recipe_file_from_a_stranger_is_refused_in_one_sentence(tmp_path: Path, text: str, reason: str) -> None:
     path = tmp_path / "r.yaml"

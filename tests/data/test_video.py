@@ -9,6 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from alexnet.data.images.unusable import UnusableError
+from alexnet.data.video.animation import decode_animation
 from alexnet.data.video.clip import Bounds, is_clip, name_frame, open_clip, read_frames
 from alexnet.data.video.timeline import MAX_STEP_S, Decoded, Timeline
 from alexnet.errors import ConfigError, ImageError
@@ -371,6 +373,33 @@ def test_a_cut_animation_gives_the_frames_before(tmp_path: Path) -> None:
     clip = open_clip(data[: len(data) * 2 // 3])
     assert 5 <= len(list(clip.frames(0.5))) <= 7
     assert clip.oddities == ["an end that cannot be decoded"]
+
+
+def test_an_animation_that_was_cut_at_any_byte_says_so(tmp_path: Path) -> None:
+    """Between two frames Pillow sees the end of a GIF as it sees that of a whole one; a cut WebP it does not open."""
+    noise = np.random.default_rng(0).integers(0, 256, (3, 6, 8, 3), np.uint8)
+    first, *rest = (Image.fromarray(pixels) for pixels in noise)
+    for name in ("a.gif", "a.webp"):
+        first.save(tmp_path / name, save_all=True, append_images=rest, duration=500)
+        data = (tmp_path / name).read_bytes()
+        told: list[str] = []
+        assert len(list(decode_animation(data, told.append))) == 3
+        if name == "a.gif":  # what a program writes behind the last byte is overlooked
+            assert len(list(decode_animation(data + b"\0\0", told.append))) == 3
+        assert told == []
+        endings = set()
+        for length in range(12, len(data)):
+            told.clear()
+            try:
+                frames = len(list(decode_animation(data[:length], told.append)))
+            except UnusableError as problem:
+                endings.add(str(problem))
+                continue
+            assert frames <= 3
+            assert len(told) == 1, length
+            endings.update(told)
+        assert "has a damaged header or ends early" in str(endings)
+        assert ({"an end that is missing", "an end that cannot be decoded"} <= endings) == (name == "a.gif")
 
 
 def test_a_cover_is_no_moving_picture(tmp_path: Path) -> None:

@@ -190,3 +190,20 @@ def test_a_storage_that_is_away_for_a_while_does_not_end_a_training(
     told = invoke_training(store, f"{bucket}/run")
     assert "The checkpoint is saved on this machine, and sent with the next." in told
     assert len(alexnet.load(f"{bucket}/run").class_names) == 2
+
+
+@pytest.mark.timeout(600)  # the engine starts twice
+def test_the_nodes_of_a_cluster_read_a_bucket_themselves(bucket: str, photos: Path, tmp_path: Path) -> None:
+    """Files and numbers are those of one process. What an engine writes lies on a disk, as without one."""
+    pytest.importorskip("ray")
+    store, run = f"{bucket}/store", f"{bucket}/run"
+    alexnet.prepare(photos, store, **PREPARING)
+    alexnet.train(store, run, **TRAINING)
+    options: Any = {"cluster": "local", "threads": 1}
+    for place, how in (("alone", {"threads": 1}), ("nodes", options)):
+        alexnet.evaluate(run, store, views=1, predictions=tmp_path / f"{place}.csv", **how)
+        alexnet.index(run, store, tmp_path / place, **how)
+    assert (tmp_path / "alone.csv").read_bytes() == (tmp_path / "nodes.csv").read_bytes()
+    features = [sorted((tmp_path / place).rglob("features.npy")) for place in ("alone", "nodes")]
+    assert features[0]
+    assert [path.read_bytes() for path in features[0]] == [path.read_bytes() for path in features[1]]

@@ -26,11 +26,14 @@ class _PlainLoader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
-            if key.value in seen:
+            problem = None
+            if not isinstance(key, yaml.ScalarNode):
+                problem = "a key is a list or a mapping"
+            elif key.value in seen:
                 problem = f"the key {quote_briefly(key.value)} stands twice"
+            if problem is not None:
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -38,7 +41,7 @@ def parse_yaml(text: str) -> Any:
     """Return the plain value that a YAML text holds.
 
     Raises:
-        ValueError: it is no YAML, too long, nested too deeply, has aliases, or a key twice; one short sentence.
+        ValueError: it is no YAML, too long, nested too deeply, has aliases, a key twice or no text as a key; one short sentence.
     """
     if len(text) > MOST_CHARACTERS:
         raise ValueError(f"it is longer than {MOST_CHARACTERS:,} characters")
@@ -50,8 +53,12 @@ def parse_yaml(text: str) -> Any:
         mark = problem.problem_mark
         place = f"line {mark.line + 1}: " if mark else ""
         raise ValueError(f"{place}{problem.problem or problem.context}") from None
-    except Exception:  # tags such as !!int raise whatever int() does
+    except yaml.YAMLError:  # a character that YAML does not allow
         raise ValueError("it is not YAML") from None
+    except MemoryError:
+        raise
+    except Exception:  # a value that is no number or day, though it looks so or is called so: whatever int() raises
+        raise ValueError("a value in it cannot be read") from None
 
 
 def quote_briefly(value: object) -> str:

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from alexnet.data.images.color import convert_to_rgb, simplify_mode
 from alexnet.data.images.loading import QUIET_PILLOW
@@ -43,7 +43,9 @@ def decode_animation(
     """
     try:
         image = Image.open(_file(source), formats=FORMATS)
-    except UnidentifiedImageError:
+    except OSError as problem:  # of Pillow itself, which reads a WebP as a whole or not at all
+        if problem.errno is not None:  # of the system
+            raise
         raise damaged_header() from None
     with image:
         check_size(*image.size, max_pixels)
@@ -53,7 +55,9 @@ def decode_animation(
                 with QUIET_PILLOW:
                     image.seek(number)
                     image.load()
-            except EOFError:
+            except EOFError:  # also of a GIF that was cut between two frames
+                if not _has_end(source):
+                    notice("an end that is missing")
                 return
             except Exception:  # decoders raise nearly any type; whatever it is, the frames before it are whole
                 notice("an end that cannot be decoded")
@@ -62,6 +66,16 @@ def decode_animation(
             duration_s = milliseconds / 1000 if milliseconds > SHORTEST_MS else USUAL_S
             yield Decoded(start_s, duration_s, partial(_draw, image.copy()))
             start_s, number = start_s + duration_s, number + 1
+
+
+def _has_end(source: str | bytes) -> bool:
+    """Whether a GIF ends with its trailer; what some programs write behind it is overlooked. Others always do."""
+    with BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
+        if file.read(4) != b"GIF8":
+            return True
+        size = file.seek(0, SEEK_END)
+        file.seek(max(0, size - 16))
+        return b";" in file.read()
 
 
 def _draw(image: Image.Image) -> NDArray[np.uint8]:
