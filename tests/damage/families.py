@@ -10,6 +10,8 @@ FAMILIES = (
            own_files.read_store, listed_in("STORE/store.json", "train/groups.jsonl")),
     Family("labels of a store", "STORE/train/labels.npy", own_files.make_store_file("train/labels.npy"),
            own_files.read_store, listed_in("STORE/store.json", "train/labels.npy")),
+    Family("report of a store", "STORE/report.json", own_files.make_store_file("report.json"), own_files.read_store_report,
+           listed_in("STORE/store.json", "report.json"), is_json=True),
     Family("index", "INDEX/index.json", own_files.make_index, own_files.read_index, seal_json, is_json=True),
     Family("images of an index", "INDEX/part-00000/images.jsonl", own_files.make_index_file("part-00000/images.jsonl"),
            own_files.read_index, listed_in("INDEX/index.json", "part-00000/images.jsonl")),

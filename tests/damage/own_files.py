@@ -65,6 +65,13 @@ def read_store(path: Path) -> None:
     store.verify()
 
 
+def read_store_report(path: Path) -> None:
+    from alexnet.data.store.existing import read_report
+    from alexnet.data.store.reader import open_store
+
+    read_report(open_store(path.parent))
+
+
 def write_pictures(folder: Path) -> None:
     for number in range(6):
         place = folder / "pictures" / CLASSES[number % 2]

@@ -243,6 +243,28 @@ def test_a_part_that_is_made_again_is_not_finished_until_it_is_whole(tmp_path: P
         assert partial.load_part("train", 0) is None
 
 
+def test_a_record_of_a_part_that_is_damaged_is_made_again_and_one_of_the_work_is_refused(
+    photos: Photos, tmp_path: Path
+) -> None:
+    root, out = photos(dict.fromkeys(TWO_SPLITS)), tmp_path / "STORE"
+    message_of(Interrupted, lambda: prepare(root, out, size=8, shard_rows=2, progress=interrupt_after(4)))
+    part, job = tmp_path / "STORE.partial/parts/train-00000.json", tmp_path / "STORE.partial/job.json"
+    begun = job.read_bytes()
+    for text in (b"", b"[]", b'{"labels": 3}', b"[" * 100_000):
+        part.write_bytes(text)
+        job.write_bytes(text[:2])
+        message = message_of(StoreError, lambda: prepare(root, out, size=8, shard_rows=2))
+        assert message == (
+            f"{job} is damaged, so that nobody knows what was begun there. Start over: rm -r {tmp_path}/STORE.partial"
+        )
+    job.write_bytes(begun)
+    prepare(root, out, size=8, shard_rows=2)
+    whole = prepare(root, tmp_path / "WHOLE", size=8, shard_rows=2)
+    assert [path.read_bytes() for path in sorted(out.rglob("*.npy"))] == [
+        path.read_bytes() for path in sorted(whole.store.rglob("*.npy"))
+    ]
+
+
 def test_nothing_of_a_killed_run_comes_into_the_store_or_stays(photos: Photos, tmp_path: Path) -> None:
     root, out = (
         photos({**dict.fromkeys(TWO_SPLITS), "train/cat/0.png": b"", "train/cat/1.png": b""}),

@@ -17,6 +17,7 @@ from alexnet.data.prepare.report import draw_axis, draw_thumbnail, measure, say_
 from alexnet.data.store.duplicates import find_duplicates
 from alexnet.data.store.reader import open_store
 from alexnet.errors import SourceError
+from alexnet.evaluation.fairness import find_equal_files
 
 Photos = Callable[..., Path]
 Draw = Callable[..., Any]
@@ -48,6 +49,16 @@ def test_equal_files_inside_and_across_splits_are_reported(
     ]
     saved = json.loads((tmp_path / "STORE/report.json").read_text())
     assert saved["duplicates"] == report.duplicates
+    store = open_store(tmp_path / "STORE")
+    assert find_equal_files(store) == [
+        f"{tmp_path}/STORE has 1 group of equal files in more than one split: leakage makes the error look lower. Its "
+        "report.html names them."
+    ]
+    (tmp_path / "STORE/report.json").write_text("{}")
+    assert find_equal_files(store) == [
+        f"Whether splits share images is not known: {tmp_path}/STORE/report.json has other bytes than when it was "
+        "written. The store is damaged: prepare the images again, or copy it again."
+    ]
     assert saved["notes"] == report.notes
     assert "train: train/dog/d.png = val: val/dog/e.png" in (tmp_path / "STORE/report.html").read_text()
 

@@ -1,6 +1,5 @@
 """What could make a test unfair or misleading: images the models have seen, weights fitted on them, other colours."""
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from alexnet.data.store.existing import read_report
 from alexnet.data.store.format import TRAIN, VAL, find_store
 from alexnet.data.store.reader import Store, open_store
-from alexnet.errors import AlexNetError
+from alexnet.errors import AlexNetError, StoreError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import FittedOn
 from alexnet.evaluation.labeled_images import LabeledImages
@@ -90,13 +90,21 @@ def find_doubts(
                 f"The mean colour of {store.path} is {difference:.0f} grey levels from that of the images "
                 f"{model.path} was trained on: these are other pictures, or were prepared in another way."
             )
-    across = int(_report(store).get("duplicates", {}).get("across_splits", 0)) if store is not None else 0
-    if across and store is not None:
-        doubts.append(
-            f"{store.path} has {counted(across, 'group')} of equal files in more than one split: leakage makes the "
-            "error look lower. Its report.html names them."
-        )
-    return doubts
+    return doubts if store is None else doubts + find_equal_files(store)
+
+
+def find_equal_files(store: Store) -> list[str]:
+    """Return a sentence if splits of a store share images, or if nobody knows."""
+    try:
+        across = int(read_report(store).get("duplicates", {}).get("across_splits", 0))
+    except StoreError as problem:
+        return [f"Whether splits share images is not known: {problem}"]
+    if not across:
+        return []
+    return [
+        f"{store.path} has {counted(across, 'group')} of equal files in more than one split: leakage makes the "
+        "error look lower. Its report.html names them."
+    ]
 
 
 def find_doubts_of_fit(models: Sequence[Classifier], images: LabeledImages) -> list[str]:
@@ -177,10 +185,3 @@ def _count_shared(trained: dict[str, Any], group: Sequence[Classifier], trial: T
 def _environment(model: Classifier) -> dict[str, Any]:
     found = model.model.provenance.get("environment")
     return found if isinstance(found, dict) else {}
-
-
-def _report(store: Store | None) -> dict[str, Any]:
-    if store is None:
-        return {}
-    path = store.path / "report.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}

@@ -41,7 +41,8 @@ def parse_yaml(text: str) -> Any:
     """Return the plain value that a YAML text holds.
 
     Raises:
-        ValueError: it is no YAML, too long, nested too deeply, has aliases, a key twice or no text as a key; one short sentence.
+        ValueError: it is no YAML, too long, nested too deeply, has aliases, a key twice or one that is no text, or a
+            value that cannot be read; one short sentence.
     """
     if len(text) > MOST_CHARACTERS:
         raise ValueError(f"it is longer than {MOST_CHARACTERS:,} characters")

@@ -33,6 +33,7 @@ from alexnet.data.sources.source import Label, Source
 from alexnet.data.store.format import PARTIAL_SUFFIX, SETS_VERSION, TRAIN, VERSION, check_file, list_shard_files
 from alexnet.data.store.writer import StoreFiles, encode_json, publish, split_rows, write_whole_file
 from alexnet.errors import StoreError
+from alexnet.files.documents import parse_json
 from alexnet.files.record import FileRecord
 from alexnet.files.writing import lock_file
 from alexnet.text.commands import record_command
@@ -104,7 +105,7 @@ class PartialStore:
         try:
             is_begun = self.job_file.exists()
             if is_begun:
-                self._check_job(json.loads(self.job_file.read_bytes()))
+                self._check_job(self._read_job())
             shutil.rmtree(self.files.scratch, ignore_errors=True)  # half-written files of a killed run
             self.files.make_folders()
             self._parts.mkdir(exist_ok=True)
@@ -152,15 +153,15 @@ class PartialStore:
         return self._lock is not None and self._parts.is_dir()
 
     def load_part(self, split: str, number: int) -> Part | None:
-        """The record of a part if it is finished."""
+        """The record of a part if it is finished; one that is damaged is not, and is made again."""
         try:
-            fields = json.loads(self._part_file(split, number, "json").read_bytes())
-        except FileNotFoundError:
+            fields = parse_json(self._part_file(split, number, "json").read_bytes())
+            fields["labels"] = [tuple(label) if isinstance(label, list) else label for label in fields["labels"]]
+            return Part(
+                **{**fields, **{name: [(path, what) for path, what in fields[name]] for name in ("skipped", "odd")}}
+            )
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
-        fields["labels"] = [tuple(label) if isinstance(label, list) else label for label in fields["labels"]]
-        return Part(
-            **{**fields, **{name: [(path, what) for path, what in fields[name]] for name in ("skipped", "odd")}}
-        )
 
     def save_part(
         self,
@@ -237,6 +238,18 @@ class PartialStore:
 
     def _part_file(self, split: str, number: int, suffix: str) -> Path:
         return self._parts / f"{split}-{number:05d}.{suffix}"
+
+    def _read_job(self) -> Mapping[str, Any]:
+        try:
+            job = parse_json(self.job_file.read_bytes())
+            if isinstance(job, dict):
+                return job
+        except ValueError:
+            pass
+        raise StoreError(
+            f"{self.job_file} is damaged, so that nobody knows what was begun there. Start over: rm -r "
+            f"{shlex.quote(str(self.path))}"
+        )
 
     def _check_job(self, other: Mapping[str, Any]) -> None:
         job = json.loads(self._job)

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.data.sources.source import Source
-from alexnet.data.store.format import PARTIAL_SUFFIX, read_file
+from alexnet.data.store.format import PARTIAL_SUFFIX, damaged, read_file
 from alexnet.data.store.label_sets import list_sets
 from alexnet.data.store.reader import Store, open_store
 from alexnet.data.video.clip import find_clip
 from alexnet.errors import StoreError
-from alexnet.files.documents import parse_json
+from alexnet.files.documents import Form, find_misfit, is_whole, parse_json
 from alexnet.text.class_names import TITLES_FILE
+
+_REPORT: Form = {"duplicates?": {"across_splits?": is_whole}}
 
 
 def find_same_store(target: Path, images: Source, provenance: Mapping[str, Any]) -> Store | None:
@@ -48,7 +50,15 @@ def read_report(store: Store) -> dict[str, Any]:
     Raises:
         StoreError: it is missing or damaged.
     """
-    report: dict[str, Any] = parse_json(read_file(store.path, store.header["report"]))
+    record = store.header["report"]
+    data = read_file(store.path, record)
+    try:
+        report: dict[str, Any] = parse_json(data)
+        misfit = find_misfit(report, _REPORT)
+    except ValueError as problem:
+        misfit = str(problem)
+    if misfit is not None:
+        raise damaged(store.path / record["file"], f"is no report of prepare ({misfit or 'its kind'})")
     return report
 
 
