@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+from alexnet import startup
+from alexnet.compiling import compile_function
+from alexnet.console.terminal import Terminal
 from alexnet.startup import SPINS, wait_briefly
 
 
@@ -32,3 +35,22 @@ def test_idle_threads_sleep_soon_unless_the_environment_says_otherwise(
 def test_nothing_that_counts_turns_is_imported_before_the_commands_set_them() -> None:
     program = "import sys; from alexnet import cli; assert 'torch' not in sys.modules and 'numba' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_people_are_told_once_that_a_first_start_compiles(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a terminal, and of what is compiled; what another process left on the disk is read in no time."""
+    monkeypatch.setattr(startup, "tell_of_compiling", None)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as if standard error were a terminal
+    Terminal()
+    assert startup.tell_of_compiling is not None
+    for number in range(2):
+        assert compile_function(lambda x, number=number: x + number)(1) == 1 + number
+    told = capsys.readouterr().err
+    assert told == "Compiling for this processor. That takes some ten seconds, once.\n"
+    for how in ({"FORCE_COLOR": "", "TTY_COMPATIBLE": "0"}, {"FORCE_COLOR": "1"}):
+        for name, value in how.items():
+            monkeypatch.setenv(name, value)
+        Terminal(quiet="TTY_COMPATIBLE" not in how)
+        assert startup.tell_of_compiling is None

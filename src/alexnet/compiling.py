@@ -8,6 +8,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core import event
+
+from alexnet import startup
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -22,3 +25,18 @@ def compile_function(function: Function, **options: Any) -> Function:
         return cast(Function, numba.njit(nogil=True, cache=True, **options)(function))
     except RuntimeError:  # neither the package's folder nor the user's can be written: compile in every process
         return cast(Function, numba.njit(nogil=True, **options)(function))
+
+
+class _Compiling(event.Listener):
+    """Hears of functions that are compiled; those that are read from the disk are not."""
+
+    def on_start(self, event: Any) -> None:
+        tell, startup.tell_of_compiling = startup.tell_of_compiling, None
+        if tell is not None:
+            tell()
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+event.register("numba:compile", _Compiling())  # type: ignore[no-untyped-call]  # numba leaves it untyped

@@ -1,8 +1,13 @@
-"""What a process sets before it imports PyTorch: how its threads wait, and how often Python looks for garbage."""
+"""What a process sets before it imports PyTorch: how its threads wait, how often Python looks for garbage, and who is
+told that a first start takes longer."""
 
 import atexit
 import gc
 import os
+from collections.abc import Callable
+
+tell_of_compiling: Callable[[], None] | None = None
+"""Called once, before the first function is compiled that no earlier process has left on the disk."""
 
 
 def collect_seldom() -> None:

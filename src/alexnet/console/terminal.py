@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table as Grid
 from rich.text import Text
 
+from alexnet import startup
 from alexnet.console.pace import Pace
 from alexnet.text.names import escape_controls
 from alexnet.text.places import shown
@@ -67,6 +68,11 @@ class Terminal:
         self.errors = Console(file=nowhere, force_jupyter=aside, stderr=True, highlight=False, soft_wrap=True)
         self.output = Console(file=nowhere, force_jupyter=aside, highlight=False, soft_wrap=True)
         self._bars = 0
+        if self.errors.is_terminal and not quiet:
+            startup.tell_of_compiling = self._say_compiling
+
+    def _say_compiling(self) -> None:
+        self.say("Compiling for this processor. That takes some ten seconds, once.")
 
     def say(self, sentence: str) -> None:
         """Print a line of information on standard error."""
