@@ -275,6 +275,7 @@ def _train(plan: _Plan, training: _Training, journal: Journal, *, checkpoint_min
                 "val_set_error": measured.set_error,
                 "val_f1_macro": measured.f1_macro,
             }
+        validated.clear()  # and with it the probabilities of the epoch before
         result = evaluate_network(
             network,
             validation.images,
