@@ -52,14 +52,11 @@ class Usage:
     output: str = field(default="", repr=False)
 
 
-def call(
-    words: Sequence[object], log: Path, kept: Path, kills: Sequence[Reached] = (), enough: Reached | None = None
-) -> Usage:
+def call(words: Sequence[object], log: Path, kept: Path, kills: Sequence[Reached] = ()) -> Usage:
     """Run a command until it ends by itself; it is killed once when each of `kills` is reached, and called again.
 
     Args:
         kept: What the attempts took so far, should this program be stopped too.
-        enough: Ends it for good.
     """
     usage = Usage(**json.loads(kept.read_text(encoding="ascii"))) if kept.exists() else Usage()
     waiting = list(kills)[usage.kills :]
@@ -73,7 +70,7 @@ def call(
                 resident, anonymous = measure_tree(process.pid)
                 usage.peak_mib = max(usage.peak_mib, resident)
                 usage.anonymous_mib = max(usage.anonymous_mib, anonymous)
-                if (waiting and waiting[0]()) or (enough and enough()):
+                if waiting and waiting[0]():
                     os.killpg(process.pid, signal.SIGKILL)
                 pid, code, used = os.wait4(process.pid, os.WNOHANG)
                 status = code if pid else None
@@ -81,7 +78,7 @@ def call(
             usage.output = output.read().decode()
         usage.seconds += time.perf_counter() - started
         usage.cpu_seconds += used.ru_utime + used.ru_stime
-        if status == 0 or (os.WIFSIGNALED(status) and enough):
+        if status == 0:
             kept.unlink(missing_ok=True)
             return usage
         if not (os.WIFSIGNALED(status) and waiting):
@@ -139,7 +136,6 @@ class Rehearsal:
             "prepare": self.prepare,
             "verify": lambda: self.measure("verify", "info", self.store, "--verify"),
             "train": self.train,
-            "train, begun": self.begin_training,
             "train again": self.train_again,
             "evaluate": self.evaluate,
             "report": lambda: self.measure("report", "report", self.run, "--threads", 1, made=self.run / "report.html"),
@@ -209,21 +205,6 @@ class Rehearsal:
                 return False
 
         return self._train("train", self.run, [lambda: reached(1 / 3), lambda: reached(2 / 3)])
-
-    def begin_training(self) -> dict[str, Any]:
-        """Train the first twentieth of an epoch, for its memory, where the whole would take too long."""
-        out = self.work / "run-begun"
-
-        def images() -> int:
-            try:
-                return read_progress(out / CHECKPOINTS / LATEST).images
-            except (OSError, AlexNetError):
-                return 0
-
-        words = ("train", self.store, "--recipe", DIALECT, "--epochs", 1, "--no-report", "--threads", 1, "--out", out)
-        command = [sys.executable, "-m", "alexnet", *words, "--checkpoint-minutes", 0.5]
-        usage = call(command, self.work / "log", self.work / "begun.json", enough=lambda: images() > self.images / 20)
-        return self.row("train, begun", usage, out, trained=images())
 
     def train_again(self) -> dict[str, Any]:
         """The same without interruption; says whether the weights have the same bytes."""
@@ -318,8 +299,7 @@ def main() -> None:
         record = options.work / RECORD
         done = {json.loads(line)["what"] for line in record.read_text().splitlines()} if record.exists() else set()
         stages = Rehearsal(options.photos, options.work).stages()
-        every = [name for name in stages if name != "train, begun"]
-        for name in every if options.stages == "all" else options.stages.split(";"):
+        for name in stages if options.stages == "all" else options.stages.split(";"):
             if name not in done:
                 row = stages[name]()
                 with record.open("a") as file:

@@ -36,7 +36,7 @@ from alexnet.reproduction.tables import describe_table, list_rows
 DOCS = Path(__file__).parent
 PAGES = ("gallery.md", "questions.md")
 LARGEST_BYTES = 150_000
-HIDDEN_STAGES = ("describe", "train again", "train, begun", "verify index")
+HIDDEN_STAGES = ("describe", "train again")
 """Stages of benchmarks/full_size.py that say nothing of their own in its figure."""
 VERDICTS_TITLE = "Imagenette, 4 epochs: every variant against the same baseline"
 _FIGURE = re.compile(r"!\[[^\]]*\]\((images/[^)]+)\)\n\n```sh\n(alexnet draw [^\n]+)\n```")
@@ -104,9 +104,7 @@ def plot_full_size(theme: ThemeName = "light") -> Drawing:
     titles = {"cpu_seconds": "Processor seconds", "peak_mib": "Peak memory, MiB"}
     for axes, (measure, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
         for number, stage in enumerate(stages):
-            # Of an epoch that was only begun the memory counts.
-            names = {stage, f"{stage}, begun"} if measure == "peak_mib" else {stage}
-            points = sorted((images, row[measure]) for (name, images), row in rows.items() if name in names)
+            points = sorted((images, row[measure]) for (name, images), row in rows.items() if name == stage)
             hue, line = colors.runs[number % len(colors.runs)], "-" if number < len(colors.runs) else "--"
             axes.plot(*zip(*points, strict=True), marker="o", markersize=3, color=hue, linestyle=line, label=stage)
         axes.set(xscale="log", yscale="log", xlabel="training images")
