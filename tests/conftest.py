@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 # as long. The library of PyTorch's threads reads this when it is loaded, here and in processes that tests start.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# Each of several workers (`make test`) gets a core: tests train on all cores that they have, and two such trainings side
+# by side would wait for each other's threads.
+if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
 SHARED = Path(__file__).parents[2] / "shared"
 """Real data for development; tests that need it skip where it is absent."""
 

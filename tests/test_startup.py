@@ -4,10 +4,10 @@ import os
 import subprocess
 import sys
 
+import numba
 import pytest
 
-from alexnet import startup
-from alexnet.compiling import compile_function
+from alexnet import compiling, startup
 from alexnet.console.terminal import Terminal
 from alexnet.startup import SPINS, wait_briefly
 
@@ -41,12 +41,13 @@ def test_people_are_told_once_that_a_first_start_compiles(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On a terminal, and of what is compiled; what another process left on the disk is read in no time."""
+    assert compiling  # it listens
     monkeypatch.setattr(startup, "tell_of_compiling", None)
     monkeypatch.setenv("FORCE_COLOR", "1")  # as if standard error were a terminal
     Terminal()
     assert startup.tell_of_compiling is not None
     for number in range(2):
-        assert compile_function(lambda x, number=number: x + number)(1) == 1 + number
+        assert numba.njit(lambda x, number=number: x + number)(1) == 1 + number
     told = capsys.readouterr().err
     assert told == "Compiling for this processor. That takes some ten seconds, once.\n"
     for how in ({"FORCE_COLOR": "", "TTY_COMPATIBLE": "0"}, {"FORCE_COLOR": "1"}):

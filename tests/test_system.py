@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from alexnet import system
+from alexnet import startup, system
 from alexnet.system import describe_system
 
 
@@ -88,3 +88,15 @@ def test_a_record_tells_what_onednn_was_kept_to(monkeypatch: pytest.MonkeyPatch)
     assert describe_system()["processor"] == "Processor 1"
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "avx2")
     assert describe_system()["processor"] == "Processor 1 kept to AVX2"
+
+
+def test_only_the_cores_that_a_process_was_given_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch scheduler gives a job a few cores of many. os.cpu_count sees them all, so that one place asks."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {5, 9}, raising=False)
+    assert startup.available_cores() == 2
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert startup.available_cores() == 64
+    package = Path(startup.__file__).parent
+    asking = {path.relative_to(package) for path in package.rglob("*.py") if "os.cpu_count" in path.read_text("utf-8")}
+    assert asking == {Path("startup.py"), Path("console/cores.py")}  # the second looks at the whole machine

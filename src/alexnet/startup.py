@@ -10,6 +10,13 @@ tell_of_compiling: Callable[[], None] | None = None
 """Called once, before the first function is compiled that no earlier process has left on the disk."""
 
 
+def available_cores() -> int:
+    """Cores that this process may use: a batch scheduler, or taskset, may have given it a few of many."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def collect_seldom() -> None:
     """Have Python look for garbage less often, and not when the process ends.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from alexnet.errors import ConfigError
+from alexnet.startup import available_cores as available_cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +157,6 @@ def _read_cpuinfo(*fields: str) -> str:
     except OSError:
         pass
     return ""
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 MOST_THREADS = 1024

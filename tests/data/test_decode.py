@@ -179,7 +179,7 @@ def test_damaged_exif_does_not_spoil_the_picture(draw: Draw, encode: Encode) -> 
         (Image.fromarray(np.full((16, 20), 65535, np.uint16)), {}, (255, 255, 255)),
         (Image.fromarray(np.full((16, 20), 257 * 100 + 128, np.uint16)), {}, (100, 100, 100)),
     ],
-    ids=str,
+    ids=lambda value: value.mode if isinstance(value, Image.Image) else str(value),
 )
 def test_every_png_mode_becomes_rgb(
     encode: Encode, picture: Image.Image, options: dict[str, object], expected: tuple[int, int, int]

@@ -16,6 +16,7 @@ from alexnet.benchmark.loading import open_the_usual_way, resize_the_usual_way
 from alexnet.benchmark.measure import Row, compare_rates
 from alexnet.data.prepare.part import STRETCH
 from alexnet.data.prepare.prepare import prepare
+from alexnet.startup import available_cores
 from alexnet.text.progress import Tick
 
 PHOTOGRAPHS = 2048
@@ -55,7 +56,7 @@ def bench_prepare(images: Sequence[bytes], rounds: int, tick: Tick) -> list[Row]
     return [
         compare_rates("prepare : Pillow", one_core, theirs, ceiling=ceiling, unit="images/s per core"),
         compare_rates(
-            f"prepare : {os.cpu_count()} cores : 1", all_cores, one_core, ceiling=ceiling_on_all, unit="images/s"
+            f"prepare : {available_cores()} cores : 1", all_cores, one_core, ceiling=ceiling_on_all, unit="images/s"
         ),
     ]
 
@@ -101,7 +102,7 @@ def _time_each(function: Callable[[bytes], object], images: Sequence[bytes]) -> 
 
 def _decode_on_all(jpegs: Sequence[bytes]) -> float:
     """Images per second decoded by one thread on each core."""
-    cores = os.cpu_count() or 1
+    cores = available_cores()
     stretches = [jpegs[start : start + STRETCH] for start in range(0, len(jpegs), STRETCH)] * cores
     with ThreadPoolExecutor(cores) as threads:
         start = time.perf_counter()

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from alexnet.data.store.format import HEADER_NAME, TEST, TRAIN, VAL
 from alexnet.data.store.reader import Store, open_store
 from alexnet.data.video.clip import say_odd
 from alexnet.errors import ConfigError, ImageError, SourceError, StoreError, WeightsError
+from alexnet.startup import available_cores
 from alexnet.text.class_names import apply_titles, normalize_name
 from alexnet.text.progress import Tick
 from alexnet.text.wording import counted, shorten
@@ -165,7 +165,7 @@ def _spread_clips(clips: LabeledImages, root: Path, image_px: int, sampling: Sam
         folder,
         sampling,
         settings=settings,
-        workers=os.cpu_count() or 1,
+        workers=available_cores(),
         progress=tick and (lambda done, total, parts: tick(done, total)),
     )
     paths = [entry.path for entry in frames.splits[VAL]]

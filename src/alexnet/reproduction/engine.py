@@ -24,6 +24,7 @@ from alexnet.reproduction.elsewhere import TRAINING, Process, Start, start_on_no
 from alexnet.reproduction.outlook import Estimate, Outlook, Watch
 from alexnet.reproduction.plan import FAILED, LOCK, RESULT, STOPPED, Job
 from alexnet.runs.folder import METRICS
+from alexnet.startup import available_cores
 from alexnet.text.wording import counted
 
 WORKER = "alexnet.reproduction.worker"
@@ -158,7 +159,7 @@ def _may_start(job: Job) -> bool:
 
 def choose_threads(threads: int | None, devices: Sequence[str]) -> int:
     """Return the threads of each training: its share of the cores, where the user gives none."""
-    return threads or max(1, (os.cpu_count() or 1) // len(devices))
+    return threads or max(1, available_cores() // len(devices))
 
 
 def write_description(job: Job, device: str, threads: int, **more: Any) -> Path:

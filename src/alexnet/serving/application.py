@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from alexnet.serving.limits import Limits, Refusal
 from alexnet.serving.metrics import Metrics
 from alexnet.serving.schema import Features, Neighbors, Predictions, describe_upload
 from alexnet.serving.uploads import Upload, read_uploads
+from alexnet.startup import available_cores
 from alexnet.version import __version__
 
 NEIGHBORS_PATH = "/neighbours"
@@ -72,7 +72,7 @@ class Service:
             wait_seconds=options.batch_wait_seconds,
             queue=limits.queue,
         )
-        self._decoders = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+        self._decoders = ThreadPoolExecutor(available_cores(), thread_name_prefix="decode")
 
     def close(self) -> None:
         """End the threads; whoever still waits is refused."""

@@ -29,6 +29,7 @@ from alexnet.errors import AddressError, ConfigError, ImageError, Interrupted, S
 from alexnet.files.addresses import local, send, working
 from alexnet.files.record import hash_file
 from alexnet.files.storage import is_address
+from alexnet.startup import available_cores
 from alexnet.text.names import unescape_name
 from alexnet.text.progress import Tick, untold
 from alexnet.text.wording import counted
@@ -203,7 +204,7 @@ def prepare(
             nullcontext() if cluster is None else join_cluster(cluster, threads=workers) as nodes,
             PartialStore(target, job, turn=part if cluster is None else turn_of_driver(shares)) as partial,
         ):
-            threads = workers or (os.cpu_count() or 1) + 1
+            threads = workers or available_cores() + 1
             if every is not None:
                 sampling = Sampling(every_s=every, thin_levels=thin)
                 images = take_frames(

@@ -38,6 +38,7 @@ from alexnet.data.scenes.choices import (
 from alexnet.data.scenes.objects import OBJECTS
 from alexnet.data.scenes.painting import blur, draw_pattern, find_covered, paste
 from alexnet.errors import AlexNetError, ConfigError
+from alexnet.startup import available_cores
 from alexnet.text.progress import Tick, untold
 
 CLASS_NAMES: tuple[str, ...] = tuple(OBJECTS)
@@ -161,7 +162,7 @@ def write_scenes(
     jobs = list(_list_files(Path(folder), train_per_class, val_per_class, seed))
     for parent in {path.parent for *_, path in jobs}:
         parent.mkdir(parents=True, exist_ok=True)
-    workers = workers or os.cpu_count() or 1
+    workers = workers or available_cores()
     try:
         with ExitStack() as stack:
             finished: Iterable[None] = map(_write_scene, jobs)
