@@ -20,7 +20,7 @@ demo: setup
 	$(BIN)/alexnet demo --out demo
 
 test: setup
-	$(BIN)/python -m pytest -m 'not slow and not gpu'
+	$(BIN)/python -m pytest -m 'not slow and not gpu' -n 2 --dist loadfile
 
 # What needs the extras web, lance, cluster and remote, and a browser, in an environment of its own: Gradio wants another Pillow.
 EXTRAS := .venv-extras

@@ -158,7 +158,7 @@ def test_a_training_is_told_its_device_precision_and_share_of_the_cores(
     expected: tuple[int, str, str],
 ) -> None:
     monkeypatch.setattr(engine, "WORKER", "no_such_module")  # what it is told is asked, not what it does
-    monkeypatch.setattr(engine.os, "cpu_count", lambda: 5)
+    monkeypatch.setattr(engine, "available_cores", lambda: 5)
     monkeypatch.setattr(engine, "POLL_SECONDS", 0.01)
     code, output = call("views", "--store", store_path, "--out", tmp_path / "out", "--epochs", 1, *SMALL, *options)
     assert code == 1, output
