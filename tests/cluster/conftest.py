@@ -16,7 +16,9 @@ def nodes() -> Iterator[Any]:
     os.environ |= QUIET
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(head_node_args={"num_cpus": 0, "include_dashboard": False, "object_store_memory": 2**27})
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, "object_store_memory": 2**27}
+    )
     for _ in range(2):
         cluster.add_node(num_cpus=1, object_store_memory=2**27)
     try:

@@ -19,7 +19,7 @@ from alexnet.cluster import nodes, parts
 from alexnet.cluster.nodes import Place
 from alexnet.cluster.parts import Stretch, ThisProcess, check_images, cut_into_stretches
 from alexnet.data.prepare import prepare as preparing
-from alexnet.errors import AlexNetError, ConfigError, DistributionError, SourceError
+from alexnet.errors import AddressError, AlexNetError, ConfigError, DistributionError, SourceError
 from alexnet.functions import opening
 from alexnet.network.model_file import save_model
 from conftest import write_pictures
@@ -141,6 +141,60 @@ def test_what_one_machine_alone_can_do_is_refused_on_several(scene: Path, tmp_pa
     ):
         result = CliRunner().invoke(cli, [*words, "--cluster", "local"])
         assert said in str(result.exception if isinstance(result.exception, AlexNetError) else result.output), words
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "index", "features", "prepare"])
+def test_a_node_without_the_photographs_is_refused_before_it_computes(
+    verb: str, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their disk is not mounted there: all images that it got would be left out as some that cannot be read."""
+    pictures = scene / "pictures"
+
+    class Elsewhere(ThisProcess):
+        def run(self, work: Any, parts: Any) -> Any:
+            place = Place.here(work.reads)
+            hidden = pictures.rename(scene / "hidden")
+            try:
+                place.enter()
+            finally:
+                hidden.rename(pictures)
+            return super().run(work, parts)
+
+    @contextmanager
+    def join(address: str, **options: Any) -> Iterator[Elsewhere]:
+        yield Elsewhere()
+
+    monkeypatch.setattr(nodes, "SEES_SECONDS", 0.05)
+    monkeypatch.setattr(opening, "join_cluster", join)
+    monkeypatch.setattr(preparing, "join_cluster", join)
+    given: dict[str, Any] = {
+        "evaluate": lambda **how: alexnet.evaluate(scene / "model.safetensors", pictures, **how),
+        "index": lambda **how: alexnet.index(scene / "model.safetensors", pictures, tmp_path / "INDEX", **how),
+        "features": lambda **how: alexnet.features(scene / "model.safetensors", pictures, tmp_path / "f.npz", **how),
+        "prepare": lambda **how: alexnet.prepare(pictures, tmp_path / "STORE", val_fraction=0.2, **how),
+    }
+    message = message_of(DistributionError, lambda: given[verb](cluster="host:1"))
+    assert message.startswith(str(pictures))
+    assert f": node {os.uname().nodename} does not see what" in message
+
+
+def test_addresses_are_refused_where_other_machines_are_to_read_them(tmp_path: Path) -> None:
+    """They are brought into a cache of the machine of the command."""
+    store, how = "s3://bucket/store", {"cluster": "host:6379"}
+    calls: list[Any] = [
+        lambda: alexnet.evaluate("s3://bucket/run", "STORE", **how),
+        lambda: alexnet.evaluate("RUN", store, **how),
+        lambda: alexnet.features("s3://bucket/run", ["a.jpg"], "F.npz", **how),
+        lambda: alexnet.features("RUN", ["a.jpg", "s3://bucket/b.jpg"], "F.npz", **how),
+        lambda: alexnet.index("RUN", store, "INDEX", **how),
+        lambda: alexnet.index("RUN", "STORE", "s3://bucket/index", **how),
+        lambda: alexnet.prepare("s3://bucket/photos", "STORE", **how),
+        lambda: alexnet.prepare(tmp_path, store, **how),
+    ]
+    for call in calls:
+        message = message_of(AddressError, call)
+        assert message.startswith("s3://bucket/")
+        assert "works on a disk. Copy it there" in message
 
 
 def test_other_images_are_noticed() -> None:

@@ -601,7 +601,10 @@ def test_a_part_keeps_away_from_who_does_the_same_and_who_does_all(photos: Photo
     job = json.loads((tmp_path / "STORE.partial" / "job.json").read_bytes())
     with PartialStore(tmp_path / "STORE", job, turn=(1, 2)) as partial:
         message = message_of(StoreError, lambda: prepare(root, tmp_path / "STORE", size=16, shard_rows=2, part=(1, 2)))
-        assert message == f"Another process does part 1/2 of {partial.path}. Give each its own --part."
+        assert message == (
+            f"Another process does part 1/2 of {partial.path}. Wait until it has finished; where you give parts "
+            "yourself, give each process its own --part."
+        )
         assert message_of(StoreError, lambda: prepare(root, tmp_path / "STORE", size=16, shard_rows=2)) == (
             f"Another process is preparing {partial.path}. Wait until it has finished, or choose another --out."
         )

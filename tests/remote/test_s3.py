@@ -177,6 +177,8 @@ def test_a_kill_in_the_middle_of_an_upload_leaves_nothing_that_opens_and_the_sam
     server.fail()
     done = subprocess.run(words, env=os.environ, capture_output=True, text=True, check=True)
     assert f"Train with: alexnet train {bucket}/store" in done.stderr
+    assert "is already complete, made from these images with these options; " in done.stderr
+    assert "files of it were sent." in done.stderr
     sent = [each for each in server.log() if each.startswith("PUT")]
     assert not any("train/images-00000.npy" in each for each in sent)
     alexnet.open_store(f"{bucket}/store").verify()
@@ -193,8 +195,8 @@ def test_a_storage_that_is_away_for_a_while_does_not_end_a_training(
 
 
 @pytest.mark.timeout(600)  # the engine starts twice
-def test_the_nodes_of_a_cluster_read_a_bucket_themselves(bucket: str, photos: Path, tmp_path: Path) -> None:
-    """Files and numbers are those of one process. What an engine writes lies on a disk, as without one."""
+def test_a_cluster_of_this_machine_alone_reads_a_bucket(bucket: str, photos: Path, tmp_path: Path) -> None:
+    """Files and numbers are those of one process. Other machines have another cache, and are not asked."""
     pytest.importorskip("ray")
     store, run = f"{bucket}/store", f"{bucket}/run"
     alexnet.prepare(photos, store, **PREPARING)
@@ -207,3 +209,12 @@ def test_the_nodes_of_a_cluster_read_a_bucket_themselves(bucket: str, photos: Pa
     features = [sorted((tmp_path / place).rglob("features.npy")) for place in ("alone", "nodes")]
     assert features[0]
     assert [path.read_bytes() for path in features[0]] == [path.read_bytes() for path in features[1]]
+    for words in (
+        ("evaluate", run, store),
+        ("reproduce", "views", "--store", store, "--out", tmp_path / "R"),
+        ("train", store, "--folds", 2, "--out", tmp_path / "F"),
+    ):
+        with pytest.raises(AddressError, match=f"{bucket}/.* works on a disk. Copy it there"):
+            CliRunner().invoke(
+                cli, [*map(str, words), "--cluster", "host:1"], catch_exceptions=False, standalone_mode=False
+            )

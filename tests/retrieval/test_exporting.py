@@ -87,6 +87,9 @@ def test_the_command_says_what_it_wrote(index: Index, tmp_path: Path) -> None:
     again = CliRunner().invoke(cli, words)
     assert isinstance(again.exception, ConfigError)
     assert str(again.exception) == f"--out {tmp_path / 'images.parquet'}: exists. Choose another, or delete it."
+    ignored = CliRunner().invoke(cli, [*words, "--faiss", "HNSW32,Flat"])
+    assert ignored.exit_code == 2
+    assert "--faiss says what faiss makes, and --to is parquet. Leave one of them out." in ignored.output
 
 
 def test_a_missing_package_names_its_extra(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,7 +196,9 @@ class Cluster:
         except errors.RayError as lost:
             raise DistributionError(
                 f"a part of the work was begun {TRIES} times, and each time its process or node was lost "
-                f"({type(lost).__name__}; often: out of memory). What is finished is kept; give the same command again."
+                f"({type(lost).__name__}; often: out of memory, or a cluster that asks for no token where this machine "
+                "has one, as in ~/.ray/auth_token: then give RAY_AUTH_MODE=disabled). What is finished is kept; give "
+                "the same command again."
             ) from None
         if problem is not None:
             raise problem

@@ -36,6 +36,11 @@ class Work(Generic[P, R]):
     """Files by which another machine shows that it sees the same disk as this one."""
 
 
+def ends(paths: Sequence[Any], folder: Path | None = None) -> tuple[Path, ...]:
+    """Return the first and the last of many files, by which a machine without the rest is told: for `Work.reads`."""
+    return tuple(Path(folder or "", path) for path in [*paths[:1], *paths[-1:]] if isinstance(path, str | os.PathLike))
+
+
 def check_images(place: str, own: str, given: str) -> None:
     """Compare digests of a list of images, this process's own and that of the one that gave the work out.
 

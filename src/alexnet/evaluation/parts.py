@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from alexnet.cluster.parts import Executor, Stretch, Work, check_images, cut_into_stretches
+from alexnet.cluster.parts import Executor, Stretch, Work, check_images, cut_into_stretches, ends
 from alexnet.data.store.format import HEADER_NAME
 from alexnet.evaluation.classifier import load
 from alexnet.evaluation.ensemble import Ensemble
@@ -31,7 +31,7 @@ def answer_in_parts(
     """
     paths = [member.path for member in models.members]
     precision = models.members[0].compute.precision
-    reads = (*map(find_model, paths), folder / HEADER_NAME)
+    reads = (*map(find_model, paths), folder / HEADER_NAME, *ends(images.paths, folder))
     given = (paths, folder, split, images.fingerprint(), num_views, executor.device, precision, executor.threads)
     parts = cut_into_stretches(len(images), images_at_a_time(num_views))
     return chain.from_iterable(executor.run(Work(begin_answering, given, reads), parts))

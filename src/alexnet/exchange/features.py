@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.cluster.parts import Executor, Work, cut_into_stretches
+from alexnet.cluster.parts import Executor, Work, cut_into_stretches, ends
 from alexnet.errors import ConfigError, ImageError, SourceError
 from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.given import Given
@@ -112,7 +112,8 @@ def _compute_in_parts(
     compute = classifier.compute.precision, executor.device, executor.threads
     given = (classifier.path, list(shapes), batch_size, *compute)
     stretches = cut_into_stretches(len(files), batch_size, bytes_each=4 * sum(map(math.prod, shapes.values())))
-    work: Work[list[Given], list[Activations]] = Work(begin_computing, given, (find_model(classifier.path),))
+    reads = find_model(classifier.path), *ends(files)
+    work: Work[list[Given], list[Activations]] = Work(begin_computing, given, reads)
     computed: Iterator[list[Activations]] = executor.run(work, [files[part.start : part.stop] for part in stretches])
     return chain.from_iterable(computed)
 

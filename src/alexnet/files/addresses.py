@@ -137,18 +137,20 @@ _sent: dict[Path, dict[str, tuple[int, int]]] = {}
 """Folders of work -> their files as they were when they were last sent or brought: size and time of change."""
 
 
-def send(folder: Path, *, last: str, done: bool = True, tick: Callable[[int, int], None] | None = None) -> None:
+def send(folder: Path, *, last: str, done: bool = True, tick: Callable[[int, int], None] | None = None) -> int:
     """Upload what has changed in a folder that `working` gave; nothing for other folders.
 
     Args:
         last: The file that makes the rest complete: it is sent after all others.
         done: Whether the work is over, so that the folder may be removed when the cache needs room.
         tick: Told how many bytes are sent, and of how many.
+    Returns:
+        How many files were sent.
     Raises:
         AddressError: it cannot be written; the same command sends what is missing.
     """
     if folder not in _sent or (address := address_of(folder)) is None:
-        return
+        return 0
     files, root = connect(address)
     now, before = _look(folder), _sent[folder]
     changed = sorted((name for name in now if before.get(name) != now[name]), key=lambda name: (name == last, name))
@@ -166,6 +168,7 @@ def send(folder: Path, *, last: str, done: bool = True, tick: Callable[[int, int
     _sent[folder] = now
     if done:
         (folder.parent / UNSENT).unlink(missing_ok=True)
+    return len(changed)
 
 
 def _bring_headed(address: str, name: str, header: bytes) -> Path:

@@ -16,7 +16,15 @@ from alexnet.exchange.features import BATCH_IMAGES, FeatureReport, write_feature
 from alexnet.exchange.importing import open_model
 from alexnet.exchange.projector import write_projection
 from alexnet.files.addresses import local, on_disk
-from alexnet.functions.opening import Place, Places, image_files, open_classifier, share_work, tell_unfinished
+from alexnet.functions.opening import (
+    Place,
+    Places,
+    check_shared,
+    image_files,
+    open_classifier,
+    share_work,
+    tell_unfinished,
+)
 
 
 def export(
@@ -126,6 +134,7 @@ def features(
         SourceError: a folder holds no images, or no image could be read.
         WeightsError: there is no model, or it is damaged.
     """
+    check_shared(cluster, model, images)
     terminal, classifier = open_classifier(
         local(model), device=device, precision=precision, threads=threads, quiet=not show
     )

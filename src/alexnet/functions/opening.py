@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from alexnet.cluster.nodes import Cluster, join_cluster
+from alexnet.cluster.nodes import LOCAL, Cluster, join_cluster
 from alexnet.console.terminal import Terminal
 from alexnet.data.sources.folders import has_image_suffix, has_picture_suffix, list_images
 from alexnet.distribution.world import World
@@ -13,7 +13,7 @@ from alexnet.errors import SourceError
 from alexnet.evaluation.classifier import Classifier, load
 from alexnet.evaluation.ensemble import Ensemble
 from alexnet.evaluation.ensemble import open_model as open_any
-from alexnet.files.addresses import local
+from alexnet.files.addresses import local, on_disk
 from alexnet.network.model_file import find_checkpoint
 from alexnet.runs.folder import MODEL
 from alexnet.system import set_threads, tune_allocator
@@ -49,6 +49,17 @@ def image_files(given: Places, *, clips: bool = False) -> list[Path]:
         else:
             files.append(path)
     return files
+
+
+def check_shared(cluster: str | None, *places: Places | None) -> None:
+    """Refuse what is at an address where other machines are to read it: it is brought into a cache of this one.
+
+    Raises:
+        AddressError: one of these is, or was brought into the cache.
+    """
+    for given in places if cluster not in (None, LOCAL) else ():
+        for place in [given] if isinstance(given, str | os.PathLike) else given or ():
+            on_disk(place, "--cluster, unless it is --cluster local,")
 
 
 def share_work(cluster: str | None, *, threads: int | None, device: str) -> AbstractContextManager[Cluster | None]:

@@ -17,6 +17,7 @@ from alexnet.functions.opening import (
     as_paths,
     begin,
     begin_together,
+    check_shared,
     image_files,
     share_work,
     tell_unfinished,
@@ -73,12 +74,13 @@ def index(
         SearchError: `out` is something else, no image could be read, or features are not finite.
         SourceError, StoreError, WeightsError, ConfigError: images, model or layer cannot be used.
     """
+    check_shared(cluster, model, images)
+    if cluster is not None:
+        on_disk(out, "--cluster")
     path = local(model)
     terminal = begin_together(world, threads, path, quiet=not show)
     chosen = world.run_on_all_ranks(lambda: choose_images(as_paths(images), splits, every))
     opened = world.run_on_all_ranks(lambda: open_model(path, device=device, precision=precision))
-    if cluster is not None:
-        on_disk(out, "--cluster")
     folder = Path(world.broadcast_result(lambda: str(working(out, claim=True))))
     options: Any = {"layer": layer, "dtype": dtype, "batch_size": batch_size, "world": world}
     with (

@@ -16,7 +16,16 @@ from alexnet.evaluation.assessment_options import Options
 from alexnet.evaluation.calibrating import Confidence, save_calibration
 from alexnet.evaluation.record import digest_weights
 from alexnet.files.addresses import local, on_disk, send, working
-from alexnet.functions.opening import Place, Places, as_paths, begin_together, open_classifier, open_model, share_work
+from alexnet.functions.opening import (
+    Place,
+    Places,
+    as_paths,
+    begin_together,
+    check_shared,
+    open_classifier,
+    open_model,
+    share_work,
+)
 from alexnet.network.model_file import find_model
 from alexnet.runs.folder import MODEL, read_environment, read_metrics
 from alexnet.runs.train import Outcome
@@ -75,6 +84,7 @@ def evaluate(
         ConfigError: options that do not go together, or a file that cannot be written; before the first image is read.
         WeightsError, StoreError, SourceError: a model or the images cannot be used.
     """
+    check_shared(cluster, models, images)
     paths, folder = as_paths(models), local(images)
     options = Options(
         views=views,

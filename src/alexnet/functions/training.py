@@ -13,7 +13,7 @@ from alexnet.data.store.reader import Store, open_store
 from alexnet.distribution.world import SINGLE_PROCESS, World
 from alexnet.errors import ConfigError
 from alexnet.files.addresses import local, on_disk, working
-from alexnet.functions.opening import Place, share_work, tell_unfinished
+from alexnet.functions.opening import Place, check_shared, share_work, tell_unfinished
 from alexnet.recipes.named import Recipe, change_recipe, check_batch, find_recipe, scale_epochs
 from alexnet.runs.existing import go_on
 from alexnet.runs.folder import RECIPE
@@ -210,6 +210,7 @@ def cross_validate(
     terminal = Terminal(quiet=not (show and world.is_main))
 
     folder = on_disk(out, "a training of folds")
+    check_shared(cluster, store, start)
     given = (recipe, tuple(assignments), epochs, start, freeze, add_sixth_convolution, None)
     job = world.run_on_all_ranks(lambda: _choose(terminal, local(store), *given))
     _announce(terminal, job, is_usual=recipe is None)

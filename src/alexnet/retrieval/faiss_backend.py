@@ -115,7 +115,7 @@ def _import_faiss() -> Any:
         import faiss
     except ImportError:
         raise ConfigError(
-            "--backend faiss needs the package faiss-cpu. Install it: pip install 'alexnet[search]'; "
-            "or leave the option out."
+            "faiss, which is asked for, is the package faiss-cpu. Install it: pip install 'alexnet[search]'; or leave "
+            "faiss out."
         ) from None
     return faiss

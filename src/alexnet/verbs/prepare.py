@@ -221,7 +221,8 @@ def _show_preparation(terminal: Any, report: Any, out: Place, size: int) -> None
         terminal.print(f"{more}As data: {out}/report.json")
     terminal.say(f"Pictures of each class, and what was left out: {out}/report.html")
     terminal.say(
-        f"{out} is already complete, made from these images with these options; nothing was written."
+        f"{out} is already complete, made from these images with these options; "
+        + (f"{counted(report.num_sent, 'file')} of it were sent." if report.num_sent else "nothing was written.")
         if report.was_complete
         else f"{out}: verified, {duration(report.seconds)}, {report.images_per_second:,.0f} images/s."
     )

@@ -89,11 +89,12 @@ def reproduce(
     if store_path is None:
         raise click.UsageError(f"{names[0]} needs images to train and test on. Name a store: --store STORE.")
     from alexnet.data.store.reader import open_store
-    from alexnet.functions.opening import share_work
+    from alexnet.functions.opening import check_shared, share_work
     from alexnet.reproduction.carry_out import carry_out
 
     if cluster and side_by_side > 1:
         raise click.UsageError("--cluster trains as many at a time as it has room for. Leave out --side-by-side.")
+    check_shared(cluster, store_path, larger_path)
     places = (read_devices(devices, cluster=cluster) or ("auto",)) * side_by_side
     with share_work(cluster, threads=options["threads"], device="auto") as nodes:
         document: Any = carry_out(

@@ -100,7 +100,8 @@ class PartialStore:
             if self._own_lock is None:
                 self._lock.close()
                 raise StoreError(
-                    f"Another process does part {self.turn[0]}/{self.turn[1]} of {self.path}. Give each its own --part."
+                    f"Another process does part {self.turn[0]}/{self.turn[1]} of {self.path}. Wait until it has "
+                    "finished; where you give parts yourself, give each process its own --part."
                 )
         try:
             is_begun = self.job_file.exists()

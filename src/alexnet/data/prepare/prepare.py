@@ -8,12 +8,12 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from alexnet.cluster.nodes import join_cluster
-from alexnet.cluster.parts import Work
+from alexnet.cluster.nodes import LOCAL, join_cluster
+from alexnet.cluster.parts import Work, ends
 from alexnet.data.prepare.clips import THIN_LEVELS, ClipProgress, Sampling, take_frames
 from alexnet.data.prepare.part import Settings
 from alexnet.data.prepare.partial import PartialStore, describe_job
@@ -26,7 +26,7 @@ from alexnet.data.store.format import HEADER_NAME
 from alexnet.data.store.writer import rows_per_shard
 from alexnet.data.video.clip import check_step
 from alexnet.errors import AddressError, ConfigError, ImageError, Interrupted, StoreError
-from alexnet.files.addresses import local, send, working
+from alexnet.files.addresses import local, on_disk, send, working
 from alexnet.files.record import hash_file
 from alexnet.files.storage import is_address
 from alexnet.startup import available_cores
@@ -63,6 +63,8 @@ class PrepareReport:
     """Images that other machines have still to do, before the store is complete; see `prepare`, argument part."""
     was_complete: bool = False
     """Whether the store was there already, made from the same images with the same options; nothing was written."""
+    num_sent: int = 0
+    """Files of a complete store that an interrupted command had not sent to its address, and that were sent now."""
 
     @property
     def num_images(self) -> int:
@@ -145,6 +147,9 @@ def prepare(
         raise ConfigError("part and cluster are two ways of sharing the work. Give one of them.")
     if every is not None:
         _check_sampling(every, thin, "--part" if part != (1, 1) else "--cluster" if cluster is not None else None)
+    if cluster not in (None, LOCAL):
+        for place in (source, out):
+            on_disk(place, "--cluster, unless it is --cluster local,")
     source = local(source, any_folder=True)
     _check_outside(source, Path(out))
     asked: dict[str, Any] = {
@@ -192,8 +197,9 @@ def prepare(
                 f"{target} leaves out {counted(len(report['skipped']), 'image')}; the first is {first['path']}: "
                 f"{first['reason']} Keep it so: --on-bad-image skip."
             )
-        send(target, last=HEADER_NAME, tick=sending)
-        return _summarize(target, images, report, run=None, seconds=time.perf_counter() - started)
+        sent = send(target, last=HEADER_NAME, tick=sending)
+        summary = _summarize(target, images, report, run=None, seconds=time.perf_counter() - started)
+        return replace(summary, num_sent=sent)
     settings = Settings(
         size=size, rows=rows, codec=codec, quality=quality, stop_on_bad=on_bad_image == "stop", max_bad=max_bad
     )
@@ -218,7 +224,8 @@ def prepare(
                 run = Run(images, settings, progress)
             if nodes is not None:
                 given = (source, asked, target, options, settings, nodes.threads + 1)
-                run.follow_shares(partial, nodes.run(Work(begin_share, given, (partial.job_file,)), shares))
+                work = Work(begin_share, given, (partial.job_file, *_ends(images)))
+                run.follow_shares(partial, nodes.run(work, shares))
             else:
                 run.read_images(partial, threads)
             missing = run.count_missing(partial)
@@ -238,6 +245,11 @@ def prepare(
         raise StoreError(run.explain_write_error(error, target)) from None
     send(target, last=HEADER_NAME, tick=sending)
     return _summarize(target, images, report, run=run, seconds=time.perf_counter() - started)
+
+
+def _ends(images: Source) -> tuple[Path, ...]:
+    entries = [each for each in images.splits.values() if len(each)]
+    return ends([entries[0][0].path, entries[-1][-1].path], images.root)
 
 
 def _summarize(

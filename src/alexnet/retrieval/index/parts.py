@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from alexnet.cluster.parts import Executor, Stretch, Work, check_images, cut_into_stretches
+from alexnet.cluster.parts import Executor, Stretch, Work, check_images, cut_into_stretches, ends
 from alexnet.data.store.format import HEADER_NAME
 from alexnet.evaluation.ensemble import open_model
 from alexnet.retrieval.index.features import Computed, Extractor, compute_batches
@@ -34,7 +34,8 @@ def compute_in_parts(
     keys = images.keys()
     stretches = cut_into_stretches(len(keys), batch_size, bytes_each=4 * features["dimensions"])
     parts = [(part, {key: known[key] for key in keys[part.start : part.stop] if key in known}) for part in stretches]
-    work = Work(begin_extracting, given, (extractor.file, *(place / HEADER_NAME for place in listed[0])))
+    pictures = ends([key[0] for key in keys]) if isinstance(images, ImageFiles) else ()
+    work = Work(begin_extracting, given, (extractor.file, *(place / HEADER_NAME for place in listed[0]), *pictures))
     return _note_odd(images, executor.run(work, parts))
 
 
