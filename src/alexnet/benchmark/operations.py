@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from alexnet import kernels
 from alexnet.benchmark.measure import CPU, Row, compare_rates, measure_copy_rate, take_turns
@@ -32,6 +33,7 @@ def bench_kernels(batch: int, rounds: int, tick: Tick, device: torch.device = CP
         ("relu, norm, pool of conv2", kernels.normalize_and_pool, stage, 256, 27),
         ("norm of conv2", kernels.normalize_responses, normalize, 256, 27),
         ("relu, pool of conv5", lambda x: kernels.pool_maximum(x, rectify=True), pool, 256, 13),
+        ("patches of local3", _gather, _unfold, 64, 6),  # of the 11 % network for CIFAR-10
     ):
         comparisons += _maps(what, ours, stock, (batch, channels, side, side), dtype, device)
     comparisons.append(_update(dtype, device))
@@ -59,7 +61,7 @@ def _maps(
     with kernels.training():
         y, y_stock = ours(x), stock(x_stock)
     gradient, gradient_stock = torch.randn_like(y), torch.randn_like(y_stock)
-    winners = y.numel() if y.shape != x.shape else 0
+    winners = y.numel() if y.dim() == x.dim() and y.shape != x.shape else 0
     return [
         (
             f"{what}, forward",
@@ -74,6 +76,14 @@ def _maps(
             (2 * x.numel() + y.numel()) * x.itemsize + winners,
         ),
     ]
+
+
+def _gather(x: Tensor) -> Tensor:
+    return kernels.gather_patches(x, window=3, before=1, after=1)
+
+
+def _unfold(x: Tensor) -> Tensor:
+    return functional.unfold(x, 3, padding=1).permute(2, 0, 1).contiguous()
 
 
 def _update(dtype: torch.dtype, device: torch.device) -> tuple[str, Callable[[], Any], Callable[[], Any], int]:
