@@ -23,6 +23,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+    os.environ.setdefault("NUMBA_NUM_THREADS", "2")  # kernels are to be tested in parts still
 
 SHARED = Path(__file__).parents[2] / "shared"
 """Real data for development; tests that need it skip where it is absent."""

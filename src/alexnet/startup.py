@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 
 tell_of_compiling: Callable[[], None] | None = None
-"""Called once, before the first function is compiled that no earlier process has left on the disk."""
+"""Called before the first function is compiled that no earlier process has left on the disk; then forgotten."""
 
 
 def available_cores() -> int:

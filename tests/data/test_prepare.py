@@ -250,14 +250,20 @@ def test_a_record_of_a_part_that_is_damaged_is_made_again_and_one_of_the_work_is
     message_of(Interrupted, lambda: prepare(root, out, size=8, shard_rows=2, progress=interrupt_after(4)))
     part, job = tmp_path / "STORE.partial/parts/train-00000.json", tmp_path / "STORE.partial/job.json"
     begun = job.read_bytes()
-    for text in (b"", b"[]", b'{"labels": 3}', b"[" * 100_000):
+    whole = json.loads(part.read_bytes())
+    forged = [
+        json.dumps({**whole, name: value}).encode() for name, value in (("shard", "x"), ("labels", "abc"), ("odd", [3]))
+    ]
+    for text in (b"", b"[]", b'{"labels": 3}', b"[" * 100_000, *forged):
         part.write_bytes(text)
+        with PartialStore(out, json.loads(begun)) as partial:
+            assert partial.load_part("train", 0) is None
         job.write_bytes(text[:2])
         message = message_of(StoreError, lambda: prepare(root, out, size=8, shard_rows=2))
         assert message == (
             f"{job} is damaged, so that nobody knows what was begun there. Start over: rm -r {tmp_path}/STORE.partial"
         )
-    job.write_bytes(begun)
+        job.write_bytes(begun)
     prepare(root, out, size=8, shard_rows=2)
     whole = prepare(root, tmp_path / "WHOLE", size=8, shard_rows=2)
     assert [path.read_bytes() for path in sorted(out.rglob("*.npy"))] == [

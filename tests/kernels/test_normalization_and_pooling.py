@@ -286,6 +286,7 @@ def test_an_empty_batch_gives_an_empty_result_and_gradient(version: str, dtype: 
 def test_results_depend_neither_on_threads_nor_on_the_batch(dtype: torch.dtype) -> None:
     x = make_inputs((9, 8, 7, 7), dtype, "channels_last")
     threads = numba.get_num_threads()
+    assert threads > 1 or numba.config.NUMBA_NUM_THREADS == 1
     operations: list[Callable[[Tensor], Tensor]] = [kernels.normalize_responses, kernels.normalize_and_pool]
     for operation in operations:
         expected = run("numba", operation, x)

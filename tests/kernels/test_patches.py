@@ -1,5 +1,6 @@
 """Windows of locally connected layers, as patches: every version against the definition."""
 
+import numba
 import pytest
 import torch
 
@@ -61,3 +62,29 @@ def test_windows_that_lie_nowhere_are_refused() -> None:
     x = torch.zeros(1, 1, 2, 2)
     with pytest.raises(ConfigError, match="no window of 5 with stride 1 lies on maps of 2x2"):
         kernels.gather_patches(x, window=5, before=1, after=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_results_depend_neither_on_threads_nor_on_the_batch(dtype: torch.dtype) -> None:
+    """Maps that are not square, and an empty batch."""
+    x = torch.randn(9, 6, 5, 8, generator=torch.Generator().manual_seed(0)).to(dtype).requires_grad_()
+
+    def run(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        with kernels.using("numba"):
+            y = kernels.gather_patches(x, window=3, stride=2, before=1, after=1)
+        return y.detach(), torch.autograd.grad(y.square().sum(), x)[0]
+
+    expected = run(x)
+    threads = numba.get_num_threads()
+    try:
+        numba.set_num_threads(1)
+        assert all(map(torch.equal, run(x), expected))
+    finally:
+        numba.set_num_threads(threads)
+    y, dx = run(x[4:5].detach().requires_grad_())
+    assert torch.equal(y, expected[0][:, 4:5])
+    assert torch.equal(dx, expected[1][4:5])
+    for version in ("numba", "plain", "reference"):
+        with kernels.using(version):  # type: ignore[arg-type]
+            empty = kernels.gather_patches(x[:0].detach(), window=3, stride=2, before=1, after=1)
+        assert empty.shape == (12, 0, 54), version

@@ -56,6 +56,7 @@ def test_the_whole_way_from_photographs_to_a_search_in_a_bucket(
     assert str(tmp_path) not in told
     found = alexnet.evaluate(run, store, views=1)
     assert found.results[0].evaluation.images == 12
+    assert not any("is not known" in doubt for doubt in found.doubts)
     assert "Report: " + run + "/report.html" in invoke("report", run)
     invoke("features", run, photos / "val", "--out", tmp_path / "features.npz")
     assert len(np.load(tmp_path / "features.npz")["paths"]) == 12
@@ -178,7 +179,7 @@ def test_a_kill_in_the_middle_of_an_upload_leaves_nothing_that_opens_and_the_sam
     done = subprocess.run(words, env=os.environ, capture_output=True, text=True, check=True)
     assert f"Train with: alexnet train {bucket}/store" in done.stderr
     assert "is already complete, made from these images with these options; " in done.stderr
-    assert "files of it were sent." in done.stderr
+    assert "what was missing there was sent, " in done.stderr
     sent = [each for each in server.log() if each.startswith("PUT")]
     assert not any("train/images-00000.npy" in each for each in sent)
     alexnet.open_store(f"{bucket}/store").verify()

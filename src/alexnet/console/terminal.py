@@ -68,11 +68,10 @@ class Terminal:
         self.errors = Console(file=nowhere, force_jupyter=aside, stderr=True, highlight=False, soft_wrap=True)
         self.output = Console(file=nowhere, force_jupyter=aside, highlight=False, soft_wrap=True)
         self._bars = 0
-        if self.errors.is_terminal and not quiet:
-            startup.tell_of_compiling = self._say_compiling
+        startup.tell_of_compiling = self._say_compiling if self.errors.is_terminal and not quiet else None
 
     def _say_compiling(self) -> None:
-        self.say("Compiling for this processor. That takes some ten seconds, once.")
+        self.say("Compiling for this processor, which takes some ten seconds.")
 
     def say(self, sentence: str) -> None:
         """Print a line of information on standard error."""

@@ -10,7 +10,7 @@ import numpy as np
 from alexnet.data.store.existing import read_report
 from alexnet.data.store.format import TRAIN, VAL, find_store
 from alexnet.data.store.reader import Store, open_store
-from alexnet.errors import AlexNetError, StoreError
+from alexnet.errors import AddressError, AlexNetError, StoreError
 from alexnet.evaluation.classifier import Classifier
 from alexnet.evaluation.ensemble import FittedOn
 from alexnet.evaluation.labeled_images import LabeledImages
@@ -97,7 +97,7 @@ def find_equal_files(store: Store) -> list[str]:
     """Return a sentence if splits of a store share images, or if nobody knows."""
     try:
         across = int(read_report(store).get("duplicates", {}).get("across_splits", 0))
-    except StoreError as problem:
+    except (StoreError, AddressError) as problem:
         return [f"Whether splits share images is not known: {problem}"]
     if not across:
         return []

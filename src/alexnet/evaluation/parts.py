@@ -31,7 +31,8 @@ def answer_in_parts(
     """
     paths = [member.path for member in models.members]
     precision = models.members[0].compute.precision
-    reads = (*map(find_model, paths), folder / HEADER_NAME, *ends(images.paths, folder))
+    pictures = ends(images.paths, Path(images.name)) if images.store is None else ()
+    reads = (*map(find_model, paths), folder / HEADER_NAME, *pictures)
     given = (paths, folder, split, images.fingerprint(), num_views, executor.device, precision, executor.threads)
     parts = cut_into_stretches(len(images), images_at_a_time(num_views))
     return chain.from_iterable(executor.run(Work(begin_answering, given, reads), parts))

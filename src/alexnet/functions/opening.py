@@ -1,7 +1,7 @@
 """How functions and verbs begin: paths, threads and memory, a model, and what is said of an unfinished one."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -58,7 +58,8 @@ def check_shared(cluster: str | None, *places: Places | None) -> None:
         AddressError: one of these is, or was brought into the cache.
     """
     for given in places if cluster not in (None, LOCAL) else ():
-        for place in [given] if isinstance(given, str | os.PathLike) else given or ():
+        several = given if isinstance(given, Sequence) else ()  # what can be gone through once is read elsewhere
+        for place in [given] if isinstance(given, str | os.PathLike) else several:
             on_disk(place, "--cluster, unless it is --cluster local,")
 
 

@@ -119,7 +119,7 @@ def gather_patches(x: Tensor, *, window: int, stride: int = 1, before: int = 0, 
     times as long as they do.
 
     Args:
-        x: Square maps, NCHW.
+        x: Maps, NCHW.
     Returns:
         A new tensor (places, N, window * window * C) of x's dtype.
     Raises:

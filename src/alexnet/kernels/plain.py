@@ -56,7 +56,7 @@ class _GatherPatches(torch.autograd.Function):
         context.geometry = x_NHWC.shape, window, stride  # type: ignore[attr-defined]
         windows_NYXChw = x_NHWC.unfold(1, window, stride).unfold(2, window, stride)
         patches_YXNhwC = windows_NYXChw.permute(1, 2, 0, 4, 5, 3)
-        return patches_YXNhwC.reshape(-1, x_NHWC.shape[0], window**2 * x_NHWC.shape[3])
+        return patches_YXNhwC.flatten(3, 5).flatten(0, 1)
 
     @staticmethod
     def backward(context: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> tuple[Tensor, None, None]:

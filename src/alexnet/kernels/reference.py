@@ -104,7 +104,9 @@ def gather_patches(x: Array, *, window: int, stride: int, before: int, after: in
     """Return the windows (places, N, window * window * C), in the order h, w, C."""
     padded = np.pad(x, ((0, 0), (0, 0), (before, after), (before, after)))
     places = [
-        padded[:, :, top : top + window, left : left + window].transpose(0, 2, 3, 1).reshape(len(x), -1)
+        padded[:, :, top : top + window, left : left + window]
+        .transpose(0, 2, 3, 1)
+        .reshape(len(x), window**2 * x.shape[1])
         for top in range(0, padded.shape[2] - window + 1, stride)
         for left in range(0, padded.shape[3] - window + 1, stride)
     ]

@@ -222,7 +222,11 @@ def _show_preparation(terminal: Any, report: Any, out: Place, size: int) -> None
     terminal.say(f"Pictures of each class, and what was left out: {out}/report.html")
     terminal.say(
         f"{out} is already complete, made from these images with these options; "
-        + (f"{counted(report.num_sent, 'file')} of it were sent." if report.num_sent else "nothing was written.")
+        + (
+            f"what was missing there was sent, {counted(report.num_sent, 'file')}."
+            if report.num_sent
+            else "nothing was written."
+        )
         if report.was_complete
         else f"{out}: verified, {duration(report.seconds)}, {report.images_per_second:,.0f} images/s."
     )

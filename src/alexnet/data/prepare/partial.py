@@ -33,7 +33,7 @@ from alexnet.data.sources.source import Label, Source
 from alexnet.data.store.format import PARTIAL_SUFFIX, SETS_VERSION, TRAIN, VERSION, check_file, list_shard_files
 from alexnet.data.store.writer import StoreFiles, encode_json, publish, split_rows, write_whole_file
 from alexnet.errors import StoreError
-from alexnet.files.documents import parse_json
+from alexnet.files.documents import FILE, Form, find_misfit, parse_json
 from alexnet.files.record import FileRecord
 from alexnet.files.writing import lock_file
 from alexnet.text.commands import record_command
@@ -41,6 +41,25 @@ from alexnet.version import __version__
 
 LEAVING_SECONDS = 2.0
 """A machine that still counts missing parts leaves within this time."""
+
+
+def _is_string(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and list(map(type, value)) == [str, str]
+
+
+_PART: Form = {
+    "shard": lambda value: value is None or find_misfit(value, FILE) is None,
+    "labels": [lambda value: isinstance(value, int | list)],
+    "paths": [_is_string],
+    "digests": [_is_string],
+    "skipped": [_is_pair],
+    "odd": [_is_pair],
+}
+"""Form of the record of a finished part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +176,8 @@ class PartialStore:
         """The record of a part if it is finished; one that is damaged is not, and is made again."""
         try:
             fields = parse_json(self._part_file(split, number, "json").read_bytes())
+            if find_misfit(fields, _PART) is not None:
+                return None
             fields["labels"] = [tuple(label) if isinstance(label, list) else label for label in fields["labels"]]
             return Part(
                 **{**fields, **{name: [(path, what) for path, what in fields[name]] for name in ("skipped", "odd")}}

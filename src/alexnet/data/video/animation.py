@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from io import SEEK_END, BytesIO
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ SUFFIXES = (".gif", ".webp")
 SHORTEST_MS = 10
 """What is shown for no longer is shown for a tenth of a second, as every browser does."""
 USUAL_S = 0.1
+IMAGE, TRAILER = 0x2C, 0x3B
+"""First bytes of a GIF's blocks."""
 
 
 def is_animation(source: str | bytes) -> bool:
@@ -69,13 +71,28 @@ def decode_animation(
 
 
 def _has_end(source: str | bytes) -> bool:
-    """Whether a GIF ends with its trailer; what some programs write behind it is overlooked. Others always do."""
-    with BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
-        if file.read(4) != b"GIF8":
-            return True
-        size = file.seek(0, SEEK_END)
-        file.seek(max(0, size - 16))
-        return b";" in file.read()
+    """Whether the blocks of a GIF go on to its trailer; others are read as a whole, or not at all."""
+    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    if not data.startswith(b"GIF8"):
+        return True
+    try:
+        place = 13 + _count_color_bytes(data[10])
+        while (kind := data[place]) != TRAILER:
+            if kind == IMAGE:
+                place += 10 + _count_color_bytes(data[place + 9]) + 1  # the last byte is the size of codes
+            else:
+                place += 2
+            while size := data[place]:
+                place += 1 + size
+            place += 1
+    except IndexError:
+        return False
+    return True
+
+
+def _count_color_bytes(flags: int) -> int:
+    """Bytes of the table of colours that these flags announce."""
+    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def _draw(image: Image.Image) -> NDArray[np.uint8]:
