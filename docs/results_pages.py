@@ -168,13 +168,14 @@ def _chosen(contrasts: Sequence[Contrast]) -> dict[str, str]:
 
 
 def _norm() -> dict[str, str]:
-    """What share of the gap between CIFAR-10's 13 % and 11 % networks normalisation is, in ten views and in one."""
+    """How CIFAR-10's 11 % network without normalisation, and its 13 % network, differ from the first, by views."""
     _, outcomes, _ = read_results(RESULTS / "cifar-10" / "normalisation-cifar")
-    base, without, other = outcomes
-    ten = (without.values[0] - base.values[0]) / (other.values[0] - base.values[0])
-    views = [each.one_view or 0.0 for each in (base, without, other)]
-    one = (views[1] - views[0]) / (views[2] - views[0])
-    return {"share_ten": f"{100 * ten:.0f}", "share_one": f"{100 * one:.0f}"}
+    base, *others = outcomes[:3]
+    facts = {"eleven_ten": f"{100 * base.values[0]:.1f}", "eleven_one": f"{100 * (base.one_view or 0):.1f}"}
+    for name, other in zip(("bare", "thirteen"), others, strict=True):
+        facts[f"{name}_ten"] = show_points(other.values[0] - base.values[0])
+        facts[f"{name}_one"] = show_points((other.one_view or 0) - (base.one_view or 0))
+    return facts
 
 
 def _verdicts(contrasts: Sequence[Contrast]) -> tuple[list[str], list[list[str]]]:

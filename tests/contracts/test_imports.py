@@ -27,7 +27,7 @@ ARROWS = {
     "system": {"startup", "errors", "version"},
     "console": {"startup", "text"},
     "kernels": {"compiling", "errors"},
-    "cluster": {"text", "errors", "version"},
+    "cluster": {"startup", "text", "errors", "version"},
     "runs.folder": {"files", "errors"},
     "network": {"runs.folder", "batches", "kernels", "files", "text", "errors"},
     "data": {"startup", "cluster", "pages", "compiling", "files", "text", "errors", "version"},

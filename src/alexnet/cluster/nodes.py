@@ -24,6 +24,7 @@ import xxhash
 
 from alexnet.cluster.parts import P, R, Work
 from alexnet.errors import AlexNetError, ConfigError, DistributionError
+from alexnet.startup import available_cores
 from alexnet.text.wording import counted
 from alexnet.version import __version__
 
@@ -248,7 +249,8 @@ def join_cluster(address: str, *, threads: int | None = None, device: str = "cpu
 def _enter(ray: Any, address: str) -> None:
     where: dict[str, Any] = {"address": address}
     if address == LOCAL:
-        where |= {"include_dashboard": False, "object_store_memory": STORE_BYTES}
+        # Ray would count cores that a batch scheduler has not given to this process.
+        where |= {"include_dashboard": False, "object_store_memory": STORE_BYTES, "num_cpus": available_cores()}
         # Ray's switch for clusters of several machines; without it, it listens on the loopback address alone.
         ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
     # Ray keeps the token of the cluster that this process was in before; this is how its own tests make it forget.

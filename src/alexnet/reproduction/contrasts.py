@@ -136,14 +136,14 @@ def pool_spread(published: Iterable[Published]) -> SeedSpread:
     for each in published:
         if each.document["experiment"] in TABLES or each.experiment.measure == "epochs":
             continue
-        first = each.experiment.variants[0]
-        for variant, outcome in zip(each.experiment.variants, each.outcomes, strict=True):
+        first, variants = each.experiment.variants[0], each.experiment.variants
+        for place, (variant, outcome) in enumerate(zip(variants, each.outcomes, strict=True)):
             by_seed = dict(zip(outcome.seeds, outcome.values, strict=True))
             name = variant.name
             if variant == first:
                 name = next((known for known, values in baselines if _agree(values, by_seed)), name)
                 baselines.append((name, by_seed))
-            elif _same_training(variant, first):
+            elif any(_same_training(variant, other) for other in variants[:place]):
                 continue
             cells |= {(name, seed): value for seed, value in by_seed.items()}
     return block_spread(cells)
