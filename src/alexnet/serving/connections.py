@@ -92,14 +92,6 @@ class WatchedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
         return asked
 
-    def data_received(self, data: bytes) -> None:
-        """Read; whatever cannot be read as HTTP is answered with 400."""
-        try:
-            super().data_received(data)
-        except Exception:  # such as a target without a path, on which uvicorn fails in one way or another
-            if not self.transport.is_closing():
-                self.send_400_response("Invalid HTTP request received.")
-
     def on_message_complete(self) -> None:
         """Wait no longer: the request is there."""
         super().on_message_complete()
