@@ -86,8 +86,13 @@ def test_an_experiment_runs_fails_in_part_and_goes_on(store_path: Path, tmp_path
     assert document["machine"]["memory_gib"] > 0.1
     before = {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("result.json")}
     assert len(before) == 2
+    left = [path.with_name("checkpoints") / "latest.safetensors" for path in before]
+    for path in left:  # as by a worker that was killed past its result
+        path.parent.mkdir()
+        path.write_bytes(b"half a gigabyte")
     code, again = call(*arguments)
     assert code == 0, again
+    assert not any(path.parent.exists() for path in left)
     assert {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("result.json")} == before
     cut_off, emptied = sorted(before)
     cut_off.write_text('{"views": {"1"')

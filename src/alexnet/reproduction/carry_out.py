@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from alexnet.cluster.nodes import Cluster
@@ -27,6 +28,7 @@ from alexnet.reproduction.queue import Planned, Round, fit_rounds, measure_cost,
 from alexnet.reproduction.results import Outcome, collect, collect_curves, collect_tests, write_results
 from alexnet.reproduction.tables import collect_table, collect_table_tests, describe_table, list_rows, plan_table
 from alexnet.reproduction.tabulation import compare_epochs, tabulate, tabulate_recorded
+from alexnet.runs.folder import CHECKPOINTS
 from alexnet.runs.requirements import find_spec
 from alexnet.system import choose_compute, describe_storage, describe_system, memory_gib
 from alexnet.text.wording import counted
@@ -130,6 +132,9 @@ def carry_out(
         )
     if queued and all(job.done for job in queued.values()):
         terminal.say(f"Foretold {duration(foretold)}, took {duration(time.monotonic() - began)}.")
+    for job in jobs:
+        if job.done:  # a worker that was killed past its result left them
+            rmtree(job.folder / CHECKPOINTS, ignore_errors=True)
     documents = [_conclude(terminal, plan, store, out, chosen) for plan in plans]
     missing = len({job.folder for job in jobs if not job.done})
     failed = len({job.folder for job in jobs if read_failure(job)})
