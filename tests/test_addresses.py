@@ -15,6 +15,7 @@ import alexnet
 from alexnet.cli import cli
 from alexnet.data.store.reader import Store
 from alexnet.errors import AddressError, ConfigError
+from alexnet.evaluation.fairness import find_equal_files
 from alexnet.files import addresses, cache
 from alexnet.files.storage import is_address
 from alexnet.files.writing import lock_file
@@ -285,3 +286,14 @@ def test_an_entry_in_use_is_not_removed(storage: Any, tmp_path: Path) -> None:
     assert lock_file(place.parent / cache.IN_USE) is None
     assert cache.find_entry(place / "y") == place.parent
     assert cache.find_entry(tmp_path) is None
+
+
+def test_a_damaged_report_of_a_store_at_an_address_is_a_doubt_and_no_end(storage: Any, tmp_path: Path) -> None:
+    upload(storage, make_store(tmp_path / "store").path)
+    store = alexnet.open_store(ADDRESS)
+    assert find_equal_files(store) == []
+    storage.pipe("/bucket/store/report.json", b"[]")
+    for folder in (tmp_path / "cache").rglob("report.json"):
+        folder.unlink()
+    (doubt,) = find_equal_files(store)
+    assert doubt.startswith("Whether splits share images is not known: ")

@@ -77,9 +77,12 @@ def test_a_short_round_behind_one_that_is_too_long_still_fits() -> None:
     assert [each.experiment for each, _ in others] == ["long"]
 
 
-def test_a_training_costs_its_start_its_epochs_its_validations_and_its_tests() -> None:
+def test_a_training_costs_its_start_its_epochs_its_validations_and_its_tests(tmp_path: Path) -> None:
     cost = Cost(start=5.0, image=0.01, views={1: 0.004, 10: 0.03})
     assert cost.seconds(make("paper")) == pytest.approx(5 + 10 * 100 * 0.01 + 50 * (10 * 0.004 + 0.004 + 0.03))
+    trained = replace(make("paper"), folder=tmp_path)
+    (tmp_path / "model.safetensors").touch()  # only a test is missing, as of views that were not asked for before
+    assert cost.seconds(trained) == pytest.approx(5 + 50 * (0.004 + 0.03))
 
 
 def test_one_of_each_kind_is_measured_and_what_is_finished_is_known(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from alexnet.benchmark.measure import measure_matrix_rate
 from alexnet.console.pace import Pace, seconds_in_turns
 from alexnet.reproduction.plan import Job
+from alexnet.runs.folder import MODEL
 from alexnet.system import choose_compute
 
 START_SECONDS = 10.0
@@ -39,8 +40,8 @@ class Cost:
     views: Mapping[int, float]
 
     def seconds(self, job: Job) -> float:
-        """Return what a training takes with its validations and tests."""
-        epochs = job.recipe.optimization.total_epochs
+        """Return what a training takes with its validations and tests; of one that is trained, its tests."""
+        epochs = 0 if (job.folder / MODEL).exists() else job.recipe.optimization.total_epochs
         validations = -(-epochs // job.recipe.evaluation.every_epochs)
         tests = validations * self.views[1] + sum(self.views[views] for views in job.views)
         return self.start + epochs * job.num_train * self.image + job.num_val * tests
