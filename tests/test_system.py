@@ -53,6 +53,25 @@ def test_a_processor_without_the_instructions_computes_in_float32(monkeypatch: p
     assert system.choose_compute("cpu").dtype == torch.float32
 
 
+@pytest.mark.parametrize(
+    ("flags", "limit", "short"),
+    [
+        ({"avx2", "fma"}, "", True),
+        ({"avx2"}, "", False),
+        ({"avx2", "fma", "avx512f"}, "", False),
+        ({"avx2", "fma", "avx512f"}, "avx2", True),
+        ({"avx2", "fma", "avx512f"}, "AVX512_CORE", False),
+        (set(), "", False),
+    ],
+)
+def test_vectors_are_short_where_products_use_avx2(
+    monkeypatch: pytest.MonkeyPatch, flags: set[str], limit: str, short: bool
+) -> None:
+    monkeypatch.setattr(system, "cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert system.has_short_vectors() == short
+
+
 def test_on_a_gpu_float32_means_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is a device that has been chosen another one when the current one changes."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -114,6 +114,12 @@ def has_bfloat16(device: torch.device) -> bool:
     return bool(flags - {"avx512_bf16"}) or ("avx512_bf16" in flags and cpu_vendor() != "GenuineIntel")
 
 
+def has_short_vectors() -> bool:
+    """Whether the widest vectors that products may use are those of AVX2, with 8 numbers and fused multiply-adds."""
+    limit, flags = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper(), cpu_flags()
+    return {"avx2", "fma"} <= flags and ("avx512f" not in flags or limit.startswith("AVX2"))
+
+
 def _bfloat16_flags() -> frozenset[str]:
     """Return the processor's instructions for bfloat16 that ONEDNN_MAX_CPU_ISA lets oneDNN use."""
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()

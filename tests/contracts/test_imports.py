@@ -26,7 +26,7 @@ ARROWS = {
     "pages": {"files", "text", "errors", "version"},
     "system": {"startup", "errors", "version"},
     "console": {"startup", "text"},
-    "kernels": {"compiling", "errors"},
+    "kernels": {"compiling", "system", "errors"},
     "cluster": {"startup", "text", "errors", "version"},
     "runs.folder": {"files", "errors"},
     "network": {"runs.folder", "batches", "kernels", "files", "text", "errors"},

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from alexnet import kernels
+from alexnet import kernels, system
 from alexnet.batches.loader import Batch
 from alexnet.errors import ConfigError
 from alexnet.kernels import Normalization, choose, compiled, functions, operators, plain
@@ -28,6 +28,7 @@ def test_the_report_names_every_kernel_with_its_version_and_reason() -> None:
         ("pool_maximum", "numba"),
         ("spatially_normalize_responses", "plain"),
         ("gather_patches", "numba"),
+        ("convolve", "numba" if system.has_short_vectors() else "plain"),
         ("update_weights", "numba"),
         ("dropout", "numba"),
     ]
@@ -66,9 +67,10 @@ def test_on_a_gpu_the_plain_kernels_are_fused_where_that_works(
     rows = [row for row in kernels.report() if row.device == "cuda"]
     assert [row.kernel for row in rows] == list(choose.KERNELS)
     answers = {row.kernel: (row.version, row.reason) for row in rows}
-    copies = answers.pop("gather_patches")
+    copies, convolution = answers.pop("gather_patches"), answers.pop("convolve")
     assert set(answers.values()) == {(version, reason)}
     assert copies == ("plain", "copies alone; there is nothing to fuse" if version == "compiled" else reason)
+    assert convolution == ("plain", "one version only: PyTorch's convolution" if version == "compiled" else reason)
 
 
 @pytest.mark.usefixtures("fresh_choices")
@@ -99,8 +101,8 @@ def test_an_update_is_training(monkeypatch: pytest.MonkeyPatch) -> None:
     optimizer = MomentumDescent(build("cifar-18pct", 10), Optimization(), dtype=torch.float32)
     batch = Batch(torch.zeros(2, 3, 32, 32), torch.tensor([0, 1]), torch.tensor([1, 2]), total=2)
     Update(optimizer)(batch, dict.fromkeys(optimizer.velocities, 0.1))
-    assert set(used) == {"spatially_normalize_responses in training", "pool_maximum in training",
-                         "update_weights in training"}  # fmt: skip
+    assert set(used) == {"convolve in training", "spatially_normalize_responses in training",
+                         "pool_maximum in training", "update_weights in training"}  # fmt: skip
 
 
 def test_a_compiler_that_is_not_there_is_told_by_its_first_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,10 +30,10 @@ def draw_inputs(network: nn.Module, count: int = 2) -> Tensor:
 
 
 def assert_near(found: Tensor, expected: Tensor) -> None:
-    """Equal to the rounding of float32, beside the largest value."""
+    """Equal to the rounding of float32, beside the largest value; sums are taken in other orders."""
     largest = float(expected.detach().abs().max())
     assert largest > 0
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=2e-6 * largest)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=4e-6 * largest)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -6,6 +6,7 @@ Importing this package does not import Numba; the first use of a kernel on the C
 
 from alexnet.kernels.choose import Choice, choice, report, training, using
 from alexnet.kernels.functions import (
+    convolve,
     dropout,
     gather_patches,
     normalize_and_pool,
@@ -22,6 +23,7 @@ __all__ = [
     "Normalization",
     "Rectify",
     "choice",
+    "convolve",
     "dropout",
     "gather_patches",
     "normalize_and_pool",

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from alexnet.errors import ConfigError
 from alexnet.kernels.rules import DTYPES
+from alexnet.system import has_short_vectors
 
 Version = Literal["numba", "compiled", "plain", "reference"]
 
@@ -33,12 +34,15 @@ KERNELS = (
     "pool_maximum",
     "spatially_normalize_responses",
     "gather_patches",
+    "convolve",
     "update_weights",
     "dropout",
 )
 _PLAIN_ONLY: dict[tuple[str, Version], str] = {
     ("spatially_normalize_responses", "numba"): "one version only: PyTorch's average pooling does the work",
     ("gather_patches", "compiled"): "copies alone; there is nothing to fuse",
+    ("convolve", "compiled"): "one version only: PyTorch's convolution",
+    ("convolve", "reference"): "PyTorch's convolution is the definition",
 }
 """Versions that kernels do not have, and why; the plain one runs in their place."""
 
@@ -75,6 +79,10 @@ def choice(kernel: str, device: str) -> Choice:
         return Choice(kernel, device, "plain", f"Numba kernels are for the CPU; PyTorch runs on {device}")
     if (failure := _numba_failure()) is not None:
         return Choice(kernel, device, "plain", f"Numba could not be imported: {failure}")
+    if kernel == "convolve" and not has_short_vectors():
+        return Choice(kernel, device, "plain", "PyTorch's; gradients have a kernel for processors with AVX2 alone")
+    if kernel == "convolve":
+        return Choice(kernel, device, "numba", "in float32, gradients of weights are summed by a kernel for AVX2")
     return Choice(kernel, device, "numba", "compiled for this CPU; float64 and float16 inputs use plain PyTorch")
 
 

@@ -41,6 +41,11 @@ def compiled_parallel(function: Function) -> Function:
     return compile_function(function, error_model="numpy", parallel=True)
 
 
+def num_threads() -> int:
+    """Return the number of threads that kernels run on here."""
+    return int(numba.get_num_threads())
+
+
 def instructions(function: Callable[..., Any]) -> Callable[..., Any]:
     """Register a function that emits instructions; its first parameter is the compiler's, callers leave it out."""
     return cast(Callable[..., Any], intrinsic(function))

@@ -326,11 +326,6 @@ def _count_bands(images: int, rows: int, threads: int) -> int:
     return max(1, min(rows, -(-4 * threads // max(images, 1))))
 
 
-def num_threads() -> int:
-    """Return the number of threads that kernels run on here."""
-    return int(numba.get_num_threads())
-
-
 @compiled_parallel
 def forward(x: Bits, y: Bits, position: Bits, options: Options, threads: int) -> None:
     """Normalise, pool or both, from x to y, both NHWC.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from alexnet.kernels import rules
-from alexnet.kernels.choose import implementation, using
+from alexnet.kernels.choose import choice, implementation, using
 from alexnet.kernels.rules import PAPER, Normalization, Rectify
 
 
@@ -131,6 +131,22 @@ def gather_patches(x: Tensor, *, window: int, stride: int = 1, before: int = 0, 
     return patches
 
 
+def convolve(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, padding: int, groups: int) -> Tensor:
+    """Convolve maps with kernels (paper, section 3.5), as PyTorch does; only gradients may be computed otherwise.
+
+    Args:
+        x: Maps, NCHW, of the weights' dtype.
+        weight: (kernels, C / groups, window, window).
+        bias: (kernels,).
+        padding: Zeros around the maps.
+    Returns:
+        A new tensor, N x kernels x rows x columns. Kernels fall into `groups` that see a part of the channels each.
+    """
+    run = implementation("convolve", x)
+    y: Tensor = run(x, weight, bias, stride=stride, padding=padding, groups=groups)
+    return y
+
+
 def update_weights(
     weight: Tensor,
     velocity: Tensor,
@@ -194,7 +210,7 @@ def dropout(x: Tensor, keys: Tensor, *, p: float, layer: int, first: int = 0) ->
 
 
 def warm_up(dtype: torch.dtype) -> float:
-    """Compile or load every Numba kernel for one dtype on tiny inputs, forward and backward; return the seconds taken.
+    """Compile or load every Numba kernel that runs here for one dtype, on tiny inputs; return the seconds taken.
 
     Raises:
         ConfigError: Numba cannot be imported, or has no kernels for the dtype.
@@ -205,6 +221,9 @@ def warm_up(dtype: torch.dtype) -> float:
         keys = torch.zeros(1, dtype=torch.int64)
         outputs = [normalize_responses(x), normalize_and_pool(x), pool_maximum(x), dropout(x, keys, p=0.5, layer=0)]
         outputs.append(gather_patches(x, window=3))
+        if choice("convolve", "cpu").version == "numba":
+            weight = torch.zeros(512, 8, 3, 3, dtype=dtype, requires_grad=True)  # as few as have a kernel of their own
+            outputs.append(convolve(x, weight, torch.zeros(512, dtype=dtype), stride=1, padding=0, groups=1))
         torch.autograd.grad([y.float().sum() for y in outputs], x)
         weight = torch.zeros(8)
         working = torch.zeros(8, dtype=torch.bfloat16)

@@ -42,6 +42,20 @@ def gather_patches(x: Tensor, *, window: int, stride: int, before: int, after: i
     return patches
 
 
+def convolve(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, padding: int, groups: int) -> Tensor:
+    """Convolve in the faster of both layouts, and sum gradients of weights here where that is faster.
+
+    Measured on two cores of an AMD EPYC with AVX2. Few kernels or few inputs gain nothing by either.
+    """
+    of_group, seen = len(weight) // groups, weight[0].numel()
+    if x.dtype != torch.float32 or of_group < 64 or of_group * seen < 2**15:
+        return plain.convolve(x, weight, bias, stride=stride, padding=padding, groups=groups)
+    if torch.is_grad_enabled() and weight.requires_grad:
+        y: Tensor = _convolve(x, weight, bias, stride, padding, groups)
+        return y
+    return _convolve_in_faster_layout(x, weight, bias, stride, padding, groups)
+
+
 def update_weights(
     weight: Tensor,
     velocity: Tensor,
@@ -105,21 +119,23 @@ def _empty_features(x: Tensor, *_: Any) -> Tensor:
 @_operator("normalize_responses(Tensor x, float[] constants, bool rectify) -> Tensor", _empty_maps)
 def _normalize(x: Tensor, constants: Sequence[float], rectify: bool) -> Tensor:
     from alexnet.kernels import cpu_normalization_and_pooling as cpu
+    from alexnet.kernels.cpu_bits import num_threads
 
     y = _empty_maps(x)
     options = cpu.Options(*_normalization(constants), rectify)
-    cpu.forward(_view_bits(x), _view_bits(y), _no_positions(x), options, cpu.num_threads())
+    cpu.forward(_view_bits(x), _view_bits(y), _no_positions(x), options, num_threads())
     return y
 
 
 @_operator("normalize_responses_gradient(Tensor x, Tensor dy, float[] constants, bool rectify) -> Tensor", _empty_maps)
 def _normalize_gradient(x: Tensor, dy: Tensor, constants: Sequence[float], rectify: bool) -> Tensor:
     from alexnet.kernels import cpu_normalization_and_pooling as cpu
+    from alexnet.kernels.cpu_bits import num_threads
 
     dx = _empty_maps(x)
     options = cpu.Options(*_normalization(constants), rectify)
     bits = (_view_bits(x), _view_bits(dy.to(x.dtype)), _no_positions(x), _view_bits(dx))
-    cpu.gradient(*bits, options, cpu.num_threads())
+    cpu.gradient(*bits, options, num_threads())
     return dx
 
 
@@ -162,10 +178,11 @@ def _pool(
 ) -> tuple[Tensor, Tensor]:
     """Return the pooled maps and the position of each maximum in its window, uint8."""
     from alexnet.kernels import cpu_normalization_and_pooling as cpu
+    from alexnet.kernels.cpu_bits import num_threads
 
     y, position = _empty_pooled(x, window, stride)
     options = cpu.Options(*_normalization(constants), rectify, True, floor, window, stride)
-    cpu.forward(_view_bits(x), _view_bits(y), _view_bits(position), options, cpu.num_threads())
+    cpu.forward(_view_bits(x), _view_bits(y), _view_bits(position), options, num_threads())
     return y, position
 
 
@@ -178,11 +195,12 @@ def _pool_gradient(
     x: Tensor, dy: Tensor, position: Tensor, constants: Sequence[float] | None, rectify: bool, window: int, stride: int
 ) -> Tensor:
     from alexnet.kernels import cpu_normalization_and_pooling as cpu
+    from alexnet.kernels.cpu_bits import num_threads
 
     dx = _empty_maps(x)
     options = cpu.Options(*_normalization(constants), rectify, True, False, window, stride)
     bits = (_view_bits(x), _view_bits(dy.to(x.dtype)), _view_bits(position), _view_bits(dx))
-    cpu.gradient(*bits, options, cpu.num_threads())
+    cpu.gradient(*bits, options, num_threads())
     return dx
 
 
@@ -257,6 +275,77 @@ def _differentiate_gather(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
 torch.library.register_autograd(
     "alexnet::gather_patches", _differentiate_gather, setup_context=_keep_input, lib=_LIBRARY
 )
+
+
+@_operator(
+    "convolve(Tensor x, Tensor weight, Tensor bias, SymInt stride, SymInt padding, SymInt groups) -> Tensor",
+    lambda x, weight, bias, *options: _convolve_plain(x, weight, bias, *options),
+)
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, groups: int) -> Tensor:
+    return _convolve_in_faster_layout(x, weight, bias, stride, padding, groups)
+
+
+def _convolve_in_faster_layout(
+    x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, groups: int
+) -> Tensor:
+    if weight.shape[2] == 5:  # 184 GFLOP/s with both copies, where channels innermost make 157; other windows lose
+        y = _convolve_plain(x.contiguous(), weight.contiguous(), bias, stride, padding, groups)
+        return y.contiguous(memory_format=torch.channels_last)
+    return _convolve_plain(x, weight, bias, stride, padding, groups)
+
+
+def _convolve_plain(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, groups: int) -> Tensor:
+    return plain.convolve(x, weight, bias, stride=stride, padding=padding, groups=groups)
+
+
+@_operator(
+    "convolve_weight_gradient(Tensor x, Tensor dy, SymInt window, SymInt stride, SymInt padding, SymInt groups) "
+    "-> (Tensor, Tensor)",
+    lambda x, dy, window, stride, padding, groups: _empty_weights(x, dy, window, groups),
+)
+def _weight_gradient(
+    x: Tensor, dy: Tensor, window: int, stride: int, padding: int, groups: int
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of weights (kernels, C / groups, h, w), channels innermost, and of biases."""
+    from alexnet.kernels import cpu_convolution as cpu
+    from alexnet.kernels.cpu_bits import num_threads
+
+    x_NHWC = torch.nn.functional.pad(x.detach().permute(0, 2, 3, 1), (0, 0, *[padding] * 4)).contiguous()
+    dy_NHWK = dy.detach().permute(0, 2, 3, 1).contiguous()
+    dweight, dbias = _empty_weights(x, dy, window, groups)
+    geometry = cpu.Geometry(stride, dy.shape[2], dy.shape[3], groups)
+    given, out = (x_NHWC.numpy(), dy_NHWK.numpy()), (dweight.permute(0, 2, 3, 1).numpy(), dbias.numpy())
+    cpu.sum_weight_gradient(*given, *out, geometry, num_threads())
+    return dweight, dbias
+
+
+def _empty_weights(x: Tensor, dy: Tensor, window: int, groups: int) -> tuple[Tensor, Tensor]:
+    shape = (dy.shape[1], x.shape[1] // groups, window, window)
+    weights = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    return weights, x.new_empty(dy.shape[1])
+
+
+def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:3])
+    ctx.options = inputs[3:]
+
+
+def _differentiate_convolve(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
+    x, weight, bias = ctx.saved_tensors
+    stride, padding, groups = ctx.options
+    if torch.is_grad_enabled():
+        y = _convolve_plain(x, weight, bias, *ctx.options)
+        wanted = [each for each, needed in zip((x, weight, bias), ctx.needs_input_grad, strict=False) if needed]
+        found = iter(torch.autograd.grad(y, wanted, dy, create_graph=True))
+        return (*(next(found) if needed else None for needed in ctx.needs_input_grad[:3]), None, None, None)
+    dx = None
+    if ctx.needs_input_grad[0]:
+        both = ([stride] * 2, [padding] * 2, [1, 1], False, [0, 0], groups, (True, False, False))
+        dx = torch.ops.aten.convolution_backward(dy, x, weight, None, *both)[0]
+    return dx, *_weight_gradient(x, dy, weight.shape[2], stride, padding, groups), None, None, None
+
+
+torch.library.register_autograd("alexnet::convolve", _differentiate_convolve, setup_context=_keep_inputs, lib=_LIBRARY)
 
 
 @_operator(

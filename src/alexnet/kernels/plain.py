@@ -70,6 +70,10 @@ class _GatherPatches(torch.autograd.Function):
         return total, None, None
 
 
+def convolve(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, padding: int, groups: int) -> Tensor:
+    return F.conv2d(x, weight, bias, stride, padding, groups=groups)
+
+
 def update_weights(
     weight: Tensor,
     velocity: Tensor,

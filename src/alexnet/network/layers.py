@@ -84,6 +84,9 @@ class DenseLayer(nn.Linear):
 class ConvolutionLayer(nn.Conv2d):
     """A convolution whose last windows may hang over the bottom and right edge, where they read zeros."""
 
+    fused = True
+    """As of `DenseLayer`."""
+
     def __init__(self, row: Convolution, shape: Shape, groups: int) -> None:
         super().__init__(
             shape.kernel[1] * groups,
@@ -100,7 +103,11 @@ class ConvolutionLayer(nn.Conv2d):
         """Return (N, kernels, H, W)."""
         if self.overhang_px:
             x = F.pad(x, (0, self.overhang_px, 0, self.overhang_px))
-        return super().forward(x)
+        if not self.fused or torch.compiler.is_compiling():
+            return super().forward(x)
+        assert self.bias is not None
+        options = {"stride": self.row.stride_px, "padding": self.row.padding_px, "groups": self.groups}
+        return kernels.convolve(x, self.weight, self.bias, **options)
 
 
 class LocalLayer(nn.Module):
