@@ -104,8 +104,11 @@ def test_storage_is_that_of_the_innermost_mount(tmp_path: Path) -> None:
 def test_a_record_tells_what_onednn_was_kept_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("alexnet.system.cpu_name", lambda: "Processor 1")
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
-    assert describe_system()["processor"] == "Processor 1"
+    monkeypatch.setattr("alexnet.system.cpu_flags", lambda: frozenset({"fpu", "avx2", "avx512f"}))
+    assert describe_system()["processor"] == "Processor 1 (AVX512)"
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "avx2")
+    assert describe_system()["processor"] == "Processor 1 (AVX512) kept to AVX2"
+    monkeypatch.setattr("alexnet.system.cpu_flags", lambda: frozenset[str]())
     assert describe_system()["processor"] == "Processor 1 kept to AVX2"
 
 

@@ -146,10 +146,18 @@ def cpu_name() -> str:
     return _read_cpuinfo("model name") or platform.processor() or platform.machine()
 
 
+_KINDS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16", "avx512f": "AVX512", "avx2": "AVX2"}
+"""Instructions that decide how fast a network is, the fastest first, and what they are called."""
+
+
 def describe_processor() -> str:
-    """Name of the processor, and what ONEDNN_MAX_CPU_ISA keeps oneDNN to where it says so."""
-    limit = os.environ.get("ONEDNN_MAX_CPU_ISA")
-    return cpu_name() + (f" kept to {limit.upper()}" if limit else "")
+    """Name of the processor, its fastest instructions, and what ONEDNN_MAX_CPU_ISA keeps oneDNN to.
+
+    Virtual machines give processors of many generations one name: "AMD EPYC (AVX2)" and "AMD EPYC (AVX512-BF16)".
+    """
+    limit, flags = os.environ.get("ONEDNN_MAX_CPU_ISA"), cpu_flags()
+    kind = next((f" ({kind})" for flag, kind in _KINDS.items() if flag in flags), "")
+    return cpu_name() + kind + (f" kept to {limit.upper()}" if limit else "")
 
 
 def _read_cpuinfo(*fields: str) -> str:

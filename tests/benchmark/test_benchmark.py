@@ -101,9 +101,9 @@ def test_prepare_is_measured_and_recorded(small_store_path: Path, tmp_path: Path
 
 
 def test_a_record_is_named_by_date_subject_and_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suite, "describe_system", lambda: {"processor": "Intel(R) Xeon(R) Processor"})
+    monkeypatch.setattr(suite, "describe_system", lambda: {"processor": "Intel(R) Xeon(R) Processor (AMX)"})
     path = write_record(tmp_path, "step", [], "alexnet bench step")
-    assert path.name == f"{datetime.date.today().isoformat()}_step_intel-xeon-processor.jsonl"
+    assert path.name == f"{datetime.date.today().isoformat()}_step_intel-xeon-processor-amx.jsonl"
     head = json.loads(path.read_text(encoding="utf-8"))
     assert head["memory_gib"] > 0.1
     assert head["storage"].split(",")[0]

@@ -3,6 +3,7 @@
 import datetime
 import json
 import platform
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -92,13 +93,8 @@ def write_record(
     """
     system = describe_system()
     on_gpu = what.partition("-")[0] in ON_DEVICES and check_device(device).type == "cuda"
-    name = (
-        str(torch.cuda.get_device_name(device) if on_gpu else system["processor"])
-        .lower()
-        .replace("(r)", "")
-        .replace("(tm)", "")
-    )
-    processor = "-".join(name.split())
+    name = str(torch.cuda.get_device_name(device) if on_gpu else system["processor"]).lower()
+    processor = "-".join(re.sub(r"\((r|tm)\)|[()]", "", name).split())
     date = datetime.date.today().isoformat()
     head: dict[str, Any] = {
         "command": command,
