@@ -222,8 +222,8 @@ def warm_up(dtype: torch.dtype) -> float:
         outputs = [normalize_responses(x), normalize_and_pool(x), pool_maximum(x), dropout(x, keys, p=0.5, layer=0)]
         outputs.append(gather_patches(x, window=3))
         if choice("convolve", "cpu").version == "numba":
-            weight = torch.zeros(512, 8, 3, 3, dtype=dtype, requires_grad=True)  # as few as have a kernel of their own
-            outputs.append(convolve(x, weight, torch.zeros(512, dtype=dtype), stride=1, padding=0, groups=1))
+            weight = torch.zeros(256, 8, 3, 3, dtype=dtype, requires_grad=True)  # as few as have a kernel of their own
+            outputs.append(convolve(x, weight, torch.zeros(256, dtype=dtype), stride=1, padding=0, groups=1))
         torch.autograd.grad([y.float().sum() for y in outputs], x)
         weight = torch.zeros(8)
         working = torch.zeros(8, dtype=torch.bfloat16)
