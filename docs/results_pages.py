@@ -202,6 +202,7 @@ def speed_page(table: Table) -> str:
     tables = {
         "speed": _speed_table(table, _SPEED, "amd-epyc"),
         "speed-amx": _speed_table(table, _SPEED_AMX, "intel-xeon-amx"),
+        "speed-avx2": _speed_table(table, _SPEED_AVX2, "amd-epyc-avx2"),
         "speed-float32": _speed_table(table, _SPEED_FLOAT32, "intel-xeon-processor"),
     }
     return filled_page(RESULTS / "speed.md", tables)
@@ -261,6 +262,10 @@ _SPEED_FLOAT32 = {
 }
 _SPEED_AMX = {key: title for key, title in _SPEED.items() if key[0] == "step"} | {
     key: title for key, title in _SPEED_FLOAT32.items() if key[0].startswith("step-")
+}
+_SPEED_AVX2 = {key: title for key, title in _SPEED_FLOAT32.items() if key[0] != "loader"} | {
+    ("kernels", f"gradients of conv{layer}'s weights and biases"): f"gradients of conv{layer}'s weights : PyTorch's"
+    for layer in (1, 2, 3)
 }
 _SEARCH = {
     ("search", "1 query : cdist"): "exact, one query, float32, larger than the cache : `torch.cdist`",
