@@ -200,10 +200,10 @@ def filled_page(path: Path, tables: dict[str, str]) -> str:
 def speed_page(table: Table) -> str:
     """Return docs/results/speed.md."""
     tables = {
-        "speed": _speed_table(table, _SPEED, "amd-epyc"),
-        "speed-amx": _speed_table(table, _SPEED_AMX, "intel-xeon-amx"),
+        "speed": _speed_table(table, _SPEED, "amd-epyc|amd-epyc-avx512-bf16"),
+        "speed-amx": _speed_table(table, _SPEED_AMX, "intel-xeon-amx|intel-xeon-processor-amx"),
         "speed-avx2": _speed_table(table, _SPEED_AVX2, "amd-epyc-avx2"),
-        "speed-float32": _speed_table(table, _SPEED_FLOAT32, "intel-xeon-processor"),
+        "speed-float32": _speed_table(table, _SPEED_FLOAT32, "intel-xeon-processor|intel-xeon-processor-avx512-bf16"),
     }
     return filled_page(RESULTS / "speed.md", tables)
 

@@ -211,7 +211,10 @@ def _limit(cost: Cost) -> str:
 
 
 def read_record(what: str, processor: str = "*") -> tuple[dict[str, Any], Sequence[dict[str, Any]]]:
-    """Return the head and the rows of the newest record of a benchmark, on a processor as its file name spells it."""
-    newest = max(RECORDS.glob(f"*_{what}_{processor}.jsonl"))
+    """Return the head and the rows of the newest record of a benchmark, on a processor as its file name spells it.
+
+    Several spellings are separated by "|": older names do not tell the instructions.
+    """
+    newest = max(path for name in processor.split("|") for path in RECORDS.glob(f"*_{what}_{name}.jsonl"))
     head, *rows = map(json.loads, newest.read_text(encoding="utf-8").splitlines())
     return head, rows

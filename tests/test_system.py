@@ -61,6 +61,8 @@ def test_a_processor_without_the_instructions_computes_in_float32(monkeypatch: p
         ({"avx2", "fma", "avx512f"}, "", False),
         ({"avx2", "fma", "avx512f"}, "avx2", True),
         ({"avx2", "fma", "avx512f"}, "AVX512_CORE", False),
+        ({"avx2", "fma"}, "AVX", False),
+        ({"avx2", "fma"}, "AVX512_CORE", True),
         (set(), "", False),
     ],
 )

@@ -117,7 +117,9 @@ def has_bfloat16(device: torch.device) -> bool:
 def has_short_vectors() -> bool:
     """Whether the widest vectors that products may use are those of AVX2, with 8 numbers and fused multiply-adds."""
     limit, flags = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper(), cpu_flags()
-    return {"avx2", "fma"} <= flags and ("avx512f" not in flags or limit.startswith("AVX2"))
+    if not {"avx2", "fma"} <= flags or limit in ("SSE41", "AVX"):
+        return False
+    return "avx512f" not in flags or limit.startswith("AVX2")
 
 
 def _bfloat16_flags() -> frozenset[str]:

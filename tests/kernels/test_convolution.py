@@ -165,5 +165,6 @@ def test_every_convolution_of_the_network_but_none_of_a_plain_one_goes_this_way(
 def test_the_operators_are_registered_as_pytorch_asks() -> None:
     x, weight, bias = _make(GEOMETRIES["one place"])
     torch.library.opcheck(operators._convolve, (x, weight, bias, 1, 0, 1))
+    torch.library.opcheck(operators._convolve, (*_make((2, 32, 9, 7, 192, 5, 1, 2, 2)), 1, 2, 2))  # in another layout
     dy = torch.randn(1, 64, 1, 1)
     torch.library.opcheck(operators._weight_gradient, (x.detach(), dy, 3, 1, 0, 1))

@@ -5,7 +5,7 @@ response normalisation has no bfloat16 path on the CPU, so stock runs in float32
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +27,15 @@ CONVOLUTIONS = (
 )
 """Of the paper's network: channels, side of the maps, kernels, window, stride, padding, groups."""
 
-Comparison = tuple[str, Callable[[], Any], Callable[[], Any], int]
-"""What is compared, ours, PyTorch's own, and its cost: bytes to be moved, or operations."""
+
+class Comparison(NamedTuple):
+    """What is compared, and what it costs: bytes to be moved, or operations."""
+
+    what: str
+    ours: Callable[[], Any]
+    stock: Callable[[], Any]
+    cost: int
+    is_product: bool = False
 
 
 def bench_kernels(batch: int, rounds: int, tick: Tick, device: torch.device = CPU, *, dtype: torch.dtype) -> list[Row]:
@@ -53,17 +60,16 @@ def bench_kernels(batch: int, rounds: int, tick: Tick, device: torch.device = CP
     ):
         comparisons += _maps(what, ours, stock, (batch, channels, side, side), dtype, device)
     comparisons.append(_update(dtype, device))
-    products: list[Comparison] = []
     if dtype == torch.float32 and kernels.choice("convolve", device.type).version == "numba":
-        products = [_weight_gradient(batch, *geometry) for geometry in CONVOLUTIONS]
+        comparisons += [_weight_gradient(batch, *geometry) for geometry in CONVOLUTIONS]
     rows: list[Row] = []
-    for what, ours_once, stock_once, cost in comparisons + products:
-        rate, of = (copy_rate, "") if len(rows) < len(comparisons) else measure_ceiling(dtype, device)
+    for what, ours_once, stock_once, cost, is_product in comparisons:
+        rate, of = measure_ceiling(dtype, device) if is_product else (copy_rate, "")
         with kernels.training():
             seconds = take_turns(ours_once, stock_once, rounds, device)
         mine, theirs = ([1 / value for value in series] for series in seconds)
         rows.append(compare_rates(what, mine, theirs, ceiling=rate / cost, ceiling_of=of, unit="calls/s"))
-        tick(len(rows), len(comparisons + products))
+        tick(len(rows), len(comparisons))
     return rows
 
 
@@ -77,11 +83,12 @@ def _weight_gradient(
     y = kernels.convolve(x, *weights, stride=stride, padding=padding, groups=groups)
     y_stock = functional.conv2d(x, *weights, stride, padding, groups=groups)
     gradient = torch.randn_like(y)
-    return (
+    return Comparison(
         f"gradients of {name}'s weights and biases",
         lambda: torch.autograd.grad(y, weights, gradient, retain_graph=True),
         lambda: torch.autograd.grad(y_stock, weights, gradient, retain_graph=True),
         2 * gradient.numel() * weight[0].numel(),
+        is_product=True,
     )
 
 
@@ -101,13 +108,13 @@ def _maps(
     gradient, gradient_stock = torch.randn_like(y), torch.randn_like(y_stock)
     winners = y.numel() if y.dim() == x.dim() and y.shape != x.shape else 0
     return [
-        (
+        Comparison(
             f"{what}, forward",
             lambda: ours(x),
             lambda: stock(x_stock),
             (x.numel() + y.numel()) * x.itemsize + winners,
         ),
-        (
+        Comparison(
             f"{what}, backward",
             lambda: torch.autograd.grad(y, x, gradient, retain_graph=True),
             lambda: torch.autograd.grad(y_stock, x_stock, gradient_stock, retain_graph=True),
@@ -138,7 +145,7 @@ def _update(dtype: torch.dtype, device: torch.device) -> Comparison:
         if copied is not None:  # as autocast does for each layer
             copied.copy_(parameter.detach())
 
-    return (
+    return Comparison(
         "update" if working is None else "update and bfloat16 copy",
         lambda: kernels.update_weights(
             weight, velocity, gradient, rate=0.01, momentum=0.9, decay=5e-4, working=working

@@ -92,19 +92,23 @@ def _add_tile(typing_context: Any, a: Any, i: Any, b: Any, j: Any, sums: Any, k:
 
 
 @instructions
-def _copy_two_runs(typing_context: Any, x: Any, i: Any, y: Any, j: Any, cut: Any, out: Any, k: Any) -> Any:
-    """Copy COLUMNS numbers to out[k]: those before `cut` as they follow x[i], the others as they follow y[j]."""
+def _copy_two_runs(typing_context: Any, x: Any, i: Any, j: Any, cut: Any, out: Any, k: Any) -> Any:
+    """Copy COLUMNS numbers to out[k]: those before `cut` as they follow x[i], the others as they follow x[j].
+
+    It reads all that follow both, which stay within x where those of j do, since i <= j.
+    """
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        first, second, target = (_find(context, builder, signature, arguments, position) for position in (0, 2, 5))
-        cuts = _repeat(builder, builder.trunc(arguments[4], ir.IntType(32)), _INDICES)
+        first, target = (_find(context, builder, signature, arguments, position) for position in (0, 4))
+        second = builder.gep(first, [builder.sub(arguments[2], arguments[1])])
+        cuts = _repeat(builder, builder.trunc(arguments[3], ir.IntType(32)), _INDICES)
         for lane in range(0, COLUMNS, LANES):
             is_first = builder.icmp_signed("<", ir.Constant(_INDICES, list(range(lane, lane + LANES))), cuts)
             value = builder.select(is_first, _load(builder, first, lane), _load(builder, second, lane))
             builder.store(value, _vector_at(builder, target, lane), align=4)
         return context.get_dummy_value()
 
-    return types.void(x, i, y, j, cut, out, k), emit
+    return types.void(x, i, j, cut, out, k), emit
 
 
 @instructions
@@ -152,7 +156,7 @@ def _copy_inputs(x: Floats, starts: NDArray[Any], count: int, offsets: NDArray[A
     second = offsets[min(cut, COLUMNS - 1)] - min(cut, COLUMNS - 1)
     if offsets[0] >= 0 and offsets[COLUMNS - 1] - (COLUMNS - 1) == second and second >= 0:
         for m in range(count):
-            _copy_two_runs(x, starts[m] + offsets[0], x, starts[m] + second, cut, panel, m * COLUMNS)
+            _copy_two_runs(x, starts[m] + offsets[0], starts[m] + second, cut, panel, m * COLUMNS)
         return
     for lane in range(COLUMNS):
         offset = offsets[lane]

@@ -134,8 +134,10 @@ def gather_patches(x: Tensor, *, window: int, stride: int = 1, before: int = 0, 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, padding: int, groups: int) -> Tensor:
     """Convolve maps with kernels (paper, section 3.5), as PyTorch does; only gradients may be computed otherwise.
 
+    Where they are, a gradient by x alone computes those of weights that require one as well.
+
     Args:
-        x: Maps, NCHW, of the weights' dtype.
+        x: Maps, NCHW, of the weights' dtype; any number of images.
         weight: (kernels, C / groups, window, window).
         bias: (kernels,).
         padding: Zeros around the maps.

@@ -47,7 +47,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, padding: i
 
     Few kernels, or few inputs, gain nothing by either: measured on two cores of an AMD EPYC with AVX2.
     """
-    of_group, seen = len(weight) // groups, weight[0].numel()
+    of_group, seen = len(weight) // groups, weight.shape[1:].numel()
     if x.dtype != torch.float32 or of_group < 48 or of_group * seen < 2**14:
         return plain.convolve(x, weight, bias, stride=stride, padding=padding, groups=groups)
     if torch.is_grad_enabled() and weight.requires_grad:
@@ -279,7 +279,7 @@ torch.library.register_autograd(
 
 @_operator(
     "convolve(Tensor x, Tensor weight, Tensor bias, SymInt stride, SymInt padding, SymInt groups) -> Tensor",
-    lambda x, weight, bias, *options: _convolve_plain(x, weight, bias, *options),
+    lambda x, weight, bias, *options: _convolve_in_faster_layout(x, weight, bias, *options),
 )
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, groups: int) -> Tensor:
     return _convolve_in_faster_layout(x, weight, bias, stride, padding, groups)
@@ -310,11 +310,13 @@ def _weight_gradient(
     from alexnet.kernels import cpu_convolution as cpu
     from alexnet.kernels.cpu_bits import num_threads
 
-    x_NHWC = torch.nn.functional.pad(x.detach().permute(0, 2, 3, 1), (0, 0, *[padding] * 4)).contiguous()
+    x_NHWC = x.detach().permute(0, 2, 3, 1)
+    if padding:  # by nothing it would be a copy
+        x_NHWC = torch.nn.functional.pad(x_NHWC, (0, 0, *[padding] * 4))
     dy_NHWK = dy.detach().permute(0, 2, 3, 1).contiguous()
     dweight, dbias = _empty_weights(x, dy, window, groups)
     geometry = cpu.Geometry(stride, dy.shape[2], dy.shape[3], groups)
-    given, out = (x_NHWC.numpy(), dy_NHWK.numpy()), (dweight.permute(0, 2, 3, 1).numpy(), dbias.numpy())
+    given, out = (x_NHWC.contiguous().numpy(), dy_NHWK.numpy()), (dweight.permute(0, 2, 3, 1).numpy(), dbias.numpy())
     cpu.sum_weight_gradient(*given, *out, geometry, num_threads())
     return dweight, dbias
 

@@ -106,7 +106,8 @@ class ConvolutionLayer(nn.Conv2d):
         if not self.fused or torch.compiler.is_compiling():
             return super().forward(x)
         assert self.bias is not None
-        options = {"stride": self.row.stride_px, "padding": self.row.padding_px, "groups": self.groups}
+        assert not isinstance(self.padding, str)
+        options = {"stride": self.stride[0], "padding": self.padding[0], "groups": self.groups}
         return kernels.convolve(x, self.weight, self.bias, **options)
 
 
