@@ -113,14 +113,13 @@ def _copy_two_runs(typing_context: Any, x: Any, i: Any, j: Any, cut: Any, out: A
 
 @instructions
 def _copy_row(typing_context: Any, x: Any, i: Any, out: Any, k: Any) -> Any:
-    """Copy ROWS numbers from x[i] to out[k]; that compilers make no good loop of so few is why this is spelt out."""
+    """Copy ROWS numbers from x[i] to out[k]. Spelt out, since the compiler makes no good loop of so few."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         source, target = (_find(context, builder, signature, arguments, position) for position in (0, 2))
         for offset, lanes in ((0, 4), (4, 2)):
             vector = ir.VectorType(_NUMBER, lanes).as_pointer()
-            ends = (builder.bitcast(builder.gep(end, [_LONG(offset)]), vector) for end in (target, source))
-            to, at = ends
+            at, to = (builder.bitcast(builder.gep(end, [_LONG(offset)]), vector) for end in (source, target))
             builder.store(builder.load(at, align=4), to, align=4)
         return context.get_dummy_value()
 
