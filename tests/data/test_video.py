@@ -1,6 +1,9 @@
 """Clips: what is seen at which time, upright, from files of every kind; bad ones say why."""
 
+import errno
+import os
 import random
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -373,6 +376,35 @@ def test_a_cut_animation_gives_the_frames_before(tmp_path: Path) -> None:
     clip = open_clip(data[: len(data) * 2 // 3])
     assert 5 <= len(list(clip.frames(0.5))) <= 7
     assert clip.oddities == ["an end that cannot be decoded"]
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp"])
+def test_a_disk_that_fails_within_an_animation_is_no_end_of_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(BytesIO):
+        """The disk behind it fails in its second half."""
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            data = super().read(size)
+            if self.tell() > len(whole) // 2:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return data
+
+    noise = np.random.default_rng(0).integers(0, 256, (10, 48, 64, 3), np.uint8)
+    first, *rest = (Image.fromarray(pixels) for pixels in noise)
+    path = tmp_path / name
+    first.save(path, save_all=True, append_images=rest, duration=500)
+    whole = path.read_bytes()
+    clip = open_clip(path)
+    assert len(clip.times(0.5)) == 10
+    monkeypatch.setattr("alexnet.data.video.animation._file", lambda _: Failing(whole))
+    for read in (clip.times, lambda every_s: list(clip.frames(every_s))):
+        with pytest.raises(ImageError) as caught:
+            read(0.5)
+        assert str(caught.value) == (
+            f"{path}: cannot be read (Input/output error). Check that it exists and its permissions."
+        )
 
 
 def test_an_animation_that_was_cut_at_any_byte_says_so(tmp_path: Path) -> None:

@@ -42,11 +42,12 @@ def decode_animation(
 
     Raises:
         UnusableError: it is too large, or its header is damaged.
+        OSError: the system cannot read it.
     """
     try:
         image = Image.open(_file(source), formats=FORMATS)
     except OSError as problem:  # of Pillow itself, which reads a WebP as a whole or not at all
-        if problem.errno is not None:  # of the system
+        if _is_of_system(problem):
             raise
         raise damaged_header() from None
     with image:
@@ -61,13 +62,20 @@ def decode_animation(
                 if not _has_end(source):
                     notice("an end that is missing")
                 return
-            except Exception:  # decoders raise nearly any type; whatever it is, the frames before it are whole
+            except Exception as problem:  # decoders raise nearly any type; the frames before it are whole
+                if _is_of_system(problem):
+                    raise
                 notice("an end that cannot be decoded")
                 return
             milliseconds = image.info.get("duration", 0)
             duration_s = milliseconds / 1000 if milliseconds > SHORTEST_MS else USUAL_S
             yield Decoded(start_s, duration_s, partial(_draw, image.copy()))
             start_s, number = start_s + duration_s, number + 1
+
+
+def _is_of_system(problem: Exception) -> bool:
+    """Whether it is the system that could not read, not Pillow, whose OSErrors have no number."""
+    return isinstance(problem, OSError) and problem.errno is not None
 
 
 def _has_end(source: str | bytes) -> bool:

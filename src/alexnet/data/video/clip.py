@@ -65,7 +65,7 @@ class Clip:
 
         Raises:
             ConfigError: every_s is no number, or below SHORTEST_STEP_S.
-            ImageError: no frame can be decoded; or a frame is too large.
+            ImageError: no frame can be decoded; a frame is too large; or the file cannot be read any more.
         """
         check_step(every_s)
         return self._frames(every_s)
@@ -84,6 +84,8 @@ class Clip:
             return [frame.time_s for frame in Timeline((each._replace(draw=_draw_nothing) for each in listed), every_s)]
         except UnusableError as problem:
             raise _explain(problem, self.name) from None
+        except OSError as error:
+            raise ImageError(explain_unreadable(self.name, error)) from None
 
     def _frames(self, every_s: float) -> Iterator[Frame]:
         oddities: list[str] = []
@@ -99,6 +101,8 @@ class Clip:
                 raise UnusableError("has no frame that can be decoded", "Copy it again from where it came.")
         except UnusableError as problem:
             raise _explain(problem, self.name) from None
+        except OSError as error:
+            raise ImageError(explain_unreadable(self.name, error)) from None
         if timeline.num_jumps:
             oddities.append("timestamps that jump")
         if self.duration_s is not None and self.duration_s > SHORTFALL * (timeline.start_s + timeline.end_s) + 0.5:
