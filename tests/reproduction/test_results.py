@@ -25,8 +25,16 @@ from alexnet.reproduction.results import (
     read_results,
     write_results,
 )
-from alexnet.reproduction.tables import PLAIN, collect_table, describe_table, list_rows, plan_table
+from alexnet.reproduction.tables import (
+    PLAIN,
+    collect_table,
+    collect_table_tests,
+    describe_table,
+    list_rows,
+    plan_table,
+)
 from alexnet.reproduction.tabulation import compare_epochs, tabulate
+from alexnet.reproduction.uncertainty import estimate
 from conftest import write_store
 
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])
@@ -108,7 +116,9 @@ def test_figure_1_trains_without_regularisation_at_several_constant_rates(store:
 def test_the_normalisation_experiment_suits_the_images() -> None:
     assert find_experiment("normalisation", 32).name == "normalisation-cifar"
     assert find_experiment("normalisation", 256).name == "normalisation"
-    with pytest.raises(ConfigError, match=r"unknown experiment 'drop'. Known: figure1, normalisation, .*, table2\."):
+    with pytest.raises(
+        ConfigError, match=r"unknown experiment 'drop'. Known: figure1, normalisation, .*, table2, averages\."
+    ):
         find_experiment("drop", 256)
 
 
@@ -196,6 +206,42 @@ def test_table_2_averages_probabilities_and_leaves_rows_empty_that_were_not_run(
     assert drawn.numbers["variant"] == ["1 net"] * 3 + ["3 nets averaged"]
     assert drawn.numbers["seed"] == ["0", "1", "2", "0 1 2"]
     assert drawn.render("csv").count(b"\n") == 5
+
+
+def test_averages_of_five_have_no_network_in_common_and_each_has_its_gain(store: Store, tmp_path: Path) -> None:
+    jobs = plan_table("averages", store, tmp_path, recipe="cifar-80sec", assignments=[], seeds=16, larger=None)
+    assert len({job.folder for job in jobs}) == 16
+    for job in jobs:  # the networks of the first average err alike on one image, those of the others on no common one
+        pretend(job, [0, 1 + job.seed] if job.seed < 5 else [job.seed % 5, 5 + job.seed % 5])
+    rows = list_rows("averages", 16)
+    outcomes = collect_table(rows, jobs)
+    single, averaged = outcomes
+    assert (len(single.values), single.mean) == (16, pytest.approx(0.2))
+    assert averaged.values == (0.1, 0, 0)
+    assert (averaged.planned, averaged.seeds) == (15, tuple(range(15)))
+    assert averaged.seeds_of_values == [(0, 1, 2, 3, 4), (5, 6, 7, 8, 9), (10, 11, 12, 13, 14)]
+    assert averaged.differences == pytest.approx((-0.1, -0.2, -0.2))
+    document = {
+        "experiment": "averages",
+        "seeds": 16,
+        "recipe": find_recipe("cifar-80sec").model_dump(mode="json"),
+        "store": {"fingerprint": store.fingerprint, "train": 12, "val": 10},
+    }
+    tests = tuple(collect_table_tests(rows, jobs))
+    (contrast,) = judge([Published("cifar", document, tuple(outcomes), tests)])
+    assert contrast.differences == averaged.differences
+    assert (contrast.seeds, contrast.spread.freedom) == (tuple(range(15)), 2)
+    assert contrast.spread.variance == pytest.approx(0.1**2 / 3)
+    assert contrast.both == estimate(contrast.difference, 3, contrast.spread, contrast.image_variance)
+    drawn = draw_outcomes(describe_table("averages", rows), outcomes, contrasts=[contrast])
+    assert drawn.numbers["seed"][-3:] == ["0 1 2 3 4", "5 6 7 8 9", "10 11 12 13 14"]
+    (tmp_path / jobs[7].folder / "result.json").unlink()
+    assert collect_table(rows, jobs)[1].values == (0.1, 0)
+
+
+def test_too_few_networks_for_an_average_of_five_are_refused(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"averages: no average of 5 networks can be made of 4. Take --seeds 15"):
+        plan_table("averages", store, tmp_path, recipe="cifar-80sec", assignments=[], seeds=4, larger=None)
 
 
 def test_table_1_is_the_mean_of_all_networks(store: Store, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class Contrast:
     error: float
     baseline: float
     differences: tuple[float, ...]
-    """Difference for each seed."""
+    """Difference for each seed; of averages for each of them, to the mean of its networks."""
     over_images: tuple[float, float] | None
     """95 % interval over images alone."""
     image_variance: float
@@ -169,21 +169,21 @@ def _contrasts(each: Published, pooled: SeedSpread) -> list[Contrast]:
         if not place or not outcome.values or not baseline.values:
             continue
         theirs = dict(zip(baseline.seeds, baseline.values, strict=True))
-        average = bool(rows) and rows[place].averaged
-        if average:
-            seeds = tuple(sorted(set(outcome.seeds) & theirs.keys()))
-            error = outcome.values[0]
-            differences: tuple[float, ...] = (error - float(np.mean([theirs[seed] for seed in seeds])),)
-        else:
-            ours = dict(zip(outcome.seeds, outcome.values, strict=True))
-            seeds = tuple(seed for seed in ours if seed in theirs)
-            if not seeds:
-                continue
-            error = float(np.mean([ours[seed] for seed in seeds]))
-            differences = tuple(ours[seed] - theirs[seed] for seed in seeds)
+        pairs = [
+            (value, float(np.mean([theirs[seed] for seed in sorted(set(seeds))])), seeds)
+            for value, seeds in zip(outcome.values, outcome.seeds_of_values, strict=True)
+            if theirs.keys() >= set(seeds)
+        ]
+        if not pairs:
+            continue
+        error = float(np.mean([value for value, _, _ in pairs]))
+        differences = tuple(value - theirs for value, theirs, _ in pairs)
+        average = bool(rows) and rows[place].averaged > 0
         pretrained = bool(rows) and rows[place].pretrained > 0
-        if average or pretrained:
+        if pretrained:
             spread, lacks = SeedSpread(0.0, 0), "one average" if average else "one pre-training"
+        elif average:
+            spread, lacks = own_spread(differences), "one average"
         elif table or _same_training(variant, first):
             spread, lacks = own_spread(differences), "one seed"
         else:
@@ -196,7 +196,7 @@ def _contrasts(each: Published, pooled: SeedSpread) -> list[Contrast]:
                 experiment=each.document["experiment"],
                 variant=outcome.variant,
                 against=baseline.variant,
-                seeds=seeds,
+                seeds=tuple(sorted({seed for _, _, seeds in pairs for seed in seeds})),
                 epochs=epochs,
                 updates=updates,
                 error=error,
@@ -205,7 +205,7 @@ def _contrasts(each: Published, pooled: SeedSpread) -> list[Contrast]:
                 over_images=outcome.interval,
                 image_variance=over_images,
                 spread=spread,
-                both=estimate(float(np.mean(differences)), len(seeds), spread, over_images),
+                both=estimate(float(np.mean(differences)), len(differences), spread, over_images),
                 lacks=lacks,
             )
         )

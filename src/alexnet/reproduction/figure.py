@@ -65,7 +65,7 @@ def draw_outcomes(
         figure=figure,
         numbers={
             "variant": [outcome.variant for outcome in outcomes for _ in outcome.values],
-            "seed": [seed for outcome in outcomes for seed in _seeds_of_values(outcome)],
+            "seed": [" ".join(map(str, seeds)) for outcome in outcomes for seeds in outcome.seeds_of_values],
             "top1_error": [value for outcome in outcomes for value in outcome.values],
         },
         title=experiment.title,
@@ -83,13 +83,6 @@ def _describe(outcome: Outcome, contrast: Contrast | None) -> str:
         return error
     interval = f" [{show_interval(contrast.both.interval)}]" if contrast.both else ""
     return f"{error}   {show_points(contrast.difference)}{interval}"
-
-
-def _seeds_of_values(outcome: Outcome) -> list[str]:
-    """Return the seed behind each value; behind an average there are several."""
-    if len(outcome.values) == len(outcome.seeds):
-        return [str(seed) for seed in outcome.seeds]
-    return [" ".join(map(str, outcome.seeds))] * len(outcome.values)
 
 
 @styled

@@ -28,7 +28,7 @@ class Outcome:
     planned: int
     """Trainings that the plan has."""
     values: tuple[float, ...]
-    """Top-1 error, or number of epochs, for each seed."""
+    """Top-1 error, or number of epochs, for each seed; of averages for each of them."""
     mean: float | None
     deviation: float | None
     """Standard deviation over seeds; None for fewer than two."""
@@ -50,7 +50,13 @@ class Outcome:
     beyond: int | None = None
     """For measure "epochs", if no training reached the target: the epochs of the longest."""
     differences: tuple[float, ...] = ()
-    """Difference for each seed that both have."""
+    """Difference for each seed that both have; of averages for each of them, to the mean of its networks."""
+
+    @property
+    def seeds_of_values(self) -> list[tuple[int, ...]]:
+        """The seeds behind each value: one, or those of the networks of an average."""
+        size = len(self.seeds) // max(1, len(self.values))
+        return [self.seeds[place * size : (place + 1) * size] for place in range(len(self.values))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +121,7 @@ def summarise(
 
     Args:
         first: What it is compared with, over the seeds that both have; an average of several trainings with the mean
-            of their seeds. None where it is the first itself.
+            of their errors. None where it is the first itself.
         planned, failed, seconds: as in `Outcome`.
     """
     values = [float(test.top1.mean()) for test in found.tests]

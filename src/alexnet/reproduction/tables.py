@@ -1,10 +1,11 @@
-"""Tables 1 and 2 of the paper: single networks, averages of several, and networks that were pre-trained."""
+"""Tables 1 and 2 of the paper, and averages of five: networks alone, averaged, and pre-trained."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet.data.store.reader import Store
+from alexnet.errors import ConfigError
 from alexnet.recipes.named import find_recipe
 from alexnet.reproduction.experiments import TABLES, Experiment, Reference, Variant
 from alexnet.reproduction.image_errors import VariantTests, run_test
@@ -16,6 +17,14 @@ PLAIN, PRETRAINED, PRETRAINING = "net", "pre-trained net", "pre-training"
 """Names of jobs."""
 PRETRAINED_NETS = 2
 """Pre-trained networks, as many as in the paper."""
+FIVE = 5
+"""Networks of an average, as many as in the paper."""
+
+_QUESTIONS = {
+    "table1": "How far do more views bring the error down?",
+    "table2": "How far do more networks, and pre-training on more classes, bring the error down?",
+    "averages": "How far does an average of five networks bring the error down, and how sure is that?",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +37,22 @@ class Row:
     pretrained: int
     views: int
     paper: str
-    averaged: bool = False
-    """Whether the probabilities are averaged over the networks; else the errors are."""
+    averaged: int = 0
+    """Networks whose probabilities are averaged, again and again until all are used; 0 for each by itself."""
 
 
 def list_rows(table: str, seeds: int) -> list[Row]:
     """Return the rows of a table for so many plain networks and two that were pre-trained.
 
     The paper averages five, and seven with the two. Its rows of one network test one; here they are the mean of all.
+    Its average is one; "averages" has as many as there are fives without a network in common, so that it is seen how
+    far they differ.
     """
+    if table == "averages":
+        return [
+            Row("1 net", seeds, 0, 10, "40.7 / 18.2"),
+            Row(f"{FIVE} nets averaged", seeds - seeds % FIVE, 0, 10, "38.1 / 16.4", averaged=FIVE),
+        ]
     if table == "table1":
         return [
             Row("1 net, the central crop", seeds, 0, 1, "39.0 / 18.3"),
@@ -46,9 +62,9 @@ def list_rows(table: str, seeds: int) -> list[Row]:
     seven = "36.7 / 15.4" if seeds == 5 else "7 nets: 36.7 / 15.4"
     return [
         Row("1 net", seeds, 0, 10, "40.7 / 18.2"),
-        Row(f"{seeds} nets averaged", seeds, 0, 10, five, averaged=True),
+        Row(f"{seeds} nets averaged", seeds, 0, 10, five, averaged=seeds),
         Row("1 net, pre-trained", 0, PRETRAINED_NETS, 10, "39.0 / 16.6"),
-        Row(f"{seeds + 2} nets, 2 pre-trained", seeds, PRETRAINED_NETS, 10, seven, averaged=True),
+        Row(f"{seeds + 2} nets, 2 pre-trained", seeds, PRETRAINED_NETS, 10, seven, averaged=seeds + PRETRAINED_NETS),
     ]
 
 
@@ -67,7 +83,14 @@ def plan_table(
 
     Args:
         larger: Store of the larger label set to pre-train on; without one, the rows that need it stay empty.
+    Raises:
+        ConfigError: too few networks for a single average of five.
     """
+    if table == "averages" and seeds < FIVE:
+        raise ConfigError(
+            f"averages: no average of {FIVE} networks can be made of {seeds}. Take --seeds {3 * FIVE}: three averages, "
+            "which tell how far they differ."
+        )
     base = find_recipe(recipe, assignments)
     jobs = [make_job(base, store, runs, variant=PLAIN, seed=seed, precision=precision) for seed in range(seeds)]
     if table == "table2" and larger is not None:
@@ -88,25 +111,19 @@ def plan_table(
 def collect_table(rows: Sequence[Row], jobs: Sequence[Job]) -> list[Outcome]:
     """Return an outcome for each row; an average whose networks are not all done has no value."""
     found = collect_table_tests(rows, jobs)
-    outcomes = []
-    for place, row in enumerate(rows):
-        members = _members(row, jobs)
-        outcome = summarise_jobs(found, place, members, row.plain + row.pretrained)
-        outcomes.append(replace(outcome, seeds=tuple(job.seed for job in members if job.done)))
-    return outcomes
+    return [
+        summarise_jobs(found, place, _members(row, jobs), row.plain + row.pretrained) for place, row in enumerate(rows)
+    ]
 
 
 def collect_table_tests(rows: Sequence[Row], jobs: Sequence[Job]) -> list[VariantTests]:
     """Return the errors by image of each row; of an average, those of the mean probabilities."""
     found = []
     for row in rows:
-        members = _members(row, jobs)
-        done = [job for job in members if job.done]
-        if row.averaged:
-            tests = [run_test(done, row.views)] if len(done) == row.plain + row.pretrained else []
-        else:
-            tests = [run_test([job], row.views) for job in done]
-        found.append(VariantTests(row.name, tuple(tests)))
+        members, size = _members(row, jobs), max(1, row.averaged)
+        averages = [members[first : first + size] for first in range(0, row.plain + row.pretrained, size)]
+        whole = [each for each in averages if len(each) == size and all(job.done for job in each)]
+        found.append(VariantTests(row.name, tuple(run_test(each, row.views) for each in whole)))
     return found
 
 
@@ -120,7 +137,7 @@ def describe_table(table: str, rows: Sequence[Row]) -> Experiment:
     return Experiment(
         name=table,
         title=TABLES[table],
-        question="How far do more views, more networks and pre-training on more classes bring the error down?",
+        question=_QUESTIONS[table],
         variants=tuple(Variant(row.name, views=row.views) for row in rows),
         references=(Reference("paper", {row.name: row.paper for row in rows}),),
         remark="The paper's figures are of ImageNet: ILSVRC-2010 test images in table 1, ILSVRC-2012 validation images "
