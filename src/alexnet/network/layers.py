@@ -75,7 +75,8 @@ class DenseLayer(nn.Linear):
             x_GNI = x.reshape(x.shape[0], self.groups, -1).transpose(0, 1)
             weight_GIU = self.weight.reshape(self.groups, -1, x_GNI.shape[2]).transpose(1, 2)
             return (x_GNI @ weight_GIU).transpose(0, 1).flatten(1) + self.bias
-        if self.fused and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        own = self.fused and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        if own and not torch.is_autocast_enabled(x.device.type):  # which casts what PyTorch's function saves, too
             product: Tensor = _MultiplyWeights.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
             return product
         return F.linear(x, self.weight, self.bias)
