@@ -85,6 +85,16 @@ def test_a_training_costs_its_start_its_epochs_its_validations_and_its_tests(tmp
     assert cost.seconds(trained) == pytest.approx(5 + 50 * (0.004 + 0.03))
 
 
+def test_of_a_training_that_was_interrupted_what_is_left_is_foretold(tmp_path: Path) -> None:
+    cost, begun = Cost(start=5.0, image=0.01, views={1: 0.004, 10: 0.03}), replace(make("paper"), folder=tmp_path)
+    (tmp_path / "metrics.jsonl").write_text("{}\n" * 6)
+    assert begun.epochs_done == 6
+    assert cost.seconds(begun) == pytest.approx(5 + 4 * 100 * 0.01 + 50 * (4 * 0.004 + 0.004 + 0.03))
+    assert begun.passes_left == make("paper").passes - 6 * (3 * 100 + 50)
+    recipe = find_recipe("cifar-80sec", [*SMALL, "evaluation.every_epochs=4"])  # after 4 and 8, and at the end
+    assert cost.seconds(replace(begun, recipe=recipe)) == pytest.approx(5 + 4 * 100 * 0.01 + 50 * (3 * 0.004 + 0.03))
+
+
 def test_one_of_each_kind_is_measured_and_what_is_finished_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 

@@ -23,7 +23,6 @@ from alexnet.files.writing import is_locked, write_text
 from alexnet.reproduction.elsewhere import TRAINING, Process, Start, start_on_node
 from alexnet.reproduction.outlook import Estimate, Outlook, Watch
 from alexnet.reproduction.plan import FAILED, LOCK, RESULT, STOPPED, Job
-from alexnet.runs.folder import METRICS
 from alexnet.startup import available_cores
 from alexnet.text.wording import counted
 
@@ -215,9 +214,7 @@ class _Running:
     @property
     def epochs(self) -> int:
         """Epochs that are over."""
-        metrics = self.job.folder / METRICS
-        done = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
-        return min(done, self.job.recipe.optimization.total_epochs)
+        return self.job.epochs_done
 
     def listen(self) -> None:
         """Read how far its process says it is."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from alexnet.benchmark.measure import measure_matrix_rate
 from alexnet.console.pace import Pace, seconds_in_turns
 from alexnet.reproduction.plan import Job
-from alexnet.runs.folder import MODEL
 from alexnet.system import choose_compute
 
 START_SECONDS = 10.0
@@ -40,9 +39,10 @@ class Cost:
     views: Mapping[int, float]
 
     def seconds(self, job: Job) -> float:
-        """Return what a training takes with its validations and tests; of one that is trained, its tests."""
-        epochs = 0 if (job.folder / MODEL).exists() else job.recipe.optimization.total_epochs
-        validations = -(-epochs // job.recipe.evaluation.every_epochs)
+        """Return what is left of a training, from its epochs that are over to its tests."""
+        every, done = job.recipe.evaluation.every_epochs, job.epochs_done
+        epochs = job.recipe.optimization.total_epochs - done
+        validations = -(-(epochs + done % every) // every) if epochs else 0
         tests = validations * self.views[1] + sum(self.views[views] for views in job.views)
         return self.start + epochs * job.num_train * self.image + job.num_val * tests
 
@@ -50,7 +50,7 @@ class Cost:
 def estimate_jobs(
     jobs: Sequence[Job], devices: Sequence[str] = ("auto",), measure: Callable[[Job], Cost | None] | None = None
 ) -> list[Estimate]:
-    """Return how long each training should take with its tests, beside as many others as there are devices.
+    """Return how long each training should still take with its tests, beside as many others as there are devices.
 
     Known are those of which one alike was done: the same network on images of the same store, in batches of the same
     kind. Of the others one of each kind is measured. Where that cannot be, operations are divided by a share of this
@@ -73,7 +73,7 @@ def estimate_jobs(
             costs[kind] = None if measure is None or job.start else measure(job)
         cost = costs.get(kind)
         if kind in known:
-            estimate = Estimate(START_SECONDS + job.passes * known[kind], FINISHED)
+            estimate = Estimate(START_SECONDS + job.passes_left * known[kind], FINISHED)
         elif cost is not None:
             estimate = Estimate(cost.seconds(job), MEASURED)
         else:
@@ -81,7 +81,7 @@ def estimate_jobs(
                 compute = choose_compute(devices[0], job.precision)
                 rates[job.precision] = measure_matrix_rate(compute.dtype, compute.device, size=2048, rounds=2)
             share = DENSE_SHARE if job.pass_operations > SMALL_OPERATIONS else SMALL_SHARE
-            alone = START_SECONDS + job.passes * job.pass_operations / (rates[job.precision] * share)
+            alone = START_SECONDS + job.passes_left * job.pass_operations / (rates[job.precision] * share)
             estimate = Estimate(alone * max(Counter(devices).values()), COMPUTED)
         result.append(estimate)
     return result
@@ -146,7 +146,7 @@ class Outlook:
         for each in [*alike, *same]:
             starts = [seen.start_seconds for seen in self._seen if seen.start_seconds is not None]
             per_operation = each.seconds_per_operation or 0.0
-            return sum(starts) / len(starts) + job.passes * job.pass_operations * per_operation
+            return sum(starts) / len(starts) + job.passes_left * job.pass_operations * per_operation
         return self._estimates[job.folder]
 
     def seconds_left(self, at_work: Sequence[Watch], waiting: Sequence[Job], now: float) -> float:

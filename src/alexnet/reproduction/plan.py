@@ -21,6 +21,7 @@ from alexnet.network.dialects import find_dialect
 from alexnet.network.shapes import count_training_operations
 from alexnet.recipes.named import Recipe, find_recipe
 from alexnet.reproduction.experiments import TARGET_ERROR, Experiment, Variant
+from alexnet.runs.folder import METRICS, MODEL
 from alexnet.text.commands import record_command
 
 RESULT = "result.json"
@@ -84,12 +85,25 @@ class Job:
         return result
 
     @property
+    def epochs_done(self) -> int:
+        """Epochs that are over; of a trained one all of the recipe's, also where it ended early."""
+        metrics, total = self.folder / METRICS, self.recipe.optimization.total_epochs
+        if (self.folder / MODEL).exists():
+            return total
+        return min(len(metrics.read_bytes().splitlines()), total) if metrics.exists() else 0
+
+    @property
     def passes(self) -> int:
         """Its work in passes of an image through the network: training, validation and tests."""
-        recipe = self.recipe
-        return count_passes(
-            recipe.optimization.total_epochs, recipe.evaluation.every_epochs, self.num_train, self.num_val, self.views
-        )
+        return self._count_passes(self.recipe.optimization.total_epochs, self.views)
+
+    @property
+    def passes_left(self) -> int:
+        """Those beyond the epochs that are over."""
+        return self.passes - self._count_passes(self.epochs_done, ())
+
+    def _count_passes(self, epochs: int, views: Sequence[int]) -> int:
+        return count_passes(epochs, self.recipe.evaluation.every_epochs, self.num_train, self.num_val, views)
 
     @property
     def pass_operations(self) -> float:
