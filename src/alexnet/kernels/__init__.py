@@ -16,7 +16,7 @@ from alexnet.kernels.functions import (
     update_weights,
     warm_up,
 )
-from alexnet.kernels.rules import Normalization, Rectify, pooled_length
+from alexnet.kernels.rules import Normalization, Rectify, is_autocast, pooled_length
 
 __all__ = [
     "Choice",
@@ -26,6 +26,7 @@ __all__ = [
     "convolve",
     "dropout",
     "gather_patches",
+    "is_autocast",
     "normalize_and_pool",
     "normalize_responses",
     "pool_maximum",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from alexnet.kernels import plain
 from alexnet.kernels.plain import dropout_threshold, layer_word, matching_gradient
-from alexnet.kernels.rules import Normalization, Rectify, pooled_length
+from alexnet.kernels.rules import Normalization, Rectify, is_autocast, pooled_length
 
 _LIBRARY = torch.library.Library("alexnet", "DEF")  # type: ignore[no-untyped-call]
 _BITS = {torch.float32: torch.uint32, torch.bfloat16: torch.uint16, torch.uint8: torch.uint8}
@@ -49,7 +49,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, padding: i
     """
     of_group, seen = len(weight) // groups, weight.shape[1:].numel()
     small = of_group < 48 or of_group * seen < 2**14
-    if small or x.dtype != torch.float32 or torch.is_autocast_enabled(x.device.type):  # autocast multiplies bfloat16
+    if small or x.dtype != torch.float32 or is_autocast(x):
         return plain.convolve(x, weight, bias, stride=stride, padding=padding, groups=groups)
     if torch.is_grad_enabled() and weight.requires_grad:
         y: Tensor = _convolve(x, weight, bias, stride, padding, groups)

@@ -54,6 +54,12 @@ def pooled_length(length: int, window: int, stride: int) -> int:
     return count
 
 
+def is_autocast(x: Tensor) -> bool:
+    """Whether PyTorch's products cast tensors like x by autocast; a device such as "meta" has none."""
+    device = x.device.type
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
 def check_images(x: Tensor) -> None:
     """Refuse a tensor that is not a batch of feature maps in a floating type."""
     if x.dim() != 4:

@@ -72,11 +72,11 @@ class DenseLayer(nn.Linear):
         """Return (N, units)."""
         x = x.flatten(1)
         if self.groups > 1:
-            x_GNI = x.reshape(x.shape[0], self.groups, -1).transpose(0, 1)
+            x_GNI = x.reshape(x.shape[0], self.groups, x.shape[1] // self.groups).transpose(0, 1)
             weight_GIU = self.weight.reshape(self.groups, -1, x_GNI.shape[2]).transpose(1, 2)
             return (x_GNI @ weight_GIU).transpose(0, 1).flatten(1) + self.bias
         own = self.fused and torch.is_grad_enabled() and not torch.compiler.is_compiling()
-        if own and not torch.is_autocast_enabled(x.device.type):  # which casts what PyTorch's function saves, too
+        if own and not kernels.is_autocast(x):  # which casts also what PyTorch's product keeps for its gradient
             product: Tensor = _MultiplyWeights.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
             return product
         return F.linear(x, self.weight, self.bias)
@@ -138,14 +138,14 @@ class LocalLayer(nn.Module):
             patches_LNI = kernels.gather_patches(
                 x, window=row.window_px, stride=row.stride_px, before=before, after=after
             )
-            weight_LKCw = self.weight.reshape(*self.weight.shape[:2], x.shape[1], -1)
+            weight_LKCw = self.weight.reshape(*self.weight.shape[:2], x.shape[1], row.window_px**2)
             weight_LKI = weight_LKCw.transpose(2, 3).flatten(2)  # I in the order of the patches
         else:
             x = F.pad(x, (before, after, before, after))
             patches_LNI = F.unfold(x, row.window_px, stride=row.stride_px).permute(2, 0, 1)
             weight_LKI = self.weight
         out_LNK = torch.baddbmm(self.bias[:, None], patches_LNI, weight_LKI.transpose(1, 2))
-        return out_LNK.reshape(self.side, self.side, x.shape[0], -1).permute(2, 3, 0, 1)
+        return out_LNK.reshape(self.side, self.side, x.shape[0], row.kernels).permute(2, 3, 0, 1)
 
 
 AnyLayer = ConvolutionLayer | LocalLayer | DenseLayer
