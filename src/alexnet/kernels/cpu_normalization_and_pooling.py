@@ -185,37 +185,28 @@ def _normalize_row_gradient(r: Floats, g: Floats, s: Floats, t: Floats, out: Flo
 
 
 @compiled
-def _take(value: Floats, code: Any, best: Floats, position: Bits) -> None:
-    """Keep the larger of value and best, with its code; the earlier one of equals, and NaN for ever."""
-    for i in range(best.shape[0]):
-        v = value[i]
-        larger = v > best[i] or v != v
-        best[i] = v if larger else best[i]
-        position[i] = code if larger else position[i]
+def _larger(value: Any, code: Any, best: Any, place: Any) -> Any:
+    """Return the larger of value and best with its place; the earlier one of equals, and NaN for ever."""
+    larger = value > best or value != value
+    return value if larger else best, code if larger else place
 
 
 @compiled
-def _take_three(row: Floats, pitch: int, code: Any, best: Floats, position: Bits) -> None:
+def _take(value: Floats, code: Any, best: Floats, place: Any) -> None:
+    """Keep the larger of value and best, with its place."""
+    for i in range(best.shape[0]):
+        best[i], place[i] = _larger(value[i], code, best[i], place[i])
+
+
+@compiled
+def _take_three(row: Floats, pitch: int, code: Any, best: Floats, place: Any) -> None:
     """Take three neighbouring pixels, `pitch` apart in row: `_take` three times with a third of the traffic."""
     n = best.shape[0]
     left, middle, right = row[:n], row[pitch : pitch + n], row[2 * pitch : 2 * pitch + n]
     for i in range(n):
-        m = best[i]
-        c = position[i]
-        v = left[i]
-        larger = v > m or v != v
-        m = v if larger else m
-        c = code if larger else c
-        v = middle[i]
-        larger = v > m or v != v
-        m = v if larger else m
-        c = _u8(code + 1) if larger else c
-        v = right[i]
-        larger = v > m or v != v
-        m = v if larger else m
-        c = _u8(code + 2) if larger else c
-        best[i] = m
-        position[i] = c
+        m, c = _larger(left[i], code, best[i], place[i])
+        m, c = _larger(middle[i], code + _u32(1), m, c)
+        best[i], place[i] = _larger(right[i], code + _u32(2), m, c)
 
 
 @compiled
@@ -225,23 +216,26 @@ def _pool_row(rows: Floats, y: Bits, position: Bits, top: int, height: int, widt
     channels = y.shape[1] // towers
     pitch = towers * span
     best = np.empty(channels, np.float32)
+    place = np.empty(channels, np.uint32)  # as wide as the values, so that both are compared side by side
     for x in range(y.shape[0]):
         for tower in range(towers):
-            where = position[x, tower * channels : (tower + 1) * channels]
             best[:] = _f32(0) if o.floor else _f32(-np.inf)
-            where[:] = _u8(NOWHERE) if o.floor else _u8(0)
+            place[:] = _u32(NOWHERE) if o.floor else _u32(0)
             for dy in range(min(window, height - top)):
                 row = rows[(top + dy) % window]
                 start = x * stride * pitch + tower * span
                 if window == 3 and x * stride + 3 <= width:
-                    _take_three(row[start : start + 2 * pitch + channels], pitch, _u8(dy * 3), best, where)
+                    _take_three(row[start : start + 2 * pitch + channels], pitch, _u32(dy * 3), best, place)
                 else:
                     for dx in range(min(window, width - x * stride)):
                         first = start + dx * pitch
-                        _take(row[first : first + channels], _u8(dy * window + dx), best, where)
+                        _take(row[first : first + channels], _u32(dy * window + dx), best, place)
             target = y[x, tower * channels : (tower + 1) * channels]
+            where = position[x, tower * channels : (tower + 1) * channels]
             for i in range(channels):
                 target[i] = narrow(best[i], y)
+            for i in range(channels):
+                where[i] = _u8(place[i])
 
 
 @compiled
@@ -272,22 +266,38 @@ def _forward_band(x: Bits, y: Bits, position: Bits, first: int, last: int, o: Op
 
 
 @compiled
+def _give_three(dy: Bits, position: Bits, code: Any, g: Floats, pitch: int) -> None:
+    """Add gradients to those of three neighbouring pixels that are the maximum; of the left one the place is `code`."""
+    n = dy.shape[0]
+    left, middle, right = g[:n], g[pitch : pitch + n], g[2 * pitch : 2 * pitch + n]
+    for i in range(n):
+        value, place = widen(dy[i]), position[i]
+        left[i] += value if place == code else _f32(0)
+        middle[i] += value if place == _u8(code + 1) else _f32(0)
+        right[i] += value if place == _u8(code + 2) else _f32(0)
+
+
+@compiled
 def _gather_row(dy: Bits, position: Bits, g: Floats, row: int, width: int, span: int, o: Options) -> None:
     """Add the gradients dy (H', W', C) of pooled maps at the places of their maxima in input row `row`."""
     towers, window, stride = o.towers, o.window, o.stride
     channels = dy.shape[2] // towers
+    pitch = towers * span
     g[:] = _f32(0)
     for out in range(max(0, (row - window) // stride + 1), min(dy.shape[0], row // stride + 1)):
+        code = _u8((row - out * stride) * window)
         for x in range(dy.shape[1]):
-            for dx in range(min(window, width - x * stride)):
-                code = _u8((row - out * stride) * window + dx)
-                for tower in range(towers):
-                    source = dy[out, x, tower * channels : (tower + 1) * channels]
-                    where = position[out, x, tower * channels : (tower + 1) * channels]
-                    start = ((x * stride + dx) * towers + tower) * span
-                    target = g[start : start + channels]
+            for tower in range(towers):
+                source = dy[out, x, tower * channels : (tower + 1) * channels]
+                where = position[out, x, tower * channels : (tower + 1) * channels]
+                start = x * stride * pitch + tower * span
+                if window == 3 and x * stride + 3 <= width:
+                    _give_three(source, where, code, g[start : start + 2 * pitch + channels], pitch)
+                    continue
+                for dx in range(min(window, width - x * stride)):
+                    target = g[start + dx * pitch : start + dx * pitch + channels]
                     for i in range(channels):
-                        target[i] += widen(source[i]) if where[i] == code else _f32(0)
+                        target[i] += widen(source[i]) if where[i] == _u8(code + dx) else _f32(0)
 
 
 @compiled
