@@ -378,6 +378,18 @@ def test_a_cut_animation_gives_the_frames_before(tmp_path: Path) -> None:
     assert clip.oddities == ["an end that cannot be decoded"]
 
 
+def test_a_clip_that_is_not_there_any_more_says_so(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.mp4", draw_frames())
+    clip = open_clip(path)
+    path.unlink()
+    for read in (clip.times, lambda every_s: list(clip.frames(every_s))):
+        with pytest.raises(ImageError) as caught:
+            read(0.5)
+        assert str(caught.value) == (
+            f"{path}: cannot be read (No such file or directory). Check that it exists and its permissions."
+        )
+
+
 @pytest.mark.parametrize("name", ["a.gif", "a.webp"])
 def test_a_disk_that_fails_within_an_animation_is_no_end_of_it(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -13,8 +13,16 @@ from alexnet.cli import cli
 from alexnet.recipes.named import find_recipe
 from alexnet.reproduction import carry_out, probe, queue
 from alexnet.reproduction.experiments import EXPERIMENTS
-from alexnet.reproduction.outlook import COMPUTED, FINISHED, MEASURED, Cost, estimate_jobs
-from alexnet.reproduction.plan import Job
+from alexnet.reproduction.outlook import (
+    COMPUTED,
+    FINISHED,
+    MEASURED,
+    START_SECONDS,
+    Cost,
+    Outlook,
+    estimate_jobs,
+)
+from alexnet.reproduction.plan import Job, count_validations
 from alexnet.reproduction.queue import Planned, Round, fit_rounds, order_rounds, share_tests
 
 SMALL = ["optimization.drop_epochs=[]", "optimization.schedule=constant", "optimization.total_epochs=10"]
@@ -85,14 +93,33 @@ def test_a_training_costs_its_start_its_epochs_its_validations_and_its_tests(tmp
     assert cost.seconds(trained) == pytest.approx(5 + 50 * (0.004 + 0.03))
 
 
-def test_of_a_training_that_was_interrupted_what_is_left_is_foretold(tmp_path: Path) -> None:
+def test_of_a_training_that_was_interrupted_what_is_left_is_foretold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cost, begun = Cost(start=5.0, image=0.01, views={1: 0.004, 10: 0.03}), replace(make("paper"), folder=tmp_path)
     (tmp_path / "metrics.jsonl").write_text("{}\n" * 6)
     assert begun.epochs_done == 6
     assert cost.seconds(begun) == pytest.approx(5 + 4 * 100 * 0.01 + 50 * (4 * 0.004 + 0.004 + 0.03))
     assert begun.passes_left == make("paper").passes - 6 * (3 * 100 + 50)
     recipe = find_recipe("cifar-80sec", [*SMALL, "evaluation.every_epochs=4"])  # after 4 and 8, and at the end
-    assert cost.seconds(replace(begun, recipe=recipe)) == pytest.approx(5 + 4 * 100 * 0.01 + 50 * (3 * 0.004 + 0.03))
+    seldom = replace(begun, recipe=recipe)
+    assert cost.seconds(seldom) == pytest.approx(5 + 4 * 100 * 0.01 + 50 * (3 * 0.004 + 0.03))
+    assert seldom.passes_left == 4 * 3 * 100 + 50 * (2 + 1 + 10)
+    assert count_validations(10, 10, 4) == 3
+    monkeypatch.setattr("alexnet.reproduction.outlook.measure_matrix_rate", lambda *what, **how: 1e11)
+    left = begun.passes_left / begun.passes
+    whole, rest = (each.seconds - START_SECONDS for each in estimate_jobs([make("paper"), begun], ["cpu"]))
+    assert rest == pytest.approx(left * whole)
+    outlook = Outlook({begun.folder: 1.0}, 1)
+    watch = outlook.watch(make("paper"), 0.0)
+    for passes in range(0, 1000, 100):
+        watch.observe(passes / 100, passes)
+    begin = outlook.seconds(make("paper")) - outlook.seconds(begun)
+    assert begin == pytest.approx((make("paper").passes - begun.passes_left) / 100)
+    monkeypatch.setattr(Job, "done", property(lambda job: job.variant == "done"))
+    monkeypatch.setattr(Job, "read_result", lambda job: {"seconds_with_tests": 33.0, "passes": job.passes})
+    found = estimate_jobs([make("done"), begun], ["cpu"])[1]
+    assert (found.source, found.seconds) == (FINISHED, pytest.approx(START_SECONDS + 33 * left))
 
 
 def test_one_of_each_kind_is_measured_and_what_is_finished_is_known(monkeypatch: pytest.MonkeyPatch) -> None:

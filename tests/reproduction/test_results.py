@@ -15,6 +15,7 @@ from alexnet.recipes.named import find_recipe
 from alexnet.reproduction.contrasts import Published, judge
 from alexnet.reproduction.experiments import EXPERIMENTS, find_experiment
 from alexnet.reproduction.figure import draw_outcomes, draw_training_errors
+from alexnet.reproduction.image_errors import write_errors
 from alexnet.reproduction.outlook import estimate_jobs
 from alexnet.reproduction.plan import PROBABILITIES, Job, make_job, plan_jobs
 from alexnet.reproduction.results import (
@@ -33,7 +34,7 @@ from alexnet.reproduction.tables import (
     list_rows,
     plan_table,
 )
-from alexnet.reproduction.tabulation import compare_epochs, tabulate
+from alexnet.reproduction.tabulation import compare_epochs, tabulate, tabulate_verdicts
 from alexnet.reproduction.uncertainty import estimate
 from conftest import write_store
 
@@ -211,16 +212,18 @@ def test_table_2_averages_probabilities_and_leaves_rows_empty_that_were_not_run(
 def test_averages_of_five_have_no_network_in_common_and_each_has_its_gain(store: Store, tmp_path: Path) -> None:
     jobs = plan_table("averages", store, tmp_path, recipe="cifar-80sec", assignments=[], seeds=16, larger=None)
     assert len({job.folder for job in jobs}) == 16
-    for job in jobs:  # the networks of the first average err alike on one image, those of the others on no common one
-        pretend(job, [0, 1 + job.seed] if job.seed < 5 else [job.seed % 5, 5 + job.seed % 5])
+    wrong = {seed: [0, 1 + seed] for seed in range(5)}  # alike on one image, so that their average errs there, too
+    wrong |= {seed: [seed % 5, 5 + seed % 5] for seed in range(5, 10)} | {seed: [seed % 5] for seed in range(10, 15)}
+    for job in jobs:  # the last is in no average
+        pretend(job, wrong.get(job.seed, list(range(9))))
     rows = list_rows("averages", 16)
     outcomes = collect_table(rows, jobs)
     single, averaged = outcomes
-    assert (len(single.values), single.mean) == (16, pytest.approx(0.2))
+    assert (len(single.values), single.mean) == (16, pytest.approx(3.4 / 16))
     assert averaged.values == (0.1, 0, 0)
     assert (averaged.planned, averaged.seeds) == (15, tuple(range(15)))
     assert averaged.seeds_of_values == [(0, 1, 2, 3, 4), (5, 6, 7, 8, 9), (10, 11, 12, 13, 14)]
-    assert averaged.differences == pytest.approx((-0.1, -0.2, -0.2))
+    assert averaged.differences == pytest.approx((-0.1, -0.2, -0.1))  # each to its own five
     document = {
         "experiment": "averages",
         "seeds": 16,
@@ -229,11 +232,17 @@ def test_averages_of_five_have_no_network_in_common_and_each_has_its_gain(store:
     }
     tests = tuple(collect_table_tests(rows, jobs))
     (contrast,) = judge([Published("cifar", document, tuple(outcomes), tests)])
-    assert contrast.differences == averaged.differences
+    assert contrast.differences == pytest.approx(averaged.differences)
+    assert contrast.baseline == pytest.approx(0.5 / 3)
+    assert tabulate_verdicts([contrast])[1][0][3] == "15 (3 averages)"
     assert (contrast.seeds, contrast.spread.freedom) == (tuple(range(15)), 2)
     assert contrast.spread.variance == pytest.approx(0.1**2 / 3)
     assert contrast.both == estimate(contrast.difference, 3, contrast.spread, contrast.image_variance)
-    drawn = draw_outcomes(describe_table("averages", rows), outcomes, contrasts=[contrast])
+    experiment = describe_table("averages", rows)
+    write_results(tmp_path / "results", experiment, outcomes, {"seeds": 16})
+    write_errors(tmp_path / "results", tests, store.fingerprint)
+    assert read_results(tmp_path / "results")[1] == outcomes
+    drawn = draw_outcomes(experiment, outcomes, contrasts=[contrast])
     assert drawn.numbers["seed"][-3:] == ["0 1 2 3 4", "5 6 7 8 9", "10 11 12 13 14"]
     (tmp_path / jobs[7].folder / "result.json").unlink()
     assert collect_table(rows, jobs)[1].values == (0.1, 0)

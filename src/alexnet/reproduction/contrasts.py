@@ -73,7 +73,7 @@ class Contrast:
     error: float
     baseline: float
     differences: tuple[float, ...]
-    """Difference for each seed; of averages for each of them, to the mean of its networks."""
+    """Difference for each seed; of averages for each of them, to the first variant's mean over its seeds."""
     over_images: tuple[float, float] | None
     """95 % interval over images alone."""
     image_variance: float

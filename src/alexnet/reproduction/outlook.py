@@ -7,7 +7,7 @@ from pathlib import Path
 
 from alexnet.benchmark.measure import measure_matrix_rate
 from alexnet.console.pace import Pace, seconds_in_turns
-from alexnet.reproduction.plan import Job
+from alexnet.reproduction.plan import Job, count_validations
 from alexnet.system import choose_compute
 
 START_SECONDS = 10.0
@@ -40,11 +40,10 @@ class Cost:
 
     def seconds(self, job: Job) -> float:
         """Return what is left of a training, from its epochs that are over to its tests."""
-        every, done = job.recipe.evaluation.every_epochs, job.epochs_done
-        epochs = job.recipe.optimization.total_epochs - done
-        validations = -(-(epochs + done % every) // every) if epochs else 0
+        total, every, done = job.recipe.optimization.total_epochs, job.recipe.evaluation.every_epochs, job.epochs_done
+        validations = count_validations(total, total, every) - count_validations(done, total, every)
         tests = validations * self.views[1] + sum(self.views[views] for views in job.views)
-        return self.start + epochs * job.num_train * self.image + job.num_val * tests
+        return self.start + (total - done) * job.num_train * self.image + job.num_val * tests
 
 
 def estimate_jobs(
@@ -139,7 +138,7 @@ class Outlook:
         return self._seen[-1]
 
     def seconds(self, job: Job) -> float:
-        """Return how long a training takes that has not begun."""
+        """Return how long a training still takes that is not at work."""
         rates = [each for each in reversed(self._seen) if each.seconds_per_operation is not None]
         same = [each for each in rates if each.job.precision == job.precision]
         alike = [each for each in same if each.job.recipe.network.dialect == job.recipe.network.dialect]

@@ -86,7 +86,10 @@ class Job:
 
     @property
     def epochs_done(self) -> int:
-        """Epochs that are over; of a trained one all of the recipe's, also where it ended early."""
+        """Epochs that are over by metrics.jsonl; of a trained one all of the recipe's, also where it ended early.
+
+        A training that was killed, not stopped, does again what came after its last checkpoint, minutes at most.
+        """
         metrics, total = self.folder / METRICS, self.recipe.optimization.total_epochs
         if (self.folder / MODEL).exists():
             return total
@@ -103,7 +106,8 @@ class Job:
         return self.passes - self._count_passes(self.epochs_done, ())
 
     def _count_passes(self, epochs: int, views: Sequence[int]) -> int:
-        return count_passes(epochs, self.recipe.evaluation.every_epochs, self.num_train, self.num_val, views)
+        total, every = self.recipe.optimization.total_epochs, self.recipe.evaluation.every_epochs
+        return count_passes(epochs, total, every, self.num_train, self.num_val, views)
 
     @property
     def pass_operations(self) -> float:
@@ -116,9 +120,17 @@ TRAINING_PASSES = 3
 """Passes that training on an image counts as: forward, and backward twice as much."""
 
 
-def count_passes(epochs: int, every_epochs: int, num_train: int, num_val: int, views: Sequence[int]) -> int:
-    """Return the passes of images through a network in so many epochs, their validations and the tests afterwards."""
-    return TRAINING_PASSES * num_train * epochs + num_val * (-(-epochs // every_epochs) + sum(views))
+def count_validations(epochs: int, total_epochs: int, every_epochs: int) -> int:
+    """Return the validations in the first of all epochs; the last one of all has one in any case."""
+    return -(-total_epochs // every_epochs) if epochs == total_epochs else epochs // every_epochs
+
+
+def count_passes(
+    epochs: int, total_epochs: int, every_epochs: int, num_train: int, num_val: int, views: Sequence[int]
+) -> int:
+    """Return the passes of images through a network in the first of all epochs, in validations and in tests."""
+    validations = count_validations(epochs, total_epochs, every_epochs)
+    return TRAINING_PASSES * num_train * epochs + num_val * (validations + sum(views))
 
 
 def begin_experiment(folder: Path, title: str, jobs: Sequence[Job]) -> None:

@@ -24,14 +24,14 @@ class Outcome:
 
     variant: str
     seeds: tuple[int, ...]
-    """Seeds of the trainings that are done."""
+    """Seeds of the trainings behind the values; of averages all of one before those of the next."""
     planned: int
     """Trainings that the plan has."""
     values: tuple[float, ...]
     """Top-1 error, or number of epochs, for each seed; of averages for each of them."""
     mean: float | None
     deviation: float | None
-    """Standard deviation over seeds; None for fewer than two."""
+    """Standard deviation of the values; None for fewer than two."""
     difference: float | None
     """Mean difference over the seeds that both have."""
     interval: tuple[float, float] | None
@@ -50,7 +50,8 @@ class Outcome:
     beyond: int | None = None
     """For measure "epochs", if no training reached the target: the epochs of the longest."""
     differences: tuple[float, ...] = ()
-    """Difference for each seed that both have; of averages for each of them, to the mean of its networks."""
+    """Difference for each seed that both have; of averages for each of them, to the first variant's mean over its
+    seeds."""
 
     @property
     def seeds_of_values(self) -> list[tuple[int, ...]]:

@@ -25,6 +25,11 @@ _QUESTIONS = {
     "table2": "How far do more networks, and pre-training on more classes, bring the error down?",
     "averages": "How far does an average of five networks bring the error down, and how sure is that?",
 }
+_IMAGES = {
+    "table1": "ILSVRC-2010's test images",
+    "table2": "ILSVRC-2012's validation images",
+    "averages": "ILSVRC-2012's validation images, of one average (table 2)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +145,5 @@ def describe_table(table: str, rows: Sequence[Row]) -> Experiment:
         question=_QUESTIONS[table],
         variants=tuple(Variant(row.name, views=row.views) for row in rows),
         references=(Reference("paper", {row.name: row.paper for row in rows}),),
-        remark="The paper's figures are of ImageNet: ILSVRC-2010 test images in table 1, ILSVRC-2012 validation images "
-        "in table 2.",
+        remark=f"The paper's figures are of {_IMAGES[table]}.",
     )

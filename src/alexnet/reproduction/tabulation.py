@@ -66,7 +66,7 @@ def tabulate_verdicts(contrasts: Sequence[Contrast]) -> tuple[list[str], list[li
             f"{each.variant} : {each.against}",
             each.place,
             f"{each.updates:,} ({each.epochs})",
-            str(len(each.seeds)),
+            _count_seeds(each),
             show_points(each.difference),
             show_interval(each.both.interval if each.both else None),
             show_p_value(each.both.p_value if each.both else None),
@@ -75,6 +75,13 @@ def tabulate_verdicts(contrasts: Sequence[Contrast]) -> tuple[list[str], list[li
         ]
         for each in contrasts
     ]
+
+
+def _count_seeds(contrast: Contrast) -> str:
+    """Return 3, or 15 (3 averages)."""
+    averages = len(contrast.differences)
+    several = 1 < averages < len(contrast.seeds)
+    return f"{len(contrast.seeds)}{f' ({averages} averages)' if several else ''}"
 
 
 def tabulate_recorded(experiment: Experiment) -> tuple[list[str], list[list[str]]]:

@@ -35,13 +35,13 @@ class _Printed:
     def __init__(self, recipe: Recipe, num_train: int, num_val: int, views: Sequence[int]) -> None:
         epochs, every = recipe.optimization.total_epochs, recipe.evaluation.every_epochs
         self._before = partial(
-            count_passes, every_epochs=every, num_train=num_train, num_val=num_val, views=()
+            count_passes, total_epochs=epochs, every_epochs=every, num_train=num_train, num_val=num_val, views=()
         )  # given the number of epochs that are over
         self._epoch = 0
         self._in_training = TRAINING_PASSES * num_train
         self.tested = self._before(epochs)
         """Passes before the next test."""
-        self._total = count_passes(epochs, every, num_train, num_val, views)
+        self._total = count_passes(epochs, epochs, every, num_train, num_val, views)
         self._said = (-math.inf, -math.inf)
 
     def batch_done(self, progress: Any, num_batches: int, loss: float) -> None:
@@ -121,7 +121,8 @@ def _train_and_test(job: dict[str, Any]) -> None:
     result["train_top1_errors"] = [row["train_top1_error"] for row in history]
     result["seconds"] = sum(row["seconds_with_validation"] for row in history)
     result["seconds_with_tests"] = result["seconds"] + time.monotonic() - begun
-    result["passes"] = count_passes(len(history), recipe.evaluation.every_epochs, num_train, num_val, job["views"])
+    epochs, every = len(history), recipe.evaluation.every_epochs
+    result["passes"] = count_passes(epochs, epochs, every, num_train, num_val, job["views"])
     write_text(folder / RESULT, json.dumps(result, indent=2) + "\n")
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # a gigabyte that is not needed any more
 

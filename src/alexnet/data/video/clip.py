@@ -78,9 +78,9 @@ class Clip:
         """
         check_step(every_s)
         oddities: list[str] = []
-        is_moving = self._is_animation
-        listed = decode_animation(self._source, oddities.append) if is_moving else list_timestamps(self._source)
         try:
+            is_moving = self._is_animation
+            listed = decode_animation(self._source, oddities.append) if is_moving else list_timestamps(self._source)
             return [frame.time_s for frame in Timeline((each._replace(draw=_draw_nothing) for each in listed), every_s)]
         except UnusableError as problem:
             raise _explain(problem, self.name) from None
@@ -153,6 +153,8 @@ def open_clip(source: str | os.PathLike[str] | bytes, *, name: str | None = None
         return Clip(called, None if is_moving else measure_duration(where), [], None, where, is_moving, bounds)
     except UnusableError as problem:
         raise _explain(problem, called) from None
+    except OSError as error:
+        raise ImageError(explain_unreadable(called, error)) from None
 
 
 def is_clip(path: str | os.PathLike[str]) -> bool:

@@ -50,6 +50,7 @@ def open_container(source: str | bytes, max_pixels: int = MAX_PIXELS) -> "Iterat
 
     Raises:
         UnusableError: PyAV is missing, the file is damaged, of no container that is read, or has no moving pictures.
+        OSError: it is not there any more, or may not be read.
     """
     try:
         import av
@@ -59,6 +60,8 @@ def open_container(source: str | bytes, max_pixels: int = MAX_PIXELS) -> "Iterat
     rules = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "file"}
     try:
         container = av.open(file, container_options=rules)
+    except (FileNotFoundError, PermissionError) as error:
+        raise OSError(error.errno, error.strerror) from None
     except (av.FFmpegError, ValueError, RuntimeError) as error:
         if getattr(error, "errno", None) == errno.EINVAL:
             raise UnusableError("is of no kind of video that is read", "Save it as MP4, WebM or MKV.") from None
