@@ -35,7 +35,6 @@ SHAPES = (
     (1, 3, 8, 7, 1, 2, 3),
     (1, 16, 9, 3, 1, 3, 1),
     (1, 5, 6, 6, 1, 5, 2),
-    (1, 5, 17, 20, 1, 15, 4),
 )
 CONSTANTS = (
     {"size": 5, "k": 2.0, "alpha": 1e-2, "beta": 0.75},
@@ -100,7 +99,7 @@ def test_normalization_agrees_with_its_definition(version: str, dtype: torch.dty
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("version", FAST)
 def test_pooling_agrees_with_its_definition(version: str, dtype: torch.dtype, layout: str) -> None:
-    for shape in SHAPES:
+    for shape in (*SHAPES, (1, 5, 17, 20, 1, 15, 4)):  # the largest window, whose places nearly fill a byte
         for rectify in (False, True):
             options: dict[str, Any] = {"window": shape[5], "stride": shape[6], "rectify": rectify}
             x = make_inputs(shape[:4], dtype, layout)
