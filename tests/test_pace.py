@@ -127,7 +127,8 @@ def test_a_training_without_a_word_yet_takes_as_long_as_one_like_it(tmp_path: Pa
 
 
 def test_passes_count_training_thrice_and_every_view_once() -> None:
-    assert count_passes(3, 2, 100, 10, (1, 10)) == 3 * 3 * 100 + 10 * (2 + 11)
+    assert count_passes(3, 3, 2, 100, 10, (1, 10)) == 3 * 3 * 100 + 10 * (2 + 11)
+    assert count_passes(3, 4, 2, 100, 10, ()) == 3 * 3 * 100 + 10 * 1  # the second validation is after four
 
 
 def test_jobs_know_the_sizes_of_their_own_store(tmp_path: Path) -> None:
