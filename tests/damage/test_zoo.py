@@ -47,7 +47,7 @@ def test_a_bad_file_is_refused_at_once_and_with_its_reason(specimen: object) -> 
     start = time.process_time()
     with pytest.raises(ImageError) as caught:
         decode_image(specimen.data, size=64, name=specimen.name)  # type: ignore[attr-defined]
-    assert time.process_time() - start < 10  # milliseconds; what a bomb holds would take minutes
+    assert time.process_time() - start < 0.5
     assert re.search(specimen.expected, str(caught.value))  # type: ignore[attr-defined]
     assert str(caught.value).startswith(f"{specimen.name}: ")  # type: ignore[attr-defined]
     assert f"({len(specimen.data):,} bytes). " in str(caught.value)  # type: ignore[attr-defined]
